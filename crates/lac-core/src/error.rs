@@ -1,0 +1,149 @@
+//! What can go wrong while layers run and tokens are generated.
+
+use std::fmt;
+
+/// An error that a user's own code (a policy, an observer, a token sink) hands to lac.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The result of lac's functions.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Which hidden state of a pass is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StateAt {
+    /// The embedding output, before any layer.
+    Embedding,
+    /// The output of the layer with this index, counted from 0.
+    Layer(usize),
+}
+
+impl fmt::Display for StateAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StateAt::Embedding => write!(f, "the embedding"),
+            StateAt::Layer(layer_idx) => write!(f, "layer {layer_idx}"),
+        }
+    }
+}
+
+/// What can go wrong while layers run and tokens are generated.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A hidden state holds NaN or infinity, or overflows when squared in f32.
+    #[error(
+        "the norm after {state} is {norm} at position {position} of row {row}: \
+         the weights or the input hold non-finite or far too large values, or the data type is too narrow"
+    )]
+    NonFiniteNorm {
+        /// The state whose norm it is.
+        state: StateAt,
+        /// Row of the batch.
+        row: usize,
+        /// Position of the token in its row, padding not counted.
+        position: usize,
+        /// The norm as computed.
+        norm: f32,
+    },
+
+    /// The logits of a row hold NaN, or no finite value at all.
+    #[error(
+        "the logits of row {row} at position {position} are not finite: no token can be chosen"
+    )]
+    NonFiniteLogits {
+        /// Row of the batch.
+        row: usize,
+        /// Position of the token whose successor was to be chosen.
+        position: usize,
+    },
+
+    /// A setting lies outside its range.
+    #[error("{field} is {value}, expected {expected}")]
+    InvalidConfig {
+        /// Name of the setting.
+        field: &'static str,
+        /// The value as given.
+        value: String,
+        /// What would be right.
+        expected: &'static str,
+    },
+
+    /// There is no prompt, or a prompt without a token.
+    #[error("the prompt of row {row} is empty: at least one token is needed")]
+    EmptyPrompt {
+        /// Row of the batch.
+        row: usize,
+    },
+
+    /// A token id that the model has no embedding for.
+    #[error(
+        "token id {id} at position {position} of row {row} is outside the vocabulary of {vocab_size} tokens"
+    )]
+    TokenOutOfVocabulary {
+        /// The id.
+        id: u32,
+        /// Row of the batch.
+        row: usize,
+        /// Position in the row.
+        position: usize,
+        /// Number of tokens of the vocabulary.
+        vocab_size: usize,
+    },
+
+    /// A prompt that leaves no room for a single new token.
+    #[error("the prompt of row {row} has {length} tokens, the model's context holds {max_context}")]
+    ContextTooLong {
+        /// Row of the batch.
+        row: usize,
+        /// Number of tokens of the prompt.
+        length: usize,
+        /// Number of positions the model was made for.
+        max_context: usize,
+    },
+
+    /// The device cannot hold a data type that a setting asks for.
+    #[error("the device does not support {dtype}, which {needed_by} needs")]
+    UnsupportedDtype {
+        /// Name of the data type.
+        dtype: &'static str,
+        /// The setting that needs it.
+        needed_by: &'static str,
+    },
+
+    /// A computation failed on the device; burn reports this when data is read.
+    #[error("the device failed while {doing}: {reason}")]
+    Device {
+        /// What was being read.
+        doing: &'static str,
+        /// The device's own words.
+        reason: String,
+    },
+
+    /// A layer policy failed.
+    #[error("the layer policy failed at layer {layer_idx}")]
+    Policy {
+        /// The layer it was asked about.
+        layer_idx: usize,
+        /// The policy's own error.
+        #[source]
+        source: BoxError,
+    },
+
+    /// An observer failed.
+    #[error("the observer failed")]
+    Observer(#[source] BoxError),
+
+    /// A token sink failed.
+    #[error("the receiver of generated tokens failed")]
+    Sink(#[source] BoxError),
+}
+
+impl Error {
+    /// Wraps a device error with what was being done.
+    pub(crate) fn device(doing: &'static str, reason: impl fmt::Display) -> Self {
+        Error::Device {
+            doing,
+            reason: reason.to_string(),
+        }
+    }
+}

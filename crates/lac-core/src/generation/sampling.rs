@@ -1,0 +1,287 @@
+//! How a token is chosen from the logits.
+
+use burn::tensor::Tensor;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::pass::Pass;
+
+/// How a token is chosen from the logits.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sampling {
+    /// The most probable token.
+    #[default]
+    Greedy,
+    /// A draw from the probabilities.
+    Random(SamplingConfig),
+}
+
+/// A draw from the probabilities: first the temperature, then top-k, then top-p.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SamplingConfig {
+    /// The logits are divided by this, above 0.
+    pub temperature: f32,
+    /// Keep this many of the most probable tokens, at least 1.
+    pub top_k: Option<usize>,
+    /// Keep a token iff the probability mass before it is at most this, in `[0, 1]`.
+    pub top_p: Option<f32>,
+    /// The same seed gives the same tokens.
+    pub seed: u64,
+}
+
+impl SamplingConfig {
+    /// Draws at a temperature, from all tokens.
+    pub fn new(temperature: f32, seed: u64) -> Self {
+        Self {
+            temperature,
+            top_k: None,
+            top_p: None,
+            seed,
+        }
+    }
+
+    fn validate(&self) -> Result<()> {
+        let invalid = |field, value: String, expected| {
+            Err(Error::InvalidConfig {
+                field,
+                value,
+                expected,
+            })
+        };
+        if !(self.temperature.is_finite() && self.temperature > 0.0) {
+            let expected = "a finite number above 0 (choose greedy instead of 0)";
+            return invalid("temperature", self.temperature.to_string(), expected);
+        }
+        if self.top_k == Some(0) {
+            return invalid("top_k", "0".to_owned(), "at least 1");
+        }
+        match self.top_p {
+            Some(top_p) if !(0.0..=1.0).contains(&top_p) => {
+                invalid("top_p", top_p.to_string(), "a number from 0 to 1")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// One row's way of choosing.
+pub(super) enum Sampler {
+    Greedy,
+    Random {
+        config: SamplingConfig,
+        rng: Box<ChaCha8Rng>,
+    },
+}
+
+impl Sampler {
+    pub(super) fn new(sampling: &Sampling, row: u64) -> Result<Self> {
+        Ok(match sampling {
+            Sampling::Greedy => Sampler::Greedy,
+            Sampling::Random(config) => {
+                config.validate()?;
+                Sampler::Random {
+                    config: config.clone(),
+                    rng: Box::new(ChaCha8Rng::seed_from_u64(config.seed.wrapping_add(row))),
+                }
+            }
+        })
+    }
+
+    /// Chooses from one row's logits; `None` when they hold NaN or nothing finite.
+    fn choose(&mut self, logits: &[f32]) -> Option<u32> {
+        if logits.iter().any(|logit| logit.is_nan()) {
+            return None;
+        }
+        match self {
+            Sampler::Greedy => argmax(logits),
+            Sampler::Random { config, rng } => {
+                // 24 random bits make a float in [0, 1) without rounding up to 1.
+                let uniform = (rng.next_u32() >> 8) as f32 / (1u32 << 24) as f32;
+                let candidates = candidates(logits, config)?;
+                Some(draw(&candidates, uniform))
+            }
+        }
+    }
+}
+
+/// Chooses one token per row from logits `[batch, vocab]`. A finished row gets a token as well;
+/// the caller ignores it.
+pub(super) fn choose(logits: Tensor<2>, samplers: &mut [Sampler], pass: &Pass) -> Result<Vec<u32>> {
+    let rows = read_rows(logits)?;
+    rows.iter()
+        .zip(samplers)
+        .enumerate()
+        .map(|(row, (logits, sampler))| {
+            if pass.is_finished(row) {
+                return Ok(0);
+            }
+            let position = pass.position(row, pass.seq() - 1).unwrap_or_default();
+            sampler
+                .choose(logits)
+                .ok_or(Error::NonFiniteLogits { row, position })
+        })
+        .collect()
+}
+
+/// Reads logits `[batch, vocab]` as one vector per row.
+pub(super) fn read_rows(logits: Tensor<2>) -> Result<Vec<Vec<f32>>> {
+    let [_, vocab_size] = logits.dims();
+    let values = logits
+        .try_into_vec_as::<f32>()
+        .map_err(|error| Error::device("reading the logits", error))?;
+    Ok(values.chunks(vocab_size).map(<[f32]>::to_vec).collect())
+}
+
+/// The index of the largest logit, the lowest one among equals; `None` when none is finite.
+fn argmax(logits: &[f32]) -> Option<u32> {
+    let mut best: Option<(usize, f32)> = None;
+    for (id, &logit) in logits.iter().enumerate() {
+        if logit.is_finite() && best.is_none_or(|(_, top)| logit > top) {
+            best = Some((id, logit));
+        }
+    }
+    best.map(|(id, _)| id as u32)
+}
+
+/// The tokens that temperature, top-k and top-p leave, with unnormalised probabilities, the most
+/// probable first.
+fn candidates(logits: &[f32], config: &SamplingConfig) -> Option<Vec<(u32, f32)>> {
+    let top = logits[argmax(logits)? as usize];
+    let mut candidates: Vec<(u32, f32)> = logits
+        .iter()
+        .enumerate()
+        .filter(|(_, logit)| logit.is_finite())
+        .map(|(id, &logit)| (id as u32, ((logit - top) / config.temperature).exp()))
+        .collect();
+    // Ids break ties, so that equal logits give the same order on every machine.
+    candidates.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    if let Some(top_k) = config.top_k {
+        candidates.truncate(top_k);
+    }
+    if let Some(top_p) = config.top_p {
+        let total: f32 = candidates.iter().map(|(_, mass)| mass).sum();
+        let mut before = 0.0;
+        candidates.retain(|(_, mass)| {
+            let keep = before <= top_p * total;
+            before += mass;
+            keep
+        });
+    }
+    Some(candidates)
+}
+
+/// Draws a candidate in proportion to its mass, by a number in `[0, 1)`. There is always at
+/// least one candidate: the most probable token has no mass before it.
+fn draw(candidates: &[(u32, f32)], uniform: f32) -> u32 {
+    let total: f32 = candidates.iter().map(|(_, mass)| mass).sum();
+    let mut left = uniform * total;
+    for &(id, mass) in candidates {
+        if left < mass {
+            return id;
+        }
+        left -= mass;
+    }
+    candidates[candidates.len() - 1].0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(config: SamplingConfig, logits: &[f32], expected: &[u32]) {
+        let kept: Vec<u32> = candidates(logits, &config)
+            .unwrap()
+            .into_iter()
+            .map(|(id, _)| id)
+            .collect();
+        assert_eq!(kept, expected, "{config:?}");
+    }
+
+    #[test]
+    fn top_k_and_top_p_keep_what_they_say() {
+        let base = SamplingConfig::new(1.0, 0);
+        // Probabilities 0.5, 0.25, 0.125, 0.125 in the order of ids 2, 0, 1, 3.
+        let logits = [2f32.ln(), 0.0, 4f32.ln(), 0.0];
+        let top_k = |k| SamplingConfig {
+            top_k: Some(k),
+            ..base.clone()
+        };
+        let top_p = |p| SamplingConfig {
+            top_p: Some(p),
+            ..base.clone()
+        };
+        check(base.clone(), &logits, &[2, 0, 1, 3]);
+        check(top_k(1), &logits, &[2]);
+        check(top_k(9), &logits, &[2, 0, 1, 3]);
+        check(top_p(0.0), &logits, &[2]);
+        check(top_p(0.4), &logits, &[2]);
+        check(top_p(0.6), &logits, &[2, 0]);
+        check(top_p(0.8), &logits, &[2, 0, 1]);
+        check(top_p(1.0), &logits, &[2, 0, 1, 3]);
+        // Infinite logits are masked tokens.
+        check(base, &[f32::NEG_INFINITY, 0.0], &[1]);
+    }
+
+    #[test]
+    fn draws_follow_the_probabilities_and_the_seed() {
+        let config = SamplingConfig::new(1.0, 7);
+        let logits = [0.0, 3f32.ln()];
+        let draws = |row| {
+            let mut sampler = Sampler::new(&Sampling::Random(config.clone()), row).unwrap();
+            (0..4000)
+                .map(|_| sampler.choose(&logits).unwrap())
+                .collect::<Vec<_>>()
+        };
+        let first = draws(0);
+        assert_eq!(first, draws(0));
+        assert_ne!(first, draws(1));
+        let share = first.iter().sum::<u32>() as f64 / first.len() as f64;
+        // Four standard deviations of a binomial with p = 0.75 and n = 4000.
+        assert!(
+            (share - 0.75).abs() < 4.0 * (0.75f64 * 0.25 / 4000.0).sqrt(),
+            "{share}"
+        );
+    }
+
+    #[test]
+    fn greedy_takes_the_first_of_equals_and_refuses_nan() {
+        assert_eq!(argmax(&[1.0, 3.0, 3.0]), Some(1));
+        assert_eq!(argmax(&[f32::NEG_INFINITY; 2]), None);
+        let mut sampler = Sampler::new(&Sampling::Greedy, 0).unwrap();
+        assert_eq!(sampler.choose(&[0.0, f32::NAN]), None);
+    }
+
+    #[test]
+    fn impossible_settings_are_named() {
+        let base = SamplingConfig::new(1.0, 0);
+        for (config, field) in [
+            (
+                SamplingConfig {
+                    temperature: 0.0,
+                    ..base.clone()
+                },
+                "temperature",
+            ),
+            (
+                SamplingConfig {
+                    top_k: Some(0),
+                    ..base.clone()
+                },
+                "top_k",
+            ),
+            (
+                SamplingConfig {
+                    top_p: Some(1.5),
+                    ..base.clone()
+                },
+                "top_p",
+            ),
+        ] {
+            let error = config.validate().unwrap_err().to_string();
+            assert!(error.starts_with(field), "{error}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! L2 Adaptive Computation for [burn]: find and skip the *voids* of a language model, the layers
+//! that, for a given token, do nothing that the L2 norm of the residual stream can see.
+//!
+//! A model takes part by implementing [`LayerStack`] ("a hidden state passes through layers"),
+//! and [`CausalLm`] when it is to be prompted. One function, [`run`], owns the loop over layers.
+//! A [`LayerPolicy`] decides what happens to void layers ([`Off`], [`Trace`], [`LastActive`],
+//! [`Bypass`], [`Halt`], or your own), and an [`Observer`] receives what the [`Gate`] saw, for
+//! the prompt's tokens and for the response's apart ([`Phase`]). [`generate`] continues prompts
+//! through the same loop.
+//!
+//! The method is that of "Void in Language Models" (arXiv 2505.14467). **Masking a layer saves no
+//! time**: the gate knows that a layer was void only after running it. So executed layers,
+//! flagged layers and measured time are three different numbers here, everywhere.
+//!
+//! This crate opens no file and knows no checkpoint format, tokenizer or data set.
+//!
+//! # How to gate your own model
+//!
+//! ```
+//! use burn::tensor::{Device, Tensor};
+//! use lac_core::{Gate, GateConfig, LayerStack, Observer, Pass, Trace, Usage, run};
+//!
+//! /// Three layers; each multiplies the hidden state by a factor.
+//! struct Scales([f32; 3]);
+//!
+//! impl LayerStack for Scales {
+//!     type Context = ();
+//!
+//!     fn n_layers(&self) -> usize {
+//!         self.0.len()
+//!     }
+//!
+//!     fn forward_layer(&self, layer_idx: usize, hidden: Tensor<3>, _: &mut ()) -> Tensor<3> {
+//!         hidden * self.0[layer_idx]
+//!     }
+//! }
+//!
+//! let device = Device::flex();
+//! // One row of two tokens with norms 5 and 1.
+//! let embedding = Tensor::<3>::from_floats([[[3.0, 4.0], [0.0, 1.0]]], &device);
+//! let pass = Pass::states(1, 2);
+//! let mut policy = Trace::new(GateConfig::new(0.8));
+//!
+//! let out = run(&Scales([2.0, 0.5, 1.5]), embedding, &mut (), &pass, &mut policy)?;
+//! let record = out.readings.read(&pass)?;
+//! let gate = record.gate.as_ref().expect("Trace gates");
+//!
+//! // The first token's norms go 5 → 10 → 5 → 7.5: the second layer shrinks the norm, and the
+//! // third adds 2.5 where 0.8 × (5 − (−5)) = 8 would be needed. Both are voids.
+//! assert_eq!(gate.norms, [10.0, 2.0, 5.0, 1.0, 7.5, 1.5]);
+//! assert_eq!(gate.active, [true, true, false, false, false, false]);
+//! assert_eq!(record.executed, [true, true, true]);
+//!
+//! let mut usage = Usage::default();
+//! usage.pass(&record)?;
+//! assert_eq!(usage.prompt.per_layer(), Some(vec![1.0, 0.0, 0.0]));
+//! # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+//! ```
+//!
+//! # Backends
+//!
+//! The crate alone pulls in no backend: burn's `Device` decides at run time, and the features
+//! `flex`, `wgpu`, `vulkan`, `metal`, `cuda` and `rocm`, all off by default, decide what is
+//! compiled in.
+#![deny(missing_docs)]
+
+pub use error::{BoxError, Error, Result, StateAt};
+pub use gate::{DEFAULT_ALPHA, Gate, GateConfig, GateReading, GateRounding, l2_norm};
+pub use generation::{
+    Flow, Generated, GenerationConfig, GenerationOutput, Hooks, PromptLogits, Sampling,
+    SamplingConfig, StopReason, TextDecoder, TextSink, TokenSink, generate, prompt_pass,
+};
+pub use kv_cache::{KvCache, KvCacheShape};
+pub use observer::Observer;
+pub use pass::{GateRecord, Pass, PassRecord, Phase};
+pub use policy::{Bypass, Carry, Decision, Halt, LastActive, LayerPolicy, LayerStep, Off, Trace};
+pub use run::{PassOutput, PassReadings, run};
+pub use stack::{CausalLm, LayerStack};
+pub use usage::{PhaseUsage, Usage};
+
+mod error;
+mod gate;
+mod generation;
+mod kv_cache;
+mod observer;
+mod pass;
+mod policy;
+mod run;
+mod stack;
+mod usage;

@@ -1,0 +1,213 @@
+//! One pass of tokens through the layers, and what the gate saw of it.
+
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+
+use crate::error::{Error, Result};
+
+/// The two phases of the paper; their results are kept and reported apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Prompt processing (PP): the pass over the prompt's tokens.
+    Prompt,
+    /// Response generation (RG): one pass per generated token.
+    Response,
+}
+
+/// One pass: which tokens stand in which slot of a `[batch, seq]` block.
+///
+/// Rows shorter than the block are padded **on the left**, so that the last slot holds the
+/// newest token of every row. Padding has no position, is not attended to and never counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pass {
+    phase: Phase,
+    batch: usize,
+    seq: usize,
+    past: usize,
+    padding: Vec<usize>,
+    token_ids: Vec<u32>,
+    finished: Vec<bool>,
+}
+
+impl Pass {
+    /// A pass over prompts of different lengths, left-padded with `pad_id` to the longest.
+    ///
+    /// # Errors
+    /// [`Error::EmptyPrompt`] when there is no row or a row without a token.
+    pub fn prompt<R: AsRef<[u32]>>(rows: &[R], pad_id: u32) -> Result<Self> {
+        if let Some(row) = rows.iter().position(|ids| ids.as_ref().is_empty()) {
+            return Err(Error::EmptyPrompt { row });
+        }
+        let seq = rows
+            .iter()
+            .map(|ids| ids.as_ref().len())
+            .max()
+            .ok_or(Error::EmptyPrompt { row: 0 })?;
+        let padding: Vec<usize> = rows.iter().map(|ids| seq - ids.as_ref().len()).collect();
+        let mut token_ids = Vec::with_capacity(rows.len() * seq);
+        for (ids, &n_padding) in rows.iter().zip(&padding) {
+            token_ids.extend(std::iter::repeat_n(pad_id, n_padding));
+            token_ids.extend_from_slice(ids.as_ref());
+        }
+        Ok(Self {
+            phase: Phase::Prompt,
+            batch: rows.len(),
+            seq,
+            past: 0,
+            padding,
+            token_ids,
+            finished: vec![false; rows.len()],
+        })
+    }
+
+    /// A pass over states that have no token ids: an encoder's or a vision model's.
+    pub fn states(batch: usize, seq: usize) -> Self {
+        Self {
+            phase: Phase::Prompt,
+            batch,
+            seq,
+            past: 0,
+            padding: vec![0; batch],
+            token_ids: Vec::new(),
+            finished: vec![false; batch],
+        }
+    }
+
+    /// The pass after this one, which feeds one token per row.
+    ///
+    /// A row that `finished` marks is carried along with whatever id it is given; its token
+    /// does not count.
+    pub fn next(&self, token_ids: Vec<u32>, finished: Vec<bool>) -> Self {
+        debug_assert_eq!(token_ids.len(), self.batch, "one token per row");
+        debug_assert_eq!(finished.len(), self.batch, "one flag per row");
+        Self {
+            phase: Phase::Response,
+            batch: self.batch,
+            seq: 1,
+            past: self.past + self.seq,
+            padding: self.padding.clone(),
+            token_ids,
+            finished,
+        }
+    }
+
+    /// The phase this pass belongs to.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Number of rows.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Number of slots per row in this pass, padding included.
+    pub fn seq(&self) -> usize {
+        self.seq
+    }
+
+    /// Number of slots that earlier passes have filled: where this one starts in the cache.
+    pub fn past(&self) -> usize {
+        self.past
+    }
+
+    /// Number of padding slots at the left of each row's first pass.
+    pub fn padding(&self) -> &[usize] {
+        &self.padding
+    }
+
+    /// Whether any row is padded.
+    pub fn is_padded(&self) -> bool {
+        self.padding.iter().any(|&n_padding| n_padding > 0)
+    }
+
+    /// The token ids, row after row, `batch * seq` of them; empty for [`Pass::states`].
+    pub fn token_ids(&self) -> &[u32] {
+        &self.token_ids
+    }
+
+    /// Position of a slot's token in its own row, padding not counted; `None` for padding.
+    pub fn position(&self, row: usize, slot: usize) -> Option<usize> {
+        (self.past + slot).checked_sub(self.padding[row])
+    }
+
+    /// Whether a row is only carried along: it has ended before the others.
+    pub fn is_finished(&self, row: usize) -> bool {
+        self.finished[row]
+    }
+
+    /// Where the slots are padding, `[batch, seq]`.
+    pub fn padding_mask(&self, device: &Device) -> Tensor<2, Bool> {
+        let padding = (0..self.batch)
+            .flat_map(|row| (0..self.seq).map(move |slot| self.position(row, slot).is_none()))
+            .collect::<Vec<bool>>();
+        Tensor::from_data(TensorData::new(padding, [self.batch, self.seq]), device)
+    }
+
+    /// The token ids on a device, `[batch, seq]`.
+    pub fn token_tensor(&self, device: &Device) -> Tensor<2, Int> {
+        let ids = self
+            .token_ids
+            .iter()
+            .map(|&id| i64::from(id))
+            .collect::<Vec<_>>();
+        Tensor::from_data(TensorData::new(ids, [self.batch, self.seq]), device)
+    }
+
+    /// Whether a slot holds a token that counts: not padding, and not of a finished row.
+    pub fn counts(&self, row: usize, slot: usize) -> bool {
+        !self.finished[row] && self.position(row, slot).is_some()
+    }
+}
+
+/// What the gate saw of one pass, on the host.
+///
+/// The arrays are laid out `[layer][row][slot]`; [`GateRecord::at`] finds the place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GateRecord {
+    /// Norms of the embedding output, `batch * seq` of them.
+    pub embedding_norms: Vec<f32>,
+    /// `n_l`: norms after each layer, `n_layers * batch * seq` of them, as the others below.
+    pub norms: Vec<f32>,
+    /// `Δ_l`: what each layer changed of the norm.
+    pub deltas: Vec<f32>,
+    /// `λ_l`: the threshold each layer's delta was held against.
+    pub thresholds: Vec<f32>,
+    /// Whether the layer was active for the token.
+    pub active: Vec<bool>,
+}
+
+/// One pass as an [`Observer`](crate::Observer) receives it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PassRecord {
+    /// The pass: phase, token ids, positions, padding.
+    pub pass: Pass,
+    /// For each layer, whether it was run at all.
+    pub executed: Vec<bool>,
+    /// What the gate saw; `None` when the policy does not gate.
+    pub gate: Option<GateRecord>,
+}
+
+impl PassRecord {
+    /// Number of layers of the model.
+    pub fn n_layers(&self) -> usize {
+        self.executed.len()
+    }
+
+    /// Number of layers that were run.
+    pub fn n_executed(&self) -> usize {
+        self.executed.iter().filter(|&&run| run).count()
+    }
+
+    /// Index into the arrays of [`GateRecord`] for a layer, row and slot.
+    pub fn at(&self, layer_idx: usize, row: usize, slot: usize) -> usize {
+        (layer_idx * self.pass.batch + row) * self.pass.seq + slot
+    }
+
+    /// The `(row, slot)` pairs that count: neither padding nor of a finished row.
+    pub fn counted(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        (0..self.pass.batch)
+            .flat_map(move |row| (0..self.pass.seq).map(move |slot| (row, slot)))
+            .filter(|&(row, slot)| self.pass.counts(row, slot))
+    }
+}

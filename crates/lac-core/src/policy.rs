@@ -1,0 +1,114 @@
+//! What is done with the gate's verdict: the policies.
+
+mod builtin;
+
+pub use builtin::{Bypass, Halt, LastActive, Off, Trace};
+
+use burn::tensor::{Bool, Tensor};
+
+use crate::error::BoxError;
+use crate::gate::{GateConfig, GateReading};
+use crate::pass::Pass;
+
+/// Whether a layer is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Decision {
+    /// The layer is run.
+    Run,
+    /// The layer is not run: [`LayerStack::skip_layer`](crate::LayerStack::skip_layer) is called
+    /// in its place and the hidden state passes by unchanged.
+    Skip,
+}
+
+/// Which state goes on to the next layer.
+#[derive(Clone, Debug)]
+pub enum Carry {
+    /// The layer's output.
+    Output,
+    /// The layer's output where the mask `[batch, seq]` holds, its input elsewhere.
+    OutputWhere(Tensor<2, Bool>),
+    /// Another state altogether, `[batch, seq, hidden]`; the gate measures its norm anew.
+    State(Tensor<3>),
+}
+
+/// A layer that has just been run.
+#[derive(Debug)]
+pub struct LayerStep<'a> {
+    /// Index of the layer, from 0.
+    pub layer_idx: usize,
+    /// The state that went in, `[batch, seq, hidden]`.
+    pub input: &'a Tensor<3>,
+    /// The state that came out, `[batch, seq, hidden]`.
+    pub output: &'a Tensor<3>,
+    /// The norm of the state that went in, `[batch, seq]`, when the policy gates.
+    pub input_norm: Option<&'a Tensor<2>>,
+    /// The gate's verdict, when [`LayerPolicy::gate`] asked for one. A policy may amend it, for
+    /// instance for tokens it has taken out of the run: observers see the amended reading.
+    pub reading: Option<&'a mut GateReading>,
+}
+
+/// Asked before a layer whether to run it, and after it which state goes on.
+///
+/// One policy object serves many passes; [`begin`](Self::begin) opens each of them. All state
+/// that belongs to a pass has to be reset there.
+///
+/// ```
+/// use lac_core::{BoxError, Decision, LayerPolicy};
+/// use burn::tensor::Tensor;
+///
+/// /// Runs every second layer.
+/// struct EverySecond;
+///
+/// impl LayerPolicy for EverySecond {
+///     fn name(&self) -> &str {
+///         "every-second"
+///     }
+///     fn before(&mut self, layer_idx: usize, _: &Tensor<3>) -> Result<Decision, BoxError> {
+///         Ok(if layer_idx % 2 == 0 { Decision::Run } else { Decision::Skip })
+///     }
+/// }
+/// assert!(EverySecond.gate().is_none());
+/// ```
+pub trait LayerPolicy {
+    /// The policy's name in reports.
+    fn name(&self) -> &str;
+
+    /// The gate to measure every layer with; `None` (the default) measures nothing.
+    fn gate(&self) -> Option<GateConfig> {
+        None
+    }
+
+    /// Opens a pass. `embedding` is the state before the first layer, `[batch, seq, hidden]`.
+    fn begin(&mut self, pass: &Pass, embedding: &Tensor<3>) -> Result<(), BoxError> {
+        let _ = (pass, embedding);
+        Ok(())
+    }
+
+    /// Whether to run the layer; by default every layer is.
+    fn before(&mut self, layer_idx: usize, hidden: &Tensor<3>) -> Result<Decision, BoxError> {
+        let _ = (layer_idx, hidden);
+        Ok(Decision::Run)
+    }
+
+    /// Which state goes on after a layer was run; by default its output.
+    fn after(&mut self, step: LayerStep<'_>) -> Result<Carry, BoxError> {
+        let _ = step;
+        Ok(Carry::Output)
+    }
+
+    /// The state handed to the final norm; by default the one that left the last layer.
+    fn finish(&mut self, hidden: Tensor<3>) -> Tensor<3> {
+        hidden
+    }
+}
+
+/// Takes `when` where the mask `[batch, seq]` holds and `otherwise` elsewhere, both
+/// `[batch, seq, hidden]`.
+pub(crate) fn select_tokens(
+    mask: Tensor<2, Bool>,
+    when: Tensor<3>,
+    otherwise: Tensor<3>,
+) -> Tensor<3> {
+    let dims = when.dims();
+    otherwise.mask_where(mask.unsqueeze_dim::<3>(2).expand(dims), when)
+}

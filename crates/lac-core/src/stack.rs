@@ -1,0 +1,58 @@
+//! The traits a model implements: one to be gated, one more to generate.
+
+use burn::tensor::{Device, Int, Tensor};
+
+use crate::pass::Pass;
+
+/// A hidden state passes through layers. Anything that can say this much can be gated: a
+/// decoder, an encoder, a vision model.
+///
+/// Shapes: a hidden state is `[batch, seq, hidden]`, the residual stream, before any final norm.
+pub trait LayerStack {
+    /// What a layer needs besides the hidden state: positions, masks, caches. The model's own.
+    type Context;
+
+    /// Number of layers.
+    fn n_layers(&self) -> usize;
+
+    /// Runs one layer, its residual connections included, and returns the new hidden state.
+    fn forward_layer(
+        &self,
+        layer_idx: usize,
+        hidden: Tensor<3>,
+        context: &mut Self::Context,
+    ) -> Tensor<3>;
+
+    /// Called instead of [`forward_layer`](Self::forward_layer) for a layer that is not run.
+    ///
+    /// A decoder with a key/value cache keeps it aligned here, for instance by computing keys
+    /// and values from the state that passes by. The default does nothing.
+    fn skip_layer(&self, layer_idx: usize, hidden: &Tensor<3>, context: &mut Self::Context) {
+        let _ = (layer_idx, hidden, context);
+    }
+}
+
+/// A decoder that can be prompted: enough for generation, tracing and evaluation.
+pub trait CausalLm: LayerStack {
+    /// Number of tokens of the vocabulary: the width of the logits.
+    fn vocab_size(&self) -> usize;
+
+    /// Number of positions the model was made for; `None` when there is no limit.
+    fn max_context(&self) -> Option<usize>;
+
+    /// The device the weights are on.
+    fn device(&self) -> Device;
+
+    /// A context with room for `capacity` slots in each of `batch` rows, allocated at once.
+    fn new_context(&self, batch: usize, capacity: usize) -> Self::Context;
+
+    /// Prepares the context for a pass: positions, mask, and the cache slots it will fill,
+    /// `pass.past()` to `pass.past() + pass.seq()`. Slots beyond are to be forgotten.
+    fn begin_pass(&self, pass: &Pass, context: &mut Self::Context);
+
+    /// Token ids `[batch, seq]` to the embedding output `[batch, seq, hidden]`.
+    fn embed(&self, token_ids: Tensor<2, Int>) -> Tensor<3>;
+
+    /// Final norm and head on the given positions: `[batch, n, hidden]` to `[batch, n, vocab]`.
+    fn logits(&self, hidden: Tensor<3>) -> Tensor<3>;
+}

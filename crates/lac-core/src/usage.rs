@@ -1,0 +1,120 @@
+//! Usage: how often each layer was active, per phase.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::BoxError;
+use crate::observer::Observer;
+use crate::pass::{PassRecord, Phase};
+
+/// Counts, per phase and layer, the tokens for which the layer was active, and the passes in
+/// which it was run. Padding and finished rows never count.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// The prompt's tokens.
+    pub prompt: PhaseUsage,
+    /// The response's tokens.
+    pub response: PhaseUsage,
+}
+
+/// One phase's counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhaseUsage {
+    n_tokens: u64,
+    n_passes: u64,
+    active: Vec<u64>,
+    executed: Vec<u64>,
+}
+
+impl Usage {
+    /// The counts of a phase.
+    pub fn phase(&self, phase: Phase) -> &PhaseUsage {
+        match phase {
+            Phase::Prompt => &self.prompt,
+            Phase::Response => &self.response,
+        }
+    }
+
+    /// Adds the counts of another run of the same model.
+    pub fn merge(&mut self, other: &Usage) {
+        self.prompt.merge(&other.prompt);
+        self.response.merge(&other.response);
+    }
+}
+
+impl PhaseUsage {
+    /// Number of tokens the gate judged.
+    pub fn n_tokens(&self) -> u64 {
+        self.n_tokens
+    }
+
+    /// Number of passes.
+    pub fn n_passes(&self) -> u64 {
+        self.n_passes
+    }
+
+    /// For each layer, the share of tokens for which it was active, in `[0, 1]`; `None` when the
+    /// gate judged no token.
+    pub fn per_layer(&self) -> Option<Vec<f64>> {
+        (self.n_tokens > 0).then(|| {
+            self.active
+                .iter()
+                .map(|&count| count as f64 / self.n_tokens as f64)
+                .collect()
+        })
+    }
+
+    /// The mean of [`per_layer`](Self::per_layer): the paper's "percentage of layers used".
+    pub fn mean(&self) -> Option<f64> {
+        let per_layer = self.per_layer()?;
+        (!per_layer.is_empty()).then(|| per_layer.iter().sum::<f64>() / per_layer.len() as f64)
+    }
+
+    /// The mean number of layers that were run per pass, whatever the gate flagged.
+    pub fn executed_per_pass(&self) -> Option<f64> {
+        let total: u64 = self.executed.iter().sum();
+        (self.n_passes > 0).then(|| total as f64 / self.n_passes as f64)
+    }
+
+    /// Adds the counts of another run of the same model.
+    pub fn merge(&mut self, other: &PhaseUsage) {
+        self.n_tokens += other.n_tokens;
+        self.n_passes += other.n_passes;
+        add(&mut self.active, &other.active);
+        add(&mut self.executed, &other.executed);
+    }
+
+    fn count(&mut self, record: &PassRecord) {
+        self.n_passes += 1;
+        let executed: Vec<u64> = record.executed.iter().map(|&run| u64::from(run)).collect();
+        add(&mut self.executed, &executed);
+
+        let Some(gate) = &record.gate else { return };
+        let mut active = vec![0; record.n_layers()];
+        for (row, slot) in record.counted() {
+            self.n_tokens += 1;
+            for (layer_idx, count) in active.iter_mut().enumerate() {
+                *count += u64::from(gate.active[record.at(layer_idx, row, slot)]);
+            }
+        }
+        add(&mut self.active, &active);
+    }
+}
+
+fn add(totals: &mut Vec<u64>, counts: &[u64]) {
+    if totals.len() < counts.len() {
+        totals.resize(counts.len(), 0);
+    }
+    for (total, count) in totals.iter_mut().zip(counts) {
+        *total += count;
+    }
+}
+
+impl Observer for Usage {
+    fn pass(&mut self, record: &PassRecord) -> Result<(), BoxError> {
+        match record.pass.phase() {
+            Phase::Prompt => self.prompt.count(record),
+            Phase::Response => self.response.count(record),
+        }
+        Ok(())
+    }
+}
