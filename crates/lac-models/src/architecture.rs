@@ -1,0 +1,190 @@
+//! From a Hugging Face `config.json` to a [`DecoderConfig`]: one file per architecture, which
+//! states only what differs.
+
+mod fields;
+mod llama;
+mod mistral;
+mod qwen2;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::decoder::DecoderConfig;
+use fields::Fields;
+
+/// The families of checkpoints that can be loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Architecture {
+    /// Llama 2, 3, 3.1, 3.2 and their relatives.
+    Llama,
+    /// Mistral 7B and its relatives.
+    Mistral,
+    /// Qwen2 and Qwen2.5.
+    Qwen2,
+}
+
+impl Architecture {
+    /// The name in `model_type`.
+    pub fn model_type(self) -> &'static str {
+        match self {
+            Architecture::Llama => "llama",
+            Architecture::Mistral => "mistral",
+            Architecture::Qwen2 => "qwen2",
+        }
+    }
+
+    /// The name in `architectures`.
+    fn class_name(self) -> &'static str {
+        match self {
+            Architecture::Llama => "LlamaForCausalLM",
+            Architecture::Mistral => "MistralForCausalLM",
+            Architecture::Qwen2 => "Qwen2ForCausalLM",
+        }
+    }
+
+    const ALL: [Architecture; 3] = [
+        Architecture::Llama,
+        Architecture::Mistral,
+        Architecture::Qwen2,
+    ];
+}
+
+/// What a `config.json` says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelConfig {
+    /// The family.
+    pub architecture: Architecture,
+    /// Sizes and choices.
+    pub decoder: DecoderConfig,
+    /// The data type the checkpoint was saved in, as the file names it.
+    pub saved_dtype: Option<String>,
+    /// Tokens that end a text.
+    pub eos_token_ids: Vec<u32>,
+}
+
+/// Why a `config.json` cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not a JSON object.
+    #[error("{} is not a JSON object: {reason}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What the parser says.
+        reason: String,
+    },
+    /// A field is missing.
+    #[error("{}: the field {field} is missing, expected {expected}", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// The field.
+        field: String,
+        /// What would be right.
+        expected: &'static str,
+    },
+    /// A field has a value of the wrong kind or outside its range.
+    #[error("{}: the field {field} is {value}, expected {expected}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// The field.
+        field: String,
+        /// The value as given.
+        value: String,
+        /// What would be right.
+        expected: String,
+    },
+    /// A field asks for something that would change the result and is not supported.
+    #[error("{}: the field {field} is {value}, which is not supported: {supported}", path.display())]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// The field.
+        field: String,
+        /// The value as given.
+        value: String,
+        /// What is supported.
+        supported: String,
+    },
+}
+
+impl ModelConfig {
+    /// Reads a `config.json`.
+    ///
+    /// # Errors
+    /// A field that is missing, impossible, or that would change the result and is not
+    /// supported; unknown fields count among the latter.
+    pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::from_json(&text, path)
+    }
+
+    /// Reads the text of a `config.json`; `path` stands in errors.
+    ///
+    /// # Errors
+    /// As [`ModelConfig::from_file`].
+    pub fn from_json(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let malformed = |reason: String| ConfigError::Malformed {
+            path: path.to_owned(),
+            reason,
+        };
+        let object = match serde_json::from_str(text) {
+            Ok(Value::Object(object)) => object,
+            Ok(_) => return Err(malformed("it holds another kind of value".to_owned())),
+            Err(error) => return Err(malformed(error.to_string())),
+        };
+        let mut fields = Fields::new(object, path);
+        let architecture = architecture(&mut fields)?;
+        let decoder = match architecture {
+            Architecture::Llama => llama::decoder_config(&mut fields)?,
+            Architecture::Mistral => mistral::decoder_config(&mut fields)?,
+            Architecture::Qwen2 => qwen2::decoder_config(&mut fields)?,
+        };
+        let saved_dtype = fields.text("torch_dtype")?.or(fields.text("dtype")?);
+        let eos_token_ids = fields.token_ids("eos_token_id")?;
+        fields.finish()?;
+        Ok(Self {
+            architecture,
+            decoder,
+            saved_dtype,
+            eos_token_ids,
+        })
+    }
+}
+
+fn architecture(fields: &mut Fields<'_>) -> Result<Architecture, ConfigError> {
+    let supported = "llama, mistral and qwen2 are";
+    let model_type = fields.text("model_type")?;
+    let Some(model_type) = model_type else {
+        return Err(fields.missing("model_type", "llama, mistral or qwen2"));
+    };
+    let architecture = Architecture::ALL
+        .into_iter()
+        .find(|architecture| architecture.model_type() == model_type)
+        .ok_or_else(|| fields.unsupported("model_type", &model_type, supported))?;
+    if let Some(classes) = fields.take("architectures") {
+        let expected = architecture.class_name();
+        let names_it = classes
+            .as_array()
+            .is_some_and(|classes| classes.iter().any(|class| class == expected));
+        if !names_it {
+            return Err(fields.unsupported("architectures", &classes, &format!("{expected} is")));
+        }
+    }
+    Ok(architecture)
+}

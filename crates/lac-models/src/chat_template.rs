@@ -1,0 +1,345 @@
+//! Chat templates: from messages to the text that a model was trained on.
+//!
+//! A checkpoint describes its prompt format by a Jinja template, written for
+//! Python's Jinja2 as transformers sets it up. [`ChatTemplate`] renders such
+//! templates with the same result, within bounds on time and size: a template
+//! comes from a downloaded file and is not trusted.
+//!
+//! ```
+//! # use lac_models::chat_template::{ChatOptions, ChatTemplate, Message, TemplateSource};
+//! let source = "{% for m in messages %}[{{ m.role }}] {{ m.content|trim }}{{ eos_token }}\n{% endfor %}";
+//! let template = ChatTemplate::new("chat_template.jinja", TemplateSource::Single(source.into()));
+//! let tokens = serde_json::json!({ "eos_token": "</s>" });
+//! let text = template.render(
+//!     &[Message::new("user", " Hi ")],
+//!     tokens.as_object().unwrap(),
+//!     &ChatOptions::default(),
+//! )?;
+//! assert_eq!(text, "[user] Hi</s>\n");
+//! # Ok::<(), lac_models::chat_template::ChatError>(())
+//! ```
+
+use std::collections::BTreeMap;
+use std::error::Error as _;
+use std::io;
+
+use chrono::{Local, NaiveDateTime};
+use minijinja::value::Serde;
+use minijinja::{Environment, ErrorKind};
+use serde_json::{Map, Value};
+
+mod environment;
+mod json;
+mod message;
+mod python;
+
+pub use message::{Conversation, Message, MessagesError, messages_from_json};
+
+/// A checkpoint's chat template, ready to render.
+#[derive(Clone, Debug)]
+pub struct ChatTemplate {
+    file: String,
+    source: TemplateSource,
+    limits: RenderLimits,
+    env: Environment<'static>,
+}
+
+/// The template text as a checkpoint stores it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TemplateSource {
+    /// One template for every conversation.
+    Single(String),
+    /// Templates by name; `tool_use` serves conversations with tools if it
+    /// exists, `default` the others.
+    Named(BTreeMap<String, String>),
+}
+
+/// What a template is given besides messages and special tokens.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChatOptions {
+    /// JSON schemas of the tools that the model may call.
+    pub tools: Option<Vec<Value>>,
+    /// Documents for templates that support retrieval.
+    pub documents: Option<Vec<Value>>,
+    /// Whether the text ends with the start of an assistant's answer, so that
+    /// the model goes on to write one. On by default.
+    pub add_generation_prompt: bool,
+    /// The time that `strftime_now` tells; the present one if absent. Several
+    /// templates write the date into the prompt, so set it to reproduce one.
+    pub now: Option<NaiveDateTime>,
+    /// Further variables, such as `date_string` or `enable_thinking`. They
+    /// take precedence over the special tokens, as in transformers.
+    pub extra: Map<String, Value>,
+}
+
+/// Bounds on what rendering a template may cost.
+///
+/// One thing escapes them: the engine frees nested lists recursively, so a
+/// template that builds a list nested many ten thousand deep overflows the
+/// stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RenderLimits {
+    /// Steps of the template engine; a few hundred serve one message. Each 64
+    /// bytes that a template produces count as one more step.
+    pub steps: u64,
+    /// Size of the rendered text in bytes.
+    pub bytes: usize,
+    /// Depth of nested macro calls and loops.
+    pub depth: usize,
+}
+
+/// Why a conversation could not be rendered.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChatError {
+    /// The checkpoint names several templates and none of them is `default`.
+    #[error("{file}: no template is named \"default\", only {}", names.join(", "))]
+    NoDefault {
+        /// Where the templates come from.
+        file: String,
+        /// Names of the templates that exist.
+        names: Vec<String>,
+    },
+    /// The template itself called `raise_exception`, for instance because
+    /// roles do not alternate as the model expects.
+    #[error("{file}:{line}: the template rejects the conversation: {message}")]
+    Rejected {
+        /// Where the template comes from.
+        file: String,
+        /// Line of the template.
+        line: usize,
+        /// The template's own words.
+        message: String,
+    },
+    /// The template is not valid, or uses a value in a way that fails.
+    #[error("{file}:{line}: {message}")]
+    Template {
+        /// Where the template comes from.
+        file: String,
+        /// Line of the template, 0 if unknown.
+        line: usize,
+        /// The engine's description.
+        message: String,
+    },
+    /// The template ran longer than [`RenderLimits::steps`].
+    #[error("{file}: rendering did not end within {steps} steps")]
+    TooManySteps {
+        /// Where the template comes from.
+        file: String,
+        /// The limit that was exceeded.
+        steps: u64,
+    },
+    /// The text grew beyond [`RenderLimits::bytes`].
+    #[error("{file}: the rendered text exceeds {bytes} bytes")]
+    TooLarge {
+        /// Where the template comes from.
+        file: String,
+        /// The limit that was exceeded.
+        bytes: usize,
+    },
+}
+
+impl ChatTemplate {
+    /// A template from its source text; `file` is what error messages name.
+    ///
+    /// A fault in the template surfaces when it is rendered, so that a
+    /// checkpoint with a broken template still serves plain prompts.
+    pub fn new(file: impl Into<String>, source: TemplateSource) -> Self {
+        let source = match source {
+            TemplateSource::Single(text) => {
+                TemplateSource::Single(environment::portable_source(&text))
+            }
+            TemplateSource::Named(texts) => TemplateSource::Named(
+                texts
+                    .into_iter()
+                    .map(|(name, text)| (name, environment::portable_source(&text)))
+                    .collect(),
+            ),
+        };
+        let template = Self {
+            file: file.into(),
+            source,
+            limits: RenderLimits::default(),
+            env: environment::environment(),
+        };
+        template.with_limits(RenderLimits::default())
+    }
+
+    /// The same template under other bounds.
+    #[must_use]
+    pub fn with_limits(mut self, limits: RenderLimits) -> Self {
+        self.env.set_fuel(Some(limits.steps));
+        self.env.set_recursion_limit(limits.depth);
+        self.limits = limits;
+        self
+    }
+
+    /// Renders a conversation.
+    ///
+    /// `special_tokens` become variables of the template: `bos_token`,
+    /// `eos_token` and so on; a token that a checkpoint does not have must be
+    /// absent, not null.
+    ///
+    /// # Errors
+    /// See [`ChatError`].
+    pub fn render(
+        &self,
+        messages: &[Message],
+        special_tokens: &Map<String, Value>,
+        options: &ChatOptions,
+    ) -> Result<String, ChatError> {
+        let source = self.source_for(options)?;
+        let mut variables: BTreeMap<&str, minijinja::Value> = special_tokens
+            .iter()
+            .chain(&options.extra)
+            .map(|(name, value)| (name.as_str(), engine_value(value)))
+            .collect();
+        variables.insert("messages", engine_value(messages));
+        variables.insert("tools", engine_value(&options.tools));
+        variables.insert("documents", engine_value(&options.documents));
+        let add_generation_prompt = options.add_generation_prompt.into();
+        variables.insert("add_generation_prompt", add_generation_prompt);
+
+        let mut out = BoundedWriter {
+            text: Vec::new(),
+            left: self.limits.bytes,
+            overflowed: false,
+        };
+        let now = options.now.unwrap_or_else(|| Local::now().naive_local());
+        let mut env = self.env.clone();
+        env.add_function("strftime_now", move |format: &str| {
+            environment::strftime(now, format)
+        });
+        env.template_from_named_str(&self.file, source)
+            .and_then(|template| {
+                template
+                    .render_captured_to(minijinja::Value::from(variables), &mut out)
+                    .map(drop)
+            })
+            .map_err(|error| self.explain(&error, &out))?;
+        // The engine writes whole strings, so this never replaces anything.
+        Ok(String::from_utf8_lossy(&out.text).into_owned())
+    }
+
+    fn source_for(&self, options: &ChatOptions) -> Result<&str, ChatError> {
+        let templates = match &self.source {
+            TemplateSource::Single(text) => return Ok(text),
+            TemplateSource::Named(templates) => templates,
+        };
+        let for_tools = options
+            .tools
+            .as_ref()
+            .and_then(|_| templates.get("tool_use"));
+        for_tools
+            .or_else(|| templates.get("default"))
+            .map(String::as_str)
+            .ok_or_else(|| ChatError::NoDefault {
+                file: self.file.clone(),
+                names: templates.keys().cloned().collect(),
+            })
+    }
+
+    /// Finds what went wrong behind the engine's error.
+    fn explain(&self, error: &minijinja::Error, out: &BoundedWriter) -> ChatError {
+        let file = self.file.clone();
+        if out.overflowed {
+            return ChatError::TooLarge {
+                file,
+                bytes: self.limits.bytes,
+            };
+        }
+        let mut line = error.line().unwrap_or(0);
+        let mut message = without_place(error);
+        let mut kind = error.kind();
+        let mut cause = error.source();
+        while let Some(inner) = cause {
+            if let Some(raised) = inner.downcast_ref::<environment::Raised>() {
+                let message = raised.0.clone();
+                return ChatError::Rejected {
+                    file,
+                    line,
+                    message,
+                };
+            }
+            if let Some(inner) = inner.downcast_ref::<minijinja::Error>() {
+                line = inner.line().unwrap_or(line);
+                kind = inner.kind();
+                message = format!("{message}: {}", without_place(inner));
+            } else {
+                message = format!("{message}: {inner}");
+            }
+            cause = inner.source();
+        }
+        match kind {
+            ErrorKind::OutOfFuel => ChatError::TooManySteps {
+                file,
+                steps: self.limits.steps,
+            },
+            _ => ChatError::Template {
+                file,
+                line,
+                message,
+            },
+        }
+    }
+}
+
+impl Default for ChatOptions {
+    fn default() -> Self {
+        Self {
+            tools: None,
+            documents: None,
+            add_generation_prompt: true,
+            now: None,
+            extra: Map::new(),
+        }
+    }
+}
+
+impl Default for RenderLimits {
+    fn default() -> Self {
+        Self {
+            steps: 4_000_000,
+            bytes: 16 << 20,
+            depth: 200,
+        }
+    }
+}
+
+/// Collects the rendered text and refuses to grow beyond a bound.
+struct BoundedWriter {
+    text: Vec<u8>,
+    left: usize,
+    overflowed: bool,
+}
+
+impl io::Write for BoundedWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(left) = self.left.checked_sub(bytes.len()) else {
+            self.overflowed = true;
+            return Err(io::ErrorKind::FileTooLarge.into());
+        };
+        self.left = left;
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn engine_value(value: impl serde::Serialize) -> minijinja::Value {
+    Serde(value).into()
+}
+
+/// The engine's message without the place, which [`ChatError`] tells itself.
+fn without_place(error: &minijinja::Error) -> String {
+    match error.detail() {
+        Some(detail) => format!("{}: {detail}", error.kind()),
+        None => error.kind().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

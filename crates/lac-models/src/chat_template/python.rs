@@ -1,0 +1,307 @@
+//! Python's methods on strings, lists and dictionaries.
+//!
+//! `minijinja-contrib` brings most of them; the ones here are missing there or
+//! differ from Python in a way that a template can notice.
+
+use std::borrow::Cow;
+
+use minijinja::value::{Kwargs, Value, ValueKind, from_args};
+use minijinja::{Error, ErrorKind, State};
+use minijinja_contrib::pycompat::unknown_method_callback;
+
+/// Answers a method call that the engine itself does not know.
+pub(super) fn method(
+    state: &mut State<'_, '_>,
+    value: &Value,
+    name: &str,
+    args: &[Value],
+) -> Result<Value, Error> {
+    match value.as_str() {
+        Some(text) => match string_method(state, text, name, args)? {
+            Some(result) => Ok(result),
+            None => unknown_method_callback(state, value, name, args),
+        },
+        None => match (name, value.kind()) {
+            ("copy", ValueKind::Seq | ValueKind::Map) => {
+                let () = from_args(args)?;
+                Ok(value.clone())
+            }
+            ("index", ValueKind::Seq) => {
+                let (wanted,): (&Value,) = from_args(args)?;
+                let found = value.try_iter()?.position(|item| item == *wanted);
+                found
+                    .map(Value::from)
+                    .ok_or_else(|| invalid("value is not in list"))
+            }
+            _ => unknown_method_callback(state, value, name, args),
+        },
+    }
+}
+
+/// The `trim` filter: `str(value).strip(chars)`.
+pub(super) fn trim(value: &Value, chars: Option<Cow<'_, str>>) -> String {
+    let text = value.to_string();
+    strip(&text, chars.as_deref(), Side::Both).to_owned()
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Side {
+    Left,
+    Right,
+    Both,
+}
+
+fn string_method(
+    state: &State<'_, '_>,
+    text: &str,
+    name: &str,
+    args: &[Value],
+) -> Result<Option<Value>, Error> {
+    let result = match name {
+        "strip" => strip_with(text, args, Side::Both)?,
+        "lstrip" => strip_with(text, args, Side::Left)?,
+        "rstrip" => strip_with(text, args, Side::Right)?,
+        "split" => split(state, text, args, Side::Left)?,
+        "rsplit" => split(state, text, args, Side::Right)?,
+        "partition" => {
+            let (separator,): (&str,) = from_args(args)?;
+            let (head, tail) = text.split_once(separator).unwrap_or((text, ""));
+            let middle = if head.len() == text.len() {
+                ""
+            } else {
+                separator
+            };
+            (head, middle, tail).into()
+        }
+        "rpartition" => {
+            let (separator,): (&str,) = from_args(args)?;
+            let (head, tail) = text.rsplit_once(separator).unwrap_or(("", text));
+            let middle = if tail.len() == text.len() {
+                ""
+            } else {
+                separator
+            };
+            (head, middle, tail).into()
+        }
+        "removeprefix" => {
+            let (prefix,): (&str,) = from_args(args)?;
+            Value::from(text.strip_prefix(prefix).unwrap_or(text))
+        }
+        "removesuffix" => {
+            let (suffix,): (&str,) = from_args(args)?;
+            Value::from(text.strip_suffix(suffix).unwrap_or(text))
+        }
+        "splitlines" => {
+            let (keep_ends, kwargs): (Option<bool>, Kwargs) = from_args(args)?;
+            let keep_ends = keep_ends.or(kwargs.get("keepends")?).unwrap_or(false);
+            list(state, split_lines(text, keep_ends))?
+        }
+        "title" => {
+            let () = from_args(args)?;
+            Value::from(title(text))
+        }
+        "capitalize" => {
+            let () = from_args(args)?;
+            let mut chars = text.chars();
+            let head: String = chars.next().map(uppercase).unwrap_or_default();
+            Value::from(head + &chars.as_str().to_lowercase())
+        }
+        "casefold" => {
+            let () = from_args(args)?;
+            Value::from(text.to_lowercase())
+        }
+        "swapcase" => {
+            let () = from_args(args)?;
+            let swap = |c: char| {
+                if c.is_uppercase() {
+                    c.to_lowercase().collect()
+                } else {
+                    uppercase(c)
+                }
+            };
+            Value::from(text.chars().map(swap).collect::<String>())
+        }
+        "index" => {
+            let (part,): (&str,) = from_args(args)?;
+            let found = text.find(part).map(|at| text[..at].chars().count());
+            Value::from(found.ok_or_else(|| invalid("substring not found"))?)
+        }
+        "center" => justify(state, text, args, Side::Both)?,
+        "ljust" => justify(state, text, args, Side::Left)?,
+        "rjust" => justify(state, text, args, Side::Right)?,
+        "zfill" => {
+            let (width,): (usize,) = from_args(args)?;
+            let sign = text.len() - text.trim_start_matches(['+', '-']).len();
+            let (sign, digits) = text.split_at(sign.min(1));
+            let pad = padding(state, text, width)?;
+            Value::from(format!("{sign}{}{digits}", "0".repeat(pad)))
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(result))
+}
+
+/// A list of texts; paid for, since many short ones take more room than one.
+fn list(state: &State<'_, '_>, parts: Vec<&str>) -> Result<Value, Error> {
+    state.consume_fuel(parts.len() as u64)?;
+    Ok(parts.into_iter().map(Value::from).collect())
+}
+
+fn strip_with(text: &str, args: &[Value], side: Side) -> Result<Value, Error> {
+    let (chars,): (Option<&str>,) = from_args(args)?;
+    Ok(Value::from(strip(text, chars, side)))
+}
+
+fn strip<'t>(text: &'t str, chars: Option<&str>, side: Side) -> &'t str {
+    let is_stripped = |c: char| match chars {
+        Some(chars) => chars.contains(c),
+        None => is_space(c),
+    };
+    match side {
+        Side::Left => text.trim_start_matches(is_stripped),
+        Side::Right => text.trim_end_matches(is_stripped),
+        Side::Both => text.trim_matches(is_stripped),
+    }
+}
+
+/// Python counts the ASCII separators as whitespace, Unicode does not.
+fn is_space(c: char) -> bool {
+    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
+}
+
+fn split(state: &State<'_, '_>, text: &str, args: &[Value], from: Side) -> Result<Value, Error> {
+    let (separator, limit, kwargs): (Option<&str>, Option<i64>, Kwargs) = from_args(args)?;
+    let separator = separator.or(kwargs.get("sep")?);
+    let limit = limit.or(kwargs.get("maxsplit")?).unwrap_or(-1);
+    kwargs.assert_all_used()?;
+    // A negative limit means that there is none.
+    let n_parts = usize::try_from(limit).map_or(usize::MAX, |limit| limit.saturating_add(1));
+    let parts: Vec<&str> = match (separator, from) {
+        (Some(""), _) => {
+            return Err(invalid("empty separator"));
+        }
+        (Some(separator), Side::Right) => {
+            let mut parts: Vec<_> = text.rsplitn(n_parts, separator).collect();
+            parts.reverse();
+            parts
+        }
+        (Some(separator), _) => text.splitn(n_parts, separator).collect(),
+        (None, Side::Right) => split_space_from_right(text, n_parts),
+        (None, _) => split_space(text, n_parts),
+    };
+    list(state, parts)
+}
+
+fn split_space(text: &str, n_parts: usize) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let mut rest = text.trim_start_matches(is_space);
+    while !rest.is_empty() {
+        match rest.find(is_space) {
+            Some(end) if parts.len() + 1 < n_parts => {
+                parts.push(&rest[..end]);
+                rest = rest[end..].trim_start_matches(is_space);
+            }
+            // Python keeps the blanks at the end if the limit was reached.
+            _ => {
+                parts.push(rest);
+                break;
+            }
+        }
+    }
+    parts
+}
+
+fn split_space_from_right(text: &str, n_parts: usize) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let mut rest = text.trim_end_matches(is_space);
+    while !rest.is_empty() {
+        let cut = rest.char_indices().rev().find(|&(_, c)| is_space(c));
+        match cut {
+            Some((at, c)) if parts.len() + 1 < n_parts => {
+                parts.push(&rest[at + c.len_utf8()..]);
+                rest = rest[..at].trim_end_matches(is_space);
+            }
+            _ => {
+                parts.push(rest);
+                break;
+            }
+        }
+    }
+    parts.reverse();
+    parts
+}
+
+fn split_lines(text: &str, keep_ends: bool) -> Vec<&str> {
+    let is_break = |c: char| {
+        matches!(
+            c,
+            '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'
+                ..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}'
+        )
+    };
+    let mut lines = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let Some(end) = rest.find(is_break) else {
+            lines.push(rest);
+            break;
+        };
+        let len = match &rest[end..] {
+            tail if tail.starts_with("\r\n") => 2,
+            tail => tail.chars().next().map_or(1, char::len_utf8),
+        };
+        lines.push(&rest[..if keep_ends { end + len } else { end }]);
+        rest = &rest[end + len..];
+    }
+    lines
+}
+
+/// Upper case after anything that is not a letter, so "they're" gives "They'Re".
+fn title(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut in_word = false;
+    for c in text.chars() {
+        if in_word {
+            out.extend(c.to_lowercase());
+        } else {
+            out.push_str(&uppercase(c));
+        }
+        in_word = c.is_alphabetic();
+    }
+    out
+}
+
+fn uppercase(c: char) -> String {
+    c.to_uppercase().collect()
+}
+
+fn justify(state: &State<'_, '_>, text: &str, args: &[Value], side: Side) -> Result<Value, Error> {
+    let (width, fill): (usize, Option<&str>) = from_args(args)?;
+    let n_pad = padding(state, text, width)?;
+    let n_left = match side {
+        Side::Left => 0,
+        Side::Right => n_pad,
+        // Python puts the odd blank left only if the width is odd too.
+        Side::Both => n_pad / 2 + (n_pad & width & 1),
+    };
+    let fill = fill.unwrap_or(" ");
+    if fill.chars().count() != 1 {
+        return Err(invalid("the fill must be one character"));
+    }
+    Ok(Value::from(format!(
+        "{}{text}{}",
+        fill.repeat(n_left),
+        fill.repeat(n_pad - n_left)
+    )))
+}
+
+/// Characters missing to a width; paid for before they are made.
+fn padding(state: &State<'_, '_>, text: &str, width: usize) -> Result<usize, Error> {
+    let pad = width.saturating_sub(text.chars().count());
+    state.consume_fuel((pad / 64) as u64)?;
+    Ok(pad)
+}
+
+fn invalid(message: &'static str) -> Error {
+    Error::new(ErrorKind::InvalidOperation, message)
+}

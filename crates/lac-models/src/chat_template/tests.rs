@@ -1,0 +1,151 @@
+use super::*;
+use serde_json::json;
+
+fn template(source: &str) -> ChatTemplate {
+    ChatTemplate::new("t.jinja", TemplateSource::Single(source.to_owned()))
+}
+
+fn render(template: &ChatTemplate, options: &ChatOptions) -> Result<String, ChatError> {
+    let messages = [
+        Message::new("system", " Be good.\n"),
+        Message::new("user", "Hi").with("tool_calls", json!([{ "z": 1, "a": "<é>" }])),
+    ];
+    let tokens = json!({ "bos_token": "<s>", "eos_token": "</s>" });
+    template.render(&messages, tokens.as_object().unwrap(), options)
+}
+
+#[test]
+fn variables_and_whitespace() {
+    let extra = json!({ "date_string": "1 May", "eos_token": "<end>" });
+    let options = ChatOptions {
+        tools: Some(vec![json!({ "b": 1.0, "a": null })]),
+        now: "1970-05-02T03:04:05".parse().ok(),
+        extra: extra.as_object().unwrap().clone(),
+        ..ChatOptions::default()
+    };
+    let check = |source: &str, expected: &str| {
+        assert_eq!(
+            render(&template(source), &options).unwrap(),
+            expected,
+            "{source}"
+        );
+    };
+    check(
+        "{{ bos_token }}{{ date_string }}{{ unk_token }}",
+        "<s>1 May",
+    );
+    // What the caller passes wins over the checkpoint's tokens.
+    check("{{ eos_token }}", "<end>");
+    check("{{ add_generation_prompt }} {{ documents }}", "True None");
+    check("{{ tools[0] | tojson }}", r#"{"b": 1.0, "a": null}"#);
+    check(
+        "{{ messages[1] | tojson(indent=1) }}",
+        "{\n \"role\": \"user\",\n \"content\": \"Hi\",\n \"tool_calls\": [\n  {\n   \"z\": 1,\n   \"a\": \"<é>\"\n  }\n ]\n}",
+    );
+    check(
+        "{% for m in messages %}\n  {{ m.content.strip() }}\n  {% endfor %}\n.\n",
+        "  Be good.\n  Hi\n.",
+    );
+    check(
+        "{% generation %}a{% set x = 1 %}{% endgeneration %}{{ x }}",
+        "a",
+    );
+    check("{{ strftime_now('%d %b %Y %H:%M') }}", "02 May 1970 03:04");
+    check(
+        "{{ messages[5] }}{{ missing }}|{{ missing is defined }}",
+        "|False",
+    );
+}
+
+#[test]
+fn failures_say_where_and_why() {
+    let check = |source: &str, expected: &str| {
+        let error = render(&template(source), &ChatOptions::default()).unwrap_err();
+        assert_eq!(error.to_string(), expected, "{source}");
+    };
+    check(
+        "\n{{ raise_exception('No \"tool\" role, please!') }}",
+        "t.jinja:2: the template rejects the conversation: No \"tool\" role, please!",
+    );
+    check(
+        "a\n\n{{ missing.field }}",
+        "t.jinja:3: undefined value: `missing` is undefined",
+    );
+    check(
+        "{% if %}",
+        "t.jinja:1: syntax error: unexpected end of block",
+    );
+    check(
+        "{{ strftime_now('%Q%') }}",
+        "t.jinja:1: invalid operation: strftime_now does not understand \"%Q%\"",
+    );
+    // The message of a macro is not lost on the way out.
+    let in_macro = "{% macro f() %}\n{{ raise_exception('in f') }}{% endmacro %}\n\n{{ f() }}";
+    let error = render(&template(in_macro), &ChatOptions::default()).unwrap_err();
+    assert!(matches!(error, ChatError::Rejected { message, .. } if message == "in f"));
+}
+
+#[test]
+fn templates_are_chosen_by_name() {
+    let named = |names: &[&str]| {
+        let texts = names
+            .iter()
+            .map(|name| ((*name).to_owned(), format!("this is {name}")));
+        ChatTemplate::new("t", TemplateSource::Named(texts.collect()))
+    };
+    let plain = ChatOptions::default();
+    let tools = ChatOptions {
+        tools: Some(Vec::new()),
+        ..ChatOptions::default()
+    };
+    let both = named(&["default", "tool_use"]);
+    assert_eq!(render(&both, &plain).unwrap(), "this is default");
+    assert_eq!(render(&both, &tools).unwrap(), "this is tool_use");
+    assert_eq!(
+        render(&named(&["default"]), &tools).unwrap(),
+        "this is default"
+    );
+    let error = render(&named(&["rag", "tool_use"]), &plain).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "t: no template is named \"default\", only rag, tool_use"
+    );
+}
+
+#[test]
+fn hostile_templates_end() {
+    let limits = RenderLimits {
+        steps: 200_000,
+        bytes: 10_000,
+        ..RenderLimits::default()
+    };
+    let check = |source: &str, expected: &str| {
+        let template = template(source).with_limits(limits);
+        let error = render(&template, &ChatOptions::default())
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(expected), "{source}: {error}");
+    };
+    let steps = "rendering did not end within 200000 steps";
+    let nested = "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}{% endfor %}{% endfor %}{% endfor %}";
+    check(nested, steps);
+    let double = "{% set ns = namespace(s='ab') %}{% for i in range(99) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}";
+    check(double, steps);
+    let shared = "{% set ns = namespace(l=[1]) %}{% for i in range(60) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l | tojson }}";
+    check(shared, steps);
+    check("{{ 'a'.ljust(999999999999) }}", steps);
+    check("{{ 'a' * 999999999999 }}", "");
+    check(
+        "{% for i in range(20000) %}x{% endfor %}",
+        "the rendered text exceeds 10000 bytes",
+    );
+    check("{{ 'x' * 20000 }}", "the rendered text exceeds 10000 bytes");
+    check(
+        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+        "recursion limit exceeded",
+    );
+    check(
+        &format!("{{{{ {}1{} }}}}", "(".repeat(9000), ")".repeat(9000)),
+        "syntax error",
+    );
+}

@@ -1,0 +1,410 @@
+//! The decoder that Llama, Mistral and Qwen2 share: RMSNorm, rotary positions, grouped-query
+//! attention, a gated MLP. What differs between them is in [`DecoderConfig`]; field names equal
+//! checkpoint keys.
+
+mod attention;
+mod config;
+mod context;
+mod rope;
+mod source;
+
+pub use config::{DecoderConfig, HeadKind, ProjectionBias};
+pub use context::DecoderContext;
+pub use rope::{RopeConfig, RopeScaling};
+pub use source::{DummyWeights, TensorSource};
+
+use burn::module::{Module, Param};
+use burn::tensor::activation::silu;
+use burn::tensor::{DType, Device, FloatDType, Int, Tensor};
+use lac_core::{CausalLm, LayerStack, Pass};
+
+use attention::attend;
+use rope::rotate;
+
+/// A linear map with its weight in checkpoint layout, `[out, in]`.
+#[derive(Module, Debug)]
+pub struct Linear {
+    /// `[out, in]`.
+    pub weight: Param<Tensor<2>>,
+    /// `[out]`.
+    pub bias: Option<Param<Tensor<1>>>,
+}
+
+impl Linear {
+    fn load<S: TensorSource + ?Sized>(
+        source: &mut S,
+        name: &str,
+        [out_features, in_features]: [usize; 2],
+        bias: ProjectionBias,
+    ) -> Result<Self, S::Error> {
+        Ok(Self {
+            weight: Param::from_tensor(
+                source.matrix(&format!("{name}.weight"), [out_features, in_features])?,
+            ),
+            bias: match bias {
+                ProjectionBias::Absent => None,
+                ProjectionBias::Present => Some(Param::from_tensor(
+                    source.vector(&format!("{name}.bias"), out_features)?,
+                )),
+            },
+        })
+    }
+
+    /// `[batch, seq, in]` to `[batch, seq, out]`.
+    pub fn forward(&self, input: Tensor<3>) -> Tensor<3> {
+        let output = project(input, self.weight.val());
+        match &self.bias {
+            Some(bias) => output + bias.val().unsqueeze(),
+            None => output,
+        }
+    }
+}
+
+/// Multiplies `[batch, seq, in]` by a weight `[out, in]`. Rank 2 and a transposed view: no
+/// backend copies the weight for that.
+fn project(input: Tensor<3>, weight: Tensor<2>) -> Tensor<3> {
+    let [batch, seq, in_features] = input.dims();
+    let [out_features, _] = weight.dims();
+    input
+        .reshape([batch * seq, in_features])
+        .matmul(weight.transpose())
+        .reshape([batch, seq, out_features])
+}
+
+/// Root-mean-square norm, computed in f32 whatever the data type is (Zhang and Sennrich 2019).
+#[derive(Module, Debug)]
+pub struct RmsNorm {
+    /// `[hidden]`.
+    pub weight: Param<Tensor<1>>,
+    epsilon: f64,
+}
+
+impl RmsNorm {
+    fn load<S: TensorSource + ?Sized>(
+        source: &mut S,
+        name: &str,
+        config: &DecoderConfig,
+    ) -> Result<Self, S::Error> {
+        Ok(Self {
+            weight: Param::from_tensor(
+                source.vector(&format!("{name}.weight"), config.hidden_size)?,
+            ),
+            epsilon: config.rms_norm_eps,
+        })
+    }
+
+    /// `[batch, seq, hidden]` to the same shape.
+    pub fn forward(&self, hidden: Tensor<3>) -> Tensor<3> {
+        let dtype = hidden.dtype();
+        let hidden = cast(hidden, DType::F32);
+        let mean_square = hidden.clone().square().mean_dim(2);
+        let normed = hidden * (mean_square + self.epsilon).sqrt().recip();
+        cast(normed, dtype) * self.weight.val().unsqueeze()
+    }
+}
+
+/// Casts where the data type differs, and leaves the tensor alone where it does not.
+fn cast<const D: usize>(tensor: Tensor<D>, dtype: DType) -> Tensor<D> {
+    if tensor.dtype() == dtype {
+        return tensor;
+    }
+    match dtype {
+        DType::F16 => tensor.cast(FloatDType::F16),
+        DType::BF16 => tensor.cast(FloatDType::BF16),
+        _ => tensor.cast(FloatDType::F32),
+    }
+}
+
+/// Grouped-query self-attention with rotary positions.
+#[derive(Module, Debug)]
+pub struct Attention {
+    /// `[heads * head_dim, hidden]`.
+    pub q_proj: Linear,
+    /// `[kv_heads * head_dim, hidden]`.
+    pub k_proj: Linear,
+    /// `[kv_heads * head_dim, hidden]`.
+    pub v_proj: Linear,
+    /// `[hidden, heads * head_dim]`.
+    pub o_proj: Linear,
+    n_heads: usize,
+    n_kv_heads: usize,
+    head_dim: usize,
+}
+
+impl Attention {
+    fn load<S: TensorSource + ?Sized>(
+        source: &mut S,
+        name: &str,
+        config: &DecoderConfig,
+    ) -> Result<Self, S::Error> {
+        let hidden = config.hidden_size;
+        let queries = config.n_heads * config.head_dim;
+        let keys = config.n_kv_heads * config.head_dim;
+        let mut linear =
+            |part: &str, shape, bias| Linear::load(source, &format!("{name}.{part}"), shape, bias);
+        Ok(Self {
+            q_proj: linear("q_proj", [queries, hidden], config.qkv_bias)?,
+            k_proj: linear("k_proj", [keys, hidden], config.qkv_bias)?,
+            v_proj: linear("v_proj", [keys, hidden], config.qkv_bias)?,
+            o_proj: linear("o_proj", [hidden, queries], config.o_bias)?,
+            n_heads: config.n_heads,
+            n_kv_heads: config.n_kv_heads,
+            head_dim: config.head_dim,
+        })
+    }
+
+    fn forward(
+        &self,
+        input: Tensor<3>,
+        layer_idx: usize,
+        context: &mut DecoderContext,
+    ) -> Tensor<3> {
+        let [batch, seq, _] = input.dims();
+        let queries = self.heads(self.q_proj.forward(input.clone()), self.n_heads);
+        let queries = rotate(queries, context.rotation());
+        let (keys, values) = self.keys_and_values(input, context);
+        let (keys, values) = context.store(layer_idx, keys, values);
+        let attended = attend(queries, keys, values, context.blocks());
+        self.o_proj.forward(attended.swap_dims(1, 2).reshape([
+            batch,
+            seq,
+            self.n_heads * self.head_dim,
+        ]))
+    }
+
+    /// Rotated keys and values of `[batch, seq, hidden]`, `[batch, kv_heads, seq, head_dim]` each.
+    fn keys_and_values(
+        &self,
+        input: Tensor<3>,
+        context: &DecoderContext,
+    ) -> (Tensor<4>, Tensor<4>) {
+        let keys = self.heads(self.k_proj.forward(input.clone()), self.n_kv_heads);
+        let values = self.heads(self.v_proj.forward(input), self.n_kv_heads);
+        (rotate(keys, context.rotation()), values)
+    }
+
+    /// `[batch, seq, heads * head_dim]` to `[batch, heads, seq, head_dim]`.
+    fn heads(&self, projected: Tensor<3>, n_heads: usize) -> Tensor<4> {
+        let [batch, seq, _] = projected.dims();
+        projected
+            .reshape([batch, seq, n_heads, self.head_dim])
+            .swap_dims(1, 2)
+    }
+}
+
+/// The gated MLP: `down(silu(gate(x)) * up(x))`.
+#[derive(Module, Debug)]
+pub struct Mlp {
+    /// `[intermediate, hidden]`.
+    pub gate_proj: Linear,
+    /// `[intermediate, hidden]`.
+    pub up_proj: Linear,
+    /// `[hidden, intermediate]`.
+    pub down_proj: Linear,
+}
+
+impl Mlp {
+    fn load<S: TensorSource + ?Sized>(
+        source: &mut S,
+        name: &str,
+        config: &DecoderConfig,
+    ) -> Result<Self, S::Error> {
+        let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
+        let mut linear = |part: &str, shape| {
+            Linear::load(source, &format!("{name}.{part}"), shape, config.mlp_bias)
+        };
+        Ok(Self {
+            gate_proj: linear("gate_proj", [intermediate, hidden])?,
+            up_proj: linear("up_proj", [intermediate, hidden])?,
+            down_proj: linear("down_proj", [hidden, intermediate])?,
+        })
+    }
+
+    /// `[batch, seq, hidden]` to the same shape.
+    pub fn forward(&self, input: Tensor<3>) -> Tensor<3> {
+        let gate = silu(self.gate_proj.forward(input.clone()));
+        self.down_proj.forward(gate * self.up_proj.forward(input))
+    }
+}
+
+/// One layer: attention and MLP, each with its norm before it and a residual connection around.
+#[derive(Module, Debug)]
+pub struct DecoderLayer {
+    /// Norm before the attention.
+    pub input_layernorm: RmsNorm,
+    /// The attention.
+    pub self_attn: Attention,
+    /// Norm before the MLP.
+    pub post_attention_layernorm: RmsNorm,
+    /// The MLP.
+    pub mlp: Mlp,
+}
+
+impl DecoderLayer {
+    fn load<S: TensorSource + ?Sized>(
+        source: &mut S,
+        name: &str,
+        config: &DecoderConfig,
+    ) -> Result<Self, S::Error> {
+        let norm =
+            |source: &mut S, part: &str| RmsNorm::load(source, &format!("{name}.{part}"), config);
+        Ok(Self {
+            input_layernorm: norm(source, "input_layernorm")?,
+            self_attn: Attention::load(source, &format!("{name}.self_attn"), config)?,
+            post_attention_layernorm: norm(source, "post_attention_layernorm")?,
+            mlp: Mlp::load(source, &format!("{name}.mlp"), config)?,
+        })
+    }
+
+    fn forward(
+        &self,
+        hidden: Tensor<3>,
+        layer_idx: usize,
+        context: &mut DecoderContext,
+    ) -> Tensor<3> {
+        let normed = self.input_layernorm.forward(hidden.clone());
+        let hidden = hidden + self.self_attn.forward(normed, layer_idx, context);
+        let normed = self.post_attention_layernorm.forward(hidden.clone());
+        hidden + self.mlp.forward(normed)
+    }
+}
+
+/// Embedding, layers and final norm: what stands under `model.` in a checkpoint.
+#[derive(Module, Debug)]
+pub struct DecoderModel {
+    /// `[vocab, hidden]`.
+    pub embed_tokens: Param<Tensor<2>>,
+    /// The layers.
+    pub layers: Vec<DecoderLayer>,
+    /// The final norm.
+    pub norm: RmsNorm,
+}
+
+/// A decoder with a language-model head.
+///
+/// # Shapes
+/// Token ids `[batch, seq]` to logits `[batch, seq, vocab]`.
+#[derive(Module, Debug)]
+pub struct Decoder {
+    /// Embedding, layers, final norm.
+    pub model: DecoderModel,
+    /// `[vocab, hidden]`; absent when the embedding serves as the head.
+    pub lm_head: Option<Linear>,
+    #[module(skip)]
+    config: DecoderConfig,
+}
+
+impl Decoder {
+    /// Builds the decoder from a source of tensors: a checkpoint, or [`DummyWeights`].
+    ///
+    /// # Errors
+    /// Whatever the source reports: a missing or mis-shaped tensor, an unreadable file.
+    pub fn load<S: TensorSource + ?Sized>(
+        config: &DecoderConfig,
+        source: &mut S,
+    ) -> Result<Self, S::Error> {
+        let vocab_shape = [config.vocab_size, config.hidden_size];
+        let embed_tokens =
+            Param::from_tensor(source.matrix("model.embed_tokens.weight", vocab_shape)?);
+        let layers = (0..config.n_layers)
+            .map(|layer_idx| {
+                DecoderLayer::load(source, &format!("model.layers.{layer_idx}"), config)
+            })
+            .collect::<Result<_, _>>()?;
+        let norm = RmsNorm::load(source, "model.norm", config)?;
+        let lm_head = match config.head {
+            HeadKind::Tied => None,
+            HeadKind::Untied => Some(Linear::load(
+                source,
+                "lm_head",
+                vocab_shape,
+                ProjectionBias::Absent,
+            )?),
+        };
+        Ok(Self {
+            model: DecoderModel {
+                embed_tokens,
+                layers,
+                norm,
+            },
+            lm_head,
+            config: config.clone(),
+        })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &DecoderConfig {
+        &self.config
+    }
+
+    /// The data type of the weights.
+    pub fn dtype(&self) -> DType {
+        self.model.embed_tokens.val().dtype()
+    }
+
+    /// A context for a single pass of at most `capacity` slots, without a cache: for training
+    /// and for scoring whole texts.
+    pub fn uncached_context(&self, capacity: usize) -> DecoderContext {
+        DecoderContext::uncached(&self.config, capacity, self.dtype(), &self.device())
+    }
+}
+
+impl LayerStack for Decoder {
+    type Context = DecoderContext;
+
+    fn n_layers(&self) -> usize {
+        self.model.layers.len()
+    }
+
+    fn forward_layer(
+        &self,
+        layer_idx: usize,
+        hidden: Tensor<3>,
+        context: &mut DecoderContext,
+    ) -> Tensor<3> {
+        self.model.layers[layer_idx].forward(hidden, layer_idx, context)
+    }
+
+    /// Fills the cache with keys and values of the state that passes by, so that a later token
+    /// that does run this layer finds them (as in CALM, arXiv 2207.07061, section 3.3).
+    fn skip_layer(&self, layer_idx: usize, hidden: &Tensor<3>, context: &mut DecoderContext) {
+        let layer = &self.model.layers[layer_idx];
+        let normed = layer.input_layernorm.forward(hidden.clone());
+        let (keys, values) = layer.self_attn.keys_and_values(normed, context);
+        context.fill(layer_idx, keys, values);
+    }
+}
+
+impl CausalLm for Decoder {
+    fn vocab_size(&self) -> usize {
+        self.config.vocab_size
+    }
+
+    fn max_context(&self) -> Option<usize> {
+        Some(self.config.max_position_embeddings)
+    }
+
+    fn device(&self) -> Device {
+        self.model.embed_tokens.val().device()
+    }
+
+    fn new_context(&self, batch: usize, capacity: usize) -> DecoderContext {
+        DecoderContext::cached(&self.config, batch, capacity, self.dtype(), &self.device())
+    }
+
+    fn begin_pass(&self, pass: &Pass, context: &mut DecoderContext) {
+        context.begin_pass(pass);
+    }
+
+    fn embed(&self, token_ids: Tensor<2, Int>) -> Tensor<3> {
+        burn::tensor::module::embedding(self.model.embed_tokens.val(), token_ids)
+    }
+
+    fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
+        let normed = self.model.norm.forward(hidden);
+        match &self.lm_head {
+            Some(lm_head) => lm_head.forward(normed),
+            None => project(normed, self.model.embed_tokens.val()),
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Grouped-query attention without repeating keys, block by block over the queries.
+
+use std::ops::Range;
+
+use burn::tensor::activation::softmax;
+use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
+use lac_core::Pass;
+
+use super::cast;
+
+/// Queries per block: bounds the scores held at once to `heads * 512 * keys`.
+const QUERIES_PER_BLOCK: usize = 512;
+
+/// A masked score. Finite, so that a padding query, all of whose keys are hidden, gives some
+/// finite state instead of NaN.
+const HIDDEN_SCORE: f32 = -1e30;
+
+/// Some queries of a pass and the keys they can see.
+#[derive(Clone, Debug)]
+pub(super) struct QueryBlock {
+    /// Slots of the pass.
+    queries: Range<usize>,
+    /// Slots of the cache.
+    keys: Range<usize>,
+    /// Where a key is hidden from a query, `[1 or batch, 1, 1, queries, keys]`; `None` when every
+    /// query sees every key of the block.
+    hidden: Option<Tensor<5, Bool>>,
+}
+
+impl QueryBlock {
+    /// Cuts a pass into blocks.
+    pub(super) fn of(pass: &Pass, window: Option<usize>, device: &Device) -> Vec<Self> {
+        (0..pass.seq())
+            .step_by(QUERIES_PER_BLOCK)
+            .map(|start| {
+                let queries = start..(start + QUERIES_PER_BLOCK).min(pass.seq());
+                Self::new(pass, queries, window, device)
+            })
+            .collect()
+    }
+
+    fn new(pass: &Pass, queries: Range<usize>, window: Option<usize>, device: &Device) -> Self {
+        let oldest_query = pass.past() + queries.start;
+        let first_key = window.map_or(0, |window| (oldest_query + 1).saturating_sub(window));
+        let keys = first_key..pass.past() + queries.end;
+        // A single query sees all keys that are left, unless some are padding.
+        let hidden = (queries.len() > 1 || pass.is_padded())
+            .then(|| hidden_keys(pass, &queries, &keys, window, device));
+        Self {
+            queries,
+            keys,
+            hidden,
+        }
+    }
+}
+
+/// Where a key is hidden from a query: it is newer, or older than the window, or padding.
+///
+/// Slots serve in place of positions: left padding moves queries and keys of a row alike.
+fn hidden_keys(
+    pass: &Pass,
+    queries: &Range<usize>,
+    keys: &Range<usize>,
+    window: Option<usize>,
+    device: &Device,
+) -> Tensor<5, Bool> {
+    let arange =
+        |start: usize, end: usize| Tensor::<1, Int>::arange(start as i64..end as i64, device);
+    let shape = [1, 1, 1, queries.len(), keys.len()];
+    let query = arange(pass.past() + queries.start, pass.past() + queries.end)
+        .reshape([1, 1, 1, queries.len(), 1])
+        .expand(shape);
+    let key = arange(keys.start, keys.end)
+        .reshape([1, 1, 1, 1, keys.len()])
+        .expand(shape);
+    let mut hidden = key.clone().greater(query.clone());
+    if let Some(window) = window {
+        hidden = hidden.bool_or(key.clone().lower_equal(query - window as i64));
+    }
+    if pass.is_padded() {
+        let shape = [pass.batch(), 1, 1, queries.len(), keys.len()];
+        let padding: Vec<i64> = pass
+            .padding()
+            .iter()
+            .map(|&n_padding| n_padding as i64)
+            .collect();
+        let padding = TensorData::new(padding, [pass.batch(), 1, 1, 1, 1]);
+        let padding = Tensor::<5, Int>::from_data(padding, device).expand(shape);
+        hidden = hidden
+            .expand(shape)
+            .bool_or(key.expand(shape).lower(padding));
+    }
+    hidden
+}
+
+/// Attends with queries `[batch, heads, seq, head_dim]` over keys and values
+/// `[batch, kv_heads, slots, head_dim]`; returns `[batch, heads, seq, head_dim]`.
+pub(super) fn attend(
+    queries: Tensor<4>,
+    keys: Tensor<4>,
+    values: Tensor<4>,
+    blocks: &[QueryBlock],
+) -> Tensor<4> {
+    let scale = (queries.dims()[3] as f64).powf(-0.5);
+    let queries = queries * scale;
+    if let [block] = blocks {
+        return attend_block(queries, keys, values, block);
+    }
+    let outputs = blocks
+        .iter()
+        .map(|block| {
+            let queries = queries
+                .clone()
+                .narrow(2, block.queries.start, block.queries.len());
+            attend_block(queries, keys.clone(), values.clone(), block)
+        })
+        .collect();
+    Tensor::cat(outputs, 2)
+}
+
+fn attend_block(
+    queries: Tensor<4>,
+    keys: Tensor<4>,
+    values: Tensor<4>,
+    block: &QueryBlock,
+) -> Tensor<4> {
+    let [batch, n_heads, seq, head_dim] = queries.dims();
+    let [_, n_kv_heads, n_keys, _] = keys.dims();
+    let group = n_heads / n_kv_heads;
+    let dtype = queries.dtype();
+    let (keys, values) = if block.keys == (0..n_keys) {
+        (keys, values)
+    } else {
+        let visible = |slots: Tensor<4>| slots.narrow(2, block.keys.start, block.keys.len());
+        (visible(keys), visible(values))
+    };
+    let n_keys = block.keys.len();
+
+    // The query heads that share a key head stand as further rows of one product: no key is
+    // copied per group.
+    let queries = queries.reshape([batch, n_kv_heads, group * seq, head_dim]);
+    let scores = cast(queries.matmul(keys.swap_dims(2, 3)), DType::F32);
+    let scores = match &block.hidden {
+        None => scores,
+        Some(hidden) => {
+            let shape = [batch, n_kv_heads, group, seq, n_keys];
+            scores
+                .reshape(shape)
+                .mask_fill(hidden.clone().expand(shape), HIDDEN_SCORE)
+                .reshape([batch, n_kv_heads, group * seq, n_keys])
+        }
+    };
+    let weights = cast(softmax(scores, 3), dtype);
+    weights
+        .matmul(values)
+        .reshape([batch, n_heads, seq, head_dim])
+}

@@ -1,0 +1,86 @@
+//! What the three architectures have in common, and where they may differ.
+
+use super::rope::RopeConfig;
+
+/// Whether a group of projections has biases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProjectionBias {
+    /// Weights only.
+    Absent,
+    /// A bias vector beside every weight.
+    Present,
+}
+
+/// Where the language-model head takes its weight from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HeadKind {
+    /// From the embedding.
+    Tied,
+    /// From `lm_head.weight`.
+    Untied,
+}
+
+/// The sizes and choices of a [`Decoder`](super::Decoder).
+#[derive(Clone, Debug, PartialEq)]
+pub struct DecoderConfig {
+    /// Number of tokens of the vocabulary.
+    pub vocab_size: usize,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Width inside the MLP.
+    pub intermediate_size: usize,
+    /// Number of layers.
+    pub n_layers: usize,
+    /// Number of query heads.
+    pub n_heads: usize,
+    /// Number of key/value heads; divides the number of query heads.
+    pub n_kv_heads: usize,
+    /// Width of a head, an even number.
+    pub head_dim: usize,
+    /// ε of the RMS norms.
+    pub rms_norm_eps: f64,
+    /// Number of positions the model was made for.
+    pub max_position_embeddings: usize,
+    /// Rotary positions.
+    pub rope: RopeConfig,
+    /// Key `k` is visible to query `q` iff `q − window < k ≤ q`; `None` for all earlier keys.
+    pub sliding_window: Option<usize>,
+    /// Biases of q, k and v.
+    pub qkv_bias: ProjectionBias,
+    /// Bias of o.
+    pub o_bias: ProjectionBias,
+    /// Biases of gate, up and down.
+    pub mlp_bias: ProjectionBias,
+    /// Where the head takes its weight from.
+    pub head: HeadKind,
+}
+
+impl DecoderConfig {
+    /// Number of parameters.
+    pub fn n_parameters(&self) -> u64 {
+        let size = |n: usize| n as u64;
+        let bias = |bias, n| match bias {
+            ProjectionBias::Absent => 0,
+            ProjectionBias::Present => size(n),
+        };
+        let (hidden, intermediate) = (self.hidden_size, self.intermediate_size);
+        let (queries, keys) = (
+            self.n_heads * self.head_dim,
+            self.n_kv_heads * self.head_dim,
+        );
+        let attention = 2 * size(queries) * size(hidden)
+            + 2 * size(keys) * size(hidden)
+            + bias(self.qkv_bias, queries + 2 * keys)
+            + bias(self.o_bias, hidden);
+        let mlp =
+            3 * size(hidden) * size(intermediate) + bias(self.mlp_bias, 2 * intermediate + hidden);
+        let vocabulary = size(self.vocab_size) * size(hidden);
+        let heads = match self.head {
+            HeadKind::Tied => 1,
+            HeadKind::Untied => 2,
+        };
+        heads * vocabulary
+            + size(self.n_layers) * (attention + mlp + 2 * size(hidden))
+            + size(hidden)
+    }
+}
