@@ -122,16 +122,13 @@ pub struct GenerationOutput {
     pub n_decode_passes: usize,
 }
 
-/// Who takes part in a generation besides the model. [`Hooks::new`] has nobody but the policy.
+/// Who takes part in a generation besides the model: a policy, and optionally an observer of the
+/// passes and a receiver of the tokens.
 pub struct Hooks<'a> {
-    /// Decides about layers.
-    pub policy: &'a mut dyn LayerPolicy,
-    /// Receives every pass.
-    pub observer: &'a mut dyn Observer,
-    /// Receives every token.
-    pub sink: &'a mut dyn TokenSink,
-    /// Whether to hand back the logits of the prompts' last positions.
-    pub prompt_logits: PromptLogits,
+    policy: &'a mut dyn LayerPolicy,
+    observer: Option<&'a mut dyn Observer>,
+    sink: Option<&'a mut dyn TokenSink>,
+    prompt_logits: PromptLogits,
 }
 
 /// Whether the logits of the prompts' last positions are handed back.
@@ -145,18 +142,32 @@ pub enum PromptLogits {
 }
 
 impl<'a> Hooks<'a> {
-    /// A policy, an observer (`&mut ()` for none) and a token sink (`&mut ()` for none).
-    pub fn new(
-        policy: &'a mut dyn LayerPolicy,
-        observer: &'a mut dyn Observer,
-        sink: &'a mut dyn TokenSink,
-    ) -> Self {
+    /// A policy, and nobody else.
+    pub fn new(policy: &'a mut dyn LayerPolicy) -> Self {
         Self {
             policy,
-            observer,
-            sink,
+            observer: None,
+            sink: None,
             prompt_logits: PromptLogits::Drop,
         }
+    }
+
+    /// The same with an observer of every pass.
+    pub fn observer(mut self, observer: &'a mut dyn Observer) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// The same with a receiver of every token.
+    pub fn sink(mut self, sink: &'a mut dyn TokenSink) -> Self {
+        self.sink = Some(sink);
+        self
+    }
+
+    /// The same with the prompts' logits handed back or not.
+    pub fn prompt_logits(mut self, prompt_logits: PromptLogits) -> Self {
+        self.prompt_logits = prompt_logits;
+        self
     }
 }
 
@@ -201,6 +212,9 @@ pub fn generate<M: CausalLm + ?Sized>(
         sink,
         prompt_logits,
     } = hooks;
+    let (mut no_observer, mut no_sink) = ((), ());
+    let observer = observer.unwrap_or(&mut no_observer);
+    let sink = sink.unwrap_or(&mut no_sink);
 
     let start = Instant::now();
     let logits = forward_pass(model, &pass, &mut context, policy, observer)?;

@@ -6,8 +6,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lac_models::chat_template::{ChatOptions, Message};
-use lac_models::tokenizer::{PromptKind, SpecialTokens, SpecialTokensInText, Tokenizer};
+use lac_models::{ChatOptions, Message};
+use lac_models::{PromptKind, SpecialTokens, SpecialTokensInText, Tokenizer};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 

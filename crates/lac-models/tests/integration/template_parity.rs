@@ -3,7 +3,7 @@
 //! `fixtures/jinja/make_jinja.py` wrote the cases; its quarantine lists where
 //! the engines are known to differ.
 
-use lac_models::chat_template::{ChatOptions, ChatTemplate, Message, TemplateSource};
+use lac_models::{ChatOptions, ChatTemplate, Message, TemplateSource};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -25,7 +25,7 @@ fn templates_render_as_in_transformers() {
     let Cases {
         mut variables,
         cases,
-    } = serde_json::from_str(include_str!("fixtures/jinja/cases.json")).unwrap();
+    } = serde_json::from_str(include_str!("../fixtures/jinja/cases.json")).unwrap();
     let messages = variables.shift_remove("messages").unwrap();
     let messages: Vec<Message> = serde_json::from_value(messages).unwrap();
     let mut differences = Vec::new();

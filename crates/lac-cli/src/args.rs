@@ -1,0 +1,235 @@
+//! Options that several commands share, and what they stand for.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+use lac_core::{
+    Bypass, GateConfig, GateRounding, GenerationConfig, Halt, LastActive, LayerPolicy, Off,
+    Sampling, SamplingConfig, Trace,
+};
+use lac_models::{
+    ChatOptions, Conversation, Decoder, Message, ModelFolder, PromptKind, Tokenizer, WeightDtype,
+    dummy_model,
+};
+
+use crate::device::DeviceArg;
+use crate::progress;
+
+/// Which model, how precise, and where.
+#[derive(Args)]
+#[command(next_help_heading = "Model")]
+pub struct ModelArgs {
+    /// Folder in Hugging Face layout: config.json, safetensors, tokenizer.json
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Data type to compute in
+    #[arg(long, value_enum, default_value_t = DtypeArg::F32)]
+    pub dtype: DtypeArg,
+    /// Device to compute on: cpu, wgpu[:i], vulkan[:i] or cuda[:i]
+    #[arg(long, default_value = "cpu")]
+    pub device: DeviceArg,
+    /// Random weights of config.json's shape in place of the folder's own
+    #[arg(long)]
+    pub dummy_weights: bool,
+}
+
+/// Data types to compute in.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum DtypeArg {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl DtypeArg {
+    pub fn weight_dtype(self) -> WeightDtype {
+        match self {
+            DtypeArg::F32 => WeightDtype::F32,
+            DtypeArg::F16 => WeightDtype::F16,
+            DtypeArg::Bf16 => WeightDtype::Bf16,
+        }
+    }
+}
+
+impl ModelArgs {
+    /// Loads the weights, with a progress bar.
+    pub fn load(&self, folder: &ModelFolder) -> Result<Decoder> {
+        let device = self.device.open()?;
+        let dtype = self.dtype.weight_dtype();
+        let model = if self.dummy_weights {
+            dummy_model(&folder.config().decoder, dtype, &device, 0)
+        } else {
+            progress::while_loading(|report| folder.load(dtype, &device, report))
+        };
+        model.context("cannot load the model")
+    }
+}
+
+/// What the model is asked.
+#[derive(Args)]
+#[command(next_help_heading = "Prompt")]
+#[group(id = "prompt_source", required = true, multiple = false, args = ["prompt", "prompt_ids", "messages"])]
+pub struct PromptArgs {
+    /// A text; it goes through the chat template when the model has one
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Option<String>,
+    /// Token ids as they are, without a beginning-of-text token: 1,2,3
+    #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    pub prompt_ids: Option<Vec<u32>>,
+    /// A JSON file with messages: [{"role": "user", "content": "…"}, …]
+    #[arg(long, value_name = "FILE")]
+    pub messages: Option<PathBuf>,
+    /// Take --prompt as it is, without the chat template
+    #[arg(long, conflicts_with = "messages")]
+    pub raw: bool,
+}
+
+/// A prompt, rendered and tokenised.
+pub struct Prompt {
+    /// The text that was tokenised; empty for ids given as they are.
+    pub text: String,
+    pub ids: Vec<u32>,
+}
+
+impl PromptArgs {
+    /// Whether the tokenizer is needed to make the prompt.
+    pub fn needs_tokenizer(&self) -> bool {
+        self.prompt_ids.is_none()
+    }
+
+    /// Renders and tokenises.
+    pub fn resolve(&self, tokenizer: Option<&Tokenizer>) -> Result<Prompt> {
+        if let Some(ids) = &self.prompt_ids {
+            return Ok(Prompt {
+                text: String::new(),
+                ids: ids.clone(),
+            });
+        }
+        let tokenizer = tokenizer.context("--prompt and --messages need a tokenizer.json")?;
+        let (text, kind) = self.render(tokenizer)?;
+        let ids = tokenizer.encode_prompt(&text, kind)?;
+        if ids.is_empty() {
+            bail!("the prompt is empty: it holds no token");
+        }
+        Ok(Prompt { text, ids })
+    }
+
+    fn render(&self, tokenizer: &Tokenizer) -> Result<(String, PromptKind)> {
+        let mut options = ChatOptions::default();
+        let messages = match (&self.messages, &self.prompt) {
+            (Some(path), _) => {
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read {}", path.display()))?;
+                let conversation =
+                    Conversation::from_json(&text).with_context(|| path.display().to_string())?;
+                options.tools = conversation.tools;
+                options.documents = conversation.documents;
+                options.extra = conversation.extra;
+                conversation.messages
+            }
+            (None, Some(prompt)) if self.raw || !tokenizer.has_chat_template() => {
+                return Ok((prompt.clone(), PromptKind::Raw));
+            }
+            (None, Some(prompt)) => vec![Message::new("user", prompt.as_str())],
+            (None, None) => bail!("give --prompt, --prompt-ids or --messages"),
+        };
+        let text = tokenizer.render_chat(&messages, &options)?;
+        Ok((text, PromptKind::Rendered))
+    }
+}
+
+/// What happens to void layers.
+#[derive(Args)]
+#[command(next_help_heading = "Gate and policy")]
+pub struct PolicyArgs {
+    /// α: the share of the range of earlier deltas that a layer's delta has to reach
+    #[arg(long, default_value_t = lac_core::DEFAULT_ALPHA)]
+    pub alpha: f32,
+    /// Round the gate's numbers as the paper's released code does for a bf16 model
+    #[arg(long, value_enum, default_value_t = RoundingArg::F32)]
+    pub gate_rounding: RoundingArg,
+}
+
+/// How the gate rounds.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum RoundingArg {
+    F32,
+    Bf16,
+}
+
+/// The built-in policies.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PolicyName {
+    /// The full model without a gate
+    Off,
+    /// The full model; the gate observes
+    Trace,
+    /// The last active layer's output goes to the head; saves no time
+    LastActive,
+    /// A void layer's input goes on in place of its output; saves no time
+    Bypass,
+    /// Once no token of a sequence moves, its remaining layers are not run
+    Halt,
+}
+
+impl PolicyArgs {
+    pub fn gate(&self) -> Result<GateConfig> {
+        let rounding = match self.gate_rounding {
+            RoundingArg::F32 => GateRounding::F32,
+            RoundingArg::Bf16 => GateRounding::Bf16,
+        };
+        let gate = GateConfig::new(self.alpha).with_rounding(rounding);
+        gate.validate().context("--alpha")?;
+        Ok(gate)
+    }
+
+    pub fn policy(&self, name: PolicyName) -> Result<Box<dyn LayerPolicy>> {
+        let gate = self.gate()?;
+        Ok(match name {
+            PolicyName::Off => Box::new(Off),
+            PolicyName::Trace => Box::new(Trace::new(gate)),
+            PolicyName::LastActive => Box::new(LastActive::new(gate)),
+            PolicyName::Bypass => Box::new(Bypass::new(gate)),
+            PolicyName::Halt => Box::new(Halt::new(gate)),
+        })
+    }
+}
+
+/// How tokens are chosen.
+#[derive(Args)]
+#[command(next_help_heading = "Sampling")]
+pub struct SamplingArgs {
+    /// The most probable token each time (the default without --temperature)
+    #[arg(long, conflicts_with_all = ["temperature", "top_p", "top_k"])]
+    pub greedy: bool,
+    /// Draw from the probabilities at this temperature
+    #[arg(long, value_name = "T")]
+    pub temperature: Option<f32>,
+    /// Keep a token iff the probability mass before it is at most this
+    #[arg(long, value_name = "P", requires = "temperature")]
+    pub top_p: Option<f32>,
+    /// Keep this many of the most probable tokens
+    #[arg(long, value_name = "K", requires = "temperature")]
+    pub top_k: Option<usize>,
+    /// Seed of the draws
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+}
+
+impl SamplingArgs {
+    pub fn generation(&self, max_new_tokens: usize, stop_tokens: &[u32]) -> GenerationConfig {
+        let sampling = match self.temperature {
+            None => Sampling::Greedy,
+            Some(temperature) => Sampling::Random(SamplingConfig {
+                temperature,
+                top_k: self.top_k,
+                top_p: self.top_p,
+                seed: self.seed,
+            }),
+        };
+        GenerationConfig::greedy(max_new_tokens)
+            .with_sampling(sampling)
+            .with_stop_tokens(stop_tokens)
+    }
+}

@@ -1,0 +1,7 @@
+//! One file per command.
+
+pub mod devices;
+pub mod generate;
+pub mod inspect;
+pub mod tokenize;
+pub mod trace;

@@ -1,0 +1,159 @@
+//! `lac generate`: text from a prompt, under any policy.
+
+use std::io::Write;
+
+use anyhow::Result;
+use clap::Args;
+use lac_core::{Hooks, TextSink, Usage, generate};
+use lac_models::{ModelFolder, SpecialTokensInText};
+use serde::Serialize;
+
+use crate::args::{ModelArgs, PolicyArgs, PolicyName, PromptArgs, SamplingArgs};
+use crate::output::{print_line, write_json};
+
+/// Continue a prompt, with the full model or with its voids skipped
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  lac generate --model DIR --prompt \"Why is the sky blue?\"\n  lac generate --model DIR --raw --prompt \"Once upon a time\" --policy last-active --stats\n  lac generate --model DIR --messages chat.json --temperature 0.6 --top-p 0.9 --seed 1"
+)]
+pub struct Generate {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    prompt: PromptArgs,
+    /// At most this many new tokens
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    max_new_tokens: usize,
+    /// End at this text, which is cut off; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+    /// What happens to void layers
+    #[arg(long, value_enum, default_value_t = PolicyName::Off, help_heading = "Gate and policy")]
+    policy: PolicyName,
+    #[command(flatten)]
+    gate: PolicyArgs,
+    /// Print executed layers, flagged layers and times on stderr
+    #[arg(long)]
+    stats: bool,
+    /// Print one JSON object: {prompt_ids, ids, text, stop_reason, …}
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Generation<'a> {
+    prompt_ids: Vec<u32>,
+    ids: &'a [u32],
+    text: &'a str,
+    stop_reason: lac_core::StopReason,
+    policy: &'a str,
+    usage: PhasePair,
+    executed: PhasePair,
+    prefill_seconds: f64,
+    decode_seconds: f64,
+    decode_passes: usize,
+}
+
+/// A number per phase; `None` where there was nothing to count.
+#[derive(Serialize)]
+struct PhasePair {
+    prompt: Option<f64>,
+    response: Option<f64>,
+}
+
+impl Generate {
+    pub fn run(&self) -> Result<()> {
+        let mut policy = self.gate.policy(self.policy)?;
+        let folder = ModelFolder::open(&self.model.model)?;
+        let tokenizer = folder.tokenizer()?;
+        let prompt = self.prompt.resolve(Some(&tokenizer))?;
+        let model = self.model.load(&folder)?;
+        let config = self
+            .sampling
+            .generation(self.max_new_tokens, tokenizer.stop_ids());
+
+        let quiet = self.json;
+        let mut stdout = anstream::stdout();
+        let mut write_error = None;
+        let mut sink = TextSink::new(
+            vec![tokenizer.stream(SpecialTokensInText::Skip)],
+            &self.stop,
+            |_, text| {
+                if !quiet && write_error.is_none() {
+                    let written = write!(stdout, "{text}").and_then(|()| stdout.flush());
+                    write_error = written.err();
+                }
+            },
+        );
+        let mut usage = Usage::default();
+        let hooks = Hooks::new(policy.as_mut())
+            .observer(&mut usage)
+            .sink(&mut sink);
+        let output = generate(&model, &[prompt.ids.clone()], &config, hooks)?;
+        let texts = sink.into_texts();
+        if let Some(error) = write_error {
+            return Err(error.into());
+        }
+
+        let row = &output.rows[0];
+        let generation = Generation {
+            prompt_ids: prompt.ids,
+            ids: &row.ids,
+            text: &texts[0],
+            stop_reason: row.stop_reason,
+            policy: policy.name(),
+            usage: PhasePair {
+                prompt: usage.prompt.mean(),
+                response: usage.response.mean(),
+            },
+            executed: PhasePair {
+                prompt: usage.prompt.executed_per_pass(),
+                response: usage.response.executed_per_pass(),
+            },
+            prefill_seconds: output.prefill_time.as_secs_f64(),
+            decode_seconds: output.decode_time.as_secs_f64(),
+            decode_passes: output.n_decode_passes,
+        };
+        if self.json {
+            return write_json("-".as_ref(), &generation);
+        }
+        print_line("")?;
+        if self.stats {
+            print_stats(&generation, folder.config().decoder.n_layers);
+        }
+        Ok(())
+    }
+}
+
+fn print_stats(generation: &Generation<'_>, n_layers: usize) {
+    let percent = |share: Option<f64>| {
+        share.map_or("not gated".to_owned(), |share| {
+            format!("{:.1} %", 100.0 * share)
+        })
+    };
+    let layers = |layers: Option<f64>| {
+        layers.map_or("none".to_owned(), |layers| {
+            format!("{layers:.1} of {n_layers}")
+        })
+    };
+    eprintln!("policy            {}", generation.policy);
+    eprintln!(
+        "executed layers   prompt {}, response {}",
+        layers(generation.executed.prompt),
+        layers(generation.executed.response)
+    );
+    eprintln!(
+        "flagged active    prompt {}, response {}",
+        percent(generation.usage.prompt),
+        percent(generation.usage.response)
+    );
+    eprintln!(
+        "time              prompt {:.3} s ({} tokens), response {:.3} s ({} passes)",
+        generation.prefill_seconds,
+        generation.prompt_ids.len(),
+        generation.decode_seconds,
+        generation.decode_passes
+    );
+}

@@ -1,0 +1,205 @@
+//! `lac trace`: what every layer did for every token, as JSON.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use lac_core::{Hooks, PhaseUsage, PromptLogits, TextSink, Usage, generate};
+use lac_models::{ModelFolder, SpecialTokensInText};
+use lac_trace::{PhaseTrace, Recorder, Style, heat_map};
+use serde::Serialize;
+
+use crate::args::{ModelArgs, PolicyArgs, PolicyName, PromptArgs, SamplingArgs};
+use crate::output::{print_line, write_json};
+use crate::progress;
+
+/// Trace a prompt and its response: norms, deltas, thresholds and flags per layer and token
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  lac trace --model DIR --prompt \"Why is the sky blue?\" --json trace.json\n  lac trace --model DIR --prompt-ids 1,403,407 --max-new-tokens 0 --logits --json - | jq .usage"
+)]
+pub struct Trace {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    prompt: PromptArgs,
+    /// At most this many new tokens
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    max_new_tokens: usize,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+    /// What happens to void layers
+    #[arg(long, value_enum, default_value_t = PolicyName::Trace, help_heading = "Gate and policy")]
+    policy: PolicyName,
+    #[command(flatten)]
+    gate: PolicyArgs,
+    /// Add the logits of the prompt's last position
+    #[arg(long, requires = "json")]
+    logits: bool,
+    /// Write one JSON object to this file (- for stdout) in place of the picture
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// The JSON of a trace; docs/trace-json.md describes it.
+#[derive(Serialize)]
+struct TraceJson<'a> {
+    prompt_ids: &'a [u32],
+    layers: usize,
+    alpha: f32,
+    policy: &'a str,
+    dtype: &'a str,
+    device: String,
+    embedding_norms: &'a [f32],
+    norms: &'a [Vec<f32>],
+    deltas: &'a [Vec<f32>],
+    thresholds: &'a [Vec<f32>],
+    active: &'a [Vec<u8>],
+    generated: &'a [u32],
+    text: Option<&'a str>,
+    rg_norms: &'a [Vec<f32>],
+    rg_deltas: &'a [Vec<f32>],
+    rg_thresholds: &'a [Vec<f32>],
+    rg_active: &'a [Vec<u8>],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logits_last: Option<&'a [f32]>,
+    usage: UsageJson,
+    executed: ExecutedJson,
+}
+
+#[derive(Serialize)]
+struct UsageJson {
+    prompt: Vec<f64>,
+    response: Vec<f64>,
+    prompt_mean: Option<f64>,
+    response_mean: Option<f64>,
+}
+
+/// The mean number of layers run per pass.
+#[derive(Serialize)]
+struct ExecutedJson {
+    prompt: Option<f64>,
+    response: Option<f64>,
+}
+
+impl Trace {
+    pub fn run(&self) -> Result<()> {
+        let mut policy = self.gate.policy(self.policy)?;
+        let folder = ModelFolder::open(&self.model.model)?;
+        // Ids can be traced without a tokenizer; then there is no text and no stop token but
+        // config.json's.
+        let tokenizer =
+            if self.prompt.needs_tokenizer() || self.model.model.join("tokenizer.json").exists() {
+                Some(folder.tokenizer()?)
+            } else {
+                None
+            };
+        let prompt = self.prompt.resolve(tokenizer.as_ref())?;
+        let stop_tokens = match &tokenizer {
+            Some(tokenizer) => tokenizer.stop_ids(),
+            None => &folder.config().eos_token_ids,
+        };
+        let config = self.sampling.generation(self.max_new_tokens, stop_tokens);
+        let model = self.model.load(&folder)?;
+
+        let bar = progress::generating(self.max_new_tokens);
+        let mut observer = (Recorder::new(0), (Usage::default(), Counter(&bar)));
+        let mut sink = tokenizer.as_ref().map(|tokenizer| {
+            let stream = tokenizer.stream(SpecialTokensInText::Skip);
+            TextSink::new(vec![stream], &[], |_: usize, _: &str| {})
+        });
+        let mut hooks = Hooks::new(policy.as_mut()).observer(&mut observer);
+        if let Some(sink) = &mut sink {
+            hooks = hooks.sink(sink);
+        }
+        if self.logits {
+            hooks = hooks.prompt_logits(PromptLogits::Return);
+        }
+        let output = generate(&model, &[prompt.ids.clone()], &config, hooks)?;
+        bar.finish_and_clear();
+        let text = sink.and_then(|sink| sink.into_texts().pop());
+        let (recorder, (usage, _)) = observer;
+
+        let Some(path) = &self.json else {
+            let pieces = |trace: &PhaseTrace| match &tokenizer {
+                Some(tokenizer) => tokenizer.pieces(&trace.token_ids),
+                None => trace.token_ids.iter().map(u32::to_string).collect(),
+            };
+            return print_picture(&recorder, pieces, &usage, text.as_deref());
+        };
+        let json = TraceJson {
+            prompt_ids: &prompt.ids,
+            layers: folder.config().decoder.n_layers,
+            alpha: self.gate.alpha,
+            policy: policy.name(),
+            dtype: self.model.dtype.weight_dtype().name(),
+            device: self.model.device.to_string(),
+            embedding_norms: &recorder.prompt.embedding_norms,
+            norms: &recorder.prompt.norms,
+            deltas: &recorder.prompt.deltas,
+            thresholds: &recorder.prompt.thresholds,
+            active: &recorder.prompt.active,
+            generated: &output.rows[0].ids,
+            text: text.as_deref(),
+            rg_norms: &recorder.response.norms,
+            rg_deltas: &recorder.response.deltas,
+            rg_thresholds: &recorder.response.thresholds,
+            rg_active: &recorder.response.active,
+            logits_last: output.prompt_logits.as_ref().map(|rows| rows[0].as_slice()),
+            usage: UsageJson {
+                prompt: usage.prompt.per_layer().unwrap_or_default(),
+                response: usage.response.per_layer().unwrap_or_default(),
+                prompt_mean: usage.prompt.mean(),
+                response_mean: usage.response.mean(),
+            },
+            executed: ExecutedJson {
+                prompt: usage.prompt.executed_per_pass(),
+                response: usage.response.executed_per_pass(),
+            },
+        };
+        write_json(path, &json)
+    }
+}
+
+/// Moves the progress bar by one for every pass.
+struct Counter<'a>(&'a indicatif::ProgressBar);
+
+impl lac_core::Observer for Counter<'_> {
+    fn pass(&mut self, _record: &lac_core::PassRecord) -> Result<(), lac_core::BoxError> {
+        self.0.inc(1);
+        Ok(())
+    }
+}
+
+fn print_picture(
+    recorder: &Recorder,
+    pieces: impl Fn(&PhaseTrace) -> Vec<String>,
+    usage: &Usage,
+    text: Option<&str>,
+) -> Result<()> {
+    let phases = [
+        ("prompt", &recorder.prompt, &usage.prompt),
+        ("response", &recorder.response, &usage.response),
+    ];
+    for (name, trace, usage) in phases {
+        print_line(&format!("{name}: {}", summary(usage)))?;
+        if !trace.active.is_empty() {
+            print_line(&heat_map(trace, &pieces(trace), Style::Coloured))?;
+        }
+    }
+    match text {
+        Some(text) => print_line(text),
+        None => Ok(()),
+    }
+}
+
+fn summary(usage: &PhaseUsage) -> String {
+    match usage.mean() {
+        Some(mean) => format!(
+            "{} tokens, {:.1} % of the layers active",
+            usage.n_tokens(),
+            100.0 * mean
+        ),
+        None => "nothing was gated".to_owned(),
+    }
+}

@@ -1,0 +1,191 @@
+//! A row of a batch gives what it gives alone, padding or not; a long prompt gives what it gives
+//! in one block.
+
+use burn::tensor::Device;
+use lac_core::{
+    Bypass, CausalLm, GateConfig, GenerationConfig, Halt, Hooks, LastActive, LayerPolicy, Off,
+    Pass, Sampling, SamplingConfig, Trace, Usage, generate, prompt_pass, run,
+};
+use lac_models::{Decoder, DummyWeights, ModelConfig};
+use lac_trace::Recorder;
+
+use crate::devices::devices;
+use crate::parity::{expected, load};
+
+/// Row observers for a whole batch.
+struct Rows(Vec<Recorder>);
+
+impl lac_core::Observer for Rows {
+    fn pass(&mut self, record: &lac_core::PassRecord) -> Result<(), lac_core::BoxError> {
+        self.0.iter_mut().try_for_each(|row| row.pass(record))
+    }
+}
+
+type NewPolicy = fn(GateConfig) -> Box<dyn LayerPolicy>;
+
+const POLICIES: [(&str, NewPolicy); 5] = [
+    ("off", |_| Box::new(Off)),
+    ("trace", |gate| Box::new(Trace::new(gate))),
+    ("last-active", |gate| Box::new(LastActive::new(gate))),
+    ("bypass", |gate| Box::new(Bypass::new(gate))),
+    ("halt", |gate| Box::new(Halt::new(gate))),
+];
+
+fn generate_rows(
+    model: &Decoder,
+    prompts: &[Vec<u32>],
+    sampling: &Sampling,
+    policy: &mut dyn LayerPolicy,
+) -> (Vec<Vec<u32>>, Vec<Recorder>, Usage) {
+    let rows = (0..prompts.len()).map(Recorder::new).collect();
+    let mut observer = (Rows(rows), Usage::default());
+    let config = GenerationConfig::greedy(8).with_sampling(sampling.clone());
+    let hooks = Hooks::new(policy).observer(&mut observer);
+    let output = generate(model, prompts, &config, hooks).unwrap();
+    let ids = output.rows.into_iter().map(|row| row.ids).collect();
+    (ids, observer.0.0, observer.1)
+}
+
+/// The fixtures' greedy margins and gate gaps are far above the rounding of a batched product, so
+/// tokens and flags are compared exactly.
+fn check(name: &str, backend: &str, model: &Decoder) {
+    let prompts: Vec<Vec<u32>> = expected(name)
+        .prompts
+        .into_iter()
+        .map(|prompt| prompt.prompt_ids)
+        .collect();
+    assert!(prompts.iter().any(|ids| ids.len() != prompts[0].len()));
+    for (policy_name, new_policy) in POLICIES {
+        let what = format!("{name} on {backend}, {policy_name}");
+        let gate = GateConfig::new(0.8);
+        let (ids, rows, usage) = generate_rows(
+            model,
+            &prompts,
+            &Sampling::Greedy,
+            new_policy(gate).as_mut(),
+        );
+        let mut merged = Usage::default();
+        for (row, prompt) in prompts.iter().enumerate() {
+            let alone = std::slice::from_ref(prompt);
+            let (alone_ids, alone_rows, alone_usage) =
+                generate_rows(model, alone, &Sampling::Greedy, new_policy(gate).as_mut());
+            assert_eq!(ids[row], alone_ids[0], "{what}, row {row}: tokens");
+            let (batched, single) = (&rows[row], &alone_rows[0]);
+            assert_eq!(
+                batched.prompt.token_ids, *prompt,
+                "{what}, row {row}: padding counted"
+            );
+            assert_eq!(
+                batched.prompt.active, single.prompt.active,
+                "{what}, row {row}"
+            );
+            assert_eq!(
+                batched.response.active, single.response.active,
+                "{what}, row {row}"
+            );
+            merged.merge(&alone_usage);
+        }
+        assert_eq!(
+            usage.prompt.per_layer(),
+            merged.prompt.per_layer(),
+            "{what}"
+        );
+        assert_eq!(
+            usage.response.per_layer(),
+            merged.response.per_layer(),
+            "{what}"
+        );
+    }
+}
+
+#[test]
+fn a_padded_row_equals_the_row_alone() {
+    for (backend, device) in devices() {
+        for name in ["llama", "mistral-window", "qwen2"] {
+            check(name, backend, &load(name, &device));
+        }
+    }
+}
+
+#[test]
+fn sampling_is_seeded_per_row() {
+    let model = load("llama", &Device::flex());
+    let prompts = vec![vec![5, 6, 7], vec![5, 6, 7], vec![9, 8]];
+    let sampling = |seed| {
+        Sampling::Random(SamplingConfig {
+            top_k: Some(40),
+            top_p: Some(0.95),
+            ..SamplingConfig::new(2.0, seed)
+        })
+    };
+    let rows =
+        |prompts: &[Vec<u32>], seed| generate_rows(&model, prompts, &sampling(seed), &mut Off).0;
+    let first = rows(&prompts, 3);
+    assert_eq!(first, rows(&prompts, 3), "the same seed, the same tokens");
+    assert_ne!(first[0], first[1], "rows draw from streams of their own");
+    // Row i of a batch is row 0 of a batch seeded i higher.
+    assert_eq!(rows(&prompts[1..2], 4)[0], first[1]);
+    assert_eq!(rows(&prompts[2..3], 5)[0], first[2]);
+}
+
+/// A small model with a long context, of random weights.
+fn long_context_model(window: &str) -> Decoder {
+    let json = format!(
+        r#"{{"model_type": "mistral", "vocab_size": 50, "hidden_size": 16, "intermediate_size": 32,
+            "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+            "max_position_embeddings": 2048, "sliding_window": {window}}}"#
+    );
+    let config = ModelConfig::from_json(&json, "config.json".as_ref()).unwrap();
+    let device = Device::flex();
+    let mut weights = DummyWeights::new(1, burn::tensor::DType::F32, &device);
+    Decoder::load(&config.decoder, &mut weights).unwrap()
+}
+
+/// Prompts beyond 512 tokens are attended to block by block; the result is that of feeding the
+/// tokens one after the other.
+#[test]
+fn a_long_prompt_equals_its_tokens_one_by_one() {
+    for window in ["null", "100", "700"] {
+        let model = long_context_model(window);
+        let ids: Vec<u32> = (0..1100u32).map(|idx| (idx * 7 + idx / 13) % 50).collect();
+        let (whole, _) = prompt_pass(&model, &[ids.clone()], 0, &mut Off).unwrap();
+        let whole = whole.narrow(1, ids.len() - 1, 1);
+
+        let mut context = model.new_context(1, ids.len());
+        let mut pass = Pass::prompt(&[&ids[..1]], 0).unwrap();
+        let mut step = |pass: &Pass| {
+            model.begin_pass(pass, &mut context);
+            let embedding = model.embed(pass.token_tensor(&model.device()));
+            run(&model, embedding, &mut context, pass, &mut Off)
+                .unwrap()
+                .hidden
+        };
+        let mut last = step(&pass);
+        for &id in &ids[1..] {
+            pass = pass.next(vec![id], vec![false]);
+            last = step(&pass);
+        }
+        let difference = (whole - last).abs().max().into_scalar::<f32>();
+        // States are of the order of 0.1; both ways differ in the order of their sums only.
+        assert!(difference < 1e-6, "window {window}: {difference}");
+    }
+}
+
+#[test]
+fn a_full_context_ends_the_row() {
+    let model = load("llama", &Device::flex());
+    let max_context = model.max_context().unwrap();
+    let prompt = vec![vec![5; max_context - 2]];
+    let config = GenerationConfig::greedy(50);
+    let output = generate(&model, &prompt, &config, Hooks::new(&mut Off)).unwrap();
+    // Two tokens fill the last two positions; the logits of the last one give a third.
+    assert_eq!(output.rows[0].ids.len(), 3);
+    assert_eq!(
+        output.rows[0].stop_reason,
+        lac_core::StopReason::ContextFull
+    );
+
+    let too_long = vec![vec![5; max_context + 1]];
+    let error = generate(&model, &too_long, &config, Hooks::new(&mut Off));
+    assert!(error.unwrap_err().to_string().contains("129 tokens"));
+}

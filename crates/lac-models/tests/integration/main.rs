@@ -1,0 +1,11 @@
+//! Checkpoints, tokenizers and templates against the libraries that users compare with.
+
+#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used)]
+
+mod batching;
+mod chat_parity;
+mod devices;
+mod loading;
+mod parity;
+mod template_parity;

@@ -1,0 +1,476 @@
+//! Models against transformers, per layer and token, for every fixture checkpoint and policy.
+//!
+//! `fixtures/make_fixtures.py` wrote the checkpoints and what transformers 4.50.1 and torch make
+//! of them in f32.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use lac_core::{
+    Bypass, CausalLm, GateConfig, GenerationConfig, Halt, Hooks, LastActive, LayerPolicy, Off,
+    PromptLogits, StateAt, Trace, Usage, generate,
+};
+use lac_models::{Decoder, ModelFolder, WeightDtype};
+use lac_trace::{PhaseTrace, Recorder};
+use serde::Deserialize;
+
+use crate::devices::devices;
+
+/// Norms agree to this, relative to the norm: a dozen f32 layers sum their products in another
+/// order than torch, each with a relative error of some 1e-7 per operation.
+const NORM_TOLERANCE: f32 = 2e-5;
+
+/// Logits agree to this, absolutely; they are of the order of 1 to 10.
+const LOGIT_TOLERANCE: f32 = 3e-4;
+
+/// Flags are compared where |Δ − λ| exceeds this share of the norm: below it the flag is decided
+/// by the rounding that [`NORM_TOLERANCE`] allows, twice for a difference of two norms, and again
+/// for the range.
+const NEAR_TIE: f32 = 4.0 * NORM_TOLERANCE;
+
+pub fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/checkpoints")
+        .join(name)
+}
+
+pub fn load(name: &str, device: &Device) -> Decoder {
+    let folder = ModelFolder::open(fixture(name)).unwrap();
+    folder.load(WeightDtype::F32, device, &mut |_| {}).unwrap()
+}
+
+#[derive(Deserialize)]
+pub struct Expected {
+    pub alphas: Vec<f32>,
+    pub prompts: Vec<ExpectedPrompt>,
+}
+
+#[derive(Deserialize)]
+pub struct ExpectedPrompt {
+    pub prompt_ids: Vec<u32>,
+    embedding_norms: Vec<f32>,
+    norms: Vec<Vec<f32>>,
+    deltas: Vec<Vec<f32>>,
+    trace: Vec<ExpectedTrace>,
+    logits_last: Vec<f32>,
+    pub full_greedy: ExpectedGreedy,
+    last_active: Vec<ExpectedPolicy>,
+    bypass: Vec<ExpectedBypass>,
+    halt: Vec<ExpectedHalt>,
+}
+
+#[derive(Deserialize)]
+struct ExpectedTrace {
+    thresholds: Vec<Vec<f32>>,
+    active: Vec<Vec<u8>>,
+}
+
+#[derive(Deserialize)]
+pub struct ExpectedGreedy {
+    pub ids: Vec<u32>,
+    rg_norms: Vec<Vec<f32>>,
+    rg_deltas: Vec<Vec<f32>>,
+    rg_active: Vec<Vec<Vec<u8>>>,
+}
+
+#[derive(Deserialize)]
+struct ExpectedPolicy {
+    logits_last: Vec<f32>,
+    greedy_ids: Vec<u32>,
+}
+
+#[derive(Deserialize)]
+struct ExpectedBypass {
+    embedding_norms: Vec<f32>,
+    norms: Vec<Vec<f32>>,
+    deltas: Vec<Vec<f32>>,
+    thresholds: Vec<Vec<f32>>,
+    active: Vec<Vec<u8>>,
+    rg_active: Vec<Vec<u8>>,
+    logits_last: Vec<f32>,
+    greedy_ids: Vec<u32>,
+}
+
+#[derive(Deserialize)]
+struct ExpectedHalt {
+    executed: usize,
+    logits_last: Vec<f32>,
+    greedy_ids: Vec<u32>,
+    rg_executed: Vec<usize>,
+}
+
+pub fn expected(name: &str) -> Expected {
+    let path = fixture(name).join("expected.json");
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// What one greedy generation leaves behind.
+struct Run {
+    ids: Vec<u32>,
+    logits_last: Vec<f32>,
+    recorder: Recorder,
+    usage: Usage,
+    executed: Vec<usize>,
+}
+
+struct ExecutedPerPass(Vec<usize>);
+
+impl lac_core::Observer for ExecutedPerPass {
+    fn pass(&mut self, record: &lac_core::PassRecord) -> Result<(), lac_core::BoxError> {
+        self.0.push(record.n_executed());
+        Ok(())
+    }
+}
+
+fn run(model: &Decoder, prompt: &[u32], n_new: usize, policy: &mut dyn LayerPolicy) -> Run {
+    let mut observer = (
+        Recorder::new(0),
+        (Usage::default(), ExecutedPerPass(Vec::new())),
+    );
+    let hooks = Hooks::new(policy)
+        .observer(&mut observer)
+        .prompt_logits(PromptLogits::Return);
+    let config = GenerationConfig::greedy(n_new);
+    let output = generate(model, &[prompt.to_vec()], &config, hooks).unwrap();
+    let (recorder, (usage, executed)) = observer;
+    Run {
+        ids: output.rows[0].ids.clone(),
+        logits_last: output.prompt_logits.unwrap().swap_remove(0),
+        recorder,
+        usage,
+        executed: executed.0,
+    }
+}
+
+fn assert_close(actual: &[f32], expected: &[f32], tolerance: impl Fn(usize) -> f32, what: &str) {
+    assert_eq!(actual.len(), expected.len(), "{what}: length");
+    for (idx, (a, e)) in actual.iter().zip(expected).enumerate() {
+        let allowed = tolerance(idx);
+        assert!(
+            (a - e).abs() <= allowed,
+            "{what}[{idx}]: {a} against {e}, allowed {allowed}"
+        );
+    }
+}
+
+/// Compares numbers whose size is that of the norms they come from.
+fn assert_layers(actual: &[Vec<f32>], expected: &[Vec<f32>], norms: &[Vec<f32>], what: &str) {
+    assert_eq!(actual.len(), expected.len(), "{what}: layers");
+    for (layer_idx, (a, e)) in actual.iter().zip(expected).enumerate() {
+        let at = StateAt::Layer(layer_idx);
+        let tolerance = |token: usize| 2.0 * NORM_TOLERANCE * norms[layer_idx][token].max(1.0);
+        assert_close(a, e, tolerance, &format!("{what} after {at}"));
+    }
+}
+
+/// Compares flags wherever the verdict is not a near-tie, and insists that hardly any are.
+fn assert_flags(trace: &PhaseTrace, expected: &[Vec<u8>], what: &str) {
+    let (mut compared, mut total) = (0, 0);
+    assert_eq!(trace.active.len(), expected.len(), "{what}: layers");
+    for (layer_idx, flags) in expected.iter().enumerate() {
+        assert_eq!(trace.active[layer_idx].len(), flags.len(), "{what}: tokens");
+        for (token, &flag) in flags.iter().enumerate() {
+            total += 1;
+            let margin =
+                (trace.deltas[layer_idx][token] - trace.thresholds[layer_idx][token]).abs();
+            if margin <= NEAR_TIE * trace.norms[layer_idx][token] {
+                continue;
+            }
+            compared += 1;
+            assert_eq!(
+                trace.active[layer_idx][token], flag,
+                "{what}: layer {layer_idx}, token {token}, margin {margin}"
+            );
+        }
+    }
+    assert!(
+        100 * compared >= 98 * total,
+        "{what}: only {compared} of {total} flags compared"
+    );
+}
+
+fn check(name: &str) {
+    for (backend, device) in devices() {
+        let model = load(name, &device);
+        let expected = expected(name);
+        for (prompt_idx, prompt) in expected.prompts.iter().enumerate() {
+            let what = format!("{name} on {backend}, prompt {prompt_idx}");
+            check_full(&model, prompt, &expected.alphas, &what);
+            for (alpha_idx, &alpha) in expected.alphas.iter().enumerate() {
+                let what = format!("{what}, alpha {alpha}");
+                let gate = GateConfig::new(alpha);
+                check_last_active(&model, prompt, alpha_idx, gate, &what);
+                check_bypass(&model, prompt, alpha_idx, gate, &what);
+                check_halt(&model, prompt, alpha_idx, gate, &what);
+            }
+        }
+    }
+}
+
+fn check_full(model: &Decoder, prompt: &ExpectedPrompt, alphas: &[f32], what: &str) {
+    let greedy = &prompt.full_greedy;
+    let off = run(model, &prompt.prompt_ids, greedy.ids.len(), &mut Off);
+    assert_eq!(off.ids, greedy.ids, "{what}: greedy ids");
+    assert_close(
+        &off.logits_last,
+        &prompt.logits_last,
+        |_| LOGIT_TOLERANCE,
+        what,
+    );
+
+    for (alpha_idx, &alpha) in alphas.iter().enumerate() {
+        let what = format!("{what}, trace at alpha {alpha}");
+        let mut policy = Trace::new(GateConfig::new(alpha));
+        let traced = run(model, &prompt.prompt_ids, greedy.ids.len(), &mut policy);
+        let Recorder {
+            prompt: seen,
+            response,
+            ..
+        } = &traced.recorder;
+        assert_eq!(traced.ids, greedy.ids, "{what}: greedy ids");
+        assert_close(
+            &seen.embedding_norms,
+            &prompt.embedding_norms,
+            |token| NORM_TOLERANCE * prompt.embedding_norms[token],
+            &format!("{what}: embedding norms"),
+        );
+        assert_layers(
+            &seen.norms,
+            &prompt.norms,
+            &prompt.norms,
+            &format!("{what}: norms"),
+        );
+        assert_layers(
+            &seen.deltas,
+            &prompt.deltas,
+            &prompt.norms,
+            &format!("{what}: deltas"),
+        );
+        let thresholds = &prompt.trace[alpha_idx].thresholds;
+        assert_layers(
+            &seen.thresholds,
+            thresholds,
+            &prompt.norms,
+            &format!("{what}: thresholds"),
+        );
+        assert_flags(seen, &prompt.trace[alpha_idx].active, &what);
+        assert_eq!(
+            response.token_ids,
+            greedy.ids[..greedy.ids.len() - 1],
+            "{what}: fed tokens"
+        );
+        assert_layers(&response.norms, &greedy.rg_norms, &greedy.rg_norms, &what);
+        assert_layers(&response.deltas, &greedy.rg_deltas, &greedy.rg_norms, &what);
+        assert_flags(
+            response,
+            &greedy.rg_active[alpha_idx],
+            &format!("{what}: response"),
+        );
+
+        let flags: Vec<f64> = seen
+            .active
+            .iter()
+            .map(|layer| {
+                layer.iter().map(|&flag| f64::from(flag)).sum::<f64>() / layer.len() as f64
+            })
+            .collect();
+        let usage = traced.usage.prompt.per_layer().unwrap();
+        for (a, b) in usage.iter().zip(&flags) {
+            assert!(
+                (a - b).abs() < 1e-12,
+                "{what}: usage {usage:?} against {flags:?}"
+            );
+        }
+    }
+}
+
+fn check_last_active(
+    model: &Decoder,
+    prompt: &ExpectedPrompt,
+    alpha_idx: usize,
+    gate: GateConfig,
+    what: &str,
+) {
+    let expected = &prompt.last_active[alpha_idx];
+    let what = format!("{what}, last-active");
+    let mut policy = LastActive::new(gate);
+    let seen = run(
+        model,
+        &prompt.prompt_ids,
+        expected.greedy_ids.len(),
+        &mut policy,
+    );
+    assert_close(
+        &seen.logits_last,
+        &expected.logits_last,
+        |_| LOGIT_TOLERANCE,
+        &what,
+    );
+    assert_eq!(seen.ids, expected.greedy_ids, "{what}");
+    assert_flags(
+        &seen.recorder.prompt,
+        &prompt.trace[alpha_idx].active,
+        &what,
+    );
+}
+
+fn check_bypass(
+    model: &Decoder,
+    prompt: &ExpectedPrompt,
+    alpha_idx: usize,
+    gate: GateConfig,
+    what: &str,
+) {
+    let expected = &prompt.bypass[alpha_idx];
+    let what = format!("{what}, bypass");
+    let mut policy = Bypass::new(gate);
+    let seen = run(
+        model,
+        &prompt.prompt_ids,
+        expected.greedy_ids.len(),
+        &mut policy,
+    );
+    let trace = &seen.recorder.prompt;
+    assert_close(
+        &trace.embedding_norms,
+        &expected.embedding_norms,
+        |token| NORM_TOLERANCE * expected.embedding_norms[token],
+        &what,
+    );
+    assert_layers(
+        &trace.norms,
+        &expected.norms,
+        &expected.norms,
+        &format!("{what}: norms"),
+    );
+    assert_layers(
+        &trace.deltas,
+        &expected.deltas,
+        &expected.norms,
+        &format!("{what}: deltas"),
+    );
+    assert_layers(
+        &trace.thresholds,
+        &expected.thresholds,
+        &expected.norms,
+        &what,
+    );
+    assert_flags(trace, &expected.active, &what);
+    assert_flags(&seen.recorder.response, &expected.rg_active, &what);
+    assert_close(
+        &seen.logits_last,
+        &expected.logits_last,
+        |_| LOGIT_TOLERANCE,
+        &what,
+    );
+    assert_eq!(seen.ids, expected.greedy_ids, "{what}");
+}
+
+fn check_halt(
+    model: &Decoder,
+    prompt: &ExpectedPrompt,
+    alpha_idx: usize,
+    gate: GateConfig,
+    what: &str,
+) {
+    let expected = &prompt.halt[alpha_idx];
+    let what = format!("{what}, halt");
+    let mut policy = Halt::new(gate);
+    let seen = run(
+        model,
+        &prompt.prompt_ids,
+        expected.greedy_ids.len(),
+        &mut policy,
+    );
+    assert_close(
+        &seen.logits_last,
+        &expected.logits_last,
+        |_| LOGIT_TOLERANCE,
+        &what,
+    );
+    assert_eq!(seen.ids, expected.greedy_ids, "{what}");
+    assert_eq!(
+        seen.executed[0], expected.executed,
+        "{what}: executed for the prompt"
+    );
+    assert_eq!(
+        seen.executed[1..],
+        expected.rg_executed,
+        "{what}: executed for the response"
+    );
+}
+
+#[test]
+fn llama() {
+    check("llama");
+}
+
+#[test]
+fn llama_with_llama3_scaling_and_biases() {
+    check("llama3-scaled");
+}
+
+#[test]
+fn llama_with_linear_scaling() {
+    check("llama-linear");
+}
+
+#[test]
+fn llama_stored_as_f16() {
+    check("llama-f16");
+}
+
+#[test]
+fn mistral_with_a_window_that_prompts_cross() {
+    check("mistral-window");
+}
+
+#[test]
+fn mistral_without_a_window() {
+    check("mistral-full");
+}
+
+#[test]
+fn qwen2_with_biases_in_bf16_shards() {
+    check("qwen2");
+}
+
+/// The parameters counted from the configuration are those of the files.
+#[test]
+fn parameters_are_counted() {
+    for name in ["llama", "llama3-scaled", "mistral-window", "qwen2"] {
+        let folder = ModelFolder::open(fixture(name)).unwrap();
+        let shapes = folder.checkpoint().unwrap().shapes();
+        let stored: usize = shapes
+            .iter()
+            .map(|(_, shape)| shape.iter().product::<usize>())
+            .sum();
+        assert_eq!(
+            folder.config().decoder.n_parameters(),
+            stored as u64,
+            "{name}"
+        );
+    }
+}
+
+/// 16-bit weights stay 16-bit and give nearly the same logits.
+#[test]
+fn half_precision_computes_in_half_precision() {
+    let device = Device::flex();
+    let prompt = &expected("qwen2").prompts[1];
+    let folder = ModelFolder::open(fixture("qwen2")).unwrap();
+    for (dtype, tolerance) in [(WeightDtype::Bf16, 0.5), (WeightDtype::F16, 0.1)] {
+        let model = folder.load(dtype, &device, &mut |_| {}).unwrap();
+        assert_eq!(model.dtype(), dtype.to_burn());
+        assert_eq!(model.device(), device);
+        let mut policy = Trace::new(GateConfig::default());
+        let seen = run(&model, &prompt.prompt_ids, 1, &mut policy);
+        assert_close(
+            &seen.logits_last,
+            &prompt.logits_last,
+            |_| tolerance,
+            dtype.name(),
+        );
+        assert_eq!(seen.recorder.prompt.norms.len(), prompt.norms.len());
+    }
+}

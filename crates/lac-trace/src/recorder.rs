@@ -1,0 +1,105 @@
+//! Keeps one row's numbers in memory.
+
+use lac_core::{BoxError, Observer, PassRecord, Phase};
+use serde::Serialize;
+
+/// Keeps what the gate saw of one row of a batch, in memory.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Recorder {
+    row: usize,
+    /// The prompt's tokens.
+    pub prompt: PhaseTrace,
+    /// The response's tokens; each column belongs to the pass that consumed the token.
+    pub response: PhaseTrace,
+}
+
+/// One phase of one row. The matrices are `[layers][tokens]`, and empty when the policy does not
+/// gate.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct PhaseTrace {
+    /// The tokens that were fed.
+    pub token_ids: Vec<u32>,
+    /// Norms of the embedding output, one per token.
+    pub embedding_norms: Vec<f32>,
+    /// Norms after each layer.
+    pub norms: Vec<Vec<f32>>,
+    /// What each layer changed of the norm.
+    pub deltas: Vec<Vec<f32>>,
+    /// The threshold each delta was held against.
+    pub thresholds: Vec<Vec<f32>>,
+    /// 1 where the layer was active, 0 where it was void.
+    pub active: Vec<Vec<u8>>,
+}
+
+impl Recorder {
+    /// Keeps the numbers of the given row of the batch.
+    pub fn new(row: usize) -> Self {
+        Self {
+            row,
+            ..Self::default()
+        }
+    }
+}
+
+impl PhaseTrace {
+    /// Number of tokens.
+    pub fn n_tokens(&self) -> usize {
+        self.token_ids.len()
+    }
+
+    fn push(&mut self, record: &PassRecord, row: usize) {
+        let pass = &record.pass;
+        let slots: Vec<usize> = (0..pass.seq())
+            .filter(|&slot| pass.counts(row, slot))
+            .collect();
+        let token = |slot: &usize| row * pass.seq() + slot;
+        if !pass.token_ids().is_empty() {
+            self.token_ids
+                .extend(slots.iter().map(|slot| pass.token_ids()[token(slot)]));
+        }
+        let Some(gate) = &record.gate else { return };
+        self.embedding_norms
+            .extend(slots.iter().map(|slot| gate.embedding_norms[token(slot)]));
+        for layer_idx in 0..record.n_layers() {
+            let at = |slot: &usize| record.at(layer_idx, row, *slot);
+            append(
+                &mut self.norms,
+                layer_idx,
+                slots.iter().map(|slot| gate.norms[at(slot)]),
+            );
+            append(
+                &mut self.deltas,
+                layer_idx,
+                slots.iter().map(|slot| gate.deltas[at(slot)]),
+            );
+            append(
+                &mut self.thresholds,
+                layer_idx,
+                slots.iter().map(|slot| gate.thresholds[at(slot)]),
+            );
+            append(
+                &mut self.active,
+                layer_idx,
+                slots.iter().map(|slot| u8::from(gate.active[at(slot)])),
+            );
+        }
+    }
+}
+
+/// Appends to a layer's row, which the first pass creates.
+fn append<T>(matrix: &mut Vec<Vec<T>>, layer_idx: usize, values: impl Iterator<Item = T>) {
+    if matrix.len() == layer_idx {
+        matrix.push(Vec::new());
+    }
+    matrix[layer_idx].extend(values);
+}
+
+impl Observer for Recorder {
+    fn pass(&mut self, record: &PassRecord) -> Result<(), BoxError> {
+        match record.pass.phase() {
+            Phase::Prompt => self.prompt.push(record, self.row),
+            Phase::Response => self.response.push(record, self.row),
+        }
+        Ok(())
+    }
+}
