@@ -39,7 +39,7 @@ fn generate_rows(
 ) -> (Vec<Vec<u32>>, Vec<Recorder>, Usage) {
     let rows = (0..prompts.len()).map(Recorder::new).collect();
     let mut observer = (Rows(rows), Usage::default());
-    let config = GenerationConfig::greedy(8).with_sampling(sampling.clone());
+    let config = GenerationConfig::greedy(6).with_sampling(sampling.clone());
     let hooks = Hooks::new(policy).observer(&mut observer);
     let output = generate(model, prompts, &config, hooks).unwrap();
     let ids = output.rows.into_iter().map(|row| row.ids).collect();
@@ -48,14 +48,14 @@ fn generate_rows(
 
 /// The fixtures' greedy margins and gate gaps are far above the rounding of a batched product, so
 /// tokens and flags are compared exactly.
-fn check(name: &str, backend: &str, model: &Decoder) {
+fn check(name: &str, backend: &str, model: &Decoder, policies: &[(&str, NewPolicy)]) {
     let prompts: Vec<Vec<u32>> = expected(name)
         .prompts
         .into_iter()
         .map(|prompt| prompt.prompt_ids)
         .collect();
     assert!(prompts.iter().any(|ids| ids.len() != prompts[0].len()));
-    for (policy_name, new_policy) in POLICIES {
+    for (policy_name, new_policy) in policies {
         let what = format!("{name} on {backend}, {policy_name}");
         let gate = GateConfig::new(0.8);
         let (ids, rows, usage) = generate_rows(
@@ -101,8 +101,14 @@ fn check(name: &str, backend: &str, model: &Decoder) {
 #[test]
 fn a_padded_row_equals_the_row_alone() {
     for (backend, device) in devices() {
-        for name in ["llama", "mistral-window", "qwen2"] {
-            check(name, backend, &load(name, &device));
+        // A software GPU compiles kernels for every new shape; one model and policy show that its
+        // masks and positions are right.
+        let (names, policies) = match backend {
+            "flex" => (&["llama", "mistral-window", "qwen2"][..], &POLICIES[..]),
+            _ => (&["mistral-window"][..], &POLICIES[2..3]),
+        };
+        for name in names {
+            check(name, backend, &load(name, &device), policies);
         }
     }
 }

@@ -121,7 +121,7 @@ fn broken_weights_are_named() {
     );
     check(
         "llama",
-        |f| truncate(&f.join(weights), 1000),
+        |f| truncate(&f.join(weights), 30_000),
         &[weights, "bytes"],
     );
     check("llama", |f| truncate(&f.join(weights), 12), &[weights]);

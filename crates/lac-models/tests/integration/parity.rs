@@ -189,45 +189,106 @@ fn assert_flags(trace: &PhaseTrace, expected: &[Vec<u8>], what: &str) {
     );
 }
 
+/// How much of a fixture is compared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Depth {
+    /// Every prompt, α and policy.
+    Full,
+    /// One prompt and α, a few tokens: a software GPU compiles kernels for every new shape, which
+    /// makes a pass some hundred times slower than the arithmetic in it.
+    Brief,
+}
+
+impl Depth {
+    fn on(backend: &str) -> Self {
+        match backend {
+            "flex" => Depth::Full,
+            _ => Depth::Brief,
+        }
+    }
+
+    /// How many of `n_tokens` new tokens to generate.
+    fn n_new(self, n_tokens: usize) -> usize {
+        match self {
+            Depth::Full => n_tokens,
+            Depth::Brief => n_tokens.min(4),
+        }
+    }
+}
+
 fn check(name: &str) {
     for (backend, device) in devices() {
+        let depth = Depth::on(backend);
         let model = load(name, &device);
         let expected = expected(name);
-        for (prompt_idx, prompt) in expected.prompts.iter().enumerate() {
+        let n_prompts = expected.prompts.len();
+        let prompts = match depth {
+            Depth::Full => 0..n_prompts,
+            Depth::Brief => n_prompts - 1..n_prompts,
+        };
+        for prompt_idx in prompts {
+            let prompt = &expected.prompts[prompt_idx];
             let what = format!("{name} on {backend}, prompt {prompt_idx}");
-            check_full(&model, prompt, &expected.alphas, &what);
+            check_off(&model, prompt, depth, &what);
             for (alpha_idx, &alpha) in expected.alphas.iter().enumerate() {
+                if depth == Depth::Brief && alpha != 0.8 {
+                    continue;
+                }
                 let what = format!("{what}, alpha {alpha}");
-                let gate = GateConfig::new(alpha);
-                check_last_active(&model, prompt, alpha_idx, gate, &what);
-                check_bypass(&model, prompt, alpha_idx, gate, &what);
-                check_halt(&model, prompt, alpha_idx, gate, &what);
+                let case = Case {
+                    model: &model,
+                    prompt,
+                    alpha_idx,
+                    gate: GateConfig::new(alpha),
+                    depth,
+                };
+                case.check_trace(&what);
+                case.check_last_active(&what);
+                case.check_bypass(&what);
+                case.check_halt(&what);
             }
         }
     }
 }
 
-fn check_full(model: &Decoder, prompt: &ExpectedPrompt, alphas: &[f32], what: &str) {
-    let greedy = &prompt.full_greedy;
-    let off = run(model, &prompt.prompt_ids, greedy.ids.len(), &mut Off);
-    assert_eq!(off.ids, greedy.ids, "{what}: greedy ids");
+fn check_off(model: &Decoder, prompt: &ExpectedPrompt, depth: Depth, what: &str) {
+    let ids = &prompt.full_greedy.ids[..depth.n_new(prompt.full_greedy.ids.len())];
+    let off = run(model, &prompt.prompt_ids, ids.len(), &mut Off);
+    assert_eq!(off.ids, ids, "{what}: greedy ids");
     assert_close(
         &off.logits_last,
         &prompt.logits_last,
         |_| LOGIT_TOLERANCE,
         what,
     );
+}
 
-    for (alpha_idx, &alpha) in alphas.iter().enumerate() {
-        let what = format!("{what}, trace at alpha {alpha}");
-        let mut policy = Trace::new(GateConfig::new(alpha));
-        let traced = run(model, &prompt.prompt_ids, greedy.ids.len(), &mut policy);
+/// One prompt at one α.
+struct Case<'a> {
+    model: &'a Decoder,
+    prompt: &'a ExpectedPrompt,
+    alpha_idx: usize,
+    gate: GateConfig,
+    depth: Depth,
+}
+
+impl Case<'_> {
+    fn run(&self, expected_ids: &[u32], policy: &mut dyn LayerPolicy, what: &str) -> Run {
+        let ids = &expected_ids[..self.depth.n_new(expected_ids.len())];
+        let seen = run(self.model, &self.prompt.prompt_ids, ids.len(), policy);
+        assert_eq!(seen.ids, ids, "{what}: greedy ids");
+        seen
+    }
+
+    fn check_trace(&self, what: &str) {
+        let what = format!("{what}, trace");
+        let (prompt, greedy) = (self.prompt, &self.prompt.full_greedy);
+        let traced = self.run(&greedy.ids, &mut Trace::new(self.gate), &what);
         let Recorder {
             prompt: seen,
             response,
             ..
         } = &traced.recorder;
-        assert_eq!(traced.ids, greedy.ids, "{what}: greedy ids");
         assert_close(
             &seen.embedding_norms,
             &prompt.embedding_norms,
@@ -246,158 +307,135 @@ fn check_full(model: &Decoder, prompt: &ExpectedPrompt, alphas: &[f32], what: &s
             &prompt.norms,
             &format!("{what}: deltas"),
         );
-        let thresholds = &prompt.trace[alpha_idx].thresholds;
+        let expected = &prompt.trace[self.alpha_idx];
+        let thresholds = format!("{what}: thresholds");
         assert_layers(
             &seen.thresholds,
-            thresholds,
+            &expected.thresholds,
             &prompt.norms,
-            &format!("{what}: thresholds"),
+            &thresholds,
         );
-        assert_flags(seen, &prompt.trace[alpha_idx].active, &what);
-        assert_eq!(
-            response.token_ids,
-            greedy.ids[..greedy.ids.len() - 1],
-            "{what}: fed tokens"
-        );
-        assert_layers(&response.norms, &greedy.rg_norms, &greedy.rg_norms, &what);
-        assert_layers(&response.deltas, &greedy.rg_deltas, &greedy.rg_norms, &what);
-        assert_flags(
-            response,
-            &greedy.rg_active[alpha_idx],
-            &format!("{what}: response"),
-        );
+        assert_flags(seen, &expected.active, &what);
 
-        let flags: Vec<f64> = seen
-            .active
-            .iter()
-            .map(|layer| {
-                layer.iter().map(|&flag| f64::from(flag)).sum::<f64>() / layer.len() as f64
-            })
-            .collect();
+        let fed = response.n_tokens();
+        assert_eq!(response.token_ids, traced.ids[..fed], "{what}: fed tokens");
+        let norms = first_tokens(&greedy.rg_norms, fed);
+        assert_layers(&response.norms, &norms, &norms, &what);
+        assert_layers(
+            &response.deltas,
+            &first_tokens(&greedy.rg_deltas, fed),
+            &norms,
+            &what,
+        );
+        let flags = first_tokens(&greedy.rg_active[self.alpha_idx], fed);
+        assert_flags(response, &flags, &format!("{what}: response"));
+
+        let mean = |layer: &Vec<u8>| {
+            layer.iter().map(|&flag| f64::from(flag)).sum::<f64>() / layer.len() as f64
+        };
+        let shares: Vec<f64> = seen.active.iter().map(mean).collect();
         let usage = traced.usage.prompt.per_layer().unwrap();
-        for (a, b) in usage.iter().zip(&flags) {
+        for (a, b) in usage.iter().zip(&shares) {
             assert!(
                 (a - b).abs() < 1e-12,
-                "{what}: usage {usage:?} against {flags:?}"
+                "{what}: usage {usage:?} against {shares:?}"
             );
         }
     }
+
+    fn check_last_active(&self, what: &str) {
+        let what = format!("{what}, last-active");
+        let expected = &self.prompt.last_active[self.alpha_idx];
+        let seen = self.run(&expected.greedy_ids, &mut LastActive::new(self.gate), &what);
+        assert_close(
+            &seen.logits_last,
+            &expected.logits_last,
+            |_| LOGIT_TOLERANCE,
+            &what,
+        );
+        assert_flags(
+            &seen.recorder.prompt,
+            &self.prompt.trace[self.alpha_idx].active,
+            &what,
+        );
+    }
+
+    fn check_bypass(&self, what: &str) {
+        let what = format!("{what}, bypass");
+        let expected = &self.prompt.bypass[self.alpha_idx];
+        let seen = self.run(&expected.greedy_ids, &mut Bypass::new(self.gate), &what);
+        let Recorder {
+            prompt: trace,
+            response,
+            ..
+        } = &seen.recorder;
+        assert_close(
+            &trace.embedding_norms,
+            &expected.embedding_norms,
+            |token| NORM_TOLERANCE * expected.embedding_norms[token],
+            &what,
+        );
+        assert_layers(
+            &trace.norms,
+            &expected.norms,
+            &expected.norms,
+            &format!("{what}: norms"),
+        );
+        assert_layers(
+            &trace.deltas,
+            &expected.deltas,
+            &expected.norms,
+            &format!("{what}: deltas"),
+        );
+        assert_layers(
+            &trace.thresholds,
+            &expected.thresholds,
+            &expected.norms,
+            &what,
+        );
+        assert_flags(trace, &expected.active, &what);
+        assert_flags(
+            response,
+            &first_tokens(&expected.rg_active, response.n_tokens()),
+            &what,
+        );
+        assert_close(
+            &seen.logits_last,
+            &expected.logits_last,
+            |_| LOGIT_TOLERANCE,
+            &what,
+        );
+    }
+
+    fn check_halt(&self, what: &str) {
+        let what = format!("{what}, halt");
+        let expected = &self.prompt.halt[self.alpha_idx];
+        let seen = self.run(&expected.greedy_ids, &mut Halt::new(self.gate), &what);
+        assert_close(
+            &seen.logits_last,
+            &expected.logits_last,
+            |_| LOGIT_TOLERANCE,
+            &what,
+        );
+        let (prompt, response) = seen.executed.split_first().unwrap();
+        assert_eq!(
+            *prompt, expected.executed,
+            "{what}: executed for the prompt"
+        );
+        assert_eq!(
+            response,
+            &expected.rg_executed[..response.len()],
+            "{what}: response"
+        );
+    }
 }
 
-fn check_last_active(
-    model: &Decoder,
-    prompt: &ExpectedPrompt,
-    alpha_idx: usize,
-    gate: GateConfig,
-    what: &str,
-) {
-    let expected = &prompt.last_active[alpha_idx];
-    let what = format!("{what}, last-active");
-    let mut policy = LastActive::new(gate);
-    let seen = run(
-        model,
-        &prompt.prompt_ids,
-        expected.greedy_ids.len(),
-        &mut policy,
-    );
-    assert_close(
-        &seen.logits_last,
-        &expected.logits_last,
-        |_| LOGIT_TOLERANCE,
-        &what,
-    );
-    assert_eq!(seen.ids, expected.greedy_ids, "{what}");
-    assert_flags(
-        &seen.recorder.prompt,
-        &prompt.trace[alpha_idx].active,
-        &what,
-    );
-}
-
-fn check_bypass(
-    model: &Decoder,
-    prompt: &ExpectedPrompt,
-    alpha_idx: usize,
-    gate: GateConfig,
-    what: &str,
-) {
-    let expected = &prompt.bypass[alpha_idx];
-    let what = format!("{what}, bypass");
-    let mut policy = Bypass::new(gate);
-    let seen = run(
-        model,
-        &prompt.prompt_ids,
-        expected.greedy_ids.len(),
-        &mut policy,
-    );
-    let trace = &seen.recorder.prompt;
-    assert_close(
-        &trace.embedding_norms,
-        &expected.embedding_norms,
-        |token| NORM_TOLERANCE * expected.embedding_norms[token],
-        &what,
-    );
-    assert_layers(
-        &trace.norms,
-        &expected.norms,
-        &expected.norms,
-        &format!("{what}: norms"),
-    );
-    assert_layers(
-        &trace.deltas,
-        &expected.deltas,
-        &expected.norms,
-        &format!("{what}: deltas"),
-    );
-    assert_layers(
-        &trace.thresholds,
-        &expected.thresholds,
-        &expected.norms,
-        &what,
-    );
-    assert_flags(trace, &expected.active, &what);
-    assert_flags(&seen.recorder.response, &expected.rg_active, &what);
-    assert_close(
-        &seen.logits_last,
-        &expected.logits_last,
-        |_| LOGIT_TOLERANCE,
-        &what,
-    );
-    assert_eq!(seen.ids, expected.greedy_ids, "{what}");
-}
-
-fn check_halt(
-    model: &Decoder,
-    prompt: &ExpectedPrompt,
-    alpha_idx: usize,
-    gate: GateConfig,
-    what: &str,
-) {
-    let expected = &prompt.halt[alpha_idx];
-    let what = format!("{what}, halt");
-    let mut policy = Halt::new(gate);
-    let seen = run(
-        model,
-        &prompt.prompt_ids,
-        expected.greedy_ids.len(),
-        &mut policy,
-    );
-    assert_close(
-        &seen.logits_last,
-        &expected.logits_last,
-        |_| LOGIT_TOLERANCE,
-        &what,
-    );
-    assert_eq!(seen.ids, expected.greedy_ids, "{what}");
-    assert_eq!(
-        seen.executed[0], expected.executed,
-        "{what}: executed for the prompt"
-    );
-    assert_eq!(
-        seen.executed[1..],
-        expected.rg_executed,
-        "{what}: executed for the response"
-    );
+/// The first columns of a `[layers][tokens]` matrix.
+fn first_tokens<T: Clone>(matrix: &[Vec<T>], n_tokens: usize) -> Vec<Vec<T>> {
+    matrix
+        .iter()
+        .map(|layer| layer[..n_tokens].to_vec())
+        .collect()
 }
 
 #[test]
