@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Bytes, DType, Device, Tensor, TensorData};
 use half::{bf16, f16};
 use memmap2::{Mmap, MmapOptions};
-use safetensors::tensor::{Dtype, SafeTensors, TensorInfo};
+use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorInfo};
 
 use crate::decoder::TensorSource;
 
@@ -323,14 +323,13 @@ impl Shard {
         }
         let mapping = map(&file, path, 0, len as usize)?;
         let (header_len, metadata) =
-            SafeTensors::read_metadata(&mapping).map_err(|error| malformed(error.to_string()))?;
+            SafeTensors::read_metadata(&mapping).map_err(|error| match error {
+                SafeTensorError::MetadataIncompleteBuffer => malformed(format!(
+                    "its header does not describe its {len} bytes; was it cut off?"
+                )),
+                error => malformed(error.to_string()),
+            })?;
         let data_start = 8 + header_len as u64;
-        let expected_len = data_start + metadata.data_len() as u64;
-        if len != expected_len {
-            return Err(malformed(format!(
-                "it has {len} bytes, its header describes {expected_len}"
-            )));
-        }
         let tensors = metadata
             .tensors()
             .into_iter()

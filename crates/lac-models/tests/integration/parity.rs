@@ -194,10 +194,12 @@ fn assert_flags(trace: &PhaseTrace, expected: &[Vec<u8>], what: &str) {
 enum Depth {
     /// Every prompt, α and policy.
     Full,
-    /// One prompt and α, a few tokens: a software GPU compiles kernels for every new shape, which
-    /// makes a pass some hundred times slower than the arithmetic in it.
+    /// One model of each family, one prompt and α, two policies, a few tokens: a software GPU
+    /// compiles kernels for every new shape, and a pass costs seconds.
     Brief,
 }
+
+const ONE_OF_EACH_FAMILY: [&str; 3] = ["llama3-scaled", "mistral-window", "qwen2"];
 
 impl Depth {
     fn on(backend: &str) -> Self {
@@ -211,7 +213,7 @@ impl Depth {
     fn n_new(self, n_tokens: usize) -> usize {
         match self {
             Depth::Full => n_tokens,
-            Depth::Brief => n_tokens.min(4),
+            Depth::Brief => n_tokens.min(3),
         }
     }
 }
@@ -219,6 +221,9 @@ impl Depth {
 fn check(name: &str) {
     for (backend, device) in devices() {
         let depth = Depth::on(backend);
+        if depth == Depth::Brief && !ONE_OF_EACH_FAMILY.contains(&name) {
+            continue;
+        }
         let model = load(name, &device);
         let expected = expected(name);
         let n_prompts = expected.prompts.len();
@@ -229,7 +234,9 @@ fn check(name: &str) {
         for prompt_idx in prompts {
             let prompt = &expected.prompts[prompt_idx];
             let what = format!("{name} on {backend}, prompt {prompt_idx}");
-            check_off(&model, prompt, depth, &what);
+            if depth == Depth::Full {
+                check_off(&model, prompt, &what);
+            }
             for (alpha_idx, &alpha) in expected.alphas.iter().enumerate() {
                 if depth == Depth::Brief && alpha != 0.8 {
                     continue;
@@ -244,17 +251,19 @@ fn check(name: &str) {
                 };
                 case.check_trace(&what);
                 case.check_last_active(&what);
-                case.check_bypass(&what);
-                case.check_halt(&what);
+                if depth == Depth::Full {
+                    case.check_bypass(&what);
+                    case.check_halt(&what);
+                }
             }
         }
     }
 }
 
-fn check_off(model: &Decoder, prompt: &ExpectedPrompt, depth: Depth, what: &str) {
-    let ids = &prompt.full_greedy.ids[..depth.n_new(prompt.full_greedy.ids.len())];
+fn check_off(model: &Decoder, prompt: &ExpectedPrompt, what: &str) {
+    let ids = &prompt.full_greedy.ids;
     let off = run(model, &prompt.prompt_ids, ids.len(), &mut Off);
-    assert_eq!(off.ids, ids, "{what}: greedy ids");
+    assert_eq!(off.ids, *ids, "{what}: greedy ids");
     assert_close(
         &off.logits_last,
         &prompt.logits_last,

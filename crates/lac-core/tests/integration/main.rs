@@ -1,0 +1,8 @@
+//! The gate, the policies and the layer loop, on every backend that was compiled in.
+
+#![allow(clippy::unwrap_used)]
+
+mod devices;
+mod gate_fixture;
+mod gate_properties;
+mod layer_loop;
