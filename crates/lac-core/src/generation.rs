@@ -265,7 +265,7 @@ pub fn prompt_pass<M: CausalLm + ?Sized>(
     let pass = Pass::prompt(prompts, pad_token)?;
     let mut context = model.new_context(pass.batch(), pass.seq());
     model.begin_pass(&pass, &mut context);
-    let embedding = model.embed(pass.token_tensor(&model.device()));
+    let embedding = model.embed(pass.token_tensor(&model.device()), &context);
     let out = run(model, embedding, &mut context, &pass, policy)?;
     let record = out.readings.read(&pass)?;
     Ok((out.hidden, record))
@@ -280,7 +280,7 @@ fn forward_pass<M: CausalLm + ?Sized>(
     observer: &mut dyn Observer,
 ) -> Result<Tensor<2>> {
     model.begin_pass(pass, context);
-    let embedding = model.embed(pass.token_tensor(&model.device()));
+    let embedding = model.embed(pass.token_tensor(&model.device()), context);
     let out = run(model, embedding, context, pass, policy)?;
     // The head is by far the widest matrix of a model: only the newest token goes through it.
     let last = out.hidden.narrow(1, pass.seq() - 1, 1);

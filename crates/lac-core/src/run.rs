@@ -33,6 +33,10 @@ struct GatedPass {
 
 /// What is known of one layer, `[batch, seq]` each.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one per layer, and nearly all are of the larger kind"
+)]
 enum LayerReading {
     Run(GateReading),
     /// The state passed by: its norm, and the threshold the layer would have been held against.

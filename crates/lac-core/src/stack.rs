@@ -50,8 +50,9 @@ pub trait CausalLm: LayerStack {
     /// `pass.past()` to `pass.past() + pass.seq()`. Slots beyond are to be forgotten.
     fn begin_pass(&self, pass: &Pass, context: &mut Self::Context);
 
-    /// Token ids `[batch, seq]` to the embedding output `[batch, seq, hidden]`.
-    fn embed(&self, token_ids: Tensor<2, Int>) -> Tensor<3>;
+    /// Token ids `[batch, seq]` to the embedding output `[batch, seq, hidden]`. The context is
+    /// prepared for the pass, for models that add positions here.
+    fn embed(&self, token_ids: Tensor<2, Int>, context: &Self::Context) -> Tensor<3>;
 
     /// Final norm and head on the given positions: `[batch, n, hidden]` to `[batch, n, vocab]`.
     fn logits(&self, hidden: Tensor<3>) -> Tensor<3>;

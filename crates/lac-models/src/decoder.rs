@@ -396,7 +396,7 @@ impl CausalLm for Decoder {
         context.begin_pass(pass);
     }
 
-    fn embed(&self, token_ids: Tensor<2, Int>) -> Tensor<3> {
+    fn embed(&self, token_ids: Tensor<2, Int>, _context: &DecoderContext) -> Tensor<3> {
         burn::tensor::module::embedding(self.model.embed_tokens.val(), token_ids)
     }
 

@@ -91,7 +91,7 @@ impl Generate {
         let hooks = Hooks::new(policy.as_mut())
             .observer(&mut usage)
             .sink(&mut sink);
-        let output = generate(&model, &[prompt.ids.clone()], &config, hooks)?;
+        let output = generate(&model, std::slice::from_ref(&prompt.ids), &config, hooks)?;
         let texts = sink.into_texts();
         if let Some(error) = write_error {
             return Err(error.into());

@@ -115,7 +115,7 @@ impl Trace {
         if self.logits {
             hooks = hooks.prompt_logits(PromptLogits::Return);
         }
-        let output = generate(&model, &[prompt.ids.clone()], &config, hooks)?;
+        let output = generate(&model, std::slice::from_ref(&prompt.ids), &config, hooks)?;
         bar.finish_and_clear();
         let text = sink.and_then(|sink| sink.into_texts().pop());
         let (recorder, (usage, _)) = observer;

@@ -2,10 +2,13 @@
 
 use burn::tensor::Device;
 
+/// A backend's name and how to open its device.
+type Backend = (&'static str, fn() -> Device);
+
 /// Every backend compiled in, by name, or the one that `LAC_TEST_DEVICE` names. A backend without
 /// a device makes the tests fail: they are not to pass by not running.
 pub fn devices() -> Vec<(&'static str, Device)> {
-    let backends: Vec<(&str, fn() -> Device)> = vec![
+    let backends: Vec<Backend> = vec![
         #[cfg(feature = "flex")]
         ("flex", Device::flex),
         #[cfg(feature = "wgpu")]

@@ -131,7 +131,7 @@ impl LayerPolicy for Custom {
     }
 
     fn before(&mut self, layer_idx: usize, _: &Tensor<3>) -> Result<Decision, BoxError> {
-        Ok(if layer_idx % 2 == 0 {
+        Ok(if layer_idx.is_multiple_of(2) {
             Decision::Run
         } else {
             Decision::Skip

@@ -154,14 +154,14 @@ fn a_long_prompt_equals_its_tokens_one_by_one() {
     for window in ["null", "100", "700"] {
         let model = long_context_model(window);
         let ids: Vec<u32> = (0..1100u32).map(|idx| (idx * 7 + idx / 13) % 50).collect();
-        let (whole, _) = prompt_pass(&model, &[ids.clone()], 0, &mut Off).unwrap();
+        let (whole, _) = prompt_pass(&model, std::slice::from_ref(&ids), 0, &mut Off).unwrap();
         let whole = whole.narrow(1, ids.len() - 1, 1);
 
         let mut context = model.new_context(1, ids.len());
         let mut pass = Pass::prompt(&[&ids[..1]], 0).unwrap();
         let mut step = |pass: &Pass| {
             model.begin_pass(pass, &mut context);
-            let embedding = model.embed(pass.token_tensor(&model.device()));
+            let embedding = model.embed(pass.token_tensor(&model.device()), &context);
             run(&model, embedding, &mut context, pass, &mut Off)
                 .unwrap()
                 .hidden

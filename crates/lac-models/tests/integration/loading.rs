@@ -238,7 +238,7 @@ fn retype(path: &Path) {
         serde_json::from_slice(&bytes[8..8 + header_len]).unwrap();
     header["model.norm.weight"]["dtype"] = "I32".into();
     let mut text = serde_json::to_string(&header).unwrap();
-    while text.len() % 8 != 0 {
+    while !text.len().is_multiple_of(8) {
         text.push(' ');
     }
     let mut file = (text.len() as u64).to_le_bytes().to_vec();

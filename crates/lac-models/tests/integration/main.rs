@@ -1,7 +1,6 @@
 //! Checkpoints, tokenizers and templates against the libraries that users compare with.
 
 #![allow(clippy::unwrap_used)]
-#![allow(clippy::unwrap_used)]
 
 mod batching;
 mod chat_parity;

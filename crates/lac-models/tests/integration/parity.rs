@@ -489,8 +489,8 @@ fn parameters_are_counted() {
         let folder = ModelFolder::open(fixture(name)).unwrap();
         let shapes = folder.checkpoint().unwrap().shapes();
         let stored: usize = shapes
-            .iter()
-            .map(|(_, shape)| shape.iter().product::<usize>())
+            .values()
+            .map(|shape| shape.iter().product::<usize>())
             .sum();
         assert_eq!(
             folder.config().decoder.n_parameters(),

@@ -1,0 +1,367 @@
+//! The `lac` binary from outside: what it prints, what it writes, how it fails.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../lac-models/tests/fixtures")
+}
+
+fn checkpoint(name: &str) -> String {
+    fixtures()
+        .join("checkpoints")
+        .join(name)
+        .display()
+        .to_string()
+}
+
+fn lac(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_lac"))
+        .args(args)
+        .output()
+        .unwrap()
+}
+
+/// Runs successfully and returns stdout.
+fn stdout(args: &[&str]) -> String {
+    let output = lac(args);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {stderr}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn json(args: &[&str]) -> Value {
+    serde_json::from_str(&stdout(args)).unwrap()
+}
+
+/// A folder with a real tokenizer and chat template and a configuration, but no weights.
+fn chat_model() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    for entry in std::fs::read_dir(fixtures().join("chat/qwen")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+    }
+    let config = r#"{"model_type": "qwen2", "vocab_size": 430, "hidden_size": 32,
+        "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "tie_word_embeddings": true}"#;
+    std::fs::write(folder.path().join("config.json"), config).unwrap();
+    folder
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    value
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|number| number.as_f64().unwrap())
+        .collect()
+}
+
+#[test]
+fn trace_writes_the_documented_json() {
+    let model = checkpoint("llama3-scaled");
+    let expected: Value = serde_json::from_str(
+        &std::fs::read_to_string(Path::new(&model).join("expected.json")).unwrap(),
+    )
+    .unwrap();
+    let prompt = &expected["prompts"][1];
+    let ids: Vec<String> = numbers(&prompt["prompt_ids"])
+        .iter()
+        .map(f64::to_string)
+        .collect();
+    let trace = json(&[
+        "trace",
+        "--model",
+        &model,
+        "--prompt-ids",
+        &ids.join(","),
+        "--alpha",
+        "0.3",
+        "--max-new-tokens",
+        "6",
+        "--greedy",
+        "--logits",
+        "--json",
+        "-",
+    ]);
+
+    assert_eq!(trace["prompt_ids"], prompt["prompt_ids"]);
+    assert_eq!(trace["active"], prompt["trace"][1]["active"]);
+    let generated = numbers(&trace["generated"]);
+    assert_eq!(generated, numbers(&prompt["full_greedy"]["ids"])[..6]);
+    let (n_layers, n_tokens) = (numbers(&trace["norms"][0]).len(), ids.len());
+    assert_eq!(n_layers, n_tokens, "one column per token");
+    for (field, n_tokens) in [
+        ("norms", n_tokens),
+        ("deltas", n_tokens),
+        ("thresholds", n_tokens),
+        ("active", n_tokens),
+        ("rg_norms", 5),
+        ("rg_deltas", 5),
+        ("rg_thresholds", 5),
+        ("rg_active", 5),
+    ] {
+        let rows = trace[field].as_array().unwrap();
+        assert_eq!(
+            rows.len() as u64,
+            trace["layers"].as_u64().unwrap(),
+            "{field}"
+        );
+        assert!(
+            rows.iter()
+                .all(|row| row.as_array().unwrap().len() == n_tokens),
+            "{field}"
+        );
+    }
+    for (logit, expected) in numbers(&trace["logits_last"])
+        .iter()
+        .zip(numbers(&prompt["logits_last"]))
+    {
+        assert!((logit - expected).abs() < 1e-3);
+    }
+    assert_eq!(trace["policy"], "trace");
+    assert_eq!(trace["dtype"], "f32");
+    assert_eq!(trace["device"], "cpu");
+    assert_eq!(
+        trace["executed"]["prompt"],
+        trace["layers"].as_f64().unwrap()
+    );
+    let usage = numbers(&trace["usage"]["prompt"]);
+    let mean = usage.iter().sum::<f64>() / usage.len() as f64;
+    assert!((trace["usage"]["prompt_mean"].as_f64().unwrap() - mean).abs() < 1e-12);
+}
+
+#[test]
+fn a_trace_goes_whole_into_a_file() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("trace.json");
+    std::fs::write(&path, "older").unwrap();
+    let path = path.display().to_string();
+    let model = checkpoint("llama");
+    stdout(&[
+        "trace",
+        "--model",
+        &model,
+        "--prompt-ids",
+        "5,6",
+        "--policy",
+        "halt",
+        "--json",
+        &path,
+    ]);
+    let trace: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    assert_eq!(trace["policy"], "halt");
+    assert_eq!(
+        std::fs::read_dir(folder.path()).unwrap().count(),
+        1,
+        "no temporary file is left"
+    );
+
+    let picture = stdout(&[
+        "trace",
+        "--model",
+        &model,
+        "--prompt-ids",
+        "5,6",
+        "--max-new-tokens",
+        "3",
+    ]);
+    assert!(
+        picture.contains("prompt: 2 tokens") && picture.contains('█'),
+        "{picture}"
+    );
+    assert!(!picture.contains('\u{1b}'), "no colour when piped");
+}
+
+#[test]
+fn tokenize_gives_the_ids_of_transformers() {
+    for family in ["qwen", "llama3", "mistral"] {
+        let folder = fixtures().join("chat").join(family);
+        let cases = std::fs::read_to_string(folder.join("cases.json")).unwrap();
+        let cases: Vec<Value> = serde_json::from_str(&cases).unwrap();
+        let case = cases
+            .iter()
+            .find(|case| {
+                case["expected_ids"].is_array()
+                    && case["add_generation_prompt"] == true
+                    && case["kwargs"].as_object().unwrap().is_empty()
+                    && !case["expected_text"].as_str().unwrap().contains("2026")
+            })
+            .unwrap();
+        let messages = TempDir::new().unwrap();
+        let file = messages.path().join("messages.json");
+        std::fs::write(&file, case["messages"].to_string()).unwrap();
+        let model = folder.display().to_string();
+        let file = file.display().to_string();
+        let seen = json(&["tokenize", "--model", &model, "--messages", &file, "--json"]);
+        assert_eq!(seen["text"], case["expected_text"], "{family}");
+        assert_eq!(seen["ids"], case["expected_ids"], "{family}");
+        assert_eq!(seen["pieces"], case["expected_pieces"], "{family}");
+    }
+}
+
+#[test]
+fn generate_uses_the_chat_template_and_the_seed() {
+    let folder = chat_model();
+    let model = folder.path().display().to_string();
+    let base = [
+        "generate",
+        "--model",
+        &model,
+        "--dummy-weights",
+        "--prompt",
+        "Hello",
+        "--json",
+    ];
+    let run = |extra: &[&str]| json(&[&base[..], extra].concat());
+
+    let chat = run(&["--max-new-tokens", "5"]);
+    let raw = run(&["--max-new-tokens", "5", "--raw"]);
+    let n_ids = |value: &Value| value["prompt_ids"].as_array().unwrap().len();
+    assert!(n_ids(&chat) > n_ids(&raw), "the template adds tokens");
+    assert_eq!(chat["ids"].as_array().unwrap().len(), 5);
+
+    let sampled = |seed| {
+        run(&[
+            "--temperature",
+            "1.5",
+            "--seed",
+            seed,
+            "--max-new-tokens",
+            "8",
+        ])
+    };
+    assert_eq!(sampled("1")["ids"], sampled("1")["ids"]);
+    assert_ne!(sampled("1")["ids"], sampled("2")["ids"]);
+    let skipped = run(&["--policy", "last-active", "--max-new-tokens", "5"]);
+    assert!(skipped["usage"]["prompt"].as_f64().unwrap() <= 1.0);
+    assert_eq!(
+        skipped["executed"]["response"], 4.0,
+        "masking runs every layer"
+    );
+}
+
+#[test]
+fn inspect_counts_what_the_files_hold() {
+    let seen = json(&["inspect", "--model", &checkpoint("qwen2"), "--json"]);
+    assert_eq!(seen["architecture"], "qwen2");
+    assert_eq!(seen["weights"]["files"], 3);
+    assert_eq!(
+        seen["weights"]["dtypes"]["BF16"],
+        seen["weights"]["tensors"]
+    );
+    assert_eq!(seen["tokenizer"], Value::Null);
+    let text = stdout(&["inspect", "--model", &checkpoint("mistral-window")]);
+    assert!(text.contains("window       8"), "{text}");
+}
+
+fn check_failure(args: &[&str], code: i32, parts: &[&str]) {
+    let output = lac(args);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {stderr}");
+    for part in parts {
+        assert!(stderr.contains(part), "{part:?} is not in: {stderr}");
+    }
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn failures_have_a_code_and_a_reason() {
+    let llama = checkpoint("llama");
+    let generate = |extra: &[&'static str]| -> Vec<String> {
+        let base = ["generate", "--model", &llama];
+        base.iter()
+            .chain(extra)
+            .map(|arg| (*arg).to_owned())
+            .collect()
+    };
+    let check = |extra: &[&'static str], code, parts: &[&str]| {
+        let args = generate(extra);
+        check_failure(
+            &args.iter().map(String::as_str).collect::<Vec<_>>(),
+            code,
+            parts,
+        );
+    };
+    // Usage errors are clap's: code 2.
+    check(&[], 2, &["--prompt"]);
+    check(
+        &["--prompt", "a", "--prompt-ids", "1"],
+        2,
+        &["cannot be used with"],
+    );
+    check(&["--prompt-ids", "1,x"], 2, &["--prompt-ids"]);
+    check(
+        &["--prompt-ids", "1", "--device", "tpu"],
+        2,
+        &["unknown device"],
+    );
+    check(
+        &["--prompt-ids", "1", "--greedy", "--temperature", "1"],
+        2,
+        &["--greedy"],
+    );
+    check(
+        &["--prompt-ids", "1", "--policy", "magic"],
+        2,
+        &["last-active"],
+    );
+    // What turns out while running: code 1.
+    check(&["--prompt-ids", "1"], 1, &["tokenizer.json"]);
+    check(
+        &["--prompt-ids", "1", "--alpha=-1"],
+        1,
+        &["--alpha", "not negative"],
+    );
+    check_failure(
+        &["inspect", "--model", "/nowhere"],
+        1,
+        &["/nowhere", "not a folder"],
+    );
+    let trace = ["trace", "--model", &llama, "--json", "-", "--prompt-ids"];
+    check_failure(
+        &[&trace[..], &["96"]].concat(),
+        1,
+        &["token id 96", "vocabulary of 96"],
+    );
+    let unwritable = [
+        "trace",
+        "--model",
+        &llama,
+        "--prompt-ids",
+        "1",
+        "--json",
+        "/nowhere/x.json",
+    ];
+    check_failure(&unwritable, 1, &["cannot write /nowhere/x.json"]);
+    #[cfg(not(feature = "cuda"))]
+    check_failure(
+        &[
+            "trace",
+            "--model",
+            &llama,
+            "--prompt-ids",
+            "1",
+            "--device",
+            "cuda",
+        ],
+        1,
+        &["compiled without cuda", "--features cuda"],
+    );
+}
+
+#[test]
+fn help_shows_examples() {
+    for command in ["generate", "trace", "tokenize", "inspect"] {
+        assert!(
+            stdout(&[command, "--help"]).contains("Examples:"),
+            "{command}"
+        );
+    }
+    assert!(stdout(&["devices"]).contains("cpu"));
+}

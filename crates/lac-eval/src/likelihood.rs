@@ -1,0 +1,76 @@
+//! How probable a model finds a continuation of a prompt.
+
+use burn::tensor::Tensor;
+use lac_core::{CausalLm, Error, LayerPolicy, Result, prompt_pass};
+
+/// A prompt and one of its possible continuations, as token ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Continuation {
+    /// The prompt, at least one token.
+    pub prompt: Vec<u32>,
+    /// What may follow, at least one token.
+    pub continuation: Vec<u32>,
+}
+
+/// The log-probability of each continuation given its prompt: the sum over its tokens, natural
+/// logarithm. All rows go through the model in one pass.
+///
+/// # Errors
+/// As [`lac_core::generate`]; an empty continuation counts as an empty prompt.
+pub fn log_likelihoods<M: CausalLm + ?Sized>(
+    model: &M,
+    rows: &[Continuation],
+    policy: &mut dyn LayerPolicy,
+) -> Result<Vec<f32>> {
+    if let Some(row) = rows
+        .iter()
+        .position(|row| row.continuation.is_empty() || row.prompt.is_empty())
+    {
+        return Err(Error::EmptyPrompt { row });
+    }
+    // The last token's successor is nobody's business: it need not be fed.
+    let fed: Vec<Vec<u32>> = rows
+        .iter()
+        .map(|row| {
+            let all = row.prompt.iter().chain(&row.continuation);
+            all.copied()
+                .take(row.prompt.len() + row.continuation.len() - 1)
+                .collect()
+        })
+        .collect();
+    let (hidden, record) = prompt_pass(model, &fed, 0, policy)?;
+    let seq = record.pass.seq();
+    rows.iter()
+        .enumerate()
+        .map(|(row, Continuation { continuation, .. })| {
+            let n_tokens = continuation.len();
+            let states = hidden
+                .clone()
+                .narrow(0, row, 1)
+                .narrow(1, seq - n_tokens, n_tokens);
+            let logits = read(model.logits(states))?;
+            let vocab_size = logits.len() / n_tokens;
+            let token_logits = logits.chunks(vocab_size).zip(continuation);
+            Ok(token_logits
+                .map(|(logits, &id)| log_softmax(logits)[id as usize])
+                .sum())
+        })
+        .collect()
+}
+
+fn read(logits: Tensor<3>) -> Result<Vec<f32>> {
+    logits
+        .try_into_vec_as::<f32>()
+        .map_err(|error| Error::Device {
+            doing: "reading the logits",
+            reason: error.to_string(),
+        })
+}
+
+/// Logits to log-probabilities, natural logarithm.
+pub fn log_softmax(logits: &[f32]) -> Vec<f32> {
+    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let total: f32 = logits.iter().map(|logit| (logit - top).exp()).sum();
+    let log_total = total.ln();
+    logits.iter().map(|logit| logit - top - log_total).collect()
+}

@@ -1,0 +1,222 @@
+//! A model of your own, made traceable.
+//!
+//! The first half is a small GPT-style decoder written against burn alone: it knows nothing of
+//! lac. The second half, between the two lines of `=`, is all it takes to gate, trace, skip and
+//! generate with it. `main` then uses it.
+//!
+//! ```text
+//! cargo run --release --example custom_architecture
+//! ```
+
+use burn::module::Module;
+use burn::nn::{
+    Embedding, EmbeddingConfig, Gelu, LayerNorm, LayerNormConfig, Linear, LinearConfig,
+};
+use burn::tensor::activation::softmax;
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use lac_core::{
+    CausalLm, GateConfig, GenerationConfig, Hooks, LastActive, LayerPolicy, LayerStack, Pass,
+    Trace, Usage, generate,
+};
+use lac_trace::{Recorder, Style, heat_map};
+
+const VOCAB: usize = 256;
+const HIDDEN: usize = 64;
+const HEADS: usize = 4;
+const LAYERS: usize = 8;
+const CONTEXT: usize = 128;
+
+/// Keys and values of the tokens so far, `[batch, heads, tokens, head_dim]` each.
+type Cache = Option<(Tensor<4>, Tensor<4>)>;
+
+/// A layer: attention and MLP, each behind a layer norm.
+#[derive(Module, Debug)]
+struct Block {
+    norm_attention: LayerNorm,
+    query_key_value: Linear,
+    attention_out: Linear,
+    norm_mlp: LayerNorm,
+    mlp_in: Linear,
+    gelu: Gelu,
+    mlp_out: Linear,
+}
+
+impl Block {
+    fn new(device: &Device) -> Self {
+        let linear = |width_in, width_out| LinearConfig::new(width_in, width_out).init(device);
+        Self {
+            norm_attention: LayerNormConfig::new(HIDDEN).init(device),
+            query_key_value: linear(HIDDEN, 3 * HIDDEN),
+            attention_out: linear(HIDDEN, HIDDEN),
+            norm_mlp: LayerNormConfig::new(HIDDEN).init(device),
+            mlp_in: linear(HIDDEN, 4 * HIDDEN),
+            gelu: Gelu::new(),
+            mlp_out: linear(4 * HIDDEN, HIDDEN),
+        }
+    }
+
+    /// `hidden` is `[batch, seq, hidden]`; `hidden_keys` is `[batch, 1, seq, tokens]`.
+    fn forward(
+        &self,
+        hidden: Tensor<3>,
+        hidden_keys: Tensor<4, Bool>,
+        cache: &mut Cache,
+    ) -> Tensor<3> {
+        let [batch, seq, _] = hidden.dims();
+        let heads = |part: Tensor<3>| {
+            part.reshape([batch, seq, HEADS, HIDDEN / HEADS])
+                .swap_dims(1, 2)
+        };
+        let projected = self
+            .query_key_value
+            .forward(self.norm_attention.forward(hidden.clone()));
+        let [queries, mut keys, mut values] =
+            [0, 1, 2].map(|part| heads(projected.clone().narrow(2, part * HIDDEN, HIDDEN)));
+        if let Some((old_keys, old_values)) = cache.take() {
+            keys = Tensor::cat(vec![old_keys, keys], 2);
+            values = Tensor::cat(vec![old_values, values], 2);
+        }
+        *cache = Some((keys.clone(), values.clone()));
+        let scores = queries.matmul(keys.swap_dims(2, 3)) * ((HIDDEN / HEADS) as f64).powf(-0.5);
+        let shape = scores.dims();
+        let weights = softmax(scores.mask_fill(hidden_keys.expand(shape), -1e30), 3);
+        let attended = weights
+            .matmul(values)
+            .swap_dims(1, 2)
+            .reshape([batch, seq, HIDDEN]);
+        let hidden = hidden + self.attention_out.forward(attended);
+        let inner = self
+            .gelu
+            .forward(self.mlp_in.forward(self.norm_mlp.forward(hidden.clone())));
+        hidden + self.mlp_out.forward(inner)
+    }
+}
+
+/// Embeddings of tokens and positions, layers, a final norm and a head.
+#[derive(Module, Debug)]
+struct Gpt {
+    tokens: Embedding,
+    positions: Embedding,
+    blocks: Vec<Block>,
+    norm: LayerNorm,
+    head: Linear,
+}
+
+impl Gpt {
+    fn new(device: &Device) -> Self {
+        Self {
+            tokens: EmbeddingConfig::new(VOCAB, HIDDEN).init(device),
+            positions: EmbeddingConfig::new(CONTEXT, HIDDEN).init(device),
+            blocks: (0..LAYERS).map(|_| Block::new(device)).collect(),
+            norm: LayerNormConfig::new(HIDDEN).init(device),
+            head: LinearConfig::new(HIDDEN, VOCAB).init(device),
+        }
+    }
+}
+
+// ===== the glue: what lac needs to know ==========================================================
+
+/// What the layers need besides the hidden state.
+struct Context {
+    caches: Vec<Cache>,
+    positions: Tensor<2, Int>,
+    /// Where a key is hidden from a query, `[batch, 1, seq, tokens]`.
+    hidden_keys: Tensor<4, Bool>,
+}
+
+impl LayerStack for Gpt {
+    type Context = Context;
+
+    fn n_layers(&self) -> usize {
+        self.blocks.len()
+    }
+
+    fn forward_layer(
+        &self,
+        layer_idx: usize,
+        hidden: Tensor<3>,
+        context: &mut Context,
+    ) -> Tensor<3> {
+        let cache = &mut context.caches[layer_idx];
+        self.blocks[layer_idx].forward(hidden, context.hidden_keys.clone(), cache)
+    }
+}
+
+impl CausalLm for Gpt {
+    fn vocab_size(&self) -> usize {
+        VOCAB
+    }
+
+    fn max_context(&self) -> Option<usize> {
+        Some(CONTEXT)
+    }
+
+    fn device(&self) -> Device {
+        self.head.weight.val().device()
+    }
+
+    fn new_context(&self, batch: usize, _capacity: usize) -> Context {
+        Context {
+            caches: vec![None; self.blocks.len()],
+            positions: Tensor::zeros([batch, 1], &self.device()),
+            hidden_keys: Tensor::zeros([batch, 1, 1, 1], &self.device()),
+        }
+    }
+
+    fn begin_pass(&self, pass: &Pass, context: &mut Context) {
+        let n_keys = pass.past() + pass.seq();
+        let (mut positions, mut hidden_keys) = (Vec::<i64>::new(), Vec::<bool>::new());
+        for row in 0..pass.batch() {
+            for slot in 0..pass.seq() {
+                // Padding stands on the left and has no position; any will do.
+                positions.push(pass.position(row, slot).unwrap_or(0) as i64);
+                // A key is hidden when it is newer than the query, or padding.
+                let is_hidden = |key| key > pass.past() + slot || key < pass.padding()[row];
+                hidden_keys.extend((0..n_keys).map(is_hidden));
+            }
+        }
+        let device = self.device();
+        let positions = TensorData::new(positions, [pass.batch(), pass.seq()]);
+        context.positions = Tensor::from_data(positions, &device);
+        let hidden_keys = TensorData::new(hidden_keys, [pass.batch(), 1, pass.seq(), n_keys]);
+        context.hidden_keys = Tensor::from_data(hidden_keys, &device);
+    }
+
+    fn embed(&self, token_ids: Tensor<2, Int>, context: &Context) -> Tensor<3> {
+        self.tokens.forward(token_ids) + self.positions.forward(context.positions.clone())
+    }
+
+    fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
+        self.head.forward(self.norm.forward(hidden))
+    }
+}
+
+// =================================================================================================
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let device = Device::flex();
+    device.seed(1);
+    let model = Gpt::new(&device);
+    let prompt: Vec<u32> = "Once upon a time".bytes().map(u32::from).collect();
+    let config = GenerationConfig::greedy(12);
+
+    let gate = GateConfig::new(0.8);
+    let mut policies: [Box<dyn LayerPolicy>; 2] =
+        [Box::new(Trace::new(gate)), Box::new(LastActive::new(gate))];
+    for policy in &mut policies {
+        let mut observer = (Recorder::new(0), Usage::default());
+        let hooks = Hooks::new(policy.as_mut()).observer(&mut observer);
+        let output = generate(&model, std::slice::from_ref(&prompt), &config, hooks)?;
+        let (recorder, usage) = observer;
+        println!("{}: tokens {:?}", policy.name(), output.rows[0].ids);
+        println!(
+            "layers active: prompt {:.0} %, response {:.0} %; layers executed per pass: {:?}",
+            100.0 * usage.prompt.mean().unwrap_or_default(),
+            100.0 * usage.response.mean().unwrap_or_default(),
+            usage.response.executed_per_pass(),
+        );
+        let pieces: Vec<String> = "Once upon a time".chars().map(String::from).collect();
+        println!("{}", heat_map(&recorder.prompt, &pieces, Style::Plain));
+    }
+    Ok(())
+}
