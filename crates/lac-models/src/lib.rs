@@ -1,4 +1,40 @@
-//! models
+//! Llama, Mistral and Qwen2 in burn, loaded from Hugging Face folders and ready for lac-core.
+//!
+//! [`ModelFolder`] opens a folder with `config.json`, safetensors files and `tokenizer.json`;
+//! [`ModelFolder::load`] gives a [`Decoder`], which implements [`lac_core::CausalLm`], so that
+//! [`lac_core::generate`], every policy and every observer work with it. [`Tokenizer`] turns
+//! text and chats into token ids as Hugging Face transformers does.
+//!
+//! Whatever would change the result and is not supported is an error that names it: an unknown
+//! field of the configuration, a missing, unexpected or mis-shaped tensor.
+//!
+//! ```
+//! # #[cfg(feature = "flex")] {
+//! use burn::tensor::Device;
+//! use lac_core::{GateConfig, GenerationConfig, Hooks, LastActive, Usage, generate};
+//! use lac_models::{ModelConfig, WeightDtype, dummy_model};
+//!
+//! // A shape without weights; `ModelFolder::open(path)?.load(…)` reads real ones.
+//! let config = ModelConfig::from_json(
+//!     r#"{"model_type": "qwen2", "vocab_size": 64, "hidden_size": 16, "intermediate_size": 32,
+//!         "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2}"#,
+//!     "config.json".as_ref(),
+//! )?;
+//! let model = dummy_model(&config.decoder, WeightDtype::F32, &Device::flex(), 1)?;
+//!
+//! let mut policy = LastActive::new(GateConfig::new(0.8));
+//! let mut usage = Usage::default();
+//! let hooks = Hooks::new(&mut policy).observer(&mut usage);
+//! let output = generate(&model, &[vec![1, 2, 3]], &GenerationConfig::greedy(5), hooks)?;
+//!
+//! assert_eq!(output.rows[0].ids.len(), 5);
+//! assert_eq!(usage.prompt.n_tokens(), 3);
+//! // The last token is sampled and not fed, and masking runs every layer.
+//! assert_eq!(usage.response.n_tokens(), 4);
+//! assert_eq!(usage.response.executed_per_pass(), Some(4.0));
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![deny(missing_docs)]
 
 pub use architecture::{Architecture, ConfigError, ModelConfig};
