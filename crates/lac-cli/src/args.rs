@@ -26,7 +26,8 @@ pub struct ModelArgs {
     /// Data type to compute in
     #[arg(long, value_enum, default_value_t = DtypeArg::F32)]
     pub dtype: DtypeArg,
-    /// Device to compute on: cpu, wgpu[:i], vulkan[:i] or cuda[:i]
+    /// Device to compute on: cpu, wgpu, vulkan or cuda, with a number after a colon where there
+    /// are several (`lac devices` lists them)
     #[arg(long, default_value = "cpu")]
     pub device: DeviceArg,
     /// Random weights of config.json's shape in place of the folder's own
@@ -69,20 +70,27 @@ impl ModelArgs {
 /// What the model is asked.
 #[derive(Args)]
 #[command(next_help_heading = "Prompt")]
-#[group(id = "prompt_source", required = true, multiple = false, args = ["prompt", "prompt_ids", "messages"])]
 pub struct PromptArgs {
-    /// A text; it goes through the chat template when the model has one
-    #[arg(long, value_name = "TEXT")]
-    pub prompt: Option<String>,
-    /// Token ids as they are, without a beginning-of-text token: 1,2,3
-    #[arg(long, value_name = "IDS", value_delimiter = ',')]
-    pub prompt_ids: Option<Vec<u32>>,
-    /// A JSON file with messages: [{"role": "user", "content": "…"}, …]
-    #[arg(long, value_name = "FILE")]
-    pub messages: Option<PathBuf>,
+    #[command(flatten)]
+    source: PromptSource,
     /// Take --prompt as it is, without the chat template
     #[arg(long, conflicts_with = "messages")]
-    pub raw: bool,
+    raw: bool,
+}
+
+/// Exactly one of these.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct PromptSource {
+    /// A text; it goes through the chat template when the model has one
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
+    /// Token ids as they are, without a beginning-of-text token: 1,2,3
+    #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    prompt_ids: Option<Vec<u32>>,
+    /// A JSON file with messages: [{"role": "user", "content": "…"}, …]
+    #[arg(long, value_name = "FILE")]
+    messages: Option<PathBuf>,
 }
 
 /// A prompt, rendered and tokenised.
@@ -95,12 +103,12 @@ pub struct Prompt {
 impl PromptArgs {
     /// Whether the tokenizer is needed to make the prompt.
     pub fn needs_tokenizer(&self) -> bool {
-        self.prompt_ids.is_none()
+        self.source.prompt_ids.is_none()
     }
 
     /// Renders and tokenises.
     pub fn resolve(&self, tokenizer: Option<&Tokenizer>) -> Result<Prompt> {
-        if let Some(ids) = &self.prompt_ids {
+        if let Some(ids) = &self.source.prompt_ids {
             return Ok(Prompt {
                 text: String::new(),
                 ids: ids.clone(),
@@ -117,7 +125,7 @@ impl PromptArgs {
 
     fn render(&self, tokenizer: &Tokenizer) -> Result<(String, PromptKind)> {
         let mut options = ChatOptions::default();
-        let messages = match (&self.messages, &self.prompt) {
+        let messages = match (&self.source.messages, &self.source.prompt) {
             (Some(path), _) => {
                 let text = std::fs::read_to_string(path)
                     .with_context(|| format!("cannot read {}", path.display()))?;

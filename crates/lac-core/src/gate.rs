@@ -151,8 +151,7 @@ impl Gate {
 
     /// Judges a layer by its output `[batch, seq, hidden]` and takes its delta into the range.
     ///
-    /// The output is expected to be what the next layer receives; when it is not, say so with
-    /// [`Gate::kept`] or [`Gate::replaced`].
+    /// The output is taken to be what the next layer receives: its norm is the next delta's base.
     pub fn measure(&mut self, output: &Tensor<3>) -> GateReading {
         let rounding = self.config.rounding;
         let norm = round(l2_norm(output), rounding);

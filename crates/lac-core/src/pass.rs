@@ -162,7 +162,7 @@ impl Pass {
 
 /// What the gate saw of one pass, on the host.
 ///
-/// The arrays are laid out `[layer][row][slot]`; [`GateRecord::at`] finds the place.
+/// The arrays are laid out `[layer][row][slot]`; [`PassRecord::at`] finds the place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GateRecord {
     /// Norms of the embedding output, `batch * seq` of them.
