@@ -14,13 +14,15 @@ use lac_models::{
 };
 
 use crate::device::DeviceArg;
+use crate::model_path;
 use crate::progress;
 
 /// Which model, how precise, and where.
 #[derive(Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
-    /// Folder in Hugging Face layout: config.json, safetensors, tokenizer.json
+    /// Folder in Hugging Face layout (config.json, safetensors, tokenizer.json), or an id on the
+    /// Hugging Face hub (organisation/name)
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
     /// Data type to compute in
@@ -54,6 +56,11 @@ impl DtypeArg {
 }
 
 impl ModelArgs {
+    /// Opens the model's folder, fetching it first when it is named by a hub id.
+    pub fn folder(&self) -> Result<ModelFolder> {
+        Ok(ModelFolder::open(model_path::resolve(&self.model)?)?)
+    }
+
     /// Loads the weights, with a progress bar.
     pub fn load(&self, folder: &ModelFolder) -> Result<Decoder> {
         let device = self.device.open()?;

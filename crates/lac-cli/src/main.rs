@@ -5,6 +5,7 @@
 mod args;
 mod commands;
 mod device;
+mod model_path;
 mod output;
 mod progress;
 

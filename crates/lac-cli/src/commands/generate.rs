@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::Result;
 use clap::Args;
 use lac_core::{Hooks, TextSink, Usage, generate};
-use lac_models::{ModelFolder, SpecialTokensInText};
+use lac_models::SpecialTokensInText;
 use serde::Serialize;
 
 use crate::args::{ModelArgs, PolicyArgs, PolicyName, PromptArgs, SamplingArgs};
@@ -66,7 +66,7 @@ struct PhasePair {
 impl Generate {
     pub fn run(&self) -> Result<()> {
         let mut policy = self.gate.policy(self.policy)?;
-        let folder = ModelFolder::open(&self.model.model)?;
+        let folder = self.model.folder()?;
         let tokenizer = folder.tokenizer()?;
         let prompt = self.prompt.resolve(Some(&tokenizer))?;
         let model = self.model.load(&folder)?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use lac_core::{Hooks, PhaseUsage, PromptLogits, TextSink, Usage, generate};
-use lac_models::{ModelFolder, SpecialTokensInText};
+use lac_models::SpecialTokensInText;
 use lac_trace::{PhaseTrace, Recorder, Style, heat_map};
 use serde::Serialize;
 
@@ -85,11 +85,11 @@ struct ExecutedJson {
 impl Trace {
     pub fn run(&self) -> Result<()> {
         let mut policy = self.gate.policy(self.policy)?;
-        let folder = ModelFolder::open(&self.model.model)?;
+        let folder = self.model.folder()?;
         // Ids can be traced without a tokenizer; then there is no text and no stop token but
         // config.json's.
         let tokenizer =
-            if self.prompt.needs_tokenizer() || self.model.model.join("tokenizer.json").exists() {
+            if self.prompt.needs_tokenizer() || folder.path().join("tokenizer.json").exists() {
                 Some(folder.tokenizer()?)
             } else {
                 None

@@ -268,6 +268,52 @@ fn inspect_counts_what_the_files_hold() {
     assert!(text.contains("window       8"), "{text}");
 }
 
+/// A hub id is found in the local hub cache, single file or shards; nothing is downloaded.
+#[cfg(feature = "hub")]
+#[test]
+fn a_hub_id_is_found_in_the_local_cache() {
+    for name in ["llama", "qwen2"] {
+        let home = TempDir::new().unwrap();
+        let repo = home.path().join("hub/models--some--model");
+        let snapshot = repo.join("snapshots/0123abcd");
+        std::fs::create_dir_all(&snapshot).unwrap();
+        std::fs::create_dir_all(repo.join("refs")).unwrap();
+        std::fs::write(repo.join("refs/main"), "0123abcd").unwrap();
+        for entry in std::fs::read_dir(checkpoint(name)).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), snapshot.join(entry.file_name())).unwrap();
+        }
+        let inspect = || {
+            Command::new(env!("CARGO_BIN_EXE_lac"))
+                .args(["inspect", "--model", "some/model"])
+                .env("HF_HOME", home.path())
+                // Nobody listens there: a download fails at once.
+                .env("HF_ENDPOINT", "http://127.0.0.1:9")
+                .output()
+                .unwrap()
+        };
+        let output = inspect();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        // An incomplete snapshot is not taken for a model.
+        let weights = |path: &PathBuf| path.extension().is_some_and(|end| end == "safetensors");
+        let mut files = std::fs::read_dir(&snapshot)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        std::fs::remove_file(files.find(weights).unwrap()).unwrap();
+        let output = inspect();
+        assert_eq!(output.status.code(), Some(1));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            stderr.contains("some/model") && stderr.contains("cannot be fetched"),
+            "{stderr}"
+        );
+    }
+}
+
 fn check_failure(args: &[&str], code: i32, parts: &[&str]) {
     let output = lac(args);
     let stderr = String::from_utf8_lossy(&output.stderr);

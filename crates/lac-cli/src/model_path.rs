@@ -1,0 +1,148 @@
+//! Where `--model` leads: to a folder, or to a model on the Hugging Face hub.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+/// The folder that `--model` means. A hub id is looked up in the local hub cache, and downloaded
+/// into it when it is not there.
+pub fn resolve(model: &Path) -> Result<PathBuf> {
+    match hub_id(model) {
+        Some(id) => hub::folder(id),
+        // What is not there either way is reported by whoever opens the folder.
+        None => Ok(model.to_owned()),
+    }
+}
+
+/// `organisation/name`, unless something on this machine has that path.
+fn hub_id(model: &Path) -> Option<&str> {
+    let id = model.to_str()?;
+    let (organisation, name) = id.split_once('/')?;
+    let is_plain = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with('.')
+            && part
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    };
+    (is_plain(organisation) && is_plain(name) && !model.exists()).then_some(id)
+}
+
+#[cfg(not(feature = "hub"))]
+mod hub {
+    use std::path::PathBuf;
+
+    use anyhow::{Result, bail};
+
+    pub fn folder(id: &str) -> Result<PathBuf> {
+        bail!("--model {id}: there is no such folder, and this lac was compiled without hub");
+    }
+}
+
+#[cfg(feature = "hub")]
+mod hub {
+    use std::collections::BTreeSet;
+    use std::path::{Path, PathBuf};
+
+    use anyhow::{Context, Result};
+    use hf_hub::api::sync::{ApiBuilder, ApiRepo};
+    use hf_hub::{Cache, CacheRepo};
+
+    const CONFIG: &str = "config.json";
+    const WEIGHTS: &str = "model.safetensors";
+    const INDEX: &str = "model.safetensors.index.json";
+
+    /// Small files that a model may have.
+    const OPTIONAL: &[&str] = &[
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "generation_config.json",
+        "chat_template.jinja",
+        "chat_template.json",
+    ];
+
+    pub fn folder(id: &str) -> Result<PathBuf> {
+        if let Some(folder) = cached(&Cache::from_env().model(id.to_owned())) {
+            return Ok(folder);
+        }
+        download(id).with_context(|| {
+            format!("--model {id}: there is no such folder, and the hub's model cannot be fetched")
+        })
+    }
+
+    /// The cached snapshot, if its configuration and all its weights are there.
+    fn cached(repo: &CacheRepo) -> Option<PathBuf> {
+        let config = repo.get(CONFIG)?;
+        if repo.get(WEIGHTS).is_none() {
+            for shard in shards(&repo.get(INDEX)?).ok()? {
+                repo.get(&shard)?;
+            }
+        }
+        config.parent().map(Path::to_owned)
+    }
+
+    fn download(id: &str) -> Result<PathBuf> {
+        let repo = ApiBuilder::from_env().build()?.model(id.to_owned());
+        let files: BTreeSet<String> = repo
+            .info()?
+            .siblings
+            .into_iter()
+            .map(|file| file.rfilename)
+            .collect();
+        let config = repo.get(CONFIG)?;
+        for name in OPTIONAL.iter().filter(|name| files.contains(**name)) {
+            repo.get(name)?;
+        }
+        if files.contains(WEIGHTS) {
+            repo.get(WEIGHTS)?;
+        } else {
+            download_shards(&repo)?;
+        }
+        let folder = config.parent().context("the cache has no folder")?;
+        Ok(folder.to_owned())
+    }
+
+    fn download_shards(repo: &ApiRepo) -> Result<()> {
+        let index = repo.get(INDEX)?;
+        for shard in shards(&index)? {
+            repo.get(&shard)?;
+        }
+        Ok(())
+    }
+
+    /// The files that an index names.
+    fn shards(index: &Path) -> Result<BTreeSet<String>> {
+        #[derive(serde::Deserialize)]
+        struct Index {
+            weight_map: std::collections::BTreeMap<String, String>,
+        }
+        let text = std::fs::read_to_string(index)
+            .with_context(|| format!("cannot read {}", index.display()))?;
+        let index: Index = serde_json::from_str(&text)
+            .with_context(|| format!("{} is not an index", index.display()))?;
+        Ok(index.weight_map.into_values().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hub_ids_are_told_from_paths() {
+        for (model, is_id) in [
+            ("Qwen/Qwen2.5-0.5B-Instruct", true),
+            ("./Qwen/model", false),
+            ("../models/llama", false),
+            ("model", false),
+            ("/models/llama", false),
+            ("a/b/c", false),
+            ("org/na me", false),
+        ] {
+            assert_eq!(hub_id(model.as_ref()).is_some(), is_id, "{model}");
+        }
+        // This crate's own sources are there, so they are a path.
+        assert_eq!(hub_id("src/commands".as_ref()), None);
+    }
+}
