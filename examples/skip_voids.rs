@@ -66,6 +66,8 @@ fn main() -> Result<()> {
         Box::new(Bypass::new(gate)),
         Box::new(Halt::new(gate)),
     ];
+    // The first run pays for cold caches and thread pools: it is not counted.
+    Run::new(&model, &prompt, &config, &mut Off)?;
     let runs = policies
         .iter_mut()
         .map(|policy| Run::new(&model, &prompt, &config, policy.as_mut()))
