@@ -13,7 +13,7 @@ use burn::nn::{
     Embedding, EmbeddingConfig, Gelu, LayerNorm, LayerNormConfig, Linear, LinearConfig,
 };
 use burn::tensor::activation::softmax;
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use burn::tensor::{Bool, Device, Int, Tensor};
 use lac_core::{
     CausalLm, GateConfig, GenerationConfig, Hooks, LastActive, LayerPolicy, LayerStack, Pass,
     Trace, Usage, generate,
@@ -164,22 +164,8 @@ impl CausalLm for Gpt {
     }
 
     fn begin_pass(&self, pass: &Pass, context: &mut Context) {
-        let n_keys = pass.past() + pass.seq();
-        let (mut positions, mut hidden_keys) = (Vec::<i64>::new(), Vec::<bool>::new());
-        for row in 0..pass.batch() {
-            for slot in 0..pass.seq() {
-                // Padding stands on the left and has no position; any will do.
-                positions.push(pass.position(row, slot).unwrap_or(0) as i64);
-                // A key is hidden when it is newer than the query, or padding.
-                let is_hidden = |key| key > pass.past() + slot || key < pass.padding()[row];
-                hidden_keys.extend((0..n_keys).map(is_hidden));
-            }
-        }
-        let device = self.device();
-        let positions = TensorData::new(positions, [pass.batch(), pass.seq()]);
-        context.positions = Tensor::from_data(positions, &device);
-        let hidden_keys = TensorData::new(hidden_keys, [pass.batch(), 1, pass.seq(), n_keys]);
-        context.hidden_keys = Tensor::from_data(hidden_keys, &device);
+        context.positions = pass.position_tensor(&self.device());
+        context.hidden_keys = pass.hidden_keys(&self.device()).unsqueeze_dim(1);
     }
 
     fn embed(&self, token_ids: Tensor<2, Int>, context: &Context) -> Tensor<3> {

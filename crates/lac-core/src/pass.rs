@@ -154,6 +154,30 @@ impl Pass {
         Tensor::from_data(TensorData::new(ids, [self.batch, self.seq]), device)
     }
 
+    /// The positions of the slots' tokens in their rows, `[batch, seq]`; 0 for padding.
+    pub fn position_tensor(&self, device: &Device) -> Tensor<2, Int> {
+        let position = |row, slot| self.position(row, slot).unwrap_or(0) as i64;
+        let positions = (0..self.batch)
+            .flat_map(|row| (0..self.seq).map(move |slot| position(row, slot)))
+            .collect::<Vec<_>>();
+        Tensor::from_data(TensorData::new(positions, [self.batch, self.seq]), device)
+    }
+
+    /// Where a key is hidden from a query, `[batch, seq, past + seq]`: it is newer than the query,
+    /// or padding. Enough for a decoder that attends to every earlier token.
+    pub fn hidden_keys(&self, device: &Device) -> Tensor<3, Bool> {
+        let n_keys = self.past + self.seq;
+        let is_hidden = |row: usize, slot, key| key > self.past + slot || key < self.padding[row];
+        let mut hidden = Vec::with_capacity(self.batch * self.seq * n_keys);
+        for row in 0..self.batch {
+            for slot in 0..self.seq {
+                hidden.extend((0..n_keys).map(|key| is_hidden(row, slot, key)));
+            }
+        }
+        let shape = [self.batch, self.seq, n_keys];
+        Tensor::from_data(TensorData::new(hidden, shape), device)
+    }
+
     /// Whether a slot holds a token that counts: not padding, and not of a finished row.
     pub fn counts(&self, row: usize, slot: usize) -> bool {
         !self.finished[row] && self.position(row, slot).is_some()

@@ -253,3 +253,28 @@ fn impossible_alphas_and_empty_prompts_are_refused() {
         Err(Error::EmptyPrompt { row: 0 })
     ));
 }
+
+/// What a model's author builds positions and masks from.
+#[test]
+fn a_pass_knows_positions_and_hidden_keys() {
+    for (backend, device) in devices() {
+        let prompt = Pass::prompt(&[vec![7], vec![8, 9]], 0).unwrap();
+        let integers =
+            |tensor: Tensor<2, burn::tensor::Int>| tensor.try_into_vec_as::<i32>().unwrap();
+        let flags = |pass: &Pass| {
+            let hidden = pass.hidden_keys(&device).int();
+            (hidden.dims(), hidden.try_into_vec_as::<i32>().unwrap())
+        };
+        assert_eq!(
+            integers(prompt.token_tensor(&device)),
+            [0, 7, 8, 9],
+            "{backend}"
+        );
+        assert_eq!(integers(prompt.position_tensor(&device)), [0, 0, 0, 1]);
+        assert_eq!(flags(&prompt), ([2, 2, 2], vec![1, 1, 1, 0, 0, 1, 0, 0]));
+        let next = prompt.next(vec![3, 4], vec![false, true]);
+        assert_eq!(integers(next.position_tensor(&device)), [1, 2]);
+        assert_eq!(flags(&next), ([2, 1, 3], vec![1, 0, 0, 0, 0, 0]));
+        assert!(next.counts(0, 0) && !next.counts(1, 0));
+    }
+}
