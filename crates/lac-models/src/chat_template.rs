@@ -4,20 +4,6 @@
 //! Python's Jinja2 as transformers sets it up. [`ChatTemplate`] renders such
 //! templates with the same result, within bounds on time and size: a template
 //! comes from a downloaded file and is not trusted.
-//!
-//! ```
-//! # use lac_models::chat_template::{ChatOptions, ChatTemplate, Message, TemplateSource};
-//! let source = "{% for m in messages %}[{{ m.role }}] {{ m.content|trim }}{{ eos_token }}\n{% endfor %}";
-//! let template = ChatTemplate::new("chat_template.jinja", TemplateSource::Single(source.into()));
-//! let tokens = serde_json::json!({ "eos_token": "</s>" });
-//! let text = template.render(
-//!     &[Message::new("user", " Hi ")],
-//!     tokens.as_object().unwrap(),
-//!     &ChatOptions::default(),
-//! )?;
-//! assert_eq!(text, "[user] Hi</s>\n");
-//! # Ok::<(), lac_models::chat_template::ChatError>(())
-//! ```
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
@@ -36,6 +22,20 @@ mod python;
 pub use message::{Conversation, Message, MessagesError, messages_from_json};
 
 /// A checkpoint's chat template, ready to render.
+///
+/// ```
+/// # use lac_models::{ChatOptions, ChatTemplate, Message, TemplateSource};
+/// let source = "{% for m in messages %}[{{ m.role }}] {{ m.content|trim }}{{ eos_token }}\n{% endfor %}";
+/// let template = ChatTemplate::new("chat_template.jinja", TemplateSource::Single(source.into()));
+/// let tokens = serde_json::json!({ "eos_token": "</s>" });
+/// let text = template.render(
+///     &[Message::new("user", " Hi ")],
+///     tokens.as_object().unwrap(),
+///     &ChatOptions::default(),
+/// )?;
+/// assert_eq!(text, "[user] Hi</s>\n");
+/// # Ok::<(), lac_models::ChatError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct ChatTemplate {
     file: String,
