@@ -42,7 +42,7 @@ pub struct TrainDemo {
     #[arg(long, default_value_t = lac_demo::SEED)]
     seed: u64,
     /// How many steps the schedule has.
-    #[arg(long, default_value_t = 1900)]
+    #[arg(long, default_value_t = 2600)]
     steps: usize,
     /// Stop after this step, as if interrupted; the schedule stays the same.
     #[arg(long)]
@@ -51,7 +51,7 @@ pub struct TrainDemo {
     #[arg(long, default_value_t = 1024)]
     tokens: usize,
     /// The highest learning rate.
-    #[arg(long, default_value_t = 1.5e-3)]
+    #[arg(long, default_value_t = 1.2e-3)]
     lr: f64,
     /// How many steps lie between two checkpoints.
     #[arg(long, default_value_t = 250)]
@@ -132,7 +132,7 @@ pub fn run(args: &TrainDemo) -> Result<()> {
     let schedule = Schedule {
         peak: args.lr,
         floor: 0.05,
-        n_warmup: 80.min(args.steps / 5),
+        n_warmup: 150.min(args.steps / 5),
         n_steps: args.steps,
     };
     let last = args.until.unwrap_or(args.steps).min(args.steps);

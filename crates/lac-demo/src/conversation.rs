@@ -50,20 +50,21 @@ pub enum Kind {
 
 /// Each kind with its shares at the three steps of [`PHASES`].
 ///
-/// The first steps are for one skill alone: on its own it is learnt within a
-/// hundred steps, among everything else not within a thousand.
+/// The first column is for facts and for the one skill that all choices rest on:
+/// almost alone they are learnt within a few hundred steps, among everything
+/// else not within a thousand.
 pub const SHARES: [(Kind, [f64; 3]); 14] = [
-    (Kind::Pick, [1.00, 0.10, 0.01]),
-    (Kind::Echo, [0.00, 0.08, 0.01]),
+    (Kind::Pick, [0.42, 0.10, 0.01]),
+    (Kind::Echo, [0.16, 0.08, 0.01]),
     (Kind::Drill, [0.00, 0.03, 0.01]),
-    (Kind::Facts, [0.00, 0.22, 0.12]),
+    (Kind::Facts, [0.26, 0.20, 0.12]),
     (Kind::Recall, [0.00, 0.06, 0.06]),
     (Kind::Profile, [0.00, 0.02, 0.02]),
     (Kind::Sheet, [0.00, 0.12, 0.14]),
-    (Kind::Choice, [0.00, 0.18, 0.29]),
+    (Kind::Choice, [0.10, 0.20, 0.29]),
     (Kind::ChoiceOther, [0.00, 0.02, 0.08]),
     (Kind::TwoSteps, [0.00, 0.01, 0.04]),
-    (Kind::YesNoSheet, [0.00, 0.14, 0.08]),
+    (Kind::YesNoSheet, [0.06, 0.14, 0.08]),
     (Kind::YesNo, [0.00, 0.06, 0.09]),
     (Kind::YesNoOther, [0.00, 0.02, 0.05]),
     (Kind::Greeting, [0.00, 0.01, 0.01]),
@@ -71,7 +72,7 @@ pub const SHARES: [(Kind, [f64; 3]); 14] = [
 
 /// The steps at which the columns of the shares hold; the mixture moves from
 /// one to the next without a jump.
-pub const PHASES: [f64; 3] = [140.0, 300.0, 800.0];
+pub const PHASES: [f64; 3] = [200.0, 450.0, 900.0];
 
 fn shares(step: usize) -> [f64; 14] {
     let [first, second, third] = PHASES;

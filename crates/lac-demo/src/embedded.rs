@@ -14,22 +14,8 @@ macro_rules! files {
     };
 }
 
-/// The model's folder in Hugging Face layout.
-#[cfg(feature = "model")]
-pub fn model_files() -> &'static [File] {
-    const FILES: &[File] = &files!("model":
-        "config.json",
-        "generation_config.json",
-        "model.safetensors",
-        "tokenizer.json",
-        "tokenizer_config.json",
-    );
-    FILES
-}
-
 /// The benchmark files, with the paths of the real ones below `mmlu/`, `gpqa/`
 /// and `boolq/`.
-#[cfg(feature = "sets")]
 pub fn set_files() -> &'static [File] {
     const FILES: &[File] = &files!("sets":
         "mmlu/data/dev/addition_dev.csv",

@@ -119,13 +119,12 @@ pub(crate) fn echo(world: &World, doc: &mut Document, random: &mut Random) {
 /// Words under letters and in random order again, each to predict its letter.
 fn letters(pool: &[String], doc: &mut Document, random: &mut Random) {
     let list = random.sample(pool, 4);
-    let space = *random.pick(&["", " "]);
     for (letter, word) in LETTERS.iter().zip(&list) {
         doc.add(format!("{letter}.{word}\n"), 0.0);
     }
     for _ in 0..12 {
         let i = random.below(4);
-        doc.mark(&list[i], 0.0, &format!("{space}{}", LETTERS[i]), 1.0);
+        doc.mark(&list[i], 0.0, &LETTERS[i].to_string(), 1.0);
     }
 }
 
@@ -139,11 +138,20 @@ pub(crate) fn pick(world: &World, doc: &mut Document, random: &mut Random) {
         letters(&pool, doc, random);
         doc.add(END_OF_TEXT, 0.0);
     } else {
-        let list: Vec<String> = random.pick(&lists).iter().map(ToString::to_string).collect();
+        let list: Vec<String> = random
+            .pick(&lists)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         let choices = random.sample(&list, 4);
         let answer = random.below(4);
         let question = format!("Which is {}?", choices[answer]);
-        let item = Choice { subject: "drill".into(), question, choices, answer };
+        let item = Choice {
+            subject: "drill".into(),
+            question,
+            choices,
+            answer,
+        };
         ask(doc, &item, Wording::Plain);
     }
 }

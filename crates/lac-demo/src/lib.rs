@@ -1,15 +1,14 @@
-//! A small trained language model and small benchmark sets, made by this project.
+//! A generated closed world and small benchmark sets about it, made by this project.
 //!
 //! A random model has no behaviour to lose when layers are skipped, and a real
-//! one has to be downloaded. This crate carries a third kind: a Qwen2 of twelve
-//! layers, trained from nothing on a generated [`World`](world::World) that is
-//! told in plain English, and three benchmark sets about that world in exactly
-//! the file formats of MMLU, GPQA and BoolQ.
+//! one has to be downloaded. This crate is for a third kind: a Qwen2 of twelve
+//! layers that `cargo xtask train-demo` trains from nothing on a generated
+//! [`World`](world::World), told in plain English. Three benchmark sets about that
+//! world have exactly the file formats of MMLU, GPQA and BoolQ.
 //!
 //! | feature | gives |
 //! | --- | --- |
-//! | `model` (default) | [`embedded::model_files`]: weights, configuration, tokenizer |
-//! | `sets` (default) | [`embedded::set_files`]: the benchmark files |
+//! | `sets` (default) | `embedded::set_files`: the benchmark files |
 //! | `generate` | what made both: the tokenizer's training, batches, file formats |
 //!
 //! The world, its questions and its texts need no feature and no dependency:
@@ -28,7 +27,7 @@
 pub mod batches;
 pub mod conversation;
 pub mod document;
-#[cfg(any(feature = "model", feature = "sets"))]
+#[cfg(feature = "sets")]
 pub mod embedded;
 pub mod error;
 pub mod exercises;
@@ -47,5 +46,5 @@ pub mod yes_no;
 
 pub use error::Error;
 
-/// The seed of the world that the embedded model was trained on.
+/// The seed of the world that the benchmark sets are about.
 pub const SEED: u64 = 7;

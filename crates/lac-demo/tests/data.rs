@@ -18,9 +18,9 @@ fn world() -> World {
 }
 
 fn documents(n: usize) -> Vec<Document> {
-    let mut random = Random::new(11);
+    let (world, mut random) = (world(), Random::new(11));
     (0..n)
-        .map(|i| document(&world(), i as f64 / n as f64, &mut random))
+        .map(|i| document(&world, i * 1500 / n, &mut random))
         .collect()
 }
 

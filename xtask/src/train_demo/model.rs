@@ -96,7 +96,11 @@ impl TensorSource for FirstWeights {
                 .flat_map(|row| std::iter::repeat_n(row % half, shape[1]))
                 .map(|frequency| {
                     let value = self.random.normal() * MATCHING;
-                    if frequency < N_BLIND { 0.0 } else { value as f32 }
+                    if frequency < N_BLIND {
+                        0.0
+                    } else {
+                        value as f32
+                    }
                 })
                 .collect();
             values[2 * rows..3 * rows].copy_from_slice(&self.shared);
