@@ -1,0 +1,6 @@
+//! The gate, its kernels and the loop on every backend compiled in.
+
+#![allow(clippy::unwrap_used)]
+
+mod devices;
+mod kernel;
