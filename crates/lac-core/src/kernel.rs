@@ -67,9 +67,11 @@ mod dispatch {
     use super::ops::LacOps;
     use super::{ROWS, Select, Selected};
 
-    /// Whether a kernel for the states' backend and data type was compiled in.
+    /// Whether a kernel for the states' backend and data type was compiled in, and there is
+    /// anything to launch it for: burn reads a zero in the shape of a view as "unchanged".
     pub(crate) fn is_fused(states: &Tensor<3>) -> bool {
-        if !matches!(states.dtype(), DType::F32 | DType::F16 | DType::BF16) {
+        let has_kernel = matches!(states.dtype(), DType::F32 | DType::F16 | DType::BF16);
+        if !has_kernel || states.dims().contains(&0) {
             return false;
         }
         match states.clone().into_dispatch().kind {

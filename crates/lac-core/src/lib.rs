@@ -73,7 +73,9 @@ pub use generation::{
 pub use kv_cache::{KvCache, KvCacheShape};
 pub use observer::Observer;
 pub use pass::{GateRecord, Pass, PassRecord, Phase};
-pub use policy::{Bypass, Carry, Decision, Gating, Halt, LastActive, LayerPolicy, LayerStep, Off, Trace};
+pub use policy::{
+    Bypass, Carry, Decision, Gating, Halt, LastActive, LayerPolicy, LayerStep, Off, Trace,
+};
 pub use run::{PassOutput, PassReadings, run};
 pub use stack::{CausalLm, LayerStack};
 pub use usage::{PhaseUsage, Usage};

@@ -136,5 +136,9 @@ pub(crate) fn select_tokens(
     otherwise: Tensor<3>,
 ) -> Tensor<3> {
     let dims = when.dims();
+    if dims.contains(&0) {
+        // There is nothing to choose from, and burn expands nothing to no values.
+        return when;
+    }
     otherwise.mask_where(mask.unsqueeze_dim::<3>(2).expand(dims), when)
 }

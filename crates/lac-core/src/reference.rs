@@ -105,5 +105,8 @@ pub fn gate_token<T: Copy + Into<f64>>(
     outputs: &[&[T]],
 ) -> Vec<Reading> {
     let mut gate = TokenGate::new(alpha, norm(embedding));
-    outputs.iter().map(|output| gate.step(norm(output))).collect()
+    outputs
+        .iter()
+        .map(|output| gate.step(norm(output)))
+        .collect()
 }

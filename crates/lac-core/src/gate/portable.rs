@@ -77,7 +77,8 @@ impl PortableGate {
         if select == Select::KeepInput {
             self.kept(reading.active.clone(), input_norm);
         }
-        let selected = crate::policy::select_tokens(reading.active.clone(), output.clone(), fallback);
+        let selected =
+            crate::policy::select_tokens(reading.active.clone(), output.clone(), fallback);
         (reading, selected)
     }
 

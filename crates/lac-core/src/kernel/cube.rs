@@ -340,4 +340,3 @@ fn vector_size(tensor: &CubeTensor) -> usize {
         tensor.meta.shape().num_dims() - 1,
     )
 }
-

@@ -395,7 +395,9 @@ macro_rules! impl_value {
 }
 
 impl_value!(f32, |value| value);
-impl_value!(bf16, |value| f32::from_bits(u32::from(value.to_bits()) << 16));
+impl_value!(bf16, |value| f32::from_bits(
+    u32::from(value.to_bits()) << 16
+));
 impl_value!(f16, |value| {
     // The exponent's bias differs by 112, denormals included; NaN and infinity keep the highest
     // exponent. In integers, because the compiler vectorises that and not a table of cases.

@@ -1,9 +1,9 @@
 //! The operation as burn's backends see it.
 
-use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, ExtensionType, backend_extension};
 #[cfg(feature = "cube")]
 use burn::backend::fusion::custom::TensorSpec;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, ExtensionType, backend_extension};
 #[cfg(feature = "cube")]
 use burn::tensor::DType;
 

@@ -31,11 +31,7 @@ pub(super) struct Waiting {
 }
 
 impl PassGate {
-    pub(super) fn start(
-        config: GateConfig,
-        gating: Gating,
-        embedding: &Tensor<3>,
-    ) -> Result<Self> {
+    pub(super) fn start(config: GateConfig, gating: Gating, embedding: &Tensor<3>) -> Result<Self> {
         let changes_nothing = matches!(gating, Gating::Observe | Gating::LastActive);
         // The outputs of a longer pass would take memory that nobody has planned for.
         let is_short = embedding.dims()[1] == 1;

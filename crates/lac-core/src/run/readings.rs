@@ -133,11 +133,7 @@ fn read_records(records: Tensor<4>) -> Result<GateRecord> {
 }
 
 /// Reads tensors that lie apart.
-fn read_columns(
-    embedding: Verdict,
-    layers: Vec<LayerReading>,
-    pass: &Pass,
-) -> Result<GateRecord> {
+fn read_columns(embedding: Verdict, layers: Vec<LayerReading>, pass: &Pass) -> Result<GateRecord> {
     let n_layers = layers.len();
     let mut norms = vec![embedding.into_reading().norm];
     let mut deltas = Vec::with_capacity(n_layers);

