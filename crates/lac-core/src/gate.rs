@@ -124,19 +124,20 @@ pub struct Gate {
 #[derive(Clone, Debug)]
 enum Engine {
     Fused(FusedGate),
-    Portable(PortableGate),
+    Portable(Box<PortableGate>),
 }
 
 /// What the gate says of one state, in the form its engine has it.
 #[derive(Clone, Debug)]
 pub(crate) enum Verdict {
     Record(Record),
-    Reading(GateReading),
+    Reading(Box<GateReading>),
 }
 
-/// The rows of [`Row`] of one state, `[ROWS, batch, seq]`.
+/// The rows of [`Row`] of one state, `[ROWS, batch, seq]`. Boxed, because a tensor's handle is
+/// large.
 #[derive(Clone, Debug)]
-pub(crate) struct Record(pub Tensor<3>);
+pub(crate) struct Record(Box<Tensor<3>>);
 
 impl Gate {
     /// Starts a pass from its embedding output `[batch, seq, hidden]`.
@@ -174,13 +175,13 @@ impl Gate {
         let gate = PortableGate::start(config, embedding);
         let norm = gate.previous_norm().clone();
         Self {
-            embedding: Verdict::Reading(GateReading {
+            embedding: Verdict::from(GateReading {
                 delta: norm.zeros_like(),
                 threshold: norm.zeros_like(),
                 active: norm.clone().lower_elem(0.0),
                 norm,
             }),
-            engine: Engine::Portable(gate),
+            engine: Engine::Portable(Box::new(gate)),
         }
     }
 
@@ -218,7 +219,7 @@ impl Gate {
     pub(crate) fn judge(&mut self, output: &Tensor<3>) -> Verdict {
         match &mut self.engine {
             Engine::Fused(gate) => Verdict::Record(gate.measure(output)),
-            Engine::Portable(gate) => Verdict::Reading(gate.measure(output)),
+            Engine::Portable(gate) => Verdict::from(gate.measure(output)),
         }
     }
 
@@ -259,7 +260,7 @@ impl Gate {
             }
             Engine::Portable(gate) => {
                 let (reading, selected) = gate.measure_select(&output, fallback, select);
-                (Verdict::Reading(reading), selected)
+                (Verdict::from(reading), selected)
             }
         }
     }
@@ -306,6 +307,12 @@ impl Gate {
     }
 }
 
+impl From<GateReading> for Verdict {
+    fn from(reading: GateReading) -> Self {
+        Verdict::Reading(Box::new(reading))
+    }
+}
+
 impl Verdict {
     pub(crate) fn into_reading(self) -> GateReading {
         match self {
@@ -315,7 +322,7 @@ impl Verdict {
                 threshold: record.row(Row::Threshold),
                 active: record.row(Row::Active).greater_elem(0.5),
             },
-            Verdict::Reading(reading) => reading,
+            Verdict::Reading(reading) => *reading,
         }
     }
 
@@ -328,12 +335,18 @@ impl Verdict {
 }
 
 impl Record {
+    pub(crate) fn new(rows: Tensor<3>) -> Self {
+        Self(Box::new(rows))
+    }
+
+    /// All rows, `[ROWS, batch, seq]`.
+    pub(crate) fn rows(&self) -> Tensor<3> {
+        (*self.0).clone()
+    }
+
     /// One of the rows, `[batch, seq]`.
     pub(crate) fn row(&self, row: Row) -> Tensor<2> {
-        self.0
-            .clone()
-            .narrow(0, row as usize, 1)
-            .squeeze_dim::<2>(0)
+        self.rows().narrow(0, row as usize, 1).squeeze_dim::<2>(0)
     }
 }
 

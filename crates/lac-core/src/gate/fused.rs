@@ -40,8 +40,8 @@ impl FusedGate {
 
     pub(super) fn measure(&mut self, output: &Tensor<3>) -> Record {
         let states = output.clone().unsqueeze_dim::<4>(0);
-        let records = kernel::gate(states, self.record.0.clone(), self.alpha);
-        self.record = Record(records.squeeze_dim::<3>(0));
+        let records = kernel::gate(states, self.record.rows(), self.alpha);
+        self.record = Record::new(records.squeeze_dim::<3>(0));
         self.record.clone()
     }
 
@@ -53,12 +53,12 @@ impl FusedGate {
     ) -> (Record, Tensor<3>) {
         let out = kernel::gate_select(
             output.unsqueeze_dim::<4>(0),
-            self.record.0.clone(),
+            self.record.rows(),
             fallback,
             self.alpha,
             select,
         );
-        self.record = Record(out.records.squeeze_dim::<3>(0));
+        self.record = Record::new(out.records.squeeze_dim::<3>(0));
         (self.record.clone(), out.selected)
     }
 
@@ -79,11 +79,9 @@ impl FusedGate {
     fn carry(&mut self, norm: Tensor<2>) {
         let [batch, seq] = norm.dims();
         let row = Row::Carried as usize;
-        self.record.0 = self
-            .record
-            .0
-            .clone()
-            .slice_assign([row..row + 1, 0..batch, 0..seq], norm.unsqueeze_dim::<3>(0));
+        let rows = self.record.rows();
+        let rows = rows.slice_assign([row..row + 1, 0..batch, 0..seq], norm.unsqueeze_dim::<3>(0));
+        self.record = Record::new(rows);
     }
 }
 
@@ -118,7 +116,7 @@ impl WaitingGate {
     /// where there is none.
     pub(crate) fn finish(self, select: Option<Select>) -> GatedAtOnce {
         let embedding = self.states[0].clone();
-        let before = before(&embedding).0;
+        let before = before(&embedding).rows();
         let states = Tensor::stack::<4>(self.states, 0);
         match select {
             None => GatedAtOnce {
@@ -140,5 +138,5 @@ impl WaitingGate {
 fn before(embedding: &Tensor<3>) -> Record {
     let [batch, seq, _] = embedding.dims();
     let options = (&embedding.device(), DType::F32);
-    Record(Tensor::zeros([ROWS, batch, seq], options))
+    Record::new(Tensor::zeros([ROWS, batch, seq], options))
 }

@@ -2,16 +2,16 @@
 
 use burn::tensor::Tensor;
 
-use super::readings::{GatedPass, LayerReading};
+use super::readings::{GatedPass, LayerReading, PassedBy};
 use crate::error::{BoxError, Result};
-use crate::gate::{Gate, GateConfig, GatedAtOnce, WaitingGate};
+use crate::gate::{Gate, GateConfig, GatedAtOnce, Verdict, WaitingGate};
 use crate::kernel::Select;
 use crate::policy::{Carry, Gating, LayerPolicy, LayerStep, select_tokens};
 
 /// The gate of one pass.
 pub(super) enum PassGate {
     /// Layer by layer.
-    Running(Running),
+    Running(Box<Running>),
     /// All layers at the pass's end: their outputs wait until then.
     Waiting(Waiting),
 }
@@ -45,7 +45,8 @@ impl PassGate {
                 gating,
             }));
         }
-        Ok(Self::Running(Running::start(config, gating, embedding)?))
+        let running = Running::start(config, gating, embedding)?;
+        Ok(Self::Running(Box::new(running)))
     }
 
     /// A layer was run by a policy that leaves the rest to the loop; returns what goes on.
@@ -82,13 +83,15 @@ impl PassGate {
             for pair in states.windows(2) {
                 running.layer(pair[1].clone(), pair[0].clone());
             }
-            *self = Self::Running(running);
+            *self = Self::Running(Box::new(running));
         }
-        if let Self::Running(Running { gate, layers, .. }) = self {
-            layers.push(LayerReading::NotRun {
-                norm: gate.previous_norm(),
-                threshold: gate.next_threshold(),
-            });
+        if let Self::Running(running) = self {
+            let norm = running.gate.previous_norm();
+            let threshold = running.gate.next_threshold();
+            let passed_by = PassedBy { norm, threshold };
+            running
+                .layers
+                .push(LayerReading::NotRun(Box::new(passed_by)));
         }
         Ok(())
     }
@@ -101,6 +104,7 @@ impl PassGate {
                 let select = (gating == Gating::LastActive).then_some(Select::KeepOutput);
                 let GatedAtOnce { records, selected } = gate.finish(select);
                 let hidden = selected.unwrap_or(hidden);
+                let records = Box::new(records);
                 (hidden, GatedPass::AtOnce { records })
             }
         }
@@ -149,7 +153,7 @@ impl Running {
             input_norm: Some(&input_norm),
             reading: Some(&mut reading),
         })?;
-        self.layers.push(LayerReading::from(reading));
+        self.layers.push(LayerReading::Run(Verdict::from(reading)));
         Ok(match carry {
             Carry::Output => output,
             Carry::OutputWhere(mask) => {

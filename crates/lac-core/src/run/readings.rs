@@ -3,7 +3,7 @@
 use burn::tensor::{Tensor, TensorData, Transaction};
 
 use crate::error::{Error, Result, StateAt};
-use crate::gate::{GateReading, Verdict};
+use crate::gate::Verdict;
 use crate::kernel::{ROWS, Row};
 use crate::pass::{GateRecord, Pass, PassRecord};
 
@@ -23,25 +23,23 @@ pub(super) enum GatedPass {
         layers: Vec<LayerReading>,
     },
     /// Everything in one tensor, `[1 + layers, ROWS, batch, seq]`, the embedding first.
-    AtOnce { records: Tensor<4> },
+    AtOnce { records: Box<Tensor<4>> },
 }
 
 /// What is known of one layer.
 #[derive(Debug)]
 pub(super) enum LayerReading {
     Run(Verdict),
-    /// The state passed by: its norm, and the threshold the layer would have been held against,
-    /// `[batch, seq]` each.
-    NotRun {
-        norm: Tensor<2>,
-        threshold: Tensor<2>,
-    },
+    NotRun(Box<PassedBy>),
 }
 
-impl From<GateReading> for LayerReading {
-    fn from(reading: GateReading) -> Self {
-        LayerReading::Run(Verdict::Reading(reading))
-    }
+/// A layer that was not run, `[batch, seq]` each.
+#[derive(Debug)]
+pub(super) struct PassedBy {
+    /// Norm of the state that passed by.
+    pub norm: Tensor<2>,
+    /// The threshold that the layer would have been held against.
+    pub threshold: Tensor<2>,
 }
 
 const READING: &str = "reading what the gate saw";
@@ -82,7 +80,7 @@ impl PassReadings {
 impl GatedPass {
     fn read(self, pass: &Pass) -> Result<GateRecord> {
         let record = match self {
-            Self::AtOnce { records } => read_records(records)?,
+            Self::AtOnce { records } => read_records(*records)?,
             Self::Layers { embedding, layers } => match in_records(&embedding, &layers) {
                 Some(records) => read_records(Tensor::cat(records, 0))?,
                 None => read_columns(embedding, layers, pass)?,
@@ -99,12 +97,12 @@ impl GatedPass {
 fn in_records(embedding: &Verdict, layers: &[LayerReading]) -> Option<Vec<Tensor<4>>> {
     let layers = layers.iter().map(|layer| match layer {
         LayerReading::Run(verdict) => Some(verdict),
-        LayerReading::NotRun { .. } => None,
+        LayerReading::NotRun(_) => None,
     });
     std::iter::once(Some(embedding))
         .chain(layers)
         .map(|verdict| match verdict {
-            Some(Verdict::Record(record)) => Some(record.0.clone().unsqueeze_dim::<4>(0)),
+            Some(Verdict::Record(record)) => Some(record.rows().unsqueeze_dim::<4>(0)),
             _ => None,
         })
         .collect()
@@ -146,7 +144,8 @@ fn read_columns(embedding: Verdict, layers: Vec<LayerReading>, pass: &Pass) -> R
                 let flag = reading.active.float();
                 (reading.norm, reading.delta, reading.threshold, flag)
             }
-            LayerReading::NotRun { norm, threshold } => {
+            LayerReading::NotRun(passed_by) => {
+                let PassedBy { norm, threshold } = *passed_by;
                 let zeros = norm.zeros_like();
                 (norm, zeros.clone(), threshold, zeros)
             }
