@@ -5,7 +5,8 @@ use burn::tensor::Device;
 /// Every backend compiled in, by name, or the one that `LAC_TEST_DEVICE` names. A backend without
 /// a device makes the tests fail: they are not to pass by not running.
 pub fn devices() -> Vec<(&'static str, Device)> {
-    let backends: Vec<(&str, fn() -> Device)> = vec![
+    type Open = fn() -> Device;
+    let backends: Vec<(&str, Open)> = vec![
         #[cfg(feature = "flex")]
         ("flex", Device::flex),
         #[cfg(feature = "wgpu")]

@@ -67,7 +67,7 @@ fn strided_states_are_gated_where_they_lie() {
     let dims = [2, 6, 40];
     for (_, device) in devices() {
         let mut states = States::random(dims, 3, 2.0, 11);
-        let plain = states.to_device(DType::F32, &device);
+        let plain = states.put_on(DType::F32, &device);
         // A window into longer rows, a transposed sequence, transposed values, a flipped batch.
         let layouts: [fn(Tensor<3>) -> Tensor<3>; 4] = [
             |state| {
@@ -134,7 +134,7 @@ fn extreme_values_keep_their_norms() {
 fn kernels_agree_with_tensor_operations() {
     for (name, device) in devices() {
         let mut states = States::random([2, 3, 200], 6, 3.0, 9);
-        let tensors = states.to_device(DType::F32, &device);
+        let tensors = states.put_on(DType::F32, &device);
         let config = GateConfig::new(0.8);
         let mut fused = Gate::start(config, &tensors[0]).unwrap();
         let mut portable = Gate::start_portable(config, &tensors[0]).unwrap();
@@ -200,7 +200,7 @@ fn many_launches_leave_nothing_behind() {
         // The other tests of this process come and go with some hundred MiB.
         let n_launches = 8000;
         let mut states = States::random([1, 16, 4096], 2, 1.0, 3);
-        let tensors = states.to_device(DType::F32, &device);
+        let tensors = states.put_on(DType::F32, &device);
         let mut gate = Gate::start(GateConfig::new(0.8), &tensors[0]).unwrap();
         let mut hidden = tensors[0].clone();
         let mut launch = |n_launches: usize| {

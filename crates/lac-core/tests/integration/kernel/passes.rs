@@ -75,8 +75,9 @@ fn a_pass_gated_at_once_reads_as_one_gated_step_by_step() {
     for (name, device) in devices() {
         for seq in [1, 4] {
             let mut states = States::random([2, seq, 48], 7, 3.0, 3);
-            let tensors = states.to_device(DType::F32, &device);
-            let policies: [(Box<dyn LayerPolicy>, Box<dyn LayerPolicy>, Gating); 3] = [
+            let tensors = states.put_on(DType::F32, &device);
+            type Boxed = Box<dyn LayerPolicy>;
+            let policies: [(Boxed, Boxed, Gating); 3] = [
                 (
                     Box::new(Trace::new(config)),
                     Box::new(Stepwise(Trace::new(config))),
@@ -118,7 +119,7 @@ fn non_finite_states_are_reported_with_their_place() {
             for (batch, seq) in [(2, 1), (2, 3)] {
                 let mut states = States::random([batch, seq, 33], 4, 1.0, 3);
                 states.values[2][(batch * seq - 1) * 33 + 17] = value;
-                let tensors = states.to_device(DType::F32, &device);
+                let tensors = states.put_on(DType::F32, &device);
                 let config = GateConfig::new(0.8);
                 for policy in [
                     &mut Trace::new(config) as &mut dyn LayerPolicy,

@@ -42,7 +42,7 @@ impl States {
     }
 
     /// On the device in a data type; what the host holds is rounded to it as well.
-    pub fn to_device(&mut self, dtype: DType, device: &Device) -> Vec<Tensor<3>> {
+    pub fn put_on(&mut self, dtype: DType, device: &Device) -> Vec<Tensor<3>> {
         self.values
             .iter_mut()
             .map(|values| {
@@ -125,7 +125,7 @@ pub fn check_gate(device: &Device, dtype: DType, dims: [usize; 3], n_layers: usi
 }
 
 pub fn check_states(device: &Device, dtype: DType, mut states: States, alpha: f32) {
-    let tensors = states.to_device(dtype, device);
+    let tensors = states.put_on(dtype, device);
     check_tensors(&states, &tensors, alpha);
 }
 
