@@ -335,6 +335,7 @@ impl Verdict {
 }
 
 impl Record {
+    #[cfg_attr(not(any(feature = "flex", feature = "cube")), allow(dead_code))]
     pub(crate) fn new(rows: Tensor<3>) -> Self {
         Self(Box::new(rows))
     }

@@ -18,6 +18,7 @@ use burn::tensor::Tensor;
 /// What the kernel writes of a token and a state: the reading, and what the next state is held
 /// against. A record is `[ROWS, batch, seq]` in f32; all zeros before the embedding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(any(feature = "flex", feature = "cube")), allow(dead_code))]
 pub(crate) enum Row {
     /// `n_l`.
     Norm = 0,
@@ -54,6 +55,7 @@ pub enum Select {
 
 /// The records of consecutive states, `[states, ROWS, batch, seq]`, and the selected states,
 /// `[batch, seq, hidden]`.
+#[cfg_attr(not(any(feature = "flex", feature = "cube")), allow(dead_code))]
 pub(crate) struct Selected {
     pub records: Tensor<4>,
     pub selected: Tensor<3>,
