@@ -156,26 +156,17 @@ impl Gate {
         let rounding = self.config.rounding;
         let norm = round(l2_norm(output), rounding);
         let delta = round(norm.clone() - self.previous_norm.clone(), rounding);
-        let (threshold, delta_range) = match self.delta_range.take() {
-            None => (
-                delta.zeros_like(),
-                DeltaRange {
-                    max: delta.clone(),
-                    min: delta.clone(),
-                },
-            ),
-            Some(DeltaRange { max, min }) => {
-                let range = round(max.clone() - min.clone(), rounding);
-                (
-                    round(range * self.config.alpha, rounding),
-                    DeltaRange {
-                        max: max.max_pair(delta.clone()),
-                        min: min.min_pair(delta.clone()),
-                    },
-                )
-            }
-        };
-        self.delta_range = Some(delta_range);
+        let threshold = self.next_threshold();
+        self.delta_range = Some(match self.delta_range.take() {
+            None => DeltaRange {
+                max: delta.clone(),
+                min: delta.clone(),
+            },
+            Some(DeltaRange { max, min }) => DeltaRange {
+                max: max.max_pair(delta.clone()),
+                min: min.min_pair(delta.clone()),
+            },
+        });
         self.previous_norm = norm.clone();
         GateReading {
             active: delta.clone().greater_equal(threshold.clone()),

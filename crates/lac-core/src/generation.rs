@@ -15,7 +15,7 @@ use crate::error::{BoxError, Error, Result};
 use crate::observer::Observer;
 use crate::pass::{Pass, PassRecord};
 use crate::policy::LayerPolicy;
-use crate::run::run;
+use crate::run::{PassOutput, run};
 use crate::stack::CausalLm;
 use sampling::Sampler;
 
@@ -264,9 +264,7 @@ pub fn prompt_pass<M: CausalLm + ?Sized>(
     check_prompts(model, prompts)?;
     let pass = Pass::prompt(prompts, pad_token)?;
     let mut context = model.new_context(pass.batch(), pass.seq());
-    model.begin_pass(&pass, &mut context);
-    let embedding = model.embed(pass.token_tensor(&model.device()), &context);
-    let out = run(model, embedding, &mut context, &pass, policy)?;
+    let out = embed_and_run(model, &pass, &mut context, policy)?;
     let record = out.readings.read(&pass)?;
     Ok((out.hidden, record))
 }
@@ -279,9 +277,7 @@ fn forward_pass<M: CausalLm + ?Sized>(
     policy: &mut dyn LayerPolicy,
     observer: &mut dyn Observer,
 ) -> Result<Tensor<2>> {
-    model.begin_pass(pass, context);
-    let embedding = model.embed(pass.token_tensor(&model.device()), context);
-    let out = run(model, embedding, context, pass, policy)?;
+    let out = embed_and_run(model, pass, context, policy)?;
     // The head is by far the widest matrix of a model: only the newest token goes through it.
     let last = out.hidden.narrow(1, pass.seq() - 1, 1);
     let logits = model.logits(last).squeeze_dim::<2>(1);
@@ -290,6 +286,18 @@ fn forward_pass<M: CausalLm + ?Sized>(
         observer.pass(&record).map_err(Error::Observer)?;
     }
     Ok(logits)
+}
+
+/// One pass from its token ids to the state for the final norm.
+fn embed_and_run<M: CausalLm + ?Sized>(
+    model: &M,
+    pass: &Pass,
+    context: &mut M::Context,
+    policy: &mut dyn LayerPolicy,
+) -> Result<PassOutput> {
+    model.begin_pass(pass, context);
+    let embedding = model.embed(pass.token_tensor(&model.device()), context);
+    run(model, embedding, context, pass, policy)
 }
 
 fn check_prompts<M: CausalLm + ?Sized>(model: &M, prompts: &[Vec<u32>]) -> Result<()> {

@@ -160,6 +160,7 @@ pub struct CheckpointSource<'a> {
     device: Device,
     progress: &'a mut dyn FnMut(LoadProgress),
     bytes_read: u64,
+    bytes_total: u64,
 }
 
 impl Checkpoint {
@@ -281,6 +282,7 @@ impl Checkpoint {
         progress: &'a mut dyn FnMut(LoadProgress),
     ) -> CheckpointSource<'a> {
         CheckpointSource {
+            bytes_total: self.n_bytes(),
             checkpoint: self,
             dtype,
             device: device.clone(),
@@ -400,7 +402,7 @@ impl CheckpointSource<'_> {
         self.checkpoint.used.insert(name.to_owned());
         (self.progress)(LoadProgress {
             bytes_read: self.bytes_read,
-            bytes_total: self.checkpoint.n_bytes(),
+            bytes_total: self.bytes_total,
         });
         Ok(Tensor::from_data(
             data,
