@@ -1,14 +1,16 @@
-//! The main job: answer a prompt with the full model and with its voids skipped, and say what that
-//! did to the text, to the layers and to the time.
+//! The main job: answer with the full model and with its voids skipped, and say what that did to
+//! the text, to the accuracy, to the layers and to the time.
 //!
 //! ```text
 //! cargo run --release --example skip_voids
+//! cargo run --release --example skip_voids -- --prompt "Which tool does a baker use?"
 //! cargo run --release --example skip_voids -- --model DIR --prompt "Why is the sky blue?"
 //! cargo run --release --example skip_voids -- --model DIR --raw --prompt "Once upon a time" --alpha 0.5
 //! ```
 //!
-//! Without `--model` it runs a small model of random weights that reads and writes bytes: its text
-//! is noise, but its layers, flags and times are real.
+//! Without `--model` it runs the small trained model that lac carries, and scores it on the
+//! benchmark sets that lac carries, with and without voids. What it prints is the same in every
+//! run; times, which never are, go to stderr.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -17,24 +19,31 @@ use anyhow::{Context, Result};
 use burn::tensor::Device;
 use clap::Parser;
 use lac_core::{
-    Bypass, CausalLm, GateConfig, GenerationConfig, GenerationOutput, Halt, Hooks, LastActive,
-    LayerPolicy, Off, Trace, Usage, generate,
+    Bypass, GateConfig, GenerationConfig, GenerationOutput, Halt, Hooks, LastActive, LayerPolicy,
+    Off, PhaseUsage, Trace, Usage, generate,
 };
+use lac_eval::{ExactMatch, Exercise, exact_match};
 use lac_models::{
-    ChatOptions, Decoder, Message, ModelConfig, ModelFolder, PromptKind, SpecialTokensInText,
-    Tokenizer, WeightDtype, dummy_model,
+    ChatOptions, Decoder, Message, ModelFolder, PromptKind, SpecialTokens, SpecialTokensInText,
+    Tokenizer, WeightDtype,
 };
-use lac_trace::{PhaseTrace, Recorder, Style, heat_map};
+use lac_trace::{Recorder, Style, heat_map};
 
-/// Answer a prompt with the full model and with its voids skipped.
+/// What the embedded model is asked: a person of its world.
+const DEMO_PROMPT: &str = "Tell me about Kodo.";
+
+/// How many questions of each embedded set are answered under each policy.
+const N_QUESTIONS: usize = 100;
+
+/// Answer with the full model and with its voids skipped.
 #[derive(Parser)]
 struct Args {
-    /// Folder in Hugging Face layout
-    #[arg(long, value_name = "DIR")]
+    /// Folder in Hugging Face layout, in place of the embedded model
+    #[arg(long, value_name = "DIR", requires = "prompt")]
     model: Option<PathBuf>,
-    /// The prompt
-    #[arg(long, default_value = "Once upon a time")]
-    prompt: String,
+    /// The prompt; the embedded model knows only its small world
+    #[arg(long)]
+    prompt: Option<String>,
     /// Leave the chat template out
     #[arg(long)]
     raw: bool,
@@ -48,40 +57,75 @@ struct Args {
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    let device = Device::flex();
-    let (model, text) = match &args.model {
-        Some(path) => load(path, &device)?,
-        None => (random_model(&device)?, Text::Bytes),
-    };
-    let prompt = text.prompt(&args.prompt, args.raw)?;
-    let stop_tokens = text.stop_tokens();
-    let config = GenerationConfig::greedy(args.max_new_tokens).with_stop_tokens(stop_tokens);
-    let gate = GateConfig::new(args.alpha);
+    let (model, tokenizer) = load(args.model.as_ref())?;
+    let prompt = args.prompt.as_deref().unwrap_or(DEMO_PROMPT);
+    answer(&model, &tokenizer, prompt, &args)?;
+    if args.model.is_none() {
+        score(&model, &tokenizer)?;
+    }
     let mut out = anstream::stdout();
+    writeln!(
+        out,
+        "\nMasking (last-active, bypass) runs every layer: it saves no time by construction."
+    )?;
+    Ok(())
+}
 
-    let mut policies: Vec<Box<dyn LayerPolicy>> = vec![
+/// Loads the model and its tokenizer from a folder, or the embedded ones.
+fn load(folder: Option<&PathBuf>) -> Result<(Decoder, Tokenizer)> {
+    let open = |path: &std::path::Path| -> Result<(Decoder, Tokenizer)> {
+        let folder = ModelFolder::open(path)?;
+        let model = folder.load(WeightDtype::F32, &Device::flex(), &mut |_| {})?;
+        Ok((model, folder.tokenizer()?))
+    };
+    match folder {
+        Some(path) => open(path),
+        None => {
+            let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+            lac_demo::unpack(lac_demo::model_files(), folder.path())?;
+            open(folder.path())
+        }
+    }
+}
+
+/// Everything that can be done with a gate's verdict, the full model first.
+fn policies(alpha: f32) -> Vec<Box<dyn LayerPolicy>> {
+    let gate = GateConfig::new(alpha);
+    vec![
         Box::new(Off),
         Box::new(Trace::new(gate)),
         Box::new(LastActive::new(gate)),
         Box::new(Bypass::new(gate)),
         Box::new(Halt::new(gate)),
-    ];
+    ]
+}
+
+/// One prompt: the texts, the picture, the layers and the times.
+fn answer(model: &Decoder, tokenizer: &Tokenizer, prompt: &str, args: &Args) -> Result<()> {
+    let ids = if args.raw || !tokenizer.has_chat_template() {
+        tokenizer.encode_prompt(prompt, PromptKind::Raw)?
+    } else {
+        chat_prompt(tokenizer, prompt)?
+    };
+    let config = GenerationConfig::greedy(args.max_new_tokens)
+        .with_stop_tokens(tokenizer.stop_ids().to_vec());
     // The first run pays for cold caches and thread pools: it is not counted.
-    Run::new(&model, &prompt, &config, &mut Off)?;
-    let runs = policies
+    Run::new(model, &ids, &config, &mut Off)?;
+    let runs = policies(args.alpha)
         .iter_mut()
-        .map(|policy| Run::new(&model, &prompt, &config, policy.as_mut()))
+        .map(|policy| Run::new(model, &ids, &config, policy.as_mut()))
         .collect::<Result<Vec<_>>>()?;
 
+    let mut out = anstream::stdout();
+    writeln!(out, "== prompt\n{prompt}\n")?;
     for run in runs.iter().filter(|run| run.policy != "trace") {
         let title = match run.policy.as_str() {
             "off" => "full model".to_owned(),
             policy => format!("voids skipped by {policy} at alpha {}", args.alpha),
         };
-        let ids = &run.output.rows[0].ids;
-        writeln!(out, "== {title}\n{}\n", text.decode(ids)?)?;
+        let text = tokenizer.decode(&run.output.rows[0].ids, SpecialTokensInText::Skip)?;
+        writeln!(out, "== {title}\n{text}\n")?;
     }
-
     let traced = runs
         .iter()
         .find(|run| run.policy == "trace")
@@ -90,36 +134,32 @@ fn main() -> Result<()> {
         ("prompt", &traced.trace.prompt),
         ("response", &traced.trace.response),
     ] {
+        let pieces = tokenizer.pieces(&trace.token_ids);
+        let picture = heat_map(trace, &pieces, Style::Coloured);
         writeln!(
             out,
-            "== {phase}: which layers work on which token (█ active, · void)"
-        )?;
-        writeln!(
-            out,
-            "{}",
-            heat_map(trace, &text.pieces(trace), Style::Coloured)
+            "== {phase}: which layers work on which token (█ active, · void)\n{picture}"
         )?;
     }
 
     // Three different numbers: a flagged layer may have been run, and a run layer costs its time
     // whatever its flag.
-    writeln!(
-        out,
-        "{:12} {:>18} {:>18} {:>12} {:>14}",
-        "policy", "layers executed", "layers active", "prompt", "per new token"
-    )?;
-    writeln!(
-        out,
-        "{:12} {:>9}{:>9} {:>9}{:>9} {:>12} {:>14}",
-        "", "prompt", "response", "prompt", "response", "ms", "ms"
-    )?;
+    writeln!(out, "== layers for this prompt\n{:18}{HEADER}", "policy")?;
     for run in &runs {
-        writeln!(out, "{}", run.row())?;
+        writeln!(out, "{:18}{}", run.policy, layers(&run.usage))?;
     }
-    writeln!(
-        out,
-        "\nMasking (last-active, bypass) runs every layer: it saves no time by construction."
-    )?;
+    writeln!(out)?;
+    eprintln!("== time for this prompt, ms: the prompt, and each new token");
+    for run in &runs {
+        let n_passes = run.output.n_decode_passes.max(1) as f64;
+        eprintln!(
+            "{:12} {:9.2} {:9.3}",
+            run.policy,
+            1e3 * run.output.prefill_time.as_secs_f64(),
+            1e3 * run.output.decode_time.as_secs_f64() / n_passes,
+        );
+    }
+    eprintln!();
     Ok(())
 }
 
@@ -149,95 +189,131 @@ impl Run {
             trace,
         })
     }
-
-    fn row(&self) -> String {
-        let layers = |layers: Option<f64>| layers.map_or("–".to_owned(), |n| format!("{n:.1}"));
-        let percent = |share: Option<f64>| {
-            share.map_or("–".to_owned(), |share| format!("{:.0} %", 100.0 * share))
-        };
-        let passes = self.output.n_decode_passes.max(1) as f64;
-        let Usage { prompt, response } = &self.usage;
-        format!(
-            "{:12} {:>9}{:>9} {:>9}{:>9} {:>12.2} {:>14.3}",
-            self.policy,
-            layers(prompt.executed_per_pass()),
-            layers(response.executed_per_pass()),
-            percent(prompt.mean()),
-            percent(response.mean()),
-            1e3 * self.output.prefill_time.as_secs_f64(),
-            1e3 * self.output.decode_time.as_secs_f64() / passes,
-        )
-    }
 }
 
-/// How text becomes tokens and back.
-enum Text {
-    Tokenizer(Box<Tokenizer>),
-    /// Every byte is a token: the random model needs no more.
-    Bytes,
-}
+/// The α under which the embedded sets are answered.
+const ALPHAS: [f32; 4] = [0.2, 0.4, 0.6, 0.8];
 
-impl Text {
-    fn prompt(&self, prompt: &str, raw: bool) -> Result<Vec<u32>> {
-        match self {
-            Text::Bytes => Ok(prompt.bytes().map(u32::from).collect()),
-            Text::Tokenizer(tokenizer) if raw || !tokenizer.has_chat_template() => {
-                Ok(tokenizer.encode_prompt(prompt, PromptKind::Raw)?)
-            }
-            Text::Tokenizer(tokenizer) => {
-                let messages = [Message::new("user", prompt)];
-                let rendered = tokenizer.render_chat(&messages, &ChatOptions::default())?;
-                Ok(tokenizer.encode_prompt(&rendered, PromptKind::Rendered)?)
-            }
-        }
-    }
-
-    fn stop_tokens(&self) -> Vec<u32> {
-        match self {
-            Text::Bytes => Vec::new(),
-            Text::Tokenizer(tokenizer) => tokenizer.stop_ids().to_vec(),
-        }
-    }
-
-    fn decode(&self, ids: &[u32]) -> Result<String> {
-        Ok(match self {
-            Text::Bytes => bytes(ids).escape_ascii().to_string(),
-            Text::Tokenizer(tokenizer) => tokenizer.decode(ids, SpecialTokensInText::Skip)?,
-        })
-    }
-
-    fn pieces(&self, trace: &PhaseTrace) -> Vec<String> {
-        match self {
-            Text::Bytes => bytes(&trace.token_ids)
-                .iter()
-                .map(|byte| byte.escape_ascii().to_string())
-                .collect(),
-            Text::Tokenizer(tokenizer) => tokenizer.pieces(&trace.token_ids),
-        }
-    }
-}
-
-fn bytes(ids: &[u32]) -> Vec<u8> {
-    ids.iter().map(|&id| id as u8).collect()
-}
-
-fn load(path: &PathBuf, device: &Device) -> Result<(Decoder, Text)> {
-    let folder = ModelFolder::open(path)?;
-    let tokenizer = folder.tokenizer()?;
-    let model = folder.load(WeightDtype::F32, device, &mut |_| {})?;
-    Ok((model, Text::Tokenizer(Box::new(tokenizer))))
-}
-
-/// Twelve layers of random weights over 256 byte tokens, with a head of its own: a tied one would
-/// repeat its input for ever.
-fn random_model(device: &Device) -> Result<Decoder> {
-    let config = ModelConfig::from_json(
-        r#"{"model_type": "qwen2", "vocab_size": 256, "hidden_size": 128, "intermediate_size": 384,
-            "num_hidden_layers": 12, "num_attention_heads": 8, "num_key_value_heads": 4,
-            "max_position_embeddings": 512, "tie_word_embeddings": false}"#,
-        "the built-in configuration".as_ref(),
+/// The embedded benchmark sets under every policy.
+fn score(model: &Decoder, tokenizer: &Tokenizer) -> Result<()> {
+    let sets = sets(tokenizer)?;
+    let mut out = anstream::stdout();
+    writeln!(
+        out,
+        "== right answers to {N_QUESTIONS} questions of each set, and the layers they took"
     )?;
-    let model = dummy_model(&config.decoder, WeightDtype::F32, device, 1)?;
-    debug_assert_eq!(model.vocab_size(), 256);
-    Ok(model)
+    write!(out, "{:18}", "policy, alpha")?;
+    for (name, _) in &sets {
+        write!(out, "{name:>12}")?;
+    }
+    writeln!(out, "  {HEADER}")?;
+    eprintln!("== time for all these questions, s");
+    let mut rows: Vec<(String, Box<dyn LayerPolicy>)> = vec![("off".into(), Box::new(Off))];
+    for alpha in ALPHAS {
+        for policy in policies(alpha) {
+            // Neither the full model nor a trace depends on alpha.
+            if !["off", "trace"].contains(&policy.name()) {
+                rows.push((format!("{}, {alpha}", policy.name()), policy));
+            }
+        }
+    }
+    rows.sort_by_key(|(name, _)| name.split(',').next().map(order));
+    for (name, policy) in &mut rows {
+        write!(out, "{name:18}")?;
+        let mut usage = Usage::default();
+        let mut seconds = 0.0;
+        for (_, exercises) in &sets {
+            let result: ExactMatch = exact_match(
+                model,
+                exercises,
+                tokenizer.stop_ids(),
+                BATCH_SIZE,
+                policy.as_mut(),
+            )?;
+            write!(out, "{:>12}", result.n_right())?;
+            usage.merge(&result.usage);
+            seconds += (result.prefill_time + result.decode_time).as_secs_f64();
+        }
+        writeln!(out, "  {}", layers(&usage))?;
+        eprintln!("{name:18} {seconds:9.2}");
+    }
+    Ok(())
+}
+
+/// The place of a policy in the table.
+fn order(policy: &str) -> usize {
+    ["off", "last-active", "bypass", "halt"]
+        .iter()
+        .position(|name| *name == policy)
+        .unwrap_or(usize::MAX)
+}
+
+/// Questions answered side by side.
+const BATCH_SIZE: usize = 20;
+
+/// A set's name and its questions.
+type NamedSet = (&'static str, Vec<Exercise>);
+
+/// An evenly spaced selection of each embedded set.
+fn sets(tokenizer: &Tokenizer) -> Result<[NamedSet; 3]> {
+    let exercises = |all: Vec<(String, String)>| -> Result<Vec<Exercise>> {
+        let step = (all.len() / N_QUESTIONS).max(1);
+        all.iter()
+            .step_by(step)
+            .take(N_QUESTIONS)
+            .map(|(prompt, answer)| {
+                Ok(Exercise {
+                    prompt: chat_prompt(tokenizer, prompt)?,
+                    answer: tokenizer.encode(answer, SpecialTokens::Skip)?,
+                })
+            })
+            .collect()
+    };
+    let choice = |item: &lac_demo::Choice| (item.prompt(), item.letter().to_string());
+    let yes_no = |item: &lac_demo::YesNo| (item.prompt(), item.word().to_owned());
+    Ok([
+        (
+            "mmlu-like",
+            exercises(lac_demo::choices()?.iter().map(choice).collect())?,
+        ),
+        (
+            "gpqa-like",
+            exercises(lac_demo::hard_choices()?.iter().map(choice).collect())?,
+        ),
+        (
+            "boolq-like",
+            exercises(lac_demo::yes_no_questions()?.iter().map(yes_no).collect())?,
+        ),
+    ])
+}
+
+/// A user's message in the chat template.
+fn chat_prompt(tokenizer: &Tokenizer, message: &str) -> Result<Vec<u32>> {
+    let messages = [Message::new("user", message)];
+    let rendered = tokenizer.render_chat(&messages, &ChatOptions::default())?;
+    Ok(tokenizer.encode_prompt(&rendered, PromptKind::Rendered)?)
+}
+
+const HEADER: &str = "executed: prompt, response  active: prompt, response";
+
+/// Layers that were run per pass, and the share flagged active, per phase.
+fn layers(usage: &Usage) -> String {
+    let executed = |phase: &PhaseUsage| {
+        phase
+            .executed_per_pass()
+            .map_or("–".to_owned(), |n| format!("{n:.1}"))
+    };
+    let active = |phase: &PhaseUsage| {
+        phase
+            .mean()
+            .map_or("–".to_owned(), |share| format!("{:.0} %", 100.0 * share))
+    };
+    let Usage { prompt, response } = usage;
+    format!(
+        "{:>16} {:>9} {:>15} {:>9}",
+        executed(prompt),
+        executed(response),
+        active(prompt),
+        active(response)
+    )
 }

@@ -20,6 +20,14 @@ enum Task {
     Tidy,
     /// Type-check the CUDA backend; needs neither a GPU nor CUDA
     CheckCuda,
+    /// Train the embedded demo's model from nothing, in burn: about an hour on two cores. Options go
+    /// to the trainer, `cargo xtask train-demo --help` lists them
+    #[command(disable_help_flag = true)]
+    TrainDemo {
+        /// Options of the trainer
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
     /// Remake the fixtures (needs Python with tests/fixtures/requirements.txt)
     Fixtures {
         /// The Python to use
@@ -32,8 +40,20 @@ fn main() -> Result<()> {
     match Cli::parse().task {
         Task::Tidy => tidy(),
         Task::CheckCuda => check_cuda(),
+        Task::TrainDemo { options } => train_demo(&options),
         Task::Fixtures { python } => fixtures(&python),
     }
+}
+
+/// Builds the trainer with optimisations and hands it the options. It is a crate of its own, so
+/// that the other chores build without burn.
+fn train_demo(options: &[String]) -> Result<()> {
+    let on_cuda = options.iter().any(|option| option.ends_with("cuda"));
+    let features = if on_cuda { "x86-v4,cuda" } else { "x86-v4" };
+    run(cargo()
+        .args(["run", "--release", "--package", "lac-training"])
+        .args(["--features", features, "--", "train"])
+        .args(options))
 }
 
 /// Longest Rust file that is still one room.
@@ -68,6 +88,7 @@ fn tidy() -> Result<()> {
         ("lac-models", &["lac-trace", "lac-eval"][..]),
         ("lac-trace", &["lac-models", "lac-eval"][..]),
         ("lac-eval", &["lac-models", "lac-trace"][..]),
+        ("lac-demo", &["lac-core", "burn"][..]),
     ] {
         let dependencies = dependencies(&["-p", crate_name])?;
         for other in forbidden {
@@ -136,10 +157,17 @@ fn check_cuda() -> Result<()> {
 }
 
 fn fixtures(python: &Path) -> Result<()> {
-    let folder = root().join("crates/lac-models/tests/fixtures");
-    run(Command::new(python)
-        .arg("make_fixtures.py")
-        .current_dir(folder))
+    for (crate_name, script) in [
+        ("lac-models", "make_fixtures.py"),
+        ("lac-demo", "make_expected.py"),
+    ] {
+        let folder = root()
+            .join("crates")
+            .join(crate_name)
+            .join("tests/fixtures");
+        run(Command::new(python).arg(script).current_dir(folder))?;
+    }
+    Ok(())
 }
 
 fn run(command: &mut Command) -> Result<()> {

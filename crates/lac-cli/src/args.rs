@@ -14,15 +14,15 @@ use lac_models::{
 };
 
 use crate::device::DeviceArg;
-use crate::model_path;
+use crate::model_path::LocalModel;
 use crate::progress;
 
 /// Which model, how precise, and where.
 #[derive(Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
-    /// Folder in Hugging Face layout (config.json, safetensors, tokenizer.json), or an id on the
-    /// Hugging Face hub (organisation/name)
+    /// Folder in Hugging Face layout (config.json, safetensors, tokenizer.json), an id on the
+    /// Hugging Face hub (organisation/name), or demo for the small model that lac carries
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
     /// Data type to compute in
@@ -56,9 +56,9 @@ impl DtypeArg {
 }
 
 impl ModelArgs {
-    /// Opens the model's folder, fetching it first when it is named by a hub id.
-    pub fn folder(&self) -> Result<ModelFolder> {
-        Ok(ModelFolder::open(model_path::resolve(&self.model)?)?)
+    /// Finds the model's folder, fetching it first when it is named by a hub id.
+    pub fn find(&self) -> Result<LocalModel> {
+        LocalModel::find(&self.model)
     }
 
     /// Loads the weights, with a progress bar.

@@ -1,16 +1,40 @@
-//! Where `--model` leads: to a folder, or to a model on the Hugging Face hub.
+//! Where `--model` leads: to a folder, to the embedded model, or to one on the Hugging Face hub.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use tempfile::TempDir;
 
-/// The folder that `--model` means. A hub id is looked up in the local hub cache, and downloaded
-/// into it when it is not there.
-pub fn resolve(model: &Path) -> Result<PathBuf> {
-    match hub_id(model) {
-        Some(id) => hub::folder(id),
-        // What is not there either way is reported by whoever opens the folder.
-        None => Ok(model.to_owned()),
+/// What `--model` calls the embedded model; a folder of that name is `./demo`.
+const DEMO: &str = "demo";
+
+/// A folder on this machine that holds a model. The embedded model is unpacked into one that
+/// lasts as long as this.
+pub struct LocalModel {
+    path: PathBuf,
+    _unpacked: Option<TempDir>,
+}
+
+impl LocalModel {
+    /// The folder that `--model` means. A hub id is looked up in the local hub cache, and
+    /// downloaded into it when it is not there.
+    pub fn find(model: &Path) -> Result<Self> {
+        if model.as_os_str() == DEMO {
+            return demo::unpack();
+        }
+        let path = match hub_id(model) {
+            Some(id) => hub::folder(id)?,
+            // What is not there either way is reported by whoever opens the folder.
+            None => model.to_owned(),
+        };
+        Ok(Self {
+            path,
+            _unpacked: None,
+        })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 }
 
@@ -26,6 +50,34 @@ fn hub_id(model: &Path) -> Option<&str> {
                 .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
     };
     (is_plain(organisation) && is_plain(name) && !model.exists()).then_some(id)
+}
+
+#[cfg(feature = "demo")]
+mod demo {
+    use anyhow::{Context, Result};
+    use tempfile::TempDir;
+
+    use super::LocalModel;
+
+    pub fn unpack() -> Result<LocalModel> {
+        let folder = TempDir::new().context("--model demo: cannot make a temporary folder")?;
+        lac_demo::unpack(lac_demo::model_files(), folder.path()).context("--model demo")?;
+        Ok(LocalModel {
+            path: folder.path().to_owned(),
+            _unpacked: Some(folder),
+        })
+    }
+}
+
+#[cfg(not(feature = "demo"))]
+mod demo {
+    use anyhow::{Result, bail};
+
+    use super::LocalModel;
+
+    pub fn unpack() -> Result<LocalModel> {
+        bail!("--model demo: this lac was compiled without demo; name a folder or a hub id");
+    }
 }
 
 #[cfg(not(feature = "hub"))]

@@ -1,7 +1,8 @@
 //! Scoring answers of any model that implements lac-core's traits.
 //!
 //! For now this crate holds the arithmetic that every benchmark shares: log-likelihoods of
-//! continuations. Data sets, prompts and the runner build on it.
+//! continuations, and greedy answers that are exactly right. Data sets, prompts and the runner
+//! build on it.
 //!
 //! ```
 //! use lac_eval::log_softmax;
@@ -11,6 +12,8 @@
 //! ```
 #![deny(missing_docs)]
 
+pub use exact_match::{ExactMatch, Exercise, exact_match};
 pub use likelihood::{Continuation, log_likelihoods, log_softmax};
 
+mod exact_match;
 mod likelihood;

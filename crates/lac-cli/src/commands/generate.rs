@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::Result;
 use clap::Args;
 use lac_core::{Hooks, TextSink, Usage, generate};
-use lac_models::SpecialTokensInText;
+use lac_models::{ModelFolder, SpecialTokensInText};
 use serde::Serialize;
 
 use crate::args::{ModelArgs, PolicyArgs, PolicyName, PromptArgs, SamplingArgs};
@@ -66,7 +66,8 @@ struct PhasePair {
 impl Generate {
     pub fn run(&self) -> Result<()> {
         let mut policy = self.gate.policy(self.policy)?;
-        let folder = self.model.folder()?;
+        let local = self.model.find()?;
+        let folder = ModelFolder::open(local.path())?;
         let tokenizer = folder.tokenizer()?;
         let prompt = self.prompt.resolve(Some(&tokenizer))?;
         let model = self.model.load(&folder)?;

@@ -8,7 +8,7 @@ use clap::Args;
 use lac_models::{DecoderConfig, HeadKind, ModelFolder, ProjectionBias, RopeScaling};
 use serde::Serialize;
 
-use crate::model_path;
+use crate::model_path::LocalModel;
 use crate::output::{print_line, write_json};
 
 /// Show a model's shape, its weights and its tokenizer, without loading the weights
@@ -17,7 +17,7 @@ use crate::output::{print_line, write_json};
     after_help = "Examples:\n  lac inspect --model ./Qwen2.5-0.5B-Instruct\n  lac inspect --model DIR --json | jq .layers"
 )]
 pub struct Inspect {
-    /// Folder in Hugging Face layout, or an id on the Hugging Face hub
+    /// Folder in Hugging Face layout, an id on the Hugging Face hub, or demo
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
     /// Print one JSON object
@@ -63,7 +63,8 @@ struct TokenizerReport {
 
 impl Inspect {
     pub fn run(&self) -> Result<()> {
-        let folder = ModelFolder::open(model_path::resolve(&self.model)?)?;
+        let local = LocalModel::find(&self.model)?;
+        let folder = ModelFolder::open(local.path())?;
         let checkpoint = folder.checkpoint()?;
         // A folder without a tokenizer can still be run by token ids.
         let tokenizer = match folder.path().join("tokenizer.json").exists() {

@@ -8,7 +8,7 @@ use lac_models::Tokenizer;
 use serde::Serialize;
 
 use crate::args::PromptArgs;
-use crate::model_path;
+use crate::model_path::LocalModel;
 use crate::output::{print_line, write_json};
 
 /// Show a prompt as the model sees it: rendered text, token ids, pieces (needs no weights)
@@ -17,7 +17,7 @@ use crate::output::{print_line, write_json};
     after_help = "Examples:\n  lac tokenize --model DIR --prompt \"Hello\"\n  lac tokenize --model DIR --messages chat.json --json"
 )]
 pub struct Tokenize {
-    /// Folder with tokenizer.json, or an id on the Hugging Face hub
+    /// Folder with tokenizer.json, an id on the Hugging Face hub, or demo
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
     #[command(flatten)]
@@ -36,7 +36,8 @@ struct Tokenized {
 
 impl Tokenize {
     pub fn run(&self) -> Result<()> {
-        let tokenizer = Tokenizer::from_folder(&model_path::resolve(&self.model)?)?;
+        let local = LocalModel::find(&self.model)?;
+        let tokenizer = Tokenizer::from_folder(local.path())?;
         let prompt = self.prompt.resolve(Some(&tokenizer))?;
         let pieces = tokenizer.pieces(&prompt.ids);
         if self.json {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use lac_core::{Hooks, PhaseUsage, PromptLogits, TextSink, Usage, generate};
-use lac_models::SpecialTokensInText;
+use lac_models::{ModelFolder, SpecialTokensInText};
 use lac_trace::{PhaseTrace, Recorder, Style, heat_map};
 use serde::Serialize;
 
@@ -85,7 +85,8 @@ struct ExecutedJson {
 impl Trace {
     pub fn run(&self) -> Result<()> {
         let mut policy = self.gate.policy(self.policy)?;
-        let folder = self.model.folder()?;
+        let local = self.model.find()?;
+        let folder = ModelFolder::open(local.path())?;
         // Ids can be traced without a tokenizer; then there is no text and no stop token but
         // config.json's.
         let tokenizer =

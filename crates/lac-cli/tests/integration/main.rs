@@ -409,6 +409,29 @@ fn failures_have_a_code_and_a_reason() {
     );
 }
 
+#[cfg(feature = "demo")]
+#[test]
+fn the_embedded_model_works_wherever_a_folder_does() {
+    let inspected = json(&["inspect", "--model", "demo", "--json"]);
+    assert_eq!(inspected["architecture"], "qwen2");
+    assert_eq!(inspected["layers"], 12);
+    let prompt = ["--model", "demo", "--prompt", "Who are you?"];
+    let tokenized = json(&[&["tokenize"], &prompt[..], &["--json"]].concat());
+    assert!(
+        tokenized["text"]
+            .as_str()
+            .unwrap()
+            .ends_with("<|im_start|>assistant\n")
+    );
+    let answer = stdout(&[&["generate"], &prompt[..], &["--greedy"]].concat());
+    assert_eq!(answer.trim(), "I am a small model of a small world.");
+    let trace = json(&[&["trace"], &prompt[..], &["--greedy", "--json", "-"]].concat());
+    assert_eq!(trace["prompt_ids"], tokenized["ids"]);
+    let usage = trace["usage"]["prompt_mean"].as_f64().unwrap();
+    // Some layers are voids for some tokens, and some are not.
+    assert!(usage > 0.0 && usage < 1.0, "{usage}");
+}
+
 #[test]
 fn help_shows_examples() {
     for command in ["generate", "trace", "tokenize", "inspect"] {

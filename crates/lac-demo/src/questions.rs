@@ -1,0 +1,66 @@
+//! Questions with known answers, and the words they are put in.
+
+use serde::{Deserialize, Serialize};
+
+/// The letters of the choices.
+pub const LETTERS: [char; 4] = ['A', 'B', 'C', 'D'];
+
+/// A question with four choices, one of them right.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choice {
+    /// The subject (MMLU-like) or domain (GPQA-like).
+    pub subject: String,
+    /// The question's text.
+    pub question: String,
+    /// The four choices in the order they are shown.
+    pub choices: Vec<String>,
+    /// The index of the right choice.
+    pub answer: usize,
+}
+
+impl Choice {
+    /// The letter of the right choice: what the model is to answer.
+    pub fn letter(&self) -> char {
+        LETTERS[self.answer]
+    }
+
+    /// The user's message: the question, the lettered choices, `Answer:`.
+    pub fn prompt(&self) -> String {
+        format!("{}\n{}\nAnswer:", self.question, self.lettered())
+    }
+
+    /// The choices, a line each: `A. cat`.
+    pub fn lettered(&self) -> String {
+        let lines: Vec<String> = LETTERS
+            .iter()
+            .zip(&self.choices)
+            .map(|(letter, choice)| format!("{letter}. {choice}"))
+            .collect();
+        lines.join("\n")
+    }
+}
+
+/// A passage with a yes-or-no question, in the fields of BoolQ.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct YesNo {
+    /// The question in lower case and without a question mark.
+    pub question: String,
+    /// The passage's title.
+    pub title: String,
+    /// Whether the answer is yes.
+    pub answer: bool,
+    /// The text that answers the question.
+    pub passage: String,
+}
+
+impl YesNo {
+    /// What the model is to answer.
+    pub fn word(&self) -> &'static str {
+        if self.answer { "yes" } else { "no" }
+    }
+
+    /// The user's message: the passage, the question, `Answer:`.
+    pub fn prompt(&self) -> String {
+        format!("{}\nQuestion: {}?\nAnswer:", self.passage, self.question)
+    }
+}

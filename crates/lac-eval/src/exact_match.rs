@@ -1,0 +1,166 @@
+//! Whether a model's greedy answer is exactly the right one.
+
+use std::time::Duration;
+
+use lac_core::{CausalLm, GenerationConfig, Hooks, LayerPolicy, Result, Usage, generate};
+
+/// A prompt and the answer that counts as right, as token ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exercise {
+    /// The prompt, at least one token.
+    pub prompt: Vec<u32>,
+    /// The whole answer, without the token that ends it.
+    pub answer: Vec<u32>,
+}
+
+/// What came out.
+#[derive(Clone, Debug, Default)]
+pub struct ExactMatch {
+    /// For each exercise, in their order, whether the answer was right.
+    pub right: Vec<bool>,
+    /// How often each layer was active and run, per phase. A pass is one of a batch.
+    pub usage: Usage,
+    /// Time of all prompt passes.
+    pub prefill_time: Duration,
+    /// Time of all passes after them.
+    pub decode_time: Duration,
+}
+
+impl ExactMatch {
+    /// Number of right answers.
+    pub fn n_right(&self) -> usize {
+        self.right.iter().filter(|&&right| right).count()
+    }
+
+    /// The share of right answers, in `[0, 1]`; `None` without exercises.
+    pub fn accuracy(&self) -> Option<f64> {
+        (!self.right.is_empty()).then(|| self.n_right() as f64 / self.right.len() as f64)
+    }
+}
+
+/// Answers exercises greedily, `batch_size` at a time (at least one), those of like length
+/// together.
+///
+/// An answer is right if the new tokens are exactly the expected ones, followed by one of
+/// `stop_tokens` where there are any. So a model that goes on talking is wrong.
+///
+/// # Errors
+/// As [`lac_core::generate`]; a row is then the exercise's place in its batch.
+pub fn exact_match<M: CausalLm + ?Sized>(
+    model: &M,
+    exercises: &[Exercise],
+    stop_tokens: &[u32],
+    batch_size: usize,
+    policy: &mut dyn LayerPolicy,
+) -> Result<ExactMatch> {
+    let mut order: Vec<usize> = (0..exercises.len()).collect();
+    // A stable sort: the batches, and with them every number, are the same in every run.
+    order.sort_by_key(|&i| exercises[i].prompt.len());
+    let mut out = ExactMatch {
+        right: vec![false; exercises.len()],
+        ..ExactMatch::default()
+    };
+    for batch in order.chunks(batch_size.max(1)) {
+        let prompts: Vec<Vec<u32>> = batch.iter().map(|&i| exercises[i].prompt.clone()).collect();
+        let longest = batch.iter().map(|&i| exercises[i].answer.len()).max();
+        let n_stop = usize::from(!stop_tokens.is_empty());
+        let config =
+            GenerationConfig::greedy(longest.unwrap_or(0) + n_stop).with_stop_tokens(stop_tokens);
+        let hooks = Hooks::new(policy).observer(&mut out.usage);
+        let generated = generate(model, &prompts, &config, hooks)?;
+        out.prefill_time += generated.prefill_time;
+        out.decode_time += generated.decode_time;
+        for (&i, row) in batch.iter().zip(&generated.rows) {
+            let answer = &exercises[i].answer;
+            out.right[i] = match row.ids.split_last() {
+                Some((last, before)) if n_stop > 0 => {
+                    stop_tokens.contains(last) && before == answer.as_slice()
+                }
+                _ => row.ids.starts_with(answer),
+            };
+        }
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, Int, Tensor};
+    use lac_core::{LayerStack, Off, Pass};
+
+    use super::*;
+
+    const VOCAB: usize = 5;
+    const STOP: u32 = 4;
+
+    /// Answers token `t` with `t + 1`, up to the stop token.
+    struct Count;
+
+    impl LayerStack for Count {
+        type Context = ();
+
+        fn n_layers(&self) -> usize {
+            2
+        }
+
+        fn forward_layer(&self, _: usize, hidden: Tensor<3>, _: &mut ()) -> Tensor<3> {
+            hidden
+        }
+    }
+
+    impl CausalLm for Count {
+        fn vocab_size(&self) -> usize {
+            VOCAB
+        }
+
+        fn max_context(&self) -> Option<usize> {
+            None
+        }
+
+        fn device(&self) -> Device {
+            Device::flex()
+        }
+
+        fn new_context(&self, _batch: usize, _capacity: usize) {}
+
+        fn begin_pass(&self, _pass: &Pass, _context: &mut ()) {}
+
+        fn embed(&self, token_ids: Tensor<2, Int>, _context: &()) -> Tensor<3> {
+            (token_ids + 1)
+                .clamp_max(STOP as i64)
+                .one_hot::<3>(VOCAB)
+                .float()
+        }
+
+        fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
+            hidden
+        }
+    }
+
+    fn check(prompt: &[u32], answer: &[u32], stop: &[u32], right: bool) {
+        let exercise = Exercise {
+            prompt: prompt.to_vec(),
+            answer: answer.to_vec(),
+        };
+        // Another, longer exercise, so that the one in question is padded.
+        let other = Exercise {
+            prompt: vec![0; 3],
+            answer: vec![1, 2, 3],
+        };
+        let all = [other, exercise];
+        let out = exact_match(&Count, &all, stop, 2, &mut Off).unwrap();
+        assert_eq!(out.right, [true, right], "{prompt:?} {answer:?}");
+        assert_eq!(out.n_right(), 1 + usize::from(right));
+        assert_eq!(out.usage.prompt.executed_per_pass(), Some(2.0));
+    }
+
+    #[test]
+    fn an_answer_is_right_as_a_whole() {
+        check(&[1], &[2, 3], &[STOP], true);
+        check(&[1], &[2], &[STOP], false);
+        check(&[1], &[3], &[STOP], false);
+        check(&[2], &[3], &[STOP], true);
+        check(&[0], &[1, 2], &[], true);
+        check(&[0], &[2], &[], false);
+    }
+}
