@@ -37,3 +37,8 @@ mod files;
 mod questions;
 #[cfg(feature = "sets")]
 mod sets;
+
+/// Compiles the README's example.
+#[cfg(all(doctest, feature = "sets"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
