@@ -1,5 +1,7 @@
 //! What cargo alone cannot say: chores of this workspace, `cargo xtask --help` lists them.
 
+mod gpu_check;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -20,6 +22,7 @@ enum Task {
     Tidy,
     /// Type-check the CUDA backend; needs neither a GPU nor CUDA
     CheckCuda,
+    GpuCheck(gpu_check::GpuCheck),
     /// Remake the fixtures (needs Python with tests/fixtures/requirements.txt)
     Fixtures {
         /// The Python to use
@@ -32,6 +35,7 @@ fn main() -> Result<()> {
     match Cli::parse().task {
         Task::Tidy => tidy(),
         Task::CheckCuda => check_cuda(),
+        Task::GpuCheck(task) => task.run(root()),
         Task::Fixtures { python } => fixtures(&python),
     }
 }
