@@ -7,18 +7,19 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 
-/// Builds the kernel's tests and benches for CUDA and runs them.
+/// Build the kernel's tests and benches for CUDA and run them: they print the figures that only a
+/// machine with a GPU can give
 #[derive(Args, Debug)]
 pub struct GpuCheck {
-    /// How CUDA kernels are compiled.
+    /// How CUDA kernels are compiled
     #[arg(long, value_enum, default_value_t = Toolchain::Nvrtc)]
     toolchain: Toolchain,
 
-    /// Builds the programs and leaves them in this folder, to be run on another machine.
+    /// Build the programs and leave them in this folder, to be run on another machine
     #[arg(long, value_name = "DIR")]
     build_only: Option<PathBuf>,
 
-    /// Type-checks instead of building.
+    /// Type-check instead of building
     #[arg(long, conflicts_with = "build_only")]
     check: bool,
 }
@@ -33,7 +34,7 @@ enum Toolchain {
     Llvm,
 }
 
-/// Where `shared/` of the results goes when the programs run here.
+/// Where the programs and what they print go when they run here.
 const RESULTS: &str = "target/gpu-check";
 
 impl GpuCheck {
@@ -44,20 +45,17 @@ impl GpuCheck {
         if self.check {
             return self.cargo(root, &["check", "--tests", "--benches"]);
         }
-        let programs = [
-            (
-                "kernel-tests",
-                self.build(root, "lac-core", &["--test", "integration"])?,
-            ),
-            (
-                "gate-bench",
-                self.build(root, "lac-benches", &["--bench", "gate"])?,
-            ),
-            (
-                "tracing-bench",
-                self.build(root, "lac-benches", &["--bench", "tracing"])?,
-            ),
-        ];
+        let mut programs = vec![(
+            "kernel-tests",
+            self.build(root, "lac-core", &["--test", "integration"])?,
+        )];
+        for (name, bench) in [
+            ("gate-bench", "gate"),
+            ("bandwidth-bench", "bandwidth"),
+            ("tracing-bench", "tracing"),
+        ] {
+            programs.push((name, self.build(root, "lac-benches", &["--bench", bench])?));
+        }
         let folder = match &self.build_only {
             Some(folder) => folder.clone(),
             None => root.join(RESULTS),
@@ -134,6 +132,9 @@ impl GpuCheck {
         if std::env::var_os("CARGO_TARGET_DIR").is_none() {
             command.env("CARGO_TARGET_DIR", root.join("target/cuda"));
         }
+        if std::env::var_os("CUDARC_CUDA_VERSION").is_none() {
+            command.env("CUDARC_CUDA_VERSION", CUDA_VERSION);
+        }
         match self.toolchain {
             Toolchain::Llvm => {
                 command.args(["--features", "cuda"]);
@@ -151,6 +152,9 @@ impl GpuCheck {
     }
 }
 
+/// The CUDA whose interface is built for where none is installed to ask.
+const CUDA_VERSION: &str = "13000";
+
 /// Runs everything and keeps what it printed beside the programs.
 const SCRIPT: &str = r#"#!/bin/sh
 # Prints the figures of docs/benchmarks.md for this machine's GPU.
@@ -159,6 +163,8 @@ cd "$(dirname "$0")"
 nvidia-smi --query-gpu=name,driver_version --format=csv,noheader | tee machine.txt
 LAC_TEST_DEVICE=cuda ./kernel-tests 2>&1 | tee tests.txt
 LAC_BENCH_LARGE=1 ./gate-bench --bench gate/cuda 2>&1 | tee gate.txt
+LAC_BENCH_DEVICE=cuda ./bandwidth-bench 2>&1 | tee bandwidth.txt
+LAC_BENCH_DEVICE=cuda LAC_BENCH_SHAPE=8x2048x4096 ./bandwidth-bench 2>&1 | tee bandwidth-large.txt
 LAC_BENCH_DEVICE=cuda LAC_BENCH_DTYPE=bf16 ./tracing-bench 2>&1 | tee tracing-0.5b.txt
 LAC_BENCH_DEVICE=cuda LAC_BENCH_DTYPE=bf16 LAC_BENCH_SHAPE=7b ./tracing-bench 2>&1 | tee tracing-7b.txt
 "#;

@@ -22,6 +22,8 @@ enum Task {
     Tidy,
     /// Type-check the CUDA backend; needs neither a GPU nor CUDA
     CheckCuda,
+    /// Build the kernel's tests and benches for CUDA and run them: they print the figures that
+    /// only a machine with a GPU can give
     GpuCheck(gpu_check::GpuCheck),
     /// Remake the fixtures (needs Python with tests/fixtures/requirements.txt)
     Fixtures {
