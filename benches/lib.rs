@@ -40,18 +40,24 @@ pub fn wait(device: &Device) {
 /// can read them.
 pub fn parallel_read(values: &[f32]) -> f32 {
     use rayon::prelude::*;
-    values.par_chunks(VALUES_PER_TASK).map(sum).sum()
+    values.par_chunks(per_task(values.len())).map(sum).sum()
 }
 
 /// All threads copy the values.
 pub fn parallel_copy(from: &[f32], to: &mut [f32]) {
     use rayon::prelude::*;
-    from.par_chunks(VALUES_PER_TASK)
-        .zip(to.par_chunks_mut(VALUES_PER_TASK))
+    let per_task = per_task(from.len());
+    from.par_chunks(per_task)
+        .zip(to.par_chunks_mut(per_task))
         .for_each(|(from, to)| to.copy_from_slice(from));
 }
 
-const VALUES_PER_TASK: usize = 1 << 14;
+/// Four tasks for each thread, and none too small to be worth handing out.
+fn per_task(n_values: usize) -> usize {
+    n_values
+        .div_ceil(4 * rayon::current_num_threads())
+        .max(1 << 14)
+}
 
 /// The sum in registers as wide as the processor has, so that reading is all that takes time.
 fn sum(values: &[f32]) -> f32 {

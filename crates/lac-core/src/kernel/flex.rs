@@ -15,8 +15,12 @@ use super::{ROWS, Row, Select, records_shape};
 /// Below this many values the work is done before a second thread has woken up.
 const MIN_PARALLEL_VALUES: usize = 1 << 16;
 
-/// Values per task, so that a task is long against the cost of handing it out.
-const VALUES_PER_TASK: usize = 1 << 14;
+/// Values per task at least, so that a task is long against the cost of handing it out.
+const MIN_VALUES_PER_TASK: usize = 1 << 14;
+
+/// Tasks per thread at most: enough for a thread that is held up to leave some of its share to the
+/// others.
+const MAX_TASKS_PER_THREAD: usize = 4;
 
 impl LacOps for Flex {
     fn lac_gate(
@@ -147,7 +151,9 @@ impl Rows {
     }
 
     fn tokens_per_task(&self) -> usize {
-        (VALUES_PER_TASK / (self.n_states * self.width).max(1)).max(1)
+        let n_tasks = rayon::current_num_threads() * MAX_TASKS_PER_THREAD;
+        let at_least = MIN_VALUES_PER_TASK / (self.n_states * self.width).max(1);
+        self.n_tokens().div_ceil(n_tasks).max(at_least).max(1)
     }
 
     fn row<'v, E>(&self, values: &'v [E], state: usize, token: usize) -> &'v [E] {
