@@ -52,7 +52,8 @@ impl LacOps for Flex {
 
 fn gate<E: Value>(states: FlexTensor, before: FlexTensor, alpha: f32) -> FlexTensor {
     let rows = Rows::new(states);
-    let before = Before::new(before);
+    let before = before.to_contiguous();
+    let before = Before::new(before.storage());
     let values = E::storage(&rows.tensor);
     let mut norms = vec![0.0; rows.n_tokens() * rows.n_states];
     let measure = |first_token: usize, norms: &mut [f32]| {
@@ -81,7 +82,8 @@ fn gate_select<E: Value>(
     select: Select,
 ) -> GateSelected<Flex> {
     let rows = Rows::new(states);
-    let before = Before::new(before);
+    let before = before.to_contiguous();
+    let before = Before::new(before.storage());
     let values = E::storage(&rows.tensor);
     let mut norms = vec![0.0; rows.n_tokens() * rows.n_states];
     let shape = fallback.layout().shape().clone();
@@ -173,7 +175,7 @@ impl Rows {
     fn select<E: Value>(
         &self,
         values: &[E],
-        before: &Before,
+        before: &Before<'_>,
         alpha: f32,
         select: Select,
         norms: &mut [f32],
@@ -216,24 +218,30 @@ impl Rows {
     }
 
     /// The records of all states from their norms, which lie state by state for each token.
-    fn records(&self, norms: &[f32], before: &Before, alpha: f32, select: Select) -> FlexTensor {
+    fn records(
+        &self,
+        norms: &[f32],
+        before: &Before<'_>,
+        alpha: f32,
+        select: Select,
+    ) -> FlexTensor {
         let n_tokens = self.n_tokens();
         let mut records = vec![0.0f32; self.n_states * ROWS * n_tokens];
-        for (token, norms) in norms.chunks_exact(self.n_states).enumerate() {
-            let mut gate = before.token(token);
-            for (state, &norm) in norms.iter().enumerate() {
+        let mut gates: Vec<TokenGate> = (0..n_tokens).map(|token| before.token(token)).collect();
+        for (state, record) in records.chunks_exact_mut(ROWS * n_tokens).enumerate() {
+            let mut rows = record.chunks_exact_mut(n_tokens);
+            let rows: [&mut [f32]; ROWS] = std::array::from_fn(|_| rows.next().unwrap_or_default());
+            for (token, gate) in gates.iter_mut().enumerate() {
+                let norm = norms[token * self.n_states + state];
                 let verdict = gate.step(norm, alpha, select);
-                let mut put = |row: Row, value: f32| {
-                    records[(state * ROWS + row as usize) * n_tokens + token] = value;
-                };
-                put(Row::Norm, norm);
-                put(Row::Delta, verdict.delta);
-                put(Row::Threshold, verdict.threshold);
-                put(Row::Active, f32::from(u8::from(verdict.active)));
-                put(Row::Carried, gate.carried);
-                put(Row::Max, gate.max);
-                put(Row::Min, gate.min);
-                put(Row::Seen, gate.seen);
+                rows[Row::Norm as usize][token] = norm;
+                rows[Row::Delta as usize][token] = verdict.delta;
+                rows[Row::Threshold as usize][token] = verdict.threshold;
+                rows[Row::Active as usize][token] = f32::from(u8::from(verdict.active));
+                rows[Row::Carried as usize][token] = gate.carried;
+                rows[Row::Max as usize][token] = gate.max;
+                rows[Row::Min as usize][token] = gate.min;
+                rows[Row::Seen as usize][token] = gate.seen;
             }
         }
         FlexTensor::new(
@@ -245,21 +253,19 @@ impl Rows {
 }
 
 /// The record that the first state follows, `[ROWS, batch, seq]`.
-struct Before {
-    rows: FlexTensor,
+struct Before<'a> {
+    rows: &'a [f32],
     n_tokens: usize,
 }
 
-impl Before {
-    fn new(before: FlexTensor) -> Self {
-        let rows = before.to_contiguous();
-        let n_tokens = rows.layout().num_elements() / ROWS;
+impl<'a> Before<'a> {
+    fn new(rows: &'a [f32]) -> Self {
+        let n_tokens = rows.len() / ROWS;
         Self { rows, n_tokens }
     }
 
     fn token(&self, token: usize) -> TokenGate {
-        let rows = self.rows.storage::<f32>();
-        let get = |row: Row| rows[row as usize * self.n_tokens + token];
+        let get = |row: Row| self.rows[row as usize * self.n_tokens + token];
         TokenGate {
             carried: get(Row::Carried),
             max: get(Row::Max),
