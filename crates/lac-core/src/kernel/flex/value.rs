@@ -59,6 +59,7 @@ fn sum_squares_lanes<E: Value>(row: &[E]) -> f32 {
     let mut lanes = [0.0f32; LANES];
     let (blocks, rest) = row.as_chunks::<LANES>();
     for block in blocks {
+        prefetch_after(block);
         for (lane, &value) in lanes.iter_mut().zip(block) {
             let value = value.magnitude();
             *lane += value * value;
@@ -76,6 +77,26 @@ fn sum_squares_lanes<E: Value>(row: &[E]) -> f32 {
         width /= 2;
     }
     lanes[0]
+}
+
+/// Asks for the values a page after a block: with two threads, the processor's own prefetching
+/// leaves a fifth of the memory's bandwidth unused.
+#[inline(always)]
+fn prefetch_after<E, const N: usize>(block: &[E; N]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        const PAGE: usize = 4096;
+        const CACHE_LINE: usize = 64;
+        let start = block.as_ptr().cast::<i8>();
+        for offset in (0..size_of::<[E; N]>()).step_by(CACHE_LINE) {
+            // SAFETY: every x86-64 processor has the instruction, and it reads nothing: an address
+            // beyond the tensor is passed over.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(PAGE + offset)) };
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = block;
 }
 
 macro_rules! impl_value {
