@@ -1,1 +1,131 @@
 //! Criterion benches of lac's functions; `cargo bench -p lac-benches` runs them all.
+//!
+//! Here is what they share: the devices, and timings that other work on the machine does not bias.
+
+#![deny(missing_docs)]
+
+use std::time::{Duration, Instant};
+
+use burn::tensor::Device;
+
+/// Every backend compiled in that has a device, by name.
+pub fn devices() -> Vec<(&'static str, Device)> {
+    [
+        #[cfg(feature = "flex")]
+        ("flex", Some(Device::flex())),
+        #[cfg(feature = "wgpu")]
+        ("wgpu", first(burn::tensor::DeviceType::Wgpu)),
+        #[cfg(feature = "cuda")]
+        ("cuda", first(burn::tensor::DeviceType::Cuda)),
+    ]
+    .into_iter()
+    .filter_map(|(name, device)| Some((name, device?)))
+    .collect()
+}
+
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+fn first(kind: burn::tensor::DeviceType) -> Option<Device> {
+    Device::enumerate(kind).into_vec().into_iter().next()
+}
+
+/// Waits for everything that was asked of the device.
+///
+/// # Panics
+/// When the device has failed.
+pub fn wait(device: &Device) {
+    device.sync().expect("the device answers");
+}
+
+/// All threads read the values once and do next to nothing with them: the fastest that anything
+/// can read them.
+pub fn parallel_read(values: &[f32]) -> f32 {
+    use rayon::prelude::*;
+    values.par_chunks(per_task(values.len())).map(sum).sum()
+}
+
+/// All threads copy the values.
+pub fn parallel_copy(from: &[f32], to: &mut [f32]) {
+    use rayon::prelude::*;
+    let per_task = per_task(from.len());
+    from.par_chunks(per_task)
+        .zip(to.par_chunks_mut(per_task))
+        .for_each(|(from, to)| to.copy_from_slice(from));
+}
+
+/// Four tasks for each thread, and none too small to be worth handing out.
+fn per_task(n_values: usize) -> usize {
+    n_values
+        .div_ceil(4 * rayon::current_num_threads())
+        .max(1 << 14)
+}
+
+/// The sum in registers as wide as the processor has, so that reading is all that takes time.
+fn sum(values: &[f32]) -> f32 {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx512f") {
+        // SAFETY: the processor has just said that it has AVX-512.
+        return unsafe { sum_avx512(values) };
+    } else if std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has just said that it has AVX2.
+        return unsafe { sum_avx2(values) };
+    }
+    sum_lanes(values)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn sum_avx512(values: &[f32]) -> f32 {
+    sum_lanes(values)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn sum_avx2(values: &[f32]) -> f32 {
+    sum_lanes(values)
+}
+
+#[inline(always)]
+fn sum_lanes(values: &[f32]) -> f32 {
+    let mut lanes = [0.0f32; 128];
+    for block in values.as_chunks::<128>().0 {
+        for (lane, value) in lanes.iter_mut().zip(block) {
+            *lane += value;
+        }
+    }
+    lanes.iter().sum()
+}
+
+/// The median time of a call of each contender, over rounds in which each is called in turn: what
+/// else the machine does falls on all of them.
+pub fn interleaved(n_rounds: usize, contenders: &mut [&mut dyn FnMut()]) -> Vec<Duration> {
+    // Enough calls in a row to be long against the clock's resolution.
+    let n_calls: Vec<u32> = contenders
+        .iter_mut()
+        .map(|contender| {
+            contender();
+            let start = Instant::now();
+            contender();
+            let once = start.elapsed().max(Duration::from_nanos(100));
+            (SHORTEST_TIMING.as_nanos() / once.as_nanos()).clamp(1, 10_000) as u32
+        })
+        .collect();
+    let mut times = vec![Vec::with_capacity(n_rounds); contenders.len()];
+    for _ in 0..n_rounds {
+        for ((contender, &n_calls), times) in contenders.iter_mut().zip(&n_calls).zip(&mut times) {
+            let start = Instant::now();
+            for _ in 0..n_calls {
+                contender();
+            }
+            times.push(start.elapsed() / n_calls);
+        }
+    }
+    times.into_iter().map(median).collect()
+}
+
+const SHORTEST_TIMING: Duration = Duration::from_millis(3);
+
+/// The middle one of some times.
+pub fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}

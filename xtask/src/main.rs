@@ -1,5 +1,7 @@
 //! What cargo alone cannot say: chores of this workspace, `cargo xtask --help` lists them.
 
+mod gpu_check;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -20,7 +22,7 @@ enum Task {
     Tidy,
     /// Type-check the CUDA backend; needs neither a GPU nor CUDA
     CheckCuda,
-    /// Train the embedded demo's model from nothing, in burn: about an hour on two cores. Options go
+    /// Train the embedded demo's model from nothing, in burn: half an hour on two cores. Options go
     /// to the trainer, `cargo xtask train-demo --help` lists them
     #[command(disable_help_flag = true)]
     TrainDemo {
@@ -28,6 +30,9 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// Build the kernel's tests and benches for CUDA and run them: they print the figures that
+    /// only a machine with a GPU can give
+    GpuCheck(gpu_check::GpuCheck),
     /// Remake the fixtures (needs Python with tests/fixtures/requirements.txt)
     Fixtures {
         /// The Python to use
@@ -41,6 +46,7 @@ fn main() -> Result<()> {
         Task::Tidy => tidy(),
         Task::CheckCuda => check_cuda(),
         Task::TrainDemo { options } => train_demo(&options),
+        Task::GpuCheck(task) => task.run(root()),
         Task::Fixtures { python } => fixtures(&python),
     }
 }

@@ -4,10 +4,21 @@
 //! and `λ_l = α (max_{j<l} Δ_j − min_{j<l} Δ_j)`, layer `l` is active for the token iff
 //! `Δ_l ≥ λ_l`, and a void otherwise. `λ_0 = λ_1 = 0`.
 
+#[cfg(not(any(feature = "flex", feature = "cube")))]
+#[path = "gate/absent.rs"]
+mod fused;
+#[cfg(any(feature = "flex", feature = "cube"))]
+mod fused;
+pub(crate) mod portable;
+
 use burn::tensor::{Bool, DType, FloatDType, Tensor};
 use serde::{Deserialize, Serialize};
 
+use self::fused::FusedGate;
+pub(crate) use self::fused::{GatedAtOnce, WaitingGate};
+use self::portable::PortableGate;
 use crate::error::{Error, Result};
+use crate::kernel::{Row, Select};
 
 /// How the gate's numbers are rounded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -100,20 +111,33 @@ pub struct GateReading {
 /// assert_eq!(active, [true, true, false]);
 /// # Ok::<(), lac_core::Error>(())
 /// ```
+///
+/// On a backend whose kernel was compiled in (the features of this crate) every measurement is
+/// one launch that reads the state once; elsewhere it is a handful of tensor operations.
 #[derive(Clone, Debug)]
 pub struct Gate {
-    config: GateConfig,
-    embedding_norm: Tensor<2>,
-    previous_norm: Tensor<2>,
-    delta_range: Option<DeltaRange>,
+    embedding: Verdict,
+    engine: Engine,
 }
 
-/// The largest and the smallest delta so far, `[batch, seq]` each.
+/// Who does the arithmetic.
 #[derive(Clone, Debug)]
-struct DeltaRange {
-    max: Tensor<2>,
-    min: Tensor<2>,
+enum Engine {
+    Fused(FusedGate),
+    Portable(Box<PortableGate>),
 }
+
+/// What the gate says of one state, in the form its engine has it.
+#[derive(Clone, Debug)]
+pub(crate) enum Verdict {
+    Record(Record),
+    Reading(Box<GateReading>),
+}
+
+/// The rows of [`Row`] of one state, `[ROWS, batch, seq]`. Boxed, because a tensor's handle is
+/// large.
+#[derive(Clone, Debug)]
+pub(crate) struct Record(Box<Tensor<3>>);
 
 impl Gate {
     /// Starts a pass from its embedding output `[batch, seq, hidden]`.
@@ -122,81 +146,222 @@ impl Gate {
     /// [`Error::InvalidConfig`] for an impossible α, [`Error::UnsupportedDtype`] when
     /// [`GateRounding::Bf16`] is asked of a device without bf16.
     pub fn start(config: GateConfig, embedding: &Tensor<3>) -> Result<Self> {
-        config.validate()?;
-        if config.rounding == GateRounding::Bf16 && !embedding.device().supports_dtype(DType::BF16)
-        {
-            return Err(Error::UnsupportedDtype {
-                dtype: "bf16",
-                needed_by: "the gate's bf16 rounding",
-            });
-        }
-        let norm = round(l2_norm(embedding), config.rounding);
-        Ok(Self {
-            config,
-            embedding_norm: norm.clone(),
-            previous_norm: norm,
-            delta_range: None,
+        check(config, embedding)?;
+        // The rounding of the released code is for comparisons only: no kernel has it.
+        let fused = match config.rounding {
+            GateRounding::F32 => FusedGate::start(config.alpha, embedding),
+            GateRounding::Bf16 => None,
+        };
+        Ok(match fused {
+            Some(gate) => Self {
+                embedding: Verdict::Record(gate.record().clone()),
+                engine: Engine::Fused(gate),
+            },
+            None => Self::portable(config, embedding),
         })
     }
 
+    /// The same without a kernel, in tensor operations alone, on whatever backend: what the
+    /// kernels are tested against and measured by.
+    ///
+    /// # Errors
+    /// As [`Gate::start`].
+    pub fn start_portable(config: GateConfig, embedding: &Tensor<3>) -> Result<Self> {
+        check(config, embedding)?;
+        Ok(Self::portable(config, embedding))
+    }
+
+    fn portable(config: GateConfig, embedding: &Tensor<3>) -> Self {
+        let gate = PortableGate::start(config, embedding);
+        let norm = gate.previous_norm().clone();
+        Self {
+            embedding: Verdict::from(GateReading {
+                delta: norm.zeros_like(),
+                threshold: norm.zeros_like(),
+                active: norm.clone().lower_elem(0.0),
+                norm,
+            }),
+            engine: Engine::Portable(Box::new(gate)),
+        }
+    }
+
+    /// Whether a kernel does the work. One that is given states it cannot take, such as those that
+    /// autodiff follows, leaves the rest of the pass to tensor operations.
+    pub fn is_fused(&self) -> bool {
+        matches!(self.engine, Engine::Fused(_))
+    }
+
     /// Norm of the embedding output, `[batch, seq]`, f32.
-    pub fn embedding_norm(&self) -> &Tensor<2> {
-        &self.embedding_norm
+    pub fn embedding_norm(&self) -> Tensor<2> {
+        self.embedding.norm()
+    }
+
+    /// What is known of the embedding.
+    pub(crate) fn embedding(&self) -> &Verdict {
+        &self.embedding
     }
 
     /// Norm of the state that the next layer receives, `[batch, seq]`, f32.
-    pub fn previous_norm(&self) -> &Tensor<2> {
-        &self.previous_norm
+    pub fn previous_norm(&self) -> Tensor<2> {
+        match &self.engine {
+            Engine::Fused(gate) => gate.record().row(Row::Carried),
+            Engine::Portable(gate) => gate.previous_norm().clone(),
+        }
     }
 
     /// Judges a layer by its output `[batch, seq, hidden]` and takes its delta into the range.
     ///
     /// The output is taken to be what the next layer receives: its norm is the next delta's base.
     pub fn measure(&mut self, output: &Tensor<3>) -> GateReading {
-        let rounding = self.config.rounding;
-        let norm = round(l2_norm(output), rounding);
-        let delta = round(norm.clone() - self.previous_norm.clone(), rounding);
-        let threshold = self.next_threshold();
-        self.delta_range = Some(match self.delta_range.take() {
-            None => DeltaRange {
-                max: delta.clone(),
-                min: delta.clone(),
-            },
-            Some(DeltaRange { max, min }) => DeltaRange {
-                max: max.max_pair(delta.clone()),
-                min: min.min_pair(delta.clone()),
-            },
-        });
-        self.previous_norm = norm.clone();
-        GateReading {
-            active: delta.clone().greater_equal(threshold.clone()),
-            norm,
-            delta,
-            threshold,
+        self.judge(output).into_reading()
+    }
+
+    /// [`measure`](Self::measure) without taking the answer apart.
+    pub(crate) fn judge(&mut self, output: &Tensor<3>) -> Verdict {
+        self.settle(&[output]);
+        match &mut self.engine {
+            Engine::Fused(gate) => Verdict::Record(gate.measure(output)),
+            Engine::Portable(gate) => Verdict::from(gate.measure(output)),
         }
+    }
+
+    /// Judges a layer by its output and returns the state that goes on, both
+    /// `[batch, seq, hidden]`: the output where the layer is active, its `input` elsewhere. The
+    /// next layer is held against the norms of the states so chosen. One launch with a kernel.
+    pub fn measure_bypass(
+        &mut self,
+        output: Tensor<3>,
+        input: Tensor<3>,
+    ) -> (GateReading, Tensor<3>) {
+        let (verdict, state) = self.judge_select(output, input, Select::KeepInput);
+        (verdict.into_reading(), state)
+    }
+
+    /// Judges a layer by its output and returns `last_active` with the output written to it where
+    /// the layer is active, all `[batch, seq, hidden]`. The next layer is expected to receive the
+    /// output. One launch with a kernel.
+    pub fn measure_last_active(
+        &mut self,
+        output: Tensor<3>,
+        last_active: Tensor<3>,
+    ) -> (GateReading, Tensor<3>) {
+        let (verdict, state) = self.judge_select(output, last_active, Select::KeepOutput);
+        (verdict.into_reading(), state)
+    }
+
+    pub(crate) fn judge_select(
+        &mut self,
+        output: Tensor<3>,
+        fallback: Tensor<3>,
+        select: Select,
+    ) -> (Verdict, Tensor<3>) {
+        self.settle(&[&output, &fallback]);
+        match &mut self.engine {
+            Engine::Fused(gate) => {
+                let (record, selected) = gate.measure_select(output, fallback, select);
+                (Verdict::Record(record), selected)
+            }
+            Engine::Portable(gate) => {
+                let (reading, selected) = gate.measure_select(&output, fallback, select);
+                (Verdict::from(reading), selected)
+            }
+        }
+    }
+
+    /// Hands over to tensor operations where the kernel cannot take the states that come next: a
+    /// model may go over to another data type between layers, and autodiff begins where the first
+    /// weight that it follows is.
+    fn settle(&mut self, states: &[&Tensor<3>]) {
+        if let Engine::Fused(gate) = &self.engine
+            && !gate.takes(states)
+        {
+            self.engine = Engine::Portable(Box::new(gate.to_portable()));
+        }
+    }
+
+    /// Starts a pass whose layers run on unchanged states and are gated in one launch at its
+    /// end; `None` where no kernel can do it.
+    ///
+    /// # Errors
+    /// As [`Gate::start`].
+    pub(crate) fn start_waiting(
+        config: GateConfig,
+        embedding: &Tensor<3>,
+    ) -> Result<Option<WaitingGate>> {
+        check(config, embedding)?;
+        Ok(match config.rounding {
+            GateRounding::F32 => WaitingGate::start(config.alpha, embedding),
+            GateRounding::Bf16 => None,
+        })
     }
 
     /// The threshold that the next layer's delta would be held against, `[batch, seq]`, f32.
     pub fn next_threshold(&self) -> Tensor<2> {
-        match &self.delta_range {
-            None => self.previous_norm.zeros_like(),
-            Some(DeltaRange { max, min }) => {
-                let range = round(max.clone() - min.clone(), self.config.rounding);
-                round(range * self.config.alpha, self.config.rounding)
-            }
+        match &self.engine {
+            Engine::Fused(gate) => gate.next_threshold(),
+            Engine::Portable(gate) => gate.next_threshold(),
         }
     }
 
     /// Says that the next layer receives the measured output only where `output_kept` holds, and
     /// the layer's own input elsewhere. `input_norm` is the norm of that input.
     pub(crate) fn kept(&mut self, output_kept: Tensor<2, Bool>, input_norm: Tensor<2>) {
-        let measured = self.previous_norm.clone();
-        self.previous_norm = input_norm.mask_where(output_kept, measured);
+        match &mut self.engine {
+            Engine::Fused(gate) => gate.kept(output_kept, input_norm),
+            Engine::Portable(gate) => gate.kept(output_kept, input_norm),
+        }
     }
 
     /// Says that the next layer receives another state than the one measured.
     pub(crate) fn replaced(&mut self, state: &Tensor<3>) {
-        self.previous_norm = round(l2_norm(state), self.config.rounding);
+        match &mut self.engine {
+            Engine::Fused(gate) => gate.replaced(state),
+            Engine::Portable(gate) => gate.replaced(state),
+        }
+    }
+}
+
+impl From<GateReading> for Verdict {
+    fn from(reading: GateReading) -> Self {
+        Verdict::Reading(Box::new(reading))
+    }
+}
+
+impl Verdict {
+    pub(crate) fn into_reading(self) -> GateReading {
+        match self {
+            Verdict::Record(record) => GateReading {
+                norm: record.row(Row::Norm),
+                delta: record.row(Row::Delta),
+                threshold: record.row(Row::Threshold),
+                active: record.row(Row::Active).greater_elem(0.5),
+            },
+            Verdict::Reading(reading) => *reading,
+        }
+    }
+
+    fn norm(&self) -> Tensor<2> {
+        match self {
+            Verdict::Record(record) => record.row(Row::Norm),
+            Verdict::Reading(reading) => reading.norm.clone(),
+        }
+    }
+}
+
+impl Record {
+    #[cfg_attr(not(any(feature = "flex", feature = "cube")), allow(dead_code))]
+    pub(crate) fn new(rows: Tensor<3>) -> Self {
+        Self(Box::new(rows))
+    }
+
+    /// All rows, `[ROWS, batch, seq]`.
+    pub(crate) fn rows(&self) -> Tensor<3> {
+        (*self.0).clone()
+    }
+
+    /// One of the rows, `[batch, seq]`.
+    pub(crate) fn row(&self, row: Row) -> Tensor<2> {
+        self.rows().narrow(0, row as usize, 1).squeeze_dim::<2>(0)
     }
 }
 
@@ -207,9 +372,13 @@ pub fn l2_norm(hidden: &Tensor<3>) -> Tensor<2> {
     hidden.square().sum_dim(2).sqrt().squeeze_dim::<2>(2)
 }
 
-fn round(values: Tensor<2>, rounding: GateRounding) -> Tensor<2> {
-    match rounding {
-        GateRounding::F32 => values,
-        GateRounding::Bf16 => values.cast(FloatDType::BF16).cast(FloatDType::F32),
+fn check(config: GateConfig, embedding: &Tensor<3>) -> Result<()> {
+    config.validate()?;
+    if config.rounding == GateRounding::Bf16 && !embedding.device().supports_dtype(DType::BF16) {
+        return Err(Error::UnsupportedDtype {
+            dtype: "bf16",
+            needed_by: "the gate's bf16 rounding",
+        });
     }
+    Ok(())
 }

@@ -61,7 +61,10 @@
 //!
 //! The crate alone pulls in no backend: burn's `Device` decides at run time, and the features
 //! `flex`, `wgpu`, `vulkan`, `metal`, `cuda` and `rocm`, all off by default, decide what is
-//! compiled in.
+//! compiled in. Each brings the gate's kernel for its devices: one launch per layer (one per pass
+//! when decoding under [`Trace`] or [`LastActive`]) that reads the state once. A backend that was
+//! compiled in by other means is gated with tensor operations instead, to the same end.
+//! [`reference`] is the gate on the host, without tensors.
 #![deny(missing_docs)]
 
 pub use error::{BoxError, Error, Result, StateAt};
@@ -73,14 +76,19 @@ pub use generation::{
 pub use kv_cache::{KvCache, KvCacheShape};
 pub use observer::Observer;
 pub use pass::{GateRecord, Pass, PassRecord, Phase};
-pub use policy::{Bypass, Carry, Decision, Halt, LastActive, LayerPolicy, LayerStep, Off, Trace};
+pub use policy::{
+    Bypass, Carry, Decision, Gating, Halt, LastActive, LayerPolicy, LayerStep, Off, Trace,
+};
 pub use run::{PassOutput, PassReadings, run};
 pub use stack::{CausalLm, LayerStack};
 pub use usage::{PhaseUsage, Usage};
 
+pub mod reference;
+
 mod error;
 mod gate;
 mod generation;
+mod kernel;
 mod kv_cache;
 mod observer;
 mod pass;

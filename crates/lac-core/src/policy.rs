@@ -47,6 +47,22 @@ pub struct LayerStep<'a> {
     pub reading: Option<&'a mut GateReading>,
 }
 
+/// What the loop may do for a policy inside the gate's own launch, instead of asking it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Gating {
+    /// Nothing: [`LayerPolicy::after`] is asked after every layer, with the gate's verdict.
+    #[default]
+    Stepwise,
+    /// The policy only observes: every output goes on, [`LayerPolicy::after`] is not asked.
+    Observe,
+    /// As [`LastActive`]: every output goes on, and [`LayerPolicy::finish`] receives, per token,
+    /// the output of the last active layer. [`LayerPolicy::after`] is not asked.
+    LastActive,
+    /// As [`Bypass`]: the output goes on where the layer is active, its input elsewhere.
+    /// [`LayerPolicy::after`] is not asked.
+    Bypass,
+}
+
 /// Asked before a layer whether to run it, and after it which state goes on.
 ///
 /// One policy object serves many passes; [`begin`](Self::begin) opens each of them. All state
@@ -76,6 +92,16 @@ pub trait LayerPolicy {
     /// The gate to measure every layer with; `None` (the default) measures nothing.
     fn gate(&self) -> Option<GateConfig> {
         None
+    }
+
+    /// What the loop may do inside the gate's launch instead of asking
+    /// [`after`](Self::after); by default nothing. Has no meaning without a
+    /// [`gate`](Self::gate).
+    ///
+    /// States that do not change between layers can be gated all at once: a pass over one token
+    /// per row under [`Gating::Observe`] or [`Gating::LastActive`] is one launch at its end.
+    fn gating(&self) -> Gating {
+        Gating::Stepwise
     }
 
     /// Opens a pass. `embedding` is the state before the first layer, `[batch, seq, hidden]`.
@@ -110,5 +136,9 @@ pub(crate) fn select_tokens(
     otherwise: Tensor<3>,
 ) -> Tensor<3> {
     let dims = when.dims();
+    if dims.contains(&0) {
+        // There is nothing to choose from, and burn expands nothing to no values.
+        return when;
+    }
     otherwise.mask_where(mask.unsqueeze_dim::<3>(2).expand(dims), when)
 }

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Bool, Tensor, TensorData};
 
-use super::{Carry, Decision, LayerPolicy, LayerStep, select_tokens};
+use super::{Carry, Decision, Gating, LayerPolicy, LayerStep, select_tokens};
 use crate::error::BoxError;
 use crate::gate::{GateConfig, GateReading};
 use crate::pass::Pass;
@@ -38,6 +38,10 @@ impl LayerPolicy for Trace {
     fn gate(&self) -> Option<GateConfig> {
         Some(self.gate)
     }
+
+    fn gating(&self) -> Gating {
+        Gating::Observe
+    }
 }
 
 /// What the paper's released code does: every layer runs on the unmodified states, the cache is
@@ -70,13 +74,20 @@ impl LayerPolicy for LastActive {
         Some(self.gate)
     }
 
-    fn begin(&mut self, _pass: &Pass, embedding: &Tensor<3>) -> Result<(), BoxError> {
-        self.selected = Some(embedding.clone());
+    fn gating(&self) -> Gating {
+        Gating::LastActive
+    }
+
+    fn begin(&mut self, _pass: &Pass, _embedding: &Tensor<3>) -> Result<(), BoxError> {
+        self.selected = None;
         Ok(())
     }
 
+    // Asked only by a policy that wraps this one: the loop selects in the gate's launch.
     fn after(&mut self, step: LayerStep<'_>) -> Result<Carry, BoxError> {
-        if let (Some(selected), Some(reading)) = (self.selected.take(), step.reading) {
+        if let Some(reading) = step.reading {
+            // What the first layer receives is the embedding.
+            let selected = self.selected.take().unwrap_or_else(|| step.input.clone());
             self.selected = Some(select_tokens(
                 reading.active.clone(),
                 step.output.clone(),
@@ -114,6 +125,10 @@ impl LayerPolicy for Bypass {
 
     fn gate(&self) -> Option<GateConfig> {
         Some(self.gate)
+    }
+
+    fn gating(&self) -> Gating {
+        Gating::Bypass
     }
 
     fn after(&mut self, step: LayerStep<'_>) -> Result<Carry, BoxError> {

@@ -13,6 +13,8 @@ pub fn devices() -> Vec<(&'static str, Device)> {
         ("flex", Device::flex),
         #[cfg(feature = "wgpu")]
         ("wgpu", wgpu),
+        #[cfg(feature = "cuda")]
+        ("cuda", cuda),
     ];
     let wanted = std::env::var("LAC_TEST_DEVICE").ok();
     let devices: Vec<_> = backends
@@ -31,4 +33,13 @@ fn wgpu() -> Device {
         .into_iter()
         .next()
         .expect("the tests were compiled with wgpu, but no adapter was found")
+}
+
+#[cfg(feature = "cuda")]
+fn cuda() -> Device {
+    Device::enumerate(burn::tensor::DeviceType::Cuda)
+        .into_vec()
+        .into_iter()
+        .next()
+        .expect("the tests were compiled with cuda, but no device was found")
 }

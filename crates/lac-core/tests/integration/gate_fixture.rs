@@ -4,7 +4,7 @@
 //! describes the fields.
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use lac_core::{Error, Gate, GateConfig, GateRounding};
+use lac_core::{Error, Gate, GateConfig, GateRounding, reference};
 use serde::Deserialize;
 
 use crate::devices::devices;
@@ -209,6 +209,35 @@ fn states_in_bf16_with_the_released_codes_rounding() {
         };
         for verdicts in &gates {
             check(&case, verdicts, &device, backend);
+        }
+    }
+}
+
+/// The host's gate, which the kernels are held against, against torch itself.
+#[test]
+fn the_reference_agrees_with_torch() {
+    let fixture = fixture();
+    for case in fixture.edge_cases.iter().chain([&fixture.worked_example]) {
+        for verdicts in &case.gates {
+            for token in 0..case.norms[0].len() {
+                let norm = |state: &Vec<f32>| f64::from(state[token]);
+                let alpha = f64::from(verdicts.alpha);
+                let mut gate = reference::TokenGate::new(alpha, norm(&case.norms[0]));
+                for (layer_idx, state) in case.norms[1..].iter().enumerate() {
+                    let seen = gate.step(norm(state));
+                    let at = format!("{}, alpha {alpha}, layer {layer_idx}", case.name);
+                    let threshold = f64::from(verdicts.thresholds[layer_idx][token]);
+                    let delta = f64::from(case.deltas[layer_idx][token]);
+                    // torch computed in f32.
+                    assert!((seen.delta - delta).abs() <= 1e-5, "{at}: {seen:?}");
+                    assert!((seen.threshold - threshold).abs() <= 1e-5, "{at}: {seen:?}");
+                    // A tie in f32 is seldom one in f64.
+                    if (seen.delta - seen.threshold).abs() > 2e-5 {
+                        let active = u8::from(seen.active);
+                        assert_eq!(active, verdicts.active[layer_idx][token], "{at}");
+                    }
+                }
+            }
         }
     }
 }

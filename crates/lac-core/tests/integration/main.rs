@@ -1,8 +1,9 @@
-//! The gate, the policies and the layer loop, on every backend that was compiled in.
+//! The gate, its kernels, the policies and the layer loop, on every backend that was compiled in.
 
 #![allow(clippy::unwrap_used)]
 
 mod devices;
 mod gate_fixture;
 mod gate_properties;
+mod kernel;
 mod layer_loop;

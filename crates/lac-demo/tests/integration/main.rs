@@ -105,13 +105,13 @@ fn ids(value: &Value) -> Vec<u32> {
     serde_json::from_value(value.clone()).unwrap()
 }
 
-/// Answers every `step`-th question and holds each verdict against that of transformers, which
-/// answered all of them; returns the share of right answers among all.
-fn check(set: &str, step: usize, questions: Vec<(String, String)>) -> f64 {
+/// Answers all questions and holds each verdict against that of transformers; returns the share
+/// of right answers. Questions that transformers found nearly a tie are left out of the
+/// comparison: there the last bit of a sum decides.
+fn check(set: &str, questions: Vec<(String, String)>) -> f64 {
     let (model, tokenizer) = model();
     let exercises: Vec<Exercise> = questions
         .iter()
-        .step_by(step)
         .map(|(prompt, answer)| {
             let messages = [Message::new("user", prompt.as_str())];
             let rendered = tokenizer
@@ -127,16 +127,22 @@ fn check(set: &str, step: usize, questions: Vec<(String, String)>) -> f64 {
         .collect();
     let result = exact_match(&model, &exercises, tokenizer.stop_ids(), 16, &mut Off).unwrap();
     let expected = expected();
-    let all: Vec<bool> = expected["right"][set]
-        .as_str()
-        .unwrap()
-        .chars()
-        .map(|c| c == '1')
-        .collect();
-    assert_eq!(all.len(), questions.len());
-    let some: Vec<bool> = all.iter().copied().step_by(step).collect();
-    assert_eq!(result.right, some, "{set}");
-    all.iter().filter(|&&right| right).count() as f64 / all.len() as f64
+    let verdicts = expected["right"][set].as_str().unwrap();
+    let near_ties: HashSet<usize> =
+        serde_json::from_value(expected["near_ties"][set].clone()).unwrap();
+    assert_eq!(verdicts.len(), questions.len());
+    assert!(near_ties.len() * 20 <= questions.len(), "{near_ties:?}");
+    for (i, (verdict, &right)) in verdicts.chars().zip(&result.right).enumerate() {
+        if !near_ties.contains(&i) {
+            assert_eq!(
+                right,
+                verdict == '1',
+                "{set}, question {i}: {:?}",
+                questions[i]
+            );
+        }
+    }
+    result.accuracy().unwrap()
 }
 
 fn of_choice(item: Choice) -> (String, String) {
@@ -151,7 +157,6 @@ fn of_yes_no(item: YesNo) -> (String, String) {
 fn four_choices_are_answered() {
     let accuracy = check(
         "mmlu",
-        8,
         choices().unwrap().into_iter().map(of_choice).collect(),
     );
     assert!(accuracy >= 0.85, "{accuracy}");
@@ -161,7 +166,6 @@ fn four_choices_are_answered() {
 fn questions_of_two_steps_are_answered_as_by_transformers() {
     check(
         "gpqa",
-        4,
         hard_choices().unwrap().into_iter().map(of_choice).collect(),
     );
 }
@@ -170,7 +174,6 @@ fn questions_of_two_steps_are_answered_as_by_transformers() {
 fn yes_or_no_is_answered() {
     let accuracy = check(
         "boolq",
-        6,
         yes_no_questions()
             .unwrap()
             .into_iter()

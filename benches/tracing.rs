@@ -1,0 +1,139 @@
+//! What the gate costs a whole model: decode and prefill with and without it, in pairs.
+//!
+//! `cargo bench -p lac-benches --bench tracing` runs a model of Qwen2.5-0.5B's shape with random
+//! weights and prints, per policy, the median over pairs of `time with the gate / time without`.
+//! Within a pair the two runs follow each other in changing order, so that whatever else the
+//! machine does falls on both.
+//!
+//! `LAC_BENCH_SHAPE=7b` takes Mistral-7B's shape instead, `LAC_BENCH_DEVICE=wgpu|cuda` another
+//! device, `LAC_BENCH_PAIRS` another number of pairs, `LAC_BENCH_DTYPE=bf16` another data type.
+
+use std::error::Error;
+use std::path::Path;
+use std::time::Duration;
+
+use burn::tensor::Device;
+use lac_benches::devices;
+use lac_core::{
+    Bypass, GateConfig, GenerationConfig, Hooks, LastActive, LayerPolicy, Off, Trace, generate,
+};
+use lac_models::{Decoder, ModelConfig, WeightDtype, dummy_model};
+
+const PROMPT_TOKENS: usize = 256;
+const NEW_TOKENS: usize = 24;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    // `cargo test` runs benches too, to see that they do.
+    if std::env::args().any(|arg| arg == "--test") {
+        return Ok(());
+    }
+    let env = |name: &str| std::env::var(name).ok();
+    let n_pairs: usize = match env("LAC_BENCH_PAIRS") {
+        Some(n_pairs) => n_pairs.parse()?,
+        None => 15,
+    };
+    let dtype = match env("LAC_BENCH_DTYPE").as_deref() {
+        None | Some("f32") => WeightDtype::F32,
+        Some("f16") => WeightDtype::F16,
+        Some("bf16") => WeightDtype::Bf16,
+        Some(other) => return Err(format!("no data type {other}").into()),
+    };
+    let config = match env("LAC_BENCH_SHAPE").as_deref() {
+        None | Some("0.5b") => QWEN_0_5B,
+        Some("7b") => MISTRAL_7B,
+        Some(other) => return Err(format!("no shape {other}").into()),
+    };
+    let config = ModelConfig::from_json(config, Path::new("config.json"))?;
+    let device = device(env("LAC_BENCH_DEVICE").as_deref().unwrap_or("flex"))?;
+    let model = dummy_model(&config.decoder, dtype, &device, 1)?;
+
+    println!("policy        decode ms/token off, on, ratio      prefill ms off, on, ratio");
+    let gate = GateConfig::default();
+    let policies: [Box<dyn LayerPolicy>; 4] = [
+        Box::new(Off),
+        Box::new(Trace::new(gate)),
+        Box::new(LastActive::new(gate)),
+        Box::new(Bypass::new(gate)),
+    ];
+    for mut policy in policies {
+        let mut decode = Pairs::default();
+        let mut prefill = Pairs::default();
+        time(&model, &mut *policy)?;
+        for pair in 0..n_pairs {
+            let (off, on) = if pair % 2 == 0 {
+                let off = time(&model, &mut Off)?;
+                (off, time(&model, &mut *policy)?)
+            } else {
+                let on = time(&model, &mut *policy)?;
+                (time(&model, &mut Off)?, on)
+            };
+            prefill.push(off.0, on.0);
+            decode.push(off.1, on.1);
+        }
+        println!("{:<12}  {decode}      {prefill}", policy.name());
+    }
+    Ok(())
+}
+
+/// The time of the prompt's pass, and of a generated token.
+fn time(
+    model: &Decoder,
+    policy: &mut dyn LayerPolicy,
+) -> Result<(Duration, Duration), lac_core::Error> {
+    let prompt: Vec<u32> = (1..=PROMPT_TOKENS as u32).collect();
+    let config = GenerationConfig::greedy(NEW_TOKENS);
+    let out = generate(model, &[prompt], &config, Hooks::new(policy))?;
+    Ok((
+        out.prefill_time,
+        out.decode_time / out.n_decode_passes as u32,
+    ))
+}
+
+fn device(wanted: &str) -> Result<Device, String> {
+    devices()
+        .into_iter()
+        .find_map(|(name, device)| (name == wanted).then_some(device))
+        .ok_or_else(|| format!("{wanted} was not compiled in, or has no device"))
+}
+
+/// Times without and with the gate, taken one right after the other.
+#[derive(Default)]
+struct Pairs(Vec<(f64, f64)>);
+
+impl Pairs {
+    fn push(&mut self, off: Duration, on: Duration) {
+        self.0
+            .push((1e3 * off.as_secs_f64(), 1e3 * on.as_secs_f64()));
+    }
+
+    fn median(&self, value: impl Fn(&(f64, f64)) -> f64) -> f64 {
+        let mut values: Vec<f64> = self.0.iter().map(value).collect();
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    }
+}
+
+impl std::fmt::Display for Pairs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let off = self.median(|pair| pair.0);
+        let on = self.median(|pair| pair.1);
+        let ratio = self.median(|pair| pair.1 / pair.0);
+        write!(f, "{off:9.2} {on:9.2} {ratio:7.4}")
+    }
+}
+
+const QWEN_0_5B: &str = r#"{
+    "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_act": "silu",
+    "hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24,
+    "num_attention_heads": 14, "num_key_value_heads": 2, "max_position_embeddings": 32768,
+    "rms_norm_eps": 1e-6, "rope_theta": 1000000.0, "tie_word_embeddings": true,
+    "use_sliding_window": false, "vocab_size": 151936, "eos_token_id": 151645
+}"#;
+
+const MISTRAL_7B: &str = r#"{
+    "architectures": ["MistralForCausalLM"], "model_type": "mistral", "hidden_act": "silu",
+    "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
+    "num_attention_heads": 32, "num_key_value_heads": 8, "max_position_embeddings": 32768,
+    "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": false,
+    "sliding_window": null, "vocab_size": 32000, "eos_token_id": 2
+}"#;

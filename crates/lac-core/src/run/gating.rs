@@ -1,0 +1,189 @@
+//! The gate of one pass, as the loop over layers drives it.
+
+use burn::tensor::Tensor;
+
+use super::readings::{GatedPass, LayerReading, PassedBy};
+use crate::error::{BoxError, Result};
+use crate::gate::{Gate, GateConfig, GatedAtOnce, Verdict, WaitingGate};
+use crate::kernel::Select;
+use crate::policy::{Carry, Gating, LayerPolicy, LayerStep, select_tokens};
+
+/// The gate of one pass.
+pub(super) enum PassGate {
+    /// Layer by layer.
+    Running(Box<Running>),
+    /// All layers at the pass's end: their outputs wait until then.
+    Waiting(Waiting),
+}
+
+pub(super) struct Running {
+    gate: Gate,
+    gating: Gating,
+    layers: Vec<LayerReading>,
+    /// Per token the last active output so far, under [`Gating::LastActive`].
+    last_active: Option<Tensor<3>>,
+}
+
+pub(super) struct Waiting {
+    gate: WaitingGate,
+    config: GateConfig,
+    gating: Gating,
+}
+
+impl PassGate {
+    pub(super) fn start(config: GateConfig, gating: Gating, embedding: &Tensor<3>) -> Result<Self> {
+        let changes_nothing = matches!(gating, Gating::Observe | Gating::LastActive);
+        // The outputs of a longer pass would take memory that nobody has planned for.
+        let is_short = embedding.dims()[1] == 1;
+        if changes_nothing
+            && is_short
+            && let Some(gate) = Gate::start_waiting(config, embedding)?
+        {
+            return Ok(Self::Waiting(Waiting {
+                gate,
+                config,
+                gating,
+            }));
+        }
+        let running = Running::start(config, gating, embedding)?;
+        Ok(Self::Running(Box::new(running)))
+    }
+
+    /// A layer was run by a policy that leaves the rest to the loop; returns what goes on.
+    pub(super) fn layer(&mut self, output: Tensor<3>, input: Tensor<3>) -> Result<Tensor<3>> {
+        if let Self::Waiting(waiting) = self
+            && !waiting.gate.takes(&output)
+        {
+            self.stop_waiting()?;
+        }
+        Ok(match self {
+            Self::Running(running) => running.layer(output, input),
+            Self::Waiting(waiting) => {
+                waiting.gate.push(output.clone());
+                output
+            }
+        })
+    }
+
+    /// A layer was run; asks the policy what goes on.
+    pub(super) fn step(
+        &mut self,
+        layer_idx: usize,
+        output: Tensor<3>,
+        input: Tensor<3>,
+        policy: &mut dyn LayerPolicy,
+    ) -> Result<Tensor<3>, BoxError> {
+        match self {
+            Self::Running(running) => running.step(layer_idx, output, input, policy),
+            // Only policies that need not be asked are made to wait.
+            Self::Waiting(_) => Ok(self.layer(output, input)?),
+        }
+    }
+
+    /// A layer was not run: its reading needs the ones before it.
+    pub(super) fn skipped(&mut self) -> Result<()> {
+        self.stop_waiting()?;
+        if let Self::Running(running) = self {
+            let norm = running.gate.previous_norm();
+            let threshold = running.gate.next_threshold();
+            let passed_by = PassedBy { norm, threshold };
+            running
+                .layers
+                .push(LayerReading::NotRun(Box::new(passed_by)));
+        }
+        Ok(())
+    }
+
+    /// Gates what has waited so far, and the rest layer by layer.
+    fn stop_waiting(&mut self) -> Result<()> {
+        if let Self::Waiting(waiting) = self {
+            let states = waiting.gate.states();
+            let mut running = Running::start(waiting.config, waiting.gating, &states[0])?;
+            for pair in states.windows(2) {
+                running.layer(pair[1].clone(), pair[0].clone());
+            }
+            *self = Self::Running(Box::new(running));
+        }
+        Ok(())
+    }
+
+    /// The state for [`LayerPolicy::finish`], and what was seen.
+    pub(super) fn finish(self, hidden: Tensor<3>) -> (Tensor<3>, GatedPass) {
+        match self {
+            Self::Running(running) => running.finish(hidden),
+            Self::Waiting(Waiting { gate, gating, .. }) => {
+                let select = (gating == Gating::LastActive).then_some(Select::KeepOutput);
+                let GatedAtOnce { records, selected } = gate.finish(select);
+                let hidden = selected.unwrap_or(hidden);
+                let records = Box::new(records);
+                (hidden, GatedPass::AtOnce { records })
+            }
+        }
+    }
+}
+
+impl Running {
+    fn start(config: GateConfig, gating: Gating, embedding: &Tensor<3>) -> Result<Self> {
+        Ok(Self {
+            gate: Gate::start(config, embedding)?,
+            gating,
+            layers: Vec::new(),
+            last_active: (gating == Gating::LastActive).then(|| embedding.clone()),
+        })
+    }
+
+    fn layer(&mut self, output: Tensor<3>, input: Tensor<3>) -> Tensor<3> {
+        let (verdict, hidden) = match (self.gating, self.last_active.take()) {
+            (Gating::Bypass, _) => self.gate.judge_select(output, input, Select::KeepInput),
+            (Gating::LastActive, Some(last_active)) => {
+                let (verdict, last_active) =
+                    self.gate
+                        .judge_select(output.clone(), last_active, Select::KeepOutput);
+                self.last_active = Some(last_active);
+                (verdict, output)
+            }
+            _ => (self.gate.judge(&output), output),
+        };
+        self.layers.push(LayerReading::Run(verdict));
+        hidden
+    }
+
+    fn step(
+        &mut self,
+        layer_idx: usize,
+        output: Tensor<3>,
+        input: Tensor<3>,
+        policy: &mut dyn LayerPolicy,
+    ) -> Result<Tensor<3>, BoxError> {
+        let input_norm = self.gate.previous_norm();
+        let mut reading = self.gate.measure(&output);
+        let carry = policy.after(LayerStep {
+            layer_idx,
+            input: &input,
+            output: &output,
+            input_norm: Some(&input_norm),
+            reading: Some(&mut reading),
+        })?;
+        self.layers.push(LayerReading::Run(Verdict::from(reading)));
+        Ok(match carry {
+            Carry::Output => output,
+            Carry::OutputWhere(mask) => {
+                self.gate.kept(mask.clone(), input_norm);
+                select_tokens(mask, output, input)
+            }
+            Carry::State(state) => {
+                self.gate.replaced(&state);
+                state
+            }
+        })
+    }
+
+    fn finish(self, hidden: Tensor<3>) -> (Tensor<3>, GatedPass) {
+        let hidden = self.last_active.unwrap_or(hidden);
+        let gated = GatedPass::Layers {
+            embedding: self.gate.embedding().clone(),
+            layers: self.layers,
+        };
+        (hidden, gated)
+    }
+}
