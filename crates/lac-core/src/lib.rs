@@ -64,7 +64,7 @@
 //! compiled in. Each brings the gate's kernel for its devices: one launch per layer (one per pass
 //! when decoding under [`Trace`] or [`LastActive`]) that reads the state once. A backend that was
 //! compiled in by other means is gated with tensor operations instead, to the same end.
-//! [`reference`] is the gate on the host, without tensors.
+//! [`mod@reference`] is the gate on the host, without tensors.
 #![deny(missing_docs)]
 
 pub use error::{BoxError, Error, Result, StateAt};
