@@ -47,7 +47,7 @@ pub enum Kind {
     Pick,
     /// Small talk.
     Greeting,
-    /// Who did what in a story, without sentences.
+    /// Short sentences of one kind, then what belongs to what in them, word by word.
     Bind,
 }
 
