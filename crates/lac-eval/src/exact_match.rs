@@ -85,57 +85,23 @@ pub fn exact_match<M: CausalLm + ?Sized>(
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{Device, Int, Tensor};
-    use lac_core::{LayerStack, Off, Pass};
+    use lac_core::Off;
 
     use super::*;
+    use crate::test_model::LastToken;
 
-    const VOCAB: usize = 5;
     const STOP: u32 = 4;
 
     /// Answers token `t` with `t + 1`, up to the stop token.
-    struct Count;
-
-    impl LayerStack for Count {
-        type Context = ();
-
-        fn n_layers(&self) -> usize {
-            2
-        }
-
-        fn forward_layer(&self, _: usize, hidden: Tensor<3>, _: &mut ()) -> Tensor<3> {
-            hidden
-        }
-    }
-
-    impl CausalLm for Count {
-        fn vocab_size(&self) -> usize {
-            VOCAB
-        }
-
-        fn max_context(&self) -> Option<usize> {
-            None
-        }
-
-        fn device(&self) -> Device {
-            Device::flex()
-        }
-
-        fn new_context(&self, _batch: usize, _capacity: usize) {}
-
-        fn begin_pass(&self, _pass: &Pass, _context: &mut ()) {}
-
-        fn embed(&self, token_ids: Tensor<2, Int>, _context: &()) -> Tensor<3> {
-            (token_ids + 1)
-                .clamp_max(STOP as i64)
-                .one_hot::<3>(VOCAB)
+    const COUNT: LastToken = LastToken {
+        vocab_size: 5,
+        logits: |ids, vocab_size| {
+            (ids + 1)
+                .clamp_max(i64::from(STOP))
+                .one_hot::<3>(vocab_size)
                 .float()
-        }
-
-        fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
-            hidden
-        }
-    }
+        },
+    };
 
     fn check(prompt: &[u32], answer: &[u32], stop: &[u32], right: bool) {
         let exercise = Exercise {
@@ -148,7 +114,7 @@ mod tests {
             answer: vec![1, 2, 3],
         };
         let all = [other, exercise];
-        let out = exact_match(&Count, &all, stop, 2, &mut Off).unwrap();
+        let out = exact_match(&COUNT, &all, stop, 2, &mut Off).unwrap();
         assert_eq!(out.right, [true, right], "{prompt:?} {answer:?}");
         assert_eq!(out.n_right(), 1 + usize::from(right));
         assert_eq!(out.usage.prompt.executed_per_pass(), Some(2.0));

@@ -17,3 +17,5 @@ pub use likelihood::{Continuation, log_likelihoods, log_softmax};
 
 mod exact_match;
 mod likelihood;
+#[cfg(test)]
+mod test_model;

@@ -77,54 +77,16 @@ pub fn log_softmax(logits: &[f32]) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{Device, Int};
-    use lac_core::{LayerStack, Off, Pass};
+    use lac_core::Off;
 
     use super::*;
+    use crate::test_model::LastToken;
 
-    const VOCAB: usize = 4;
-
-    /// A model whose logits depend on the last token alone: token `t` finds token `t` twice as
-    /// probable as each of the others.
-    struct Echo;
-
-    impl LayerStack for Echo {
-        type Context = ();
-
-        fn n_layers(&self) -> usize {
-            1
-        }
-
-        fn forward_layer(&self, _: usize, hidden: Tensor<3>, _: &mut ()) -> Tensor<3> {
-            hidden
-        }
-    }
-
-    impl CausalLm for Echo {
-        fn vocab_size(&self) -> usize {
-            VOCAB
-        }
-
-        fn max_context(&self) -> Option<usize> {
-            None
-        }
-
-        fn device(&self) -> Device {
-            Device::flex()
-        }
-
-        fn new_context(&self, _batch: usize, _capacity: usize) {}
-
-        fn begin_pass(&self, _pass: &Pass, _context: &mut ()) {}
-
-        fn embed(&self, token_ids: Tensor<2, Int>, _context: &()) -> Tensor<3> {
-            token_ids.one_hot::<3>(VOCAB).float()
-        }
-
-        fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
-            hidden * 2f32.ln()
-        }
-    }
+    /// Token `t` finds token `t` twice as probable as each of the others.
+    const ECHO: LastToken = LastToken {
+        vocab_size: 4,
+        logits: |ids, vocab_size| ids.one_hot::<3>(vocab_size).float() * 2f32.ln(),
+    };
 
     #[test]
     fn a_continuation_is_as_probable_as_its_tokens() {
@@ -138,14 +100,14 @@ mod tests {
             row(&[0, 2], &[2, 2, 3]),
             row(&[3, 3, 3, 3], &[0]),
         ];
-        let seen = log_likelihoods(&Echo, &rows, &mut Off).unwrap();
+        let seen = log_likelihoods(&ECHO, &rows, &mut Off).unwrap();
         // The same token again has a probability of 2/5, another one of 1/5.
         let expected = [0.4f32.ln(), 2.0 * 0.4f32.ln() + 0.2f32.ln(), 0.2f32.ln()];
         for (a, b) in seen.iter().zip(expected) {
             assert!((a - b).abs() < 1e-5, "{seen:?} against {expected:?}");
         }
         let empty = [row(&[1], &[1]), row(&[1], &[])];
-        let error = log_likelihoods(&Echo, &empty, &mut Off).unwrap_err();
+        let error = log_likelihoods(&ECHO, &empty, &mut Off).unwrap_err();
         assert!(matches!(error, Error::EmptyPrompt { row: 1 }), "{error}");
     }
 }
