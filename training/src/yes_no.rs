@@ -8,16 +8,11 @@ use crate::text::Story;
 use crate::world::{COLOURS, DEEDS, GOODS, PLACES, World};
 
 /// Draws a passage and a question that it answers; half of the answers are yes.
+///
+/// `hard` is the share of the wrong details that the passage does mention, but of something else.
 pub fn yes_no(world: &World, split: Split, hard: f64, random: &mut Random) -> YesNo {
     let story = Story::draw(world, split, random);
-    yes_no_about(&story, hard, random)
-}
-
-/// Draws a question that a story answers.
-///
-/// `hard` is the share of the wrong details that the story does mention, but of something else.
-pub fn yes_no_about(story: &Story, hard: f64, random: &mut Random) -> YesNo {
-    ask_about(story, hard, random).item
+    ask_about(&story, hard, random).item
 }
 
 /// A question with what its last word would have to be for the answer yes.
@@ -30,7 +25,7 @@ pub(crate) struct Asked {
     pub(crate) right: &'static str,
 }
 
-/// Draws a question that a story answers, and its right last word.
+/// Draws a question that a story answers, and its right last word; `hard` as in [`yes_no`].
 pub(crate) fn ask_about(story: &Story, hard: f64, random: &mut Random) -> Asked {
     let (this, that) = match random.below(2) {
         0 => (&story.parts[0], &story.parts[1]),
