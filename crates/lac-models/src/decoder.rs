@@ -18,6 +18,7 @@ use burn::tensor::activation::silu;
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor};
 use lac_core::{CausalLm, LayerStack, Pass};
 
+use crate::kernel;
 use attention::attend;
 use rope::rotate;
 
@@ -52,23 +53,47 @@ impl Linear {
 
     /// `[batch, seq, in]` to `[batch, seq, out]`.
     pub fn forward(&self, input: Tensor<3>) -> Tensor<3> {
-        let output = project(input, self.weight.val());
-        match &self.bias {
-            Some(bias) => output + bias.val().unsqueeze(),
-            None => output,
-        }
+        let [output] = Self::forward_together(input, [self]);
+        output
+    }
+
+    /// Several maps of one input `[batch, seq, in]`: `[batch, seq, out]` each.
+    fn forward_together<const N: usize>(input: Tensor<3>, linears: [&Self; N]) -> [Tensor<3>; N] {
+        let [batch, seq, in_features] = input.dims();
+        let input = input.reshape([batch * seq, in_features]);
+        let weights = linears.map(|linear| linear.weight.val());
+        let biases = linears.map(|linear| linear.bias.as_ref().map(Param::val));
+        project(input, weights, biases).map(|output| {
+            let [_, out_features] = output.dims();
+            output.reshape([batch, seq, out_features])
+        })
     }
 }
 
-/// Multiplies `[batch, seq, in]` by a weight `[out, in]`. Rank 2 and a transposed view: no
-/// backend copies the weight for that.
-fn project(input: Tensor<3>, weight: Tensor<2>) -> Tensor<3> {
-    let [batch, seq, in_features] = input.dims();
-    let [out_features, _] = weight.dims();
-    input
-        .reshape([batch * seq, in_features])
-        .matmul(weight.transpose())
-        .reshape([batch, seq, out_features])
+/// Multiplies `[rows, in]` by weights `[out, in]` and adds their biases: `[rows, out]` each.
+fn project<const N: usize>(
+    input: Tensor<2>,
+    weights: [Tensor<2>; N],
+    biases: [Option<Tensor<1>>; N],
+) -> [Tensor<2>; N] {
+    let n_biases = biases.iter().flatten().count();
+    let is_even = n_biases == 0 || n_biases == N;
+    if is_even && kernel::has_kernels(&input) && weights.iter().all(kernel::has_kernels) {
+        let mut biases = biases.into_iter().flatten();
+        let biases = (n_biases > 0).then(|| std::array::from_fn(|_| biases.next()));
+        // Counted above: there is a bias for each weight.
+        let biases = biases.map(|biases| biases.map(|bias| bias.expect("a bias for each weight")));
+        return kernel::linear(input, weights, biases);
+    }
+    let mut biases = biases.into_iter();
+    weights.map(|weight| {
+        // Rank 2 and a transposed view: no backend copies the weight for that.
+        let output = input.clone().matmul(weight.transpose());
+        match biases.next().flatten() {
+            Some(bias) => output + bias.unsqueeze(),
+            None => output,
+        }
+    })
 }
 
 /// Root-mean-square norm, computed in f32 whatever the data type is (Zhang and Sennrich 2019).
@@ -95,11 +120,15 @@ impl RmsNorm {
 
     /// `[batch, seq, hidden]` to the same shape.
     pub fn forward(&self, hidden: Tensor<3>) -> Tensor<3> {
+        let weight = self.weight.val();
+        if kernel::has_kernels(&hidden) && kernel::has_kernels(&weight) {
+            return kernel::rms_norm(hidden, weight, self.epsilon);
+        }
         let dtype = hidden.dtype();
         let hidden = cast(hidden, DType::F32);
         let mean_square = hidden.clone().square().mean_dim(2);
         let normed = hidden * (mean_square + self.epsilon).sqrt().recip();
-        cast(normed, dtype) * self.weight.val().unsqueeze()
+        cast(normed, dtype) * weight.unsqueeze()
     }
 }
 
@@ -159,17 +188,13 @@ impl Attention {
         layer_idx: usize,
         context: &mut DecoderContext,
     ) -> Tensor<3> {
-        let [batch, seq, _] = input.dims();
-        let queries = self.heads(self.q_proj.forward(input.clone()), self.n_heads);
-        let queries = rotate(queries, context.rotation());
-        let (keys, values) = self.keys_and_values(input, context);
+        let projections = [&self.q_proj, &self.k_proj, &self.v_proj];
+        let [queries, keys, values] = Linear::forward_together(input, projections);
+        let queries = rotate(self.heads(queries, self.n_heads), context.rotation());
+        let keys = rotate(self.heads(keys, self.n_kv_heads), context.rotation());
+        let values = self.heads(values, self.n_kv_heads);
         let (keys, values) = context.store(layer_idx, keys, values);
-        let attended = attend(queries, keys, values, context.blocks());
-        self.o_proj.forward(attended.swap_dims(1, 2).reshape([
-            batch,
-            seq,
-            self.n_heads * self.head_dim,
-        ]))
+        self.o_proj.forward(attend(queries, keys, values, context))
     }
 
     /// Rotated keys and values of `[batch, seq, hidden]`, `[batch, kv_heads, seq, head_dim]` each.
@@ -178,9 +203,9 @@ impl Attention {
         input: Tensor<3>,
         context: &DecoderContext,
     ) -> (Tensor<4>, Tensor<4>) {
-        let keys = self.heads(self.k_proj.forward(input.clone()), self.n_kv_heads);
-        let values = self.heads(self.v_proj.forward(input), self.n_kv_heads);
-        (rotate(keys, context.rotation()), values)
+        let [keys, values] = Linear::forward_together(input, [&self.k_proj, &self.v_proj]);
+        let keys = rotate(self.heads(keys, self.n_kv_heads), context.rotation());
+        (keys, self.heads(values, self.n_kv_heads))
     }
 
     /// `[batch, seq, heads * head_dim]` to `[batch, heads, seq, head_dim]`.
@@ -222,8 +247,21 @@ impl Mlp {
 
     /// `[batch, seq, hidden]` to the same shape.
     pub fn forward(&self, input: Tensor<3>) -> Tensor<3> {
-        let gate = silu(self.gate_proj.forward(input.clone()));
-        self.down_proj.forward(gate * self.up_proj.forward(input))
+        let has_biases = self.gate_proj.bias.is_some() || self.up_proj.bias.is_some();
+        let (gate, up) = (self.gate_proj.weight.val(), self.up_proj.weight.val());
+        let inner = if !has_biases && kernel::has_kernels(&input) && kernel::has_kernels(&gate) {
+            let [batch, seq, hidden] = input.dims();
+            let [intermediate, _] = gate.dims();
+            kernel::swiglu(input.reshape([batch * seq, hidden]), gate, up).reshape([
+                batch,
+                seq,
+                intermediate,
+            ])
+        } else {
+            let [gate, up] = Linear::forward_together(input, [&self.gate_proj, &self.up_proj]);
+            silu(gate) * up
+        };
+        self.down_proj.forward(inner)
     }
 }
 
@@ -404,7 +442,12 @@ impl CausalLm for Decoder {
         let normed = self.model.norm.forward(hidden);
         match &self.lm_head {
             Some(lm_head) => lm_head.forward(normed),
-            None => project(normed, self.model.embed_tokens.val()),
+            None => {
+                let [batch, seq, hidden] = normed.dims();
+                let embedding = self.model.embed_tokens.val();
+                let [logits] = project(normed.reshape([batch * seq, hidden]), [embedding], [None]);
+                logits.reshape([batch, seq, self.config.vocab_size])
+            }
         }
     }
 }

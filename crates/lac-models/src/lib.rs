@@ -57,5 +57,6 @@ mod chat_template;
 mod checkpoint;
 mod decoder;
 mod folder;
+mod kernel;
 mod text;
 mod tokenizer;

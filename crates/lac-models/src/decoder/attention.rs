@@ -6,7 +6,8 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
 use lac_core::Pass;
 
-use super::cast;
+use super::{DecoderContext, cast};
+use crate::kernel;
 
 /// Queries per block: bounds the scores held at once to `heads * 512 * keys`.
 const QUERIES_PER_BLOCK: usize = 512;
@@ -94,28 +95,37 @@ fn hidden_keys(
 }
 
 /// Attends with queries `[batch, heads, seq, head_dim]` over keys and values
-/// `[batch, kv_heads, slots, head_dim]`; returns `[batch, heads, seq, head_dim]`.
+/// `[batch, kv_heads, slots, head_dim]`; returns `[batch, seq, heads * head_dim]`.
 pub(super) fn attend(
     queries: Tensor<4>,
     keys: Tensor<4>,
     values: Tensor<4>,
-    blocks: &[QueryBlock],
-) -> Tensor<4> {
-    let scale = (queries.dims()[3] as f64).powf(-0.5);
-    let queries = queries * scale;
-    if let [block] = blocks {
-        return attend_block(queries, keys, values, block);
+    context: &mut DecoderContext,
+) -> Tensor<3> {
+    if [&queries, &keys, &values].into_iter().all(kernel::has_kernels) {
+        return kernel::attend(queries, keys, values, context.visible());
     }
-    let outputs = blocks
-        .iter()
-        .map(|block| {
-            let queries = queries
-                .clone()
-                .narrow(2, block.queries.start, block.queries.len());
-            attend_block(queries, keys.clone(), values.clone(), block)
-        })
-        .collect();
-    Tensor::cat(outputs, 2)
+    let [batch, n_heads, seq, head_dim] = queries.dims();
+    let queries = queries * (head_dim as f64).powf(-0.5);
+    let attended = match context.blocks() {
+        [block] => attend_block(queries, keys, values, block),
+        blocks => {
+            let outputs = blocks
+                .iter()
+                .map(|block| {
+                    let queries =
+                        queries
+                            .clone()
+                            .narrow(2, block.queries.start, block.queries.len());
+                    attend_block(queries, keys.clone(), values.clone(), block)
+                })
+                .collect();
+            Tensor::cat(outputs, 2)
+        }
+    };
+    attended
+        .swap_dims(1, 2)
+        .reshape([batch, seq, n_heads * head_dim])
 }
 
 fn attend_block(

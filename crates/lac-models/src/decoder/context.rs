@@ -6,6 +6,7 @@ use lac_core::{KvCache, KvCacheShape, Pass};
 use super::attention::QueryBlock;
 use super::config::DecoderConfig;
 use super::rope::{Rotation, RotationTable};
+use crate::kernel::Visible;
 
 /// Positions, masks and the key/value cache of one batch of sequences.
 #[derive(Clone, Debug)]
@@ -20,10 +21,11 @@ pub struct DecoderContext {
 /// What changes from pass to pass; the same for all layers.
 #[derive(Clone, Debug)]
 struct PassContext {
-    past: usize,
-    seq: usize,
+    pass: Pass,
     rotation: Rotation,
-    blocks: Vec<QueryBlock>,
+    visible: Visible,
+    /// Masks for attention in tensor operations, made when they are first asked for.
+    blocks: Option<Vec<QueryBlock>>,
 }
 
 impl DecoderContext {
@@ -54,14 +56,10 @@ impl DecoderContext {
         device: &Device,
     ) -> Self {
         let rotations = RotationTable::new(&config.rope, config.head_dim, capacity, dtype, device);
+        let pass = Pass::states(1, 0);
         Self {
             cache: None,
-            pass: PassContext {
-                past: 0,
-                seq: 0,
-                rotation: rotations.range(0, capacity.min(1)),
-                blocks: Vec::new(),
-            },
+            pass: PassContext::new(&pass, config.sliding_window, rotations.range(0, capacity.min(1))),
             rotations,
             sliding_window: config.sliding_window,
             device: device.clone(),
@@ -78,20 +76,21 @@ impl DecoderContext {
         } else {
             self.rotations.range(pass.past(), pass.seq())
         };
-        self.pass = PassContext {
-            past: pass.past(),
-            seq: pass.seq(),
-            rotation,
-            blocks: QueryBlock::of(pass, self.sliding_window, &self.device),
-        };
+        self.pass = PassContext::new(pass, self.sliding_window, rotation);
     }
 
     pub(super) fn rotation(&self) -> &Rotation {
         &self.pass.rotation
     }
 
-    pub(super) fn blocks(&self) -> &[QueryBlock] {
-        &self.pass.blocks
+    pub(super) fn visible(&self) -> &Visible {
+        &self.pass.visible
+    }
+
+    pub(super) fn blocks(&mut self) -> &[QueryBlock] {
+        self.pass.blocks.get_or_insert_with(|| {
+            QueryBlock::of(&self.pass.pass, self.sliding_window, &self.device)
+        })
     }
 
     /// Stores a pass's keys and values and returns those of all slots so far.
@@ -101,7 +100,7 @@ impl DecoderContext {
         keys: Tensor<4>,
         values: Tensor<4>,
     ) -> (Tensor<4>, Tensor<4>) {
-        let (past, seq) = (self.pass.past, self.pass.seq);
+        let (past, seq) = (self.pass.pass.past(), self.pass.pass.seq());
         match &mut self.cache {
             None => (keys, values),
             Some(cache) if past == 0 => {
@@ -117,9 +116,24 @@ impl DecoderContext {
 
     /// Stores a pass's keys and values for a layer that is not run.
     pub(super) fn fill(&mut self, layer_idx: usize, keys: Tensor<4>, values: Tensor<4>) {
-        let past = self.pass.past;
+        let past = self.pass.pass.past();
         if let Some(cache) = &mut self.cache {
             cache.write(layer_idx, past, keys, values);
+        }
+    }
+}
+
+impl PassContext {
+    fn new(pass: &Pass, window: Option<usize>, rotation: Rotation) -> Self {
+        Self {
+            visible: Visible {
+                past: pass.past(),
+                window,
+                padding: pass.padding().to_vec(),
+            },
+            pass: pass.clone(),
+            rotation,
+            blocks: None,
         }
     }
 }

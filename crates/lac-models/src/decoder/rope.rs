@@ -4,6 +4,7 @@
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::cast;
+use crate::kernel;
 
 /// The angles of the rotary positions.
 #[derive(Clone, Debug, PartialEq)]
@@ -145,6 +146,9 @@ impl RotationTable {
 
 /// Rotates heads `[batch, heads, seq, head_dim]` by their positions.
 pub(super) fn rotate(heads: Tensor<4>, rotation: &Rotation) -> Tensor<4> {
+    if kernel::has_kernels(&heads) && kernel::has_kernels(&rotation.cos) {
+        return kernel::rotate(heads, rotation.cos.clone(), rotation.sin.clone());
+    }
     let half = heads.dims()[3] / 2;
     let first = heads.clone().narrow(3, 0, half);
     let second = heads.narrow(3, half, half);

@@ -1,0 +1,328 @@
+//! Dot products, many at once, with the widest instructions that the processor has.
+//!
+//! A product is summed in blocks of [`BLOCK`] values, a block in lanes. Both depend on the instructions
+//! alone, and not on how many products are computed at once: that only says how often a value that was
+//! loaded is used.
+
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use burn::tensor::{bf16, f16};
+
+use super::value::Value;
+
+/// Values of a product that are summed in lanes before the lanes are added up.
+pub(super) const BLOCK: usize = 1024;
+
+/// Instructions for one data type: vectors of values, and of partial sums in f32.
+pub(super) trait Instructions {
+    /// The values' data type.
+    type Value: Value;
+    /// Some values, in whatever form they are multiplied.
+    type Vector: Copy;
+    /// Partial sums.
+    type Sum: Copy;
+
+    /// Number of values in a vector.
+    const STEP: usize;
+
+    /// Left and right rows of the tile that fits the registers.
+    const LEFT: usize;
+
+    fn zero() -> Self::Sum;
+
+    /// Loads `STEP` values.
+    ///
+    /// # Safety
+    /// The processor has the instructions, and the values can be read.
+    unsafe fn load(values: *const Self::Value) -> Self::Vector;
+
+    /// Adds the products of two vectors to partial sums.
+    fn multiply_add(sum: Self::Sum, left: Self::Vector, right: Self::Vector) -> Self::Sum;
+
+    fn total(sum: Self::Sum) -> f32;
+}
+
+/// Dot products of every left row with every right row, none of them longer than [`BLOCK`].
+///
+/// # Safety
+/// The processor has the instructions `I`, and all rows are equally long.
+#[inline(always)]
+unsafe fn tile<I: Instructions, const LEFT: usize, const RIGHT: usize>(
+    left: [&[I::Value]; LEFT],
+    right: [&[I::Value]; RIGHT],
+) -> [[f32; RIGHT]; LEFT] {
+    let width = left[0].len();
+    let mut sums = [[I::zero(); RIGHT]; LEFT];
+    let mut at = 0;
+    while at + I::STEP <= width {
+        // SAFETY: `at + STEP` lies within every row.
+        let right = right.map(|row| unsafe { I::load(row.as_ptr().add(at)) });
+        for (sums, row) in sums.iter_mut().zip(&left) {
+            prefetch(row.as_ptr().wrapping_add(at));
+            // SAFETY: as above.
+            let left = unsafe { I::load(row.as_ptr().add(at)) };
+            for (sum, &right) in sums.iter_mut().zip(&right) {
+                *sum = I::multiply_add(*sum, left, right);
+            }
+        }
+        at += I::STEP;
+    }
+    if at < width {
+        // Zeros fill the last vector; they add nothing.
+        let right = right.map(|row| {
+            let rest = padded(&row[at..]);
+            // SAFETY: no vector is longer than what `padded` returns.
+            unsafe { I::load(rest.as_ptr()) }
+        });
+        for (sums, row) in sums.iter_mut().zip(&left) {
+            let rest = padded(&row[at..]);
+            // SAFETY: as above.
+            let left = unsafe { I::load(rest.as_ptr()) };
+            for (sum, &right) in sums.iter_mut().zip(&right) {
+                *sum = I::multiply_add(*sum, left, right);
+            }
+        }
+    }
+    sums.map(|sums| sums.map(I::total))
+}
+
+/// No vector is longer.
+const LONGEST_VECTOR: usize = 32;
+
+#[inline(always)]
+fn padded<E: Value>(rest: &[E]) -> [E; LONGEST_VECTOR] {
+    let mut values = [E::default(); LONGEST_VECTOR];
+    values[..rest.len()].copy_from_slice(rest);
+    values
+}
+
+/// Asks for the values a page ahead: with two threads, the processor's own prefetching leaves a part of the
+/// memory's bandwidth unused.
+#[inline(always)]
+fn prefetch<E>(values: *const E) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        const PAGE: usize = 4096;
+        // SAFETY: every x86-64 processor has the instruction, and it reads nothing: an address beyond the
+        // weight is passed over.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(values.cast::<i8>().wrapping_add(PAGE)) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = values;
+}
+
+/// Rows side by side in a slice.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a, E> {
+    values: &'a [E],
+    stride: usize,
+    width: usize,
+    n_rows: usize,
+}
+
+impl<'a, E> Rows<'a, E> {
+    /// `n_rows` rows of `width` values, each `stride` after the one before.
+    pub(super) fn new(values: &'a [E], stride: usize, width: usize, n_rows: usize) -> Self {
+        // Indexing once says that every row lies within the values.
+        let values = &values[..if n_rows == 0 { 0 } else { (n_rows - 1) * stride + width }];
+        Self {
+            values,
+            stride,
+            width,
+            n_rows,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.n_rows
+    }
+
+    pub(super) fn width(&self) -> usize {
+        self.width
+    }
+
+    pub(super) fn slice(&self, rows: std::ops::Range<usize>) -> Self {
+        Self::new(
+            &self.values[(rows.start * self.stride).min(self.values.len())..],
+            self.stride,
+            self.width,
+            rows.len(),
+        )
+    }
+
+    #[inline(always)]
+    pub(super) fn row(&self, row: usize) -> &'a [E] {
+        &self.values[row * self.stride..][..self.width]
+    }
+}
+
+/// The dot product of every left row with every right row, added to `outputs[right * stride + left]`.
+///
+/// # Safety
+/// The processor has the instructions `I`, and all rows are equally long.
+#[inline(always)]
+unsafe fn products<I: Instructions>(
+    left: Rows<'_, I::Value>,
+    right: Rows<'_, I::Value>,
+    outputs: &mut [f32],
+    stride: usize,
+) {
+    let mut first = 0;
+    while first < left.len() {
+        let n_left = left.len() - first;
+        // SAFETY: the caller's promise.
+        first += unsafe {
+            match (right.len(), n_left) {
+                (1, 4..) => strip::<I, 4, 1>(left, first, right, outputs, stride),
+                (1, _) => strip::<I, 1, 1>(left, first, right, outputs, stride),
+                (_, 6..) if I::LEFT == 6 => strip::<I, 6, 4>(left, first, right, outputs, stride),
+                (_, 2..) => strip::<I, 2, 2>(left, first, right, outputs, stride),
+                (_, _) => strip::<I, 1, 4>(left, first, right, outputs, stride),
+            }
+        };
+    }
+}
+
+/// `LEFT` left rows with all right rows, `RIGHT` at a time, block by block; returns `LEFT`.
+///
+/// # Safety
+/// As for [`products`].
+#[inline(always)]
+unsafe fn strip<I: Instructions, const LEFT: usize, const RIGHT: usize>(
+    left: Rows<'_, I::Value>,
+    first: usize,
+    right: Rows<'_, I::Value>,
+    outputs: &mut [f32],
+    stride: usize,
+) -> usize {
+    let width = left.width();
+    for start in (0..width).step_by(BLOCK) {
+        let block = start..(start + BLOCK).min(width);
+        let left = std::array::from_fn(|row| &left.row(first + row)[block.clone()]);
+        let n_tiles = right.len() / RIGHT;
+        for tile_idx in 0..n_tiles {
+            let first_right = tile_idx * RIGHT;
+            let rows = std::array::from_fn(|row| &right.row(first_right + row)[block.clone()]);
+            // SAFETY: the caller's promise.
+            let sums = unsafe { tile::<I, LEFT, RIGHT>(left, rows) };
+            for row in 0..RIGHT {
+                let outputs = &mut outputs[(first_right + row) * stride + first..][..LEFT];
+                for (output, sums) in outputs.iter_mut().zip(&sums) {
+                    *output += sums[row];
+                }
+            }
+        }
+        for row in n_tiles * RIGHT..right.len() {
+            // SAFETY: as above.
+            let sums = unsafe { tile::<I, LEFT, 1>(left, [&right.row(row)[block.clone()]]) };
+            let outputs = &mut outputs[row * stride + first..][..LEFT];
+            for (output, [sum]) in outputs.iter_mut().zip(sums) {
+                *output += sum;
+            }
+        }
+    }
+    LEFT
+}
+
+/// A data type that dot products can be had of.
+pub(super) trait Dot: Value {
+    /// The dot product of every left row with every right row, added to `outputs[right * stride + left]`.
+    /// All rows are equally wide.
+    fn products(left: Rows<'_, Self>, right: Rows<'_, Self>, outputs: &mut [f32], stride: usize);
+}
+
+/// Lanes of a vector for any processor; the compiler takes what instructions it may count on.
+struct Plain<E>(std::marker::PhantomData<E>);
+
+impl<E: Value> Instructions for Plain<E> {
+    type Value = E;
+    type Vector = [f32; 16];
+    type Sum = [f32; 16];
+
+    const STEP: usize = 16;
+    const LEFT: usize = 2;
+
+    #[inline(always)]
+    fn zero() -> Self::Sum {
+        [0.0; 16]
+    }
+
+    #[inline(always)]
+    unsafe fn load(values: *const E) -> Self::Vector {
+        // SAFETY: the caller says that 16 values can be read; an array is aligned as its values are.
+        unsafe { *values.cast::<[E; 16]>() }.map(E::widen)
+    }
+
+    #[inline(always)]
+    fn multiply_add(sum: Self::Sum, left: Self::Vector, right: Self::Vector) -> Self::Sum {
+        std::array::from_fn(|lane| {
+            // Every 64-bit ARM has fused multiply-add; elsewhere it could be a call of a library.
+            if cfg!(target_arch = "aarch64") {
+                left[lane].mul_add(right[lane], sum[lane])
+            } else {
+                left[lane] * right[lane] + sum[lane]
+            }
+        })
+    }
+
+    #[inline(always)]
+    fn total(mut sum: Self::Sum) -> f32 {
+        for width in [8, 4, 2, 1] {
+            for lane in 0..width {
+                sum[lane] += sum[lane + width];
+            }
+        }
+        sum[0]
+    }
+}
+
+macro_rules! impl_dot {
+    ($value:ty: $($instructions:ty, $features:literal, [$($feature:tt),+];)+) => {
+        impl Dot for $value {
+            fn products(
+                left: Rows<'_, Self>,
+                right: Rows<'_, Self>,
+                outputs: &mut [f32],
+                stride: usize,
+            ) {
+                assert_eq!(left.width, right.width, "rows of equal width");
+                $(
+                    #[cfg(target_arch = "x86_64")]
+                    if $(std::arch::is_x86_feature_detected!($feature))&&+ {
+                        #[target_feature(enable = $features)]
+                        fn with(
+                            left: Rows<'_, $value>,
+                            right: Rows<'_, $value>,
+                            outputs: &mut [f32],
+                            stride: usize,
+                        ) {
+                            // SAFETY: this is entered where the instructions are there, and the widths are
+                            // equal.
+                            unsafe { products::<$instructions>(left, right, outputs, stride) }
+                        }
+                        // SAFETY: the processor has just said that it has the instructions.
+                        return unsafe { with(left, right, outputs, stride) };
+                    }
+                )+
+                // SAFETY: these need no particular instructions, and the widths are equal.
+                unsafe { products::<Plain<$value>>(left, right, outputs, stride) }
+            }
+        }
+    };
+}
+
+impl_dot!(f32:
+    x86::Avx512<f32>, "avx512f", ["avx512f"];
+    x86::Avx2<f32>, "avx2,fma,f16c", ["avx2", "fma", "f16c"];
+);
+impl_dot!(bf16:
+    x86::Avx512Bf16, "avx512f,avx512bf16", ["avx512f", "avx512bf16"];
+    x86::Avx512<bf16>, "avx512f", ["avx512f"];
+    x86::Avx2<bf16>, "avx2,fma,f16c", ["avx2", "fma", "f16c"];
+);
+impl_dot!(f16:
+    x86::Avx512<f16>, "avx512f", ["avx512f"];
+    x86::Avx2<f16>, "avx2,fma,f16c", ["avx2", "fma", "f16c"];
+);

@@ -1,0 +1,163 @@
+//! Linear maps: each task streams some rows of a weight past all inputs.
+
+use std::ops::Range;
+
+use burn::backend::flex::FlexTensor;
+use burn::tensor::Shape;
+use rayon::prelude::*;
+
+use super::dot::{BLOCK, Dot, Rows};
+use super::numeric::silu_times;
+use super::value::Value;
+use super::{contiguous, values};
+
+/// Below this many multiplications the work is done before a second thread has woken up.
+const MIN_PARALLEL_PRODUCTS: usize = 1 << 18;
+
+/// Tasks per thread: enough for a thread that is held up to leave some of its share to the others.
+const TASKS_PER_THREAD: usize = 8;
+
+/// Rows of a weight in a task are a multiple of this, which is what a tile of dot products takes at once.
+const TILE: usize = 12;
+
+/// Values of the inputs that stay in a core's cache while the weight's rows pass: half a megabyte of f32.
+const CACHED_VALUES: usize = 1 << 17;
+
+/// Multiplies `[rows, in]` by each weight `[out, in]` and adds its bias `[out]`, where there are biases.
+pub(super) fn linear<E: Dot, const N: usize>(
+    input: FlexTensor,
+    weights: [FlexTensor; N],
+    biases: Option<[FlexTensor; N]>,
+) -> [FlexTensor; N] {
+    let input = contiguous(input);
+    let inputs = rows::<E>(&input);
+    let weights = weights.map(contiguous);
+    let weights: [Rows<'_, E>; N] = std::array::from_fn(|idx| rows(&weights[idx]));
+    let biases = biases.map(|biases| biases.map(contiguous));
+    let biases: Option<[&[E]; N]> = biases
+        .as_ref()
+        .map(|biases| std::array::from_fn(|idx| values(&biases[idx])));
+
+    let tasks = tasks(&weights, inputs.len());
+    let blocks = run(&tasks, |task: &Task| {
+        let sums = products(weights[task.weight_idx].slice(task.outs.clone()), inputs);
+        let Some(biases) = biases else {
+            return sums.into_iter().map(E::narrow).collect();
+        };
+        let bias = &biases[task.weight_idx][task.outs.clone()];
+        sums.chunks_exact(bias.len())
+            .flat_map(|sums| sums.iter().zip(bias))
+            .map(|(&sum, bias)| E::narrow(E::round(sum) + bias.widen()))
+            .collect()
+    });
+
+    let mut parts = tasks.into_iter().zip(blocks).peekable();
+    std::array::from_fn(|idx| {
+        let own = std::iter::from_fn(|| {
+            let part = parts.next_if(|(task, _)| task.weight_idx == idx);
+            part.map(|(task, block)| (task.outs, block))
+        });
+        assemble(own.collect(), inputs.len(), weights[idx].len())
+    })
+}
+
+/// `silu(gate · x) * (up · x)`; what stands between the two steps is rounded as two operations would.
+pub(super) fn swiglu<E: Dot>(input: FlexTensor, gate: FlexTensor, up: FlexTensor) -> FlexTensor {
+    let (input, gate, up) = (contiguous(input), contiguous(gate), contiguous(up));
+    let inputs = rows::<E>(&input);
+    let (gate, up) = (rows::<E>(&gate), rows::<E>(&up));
+    let n_outs = gate.len();
+
+    // Both weights' rows of a task are read by it; so a task has half as many of each.
+    let tasks = tasks(&[gate, up], inputs.len());
+    let tasks: Vec<Task> = tasks
+        .into_iter()
+        .filter(|task| task.weight_idx == 0)
+        .collect();
+    let blocks = run(&tasks, |task: &Task| {
+        let mut gates = products(gate.slice(task.outs.clone()), inputs);
+        let ups = products(up.slice(task.outs.clone()), inputs);
+        silu_times::<E>(&mut gates, &ups);
+        gates.iter().map(|&value| E::narrow(value)).collect()
+    });
+    let blocks = tasks.into_iter().map(|task| task.outs).zip(blocks);
+    assemble(blocks.collect(), inputs.len(), n_outs)
+}
+
+/// Some rows of a weight.
+struct Task {
+    weight_idx: usize,
+    outs: Range<usize>,
+}
+
+/// Cuts weights into tasks, weight after weight.
+fn tasks<E>(weights: &[Rows<'_, E>], n_inputs: usize) -> Vec<Task> {
+    let n_outs: usize = weights.iter().map(Rows::len).sum();
+    let width = weights.first().map_or(0, Rows::width);
+    let n_tasks = if n_outs * width * n_inputs < MIN_PARALLEL_PRODUCTS {
+        1
+    } else {
+        TASKS_PER_THREAD * rayon::current_num_threads()
+    };
+    let outs_per_task = n_outs.div_ceil(n_tasks).next_multiple_of(TILE);
+    let cut = |(weight_idx, weight): (usize, &Rows<'_, E>)| {
+        let n_outs = weight.len();
+        (0..n_outs).step_by(outs_per_task).map(move |start| Task {
+            weight_idx,
+            outs: start..(start + outs_per_task).min(n_outs),
+        })
+    };
+    weights.iter().enumerate().flat_map(cut).collect()
+}
+
+fn run<E: Value>(tasks: &[Task], work: impl Fn(&Task) -> Vec<E> + Send + Sync) -> Vec<Vec<E>> {
+    if rayon::current_num_threads() == 1 || tasks.len() < TASKS_PER_THREAD {
+        tasks.iter().map(work).collect()
+    } else {
+        tasks.par_iter().with_max_len(1).map(work).collect()
+    }
+}
+
+/// Dot products of some rows of a weight with all inputs, `[inputs, rows]`.
+fn products<E: Dot>(weight: Rows<'_, E>, inputs: Rows<'_, E>) -> Vec<f32> {
+    let mut sums = vec![0.0; inputs.len() * weight.len()];
+    // Inputs that do not stay in the cache are taken some at a time: the weight's rows, which are few in a
+    // task, pass once more for each.
+    let n_cached = (CACHED_VALUES / inputs.width().max(1)).max(1).next_multiple_of(4);
+    for start in (0..inputs.len()).step_by(n_cached) {
+        let end = (start + n_cached).min(inputs.len());
+        let sums = &mut sums[start * weight.len()..end * weight.len()];
+        E::products(weight, inputs.slice(start..end), sums, weight.len());
+    }
+    sums
+}
+
+/// Puts blocks `[rows, some outs]` side by side: `[rows, outs]`.
+fn assemble<E: Value>(
+    blocks: Vec<(Range<usize>, Vec<E>)>,
+    n_rows: usize,
+    n_outs: usize,
+) -> FlexTensor {
+    let shape = Shape::from([n_rows, n_outs]);
+    let outputs = if n_rows == 1 {
+        blocks.into_iter().flat_map(|(_, block)| block).collect()
+    } else {
+        let mut outputs = Vec::with_capacity(n_rows * n_outs);
+        for row in 0..n_rows {
+            for (outs, block) in &blocks {
+                outputs.extend_from_slice(&block[row * outs.len()..][..outs.len()]);
+            }
+        }
+        outputs
+    };
+    E::tensor(outputs, shape)
+}
+
+/// The rows of a contiguous matrix.
+fn rows<E: Value>(matrix: &FlexTensor) -> Rows<'_, E> {
+    let shape = matrix.layout().shape();
+    let (n_rows, width) = (shape[0], shape[1]);
+    Rows::new(values(matrix), width, width, n_rows)
+}
+
+const _: () = assert!(BLOCK % 32 == 0, "blocks hold whole vectors");
