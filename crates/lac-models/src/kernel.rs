@@ -16,7 +16,7 @@ mod flex;
 #[cfg(not(feature = "flex"))]
 pub(crate) use absent::{attend, has_kernels, linear, rms_norm, rotate, swiglu};
 #[cfg(feature = "flex")]
-pub(crate) use flex::{attend, has_kernels, linear, rms_norm, rotate, swiglu};
+pub(crate) use flex::{attend, has_kernels, linear, rms_norm, rotate, sum, swiglu};
 
 /// Which cached slots the queries of a pass see: query `s` of row `b` sees the slots from
 /// `max(padding[b], past + s + 1 - window)` up to its own, `past + s`.

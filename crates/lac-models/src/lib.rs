@@ -38,6 +38,9 @@
 #![deny(missing_docs)]
 
 pub use architecture::{Architecture, ConfigError, ModelConfig};
+#[cfg(feature = "flex")]
+pub use bandwidth::parallel_read;
+pub use bandwidth::read_bandwidth;
 pub use chat_template::{
     ChatError, ChatOptions, ChatTemplate, Conversation, Message, MessagesError, RenderLimits,
     TemplateSource, messages_from_json,
@@ -48,15 +51,18 @@ pub use decoder::{
     HeadKind, Linear, Mlp, ProjectionBias, RmsNorm, RopeConfig, RopeScaling, TensorSource,
 };
 pub use folder::{ModelError, ModelFolder, dummy_model};
+pub use shapes::ModelShape;
 pub use tokenizer::{
     PromptKind, SpecialTokens, SpecialTokensInText, TextStream, Tokenizer, TokenizerError,
 };
 
 mod architecture;
+mod bandwidth;
 mod chat_template;
 mod checkpoint;
 mod decoder;
 mod folder;
 mod kernel;
+mod shapes;
 mod text;
 mod tokenizer;

@@ -93,6 +93,11 @@ pub(crate) fn attend(
     ))
 }
 
+/// The sum of some values, as fast as they can be read.
+pub(crate) fn sum(values: &[f32]) -> f32 {
+    numeric::sum(values)
+}
+
 fn primitive<const D: usize>(tensor: Tensor<D>) -> FlexTensor {
     let primitive = tensor.try_into_primitive::<Flex>();
     primitive.expect("kernels are asked for only where has_kernels says so")

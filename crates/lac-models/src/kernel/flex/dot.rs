@@ -37,6 +37,12 @@ pub(super) trait Instructions {
     /// The processor has the instructions, and the values can be read.
     unsafe fn load(values: *const Self::Value) -> Self::Vector;
 
+    /// Loads fewer than `STEP` values and zeros after them, which add nothing.
+    ///
+    /// # Safety
+    /// The processor has the instructions, and `n` values can be read.
+    unsafe fn load_first(values: *const Self::Value, n: usize) -> Self::Vector;
+
     /// Adds the products of two vectors to partial sums.
     fn multiply_add(sum: Self::Sum, left: Self::Vector, right: Self::Vector) -> Self::Sum;
 
@@ -57,44 +63,64 @@ unsafe fn tile<I: Instructions, const LEFT: usize, const RIGHT: usize>(
     let mut at = 0;
     while at + I::STEP <= width {
         // SAFETY: `at + STEP` lies within every row.
-        let right = right.map(|row| unsafe { I::load(row.as_ptr().add(at)) });
-        for (sums, row) in sums.iter_mut().zip(&left) {
-            prefetch(row.as_ptr().wrapping_add(at));
-            // SAFETY: as above.
-            let left = unsafe { I::load(row.as_ptr().add(at)) };
-            for (sum, &right) in sums.iter_mut().zip(&right) {
-                *sum = I::multiply_add(*sum, left, right);
+        let load = |row: &[I::Value]| unsafe { I::load(row.as_ptr().add(at)) };
+        if RIGHT == 1 {
+            for row in left {
+                prefetch(row.as_ptr().wrapping_add(at));
             }
         }
+        add_products::<I, LEFT, RIGHT>(&mut sums, left, right, load);
         at += I::STEP;
     }
     if at < width {
-        // Zeros fill the last vector; they add nothing.
-        let right = right.map(|row| {
-            let rest = padded(&row[at..]);
-            // SAFETY: no vector is longer than what `padded` returns.
-            unsafe { I::load(rest.as_ptr()) }
-        });
-        for (sums, row) in sums.iter_mut().zip(&left) {
-            let rest = padded(&row[at..]);
-            // SAFETY: as above.
-            let left = unsafe { I::load(rest.as_ptr()) };
-            for (sum, &right) in sums.iter_mut().zip(&right) {
-                *sum = I::multiply_add(*sum, left, right);
-            }
+        let n_rest = width - at;
+        // SAFETY: `n_rest` values are left of every row.
+        let load = |row: &[I::Value]| unsafe { I::load_first(row.as_ptr().add(at), n_rest) };
+        add_products::<I, LEFT, RIGHT>(&mut sums, left, right, load);
+    }
+    // Loops, because a closure handed to `map` is not always inlined here, and a call for each sum costs
+    // more than the products.
+    let mut totals = [[0.0; RIGHT]; LEFT];
+    for (totals, sums) in totals.iter_mut().zip(&sums) {
+        for (total, &sum) in totals.iter_mut().zip(sums) {
+            *total = I::total(sum);
         }
     }
-    sums.map(|sums| sums.map(I::total))
+    totals
 }
 
-/// No vector is longer.
-const LONGEST_VECTOR: usize = 32;
-
+/// Adds the products of a vector of every left row with one of every right row.
 #[inline(always)]
-fn padded<E: Value>(rest: &[E]) -> [E; LONGEST_VECTOR] {
-    let mut values = [E::default(); LONGEST_VECTOR];
-    values[..rest.len()].copy_from_slice(rest);
-    values
+fn add_products<I: Instructions, const LEFT: usize, const RIGHT: usize>(
+    sums: &mut [[I::Sum; RIGHT]; LEFT],
+    left: [&[I::Value]; LEFT],
+    right: [&[I::Value]; RIGHT],
+    load: impl Fn(&[I::Value]) -> I::Vector,
+) {
+    let mut right_values = [load(right[0]); RIGHT];
+    for row in 1..RIGHT {
+        right_values[row] = load(right[row]);
+    }
+    for row in 0..LEFT {
+        let left = load(left[row]);
+        for (sum, &right) in sums[row].iter_mut().zip(&right_values) {
+            *sum = I::multiply_add(*sum, left, right);
+        }
+    }
+}
+
+/// The first values of a vector, with zeros after them.
+///
+/// # Safety
+/// `n` values can be read, and `n` is at most `STEP`.
+#[inline(always)]
+unsafe fn padded<E: Value, const STEP: usize>(values: *const E, n: usize) -> [E; STEP] {
+    let mut padded = [E::default(); STEP];
+    for (idx, value) in padded.iter_mut().enumerate().take(n) {
+        // SAFETY: the caller's promise.
+        *value = unsafe { values.add(idx).read() };
+    }
+    padded
 }
 
 /// Asks for the values a page ahead: with two threads, the processor's own prefetching leaves a part of the
@@ -256,6 +282,12 @@ impl<E: Value> Instructions for Plain<E> {
     }
 
     #[inline(always)]
+    unsafe fn load_first(values: *const E, n: usize) -> Self::Vector {
+        // SAFETY: the caller's promise.
+        unsafe { padded::<E, 16>(values, n) }.map(E::widen)
+    }
+
+    #[inline(always)]
     fn multiply_add(sum: Self::Sum, left: Self::Vector, right: Self::Vector) -> Self::Sum {
         std::array::from_fn(|lane| {
             // Every 64-bit ARM has fused multiply-add; elsewhere it could be a call of a library.
@@ -314,15 +346,16 @@ macro_rules! impl_dot {
 }
 
 impl_dot!(f32:
-    x86::Avx512<f32>, "avx512f", ["avx512f"];
+    x86::Avx512<f32>, "avx512f,avx512bw,avx512vl", ["avx512f", "avx512bw", "avx512vl"];
     x86::Avx2<f32>, "avx2,fma,f16c", ["avx2", "fma", "f16c"];
 );
 impl_dot!(bf16:
-    x86::Avx512Bf16, "avx512f,avx512bf16", ["avx512f", "avx512bf16"];
-    x86::Avx512<bf16>, "avx512f", ["avx512f"];
+    x86::Avx512Bf16, "avx512f,avx512bw,avx512vl,avx512bf16",
+        ["avx512f", "avx512bw", "avx512vl", "avx512bf16"];
+    x86::Avx512<bf16>, "avx512f,avx512bw,avx512vl", ["avx512f", "avx512bw", "avx512vl"];
     x86::Avx2<bf16>, "avx2,fma,f16c", ["avx2", "fma", "f16c"];
 );
 impl_dot!(f16:
-    x86::Avx512<f16>, "avx512f", ["avx512f"];
+    x86::Avx512<f16>, "avx512f,avx512bw,avx512vl", ["avx512f", "avx512bw", "avx512vl"];
     x86::Avx2<f16>, "avx2,fma,f16c", ["avx2", "fma", "f16c"];
 );

@@ -20,8 +20,15 @@ const TASKS_PER_THREAD: usize = 8;
 /// Rows of a weight in a task are a multiple of this, which is what a tile of dot products takes at once.
 const TILE: usize = 12;
 
-/// Values of the inputs that stay in a core's cache while the weight's rows pass: half a megabyte of f32.
-const CACHED_VALUES: usize = 1 << 17;
+/// Rows of a weight in a task at most where there are many inputs: so few that they stay in a core's cache,
+/// beside the sums, while the inputs pass.
+const MAX_CACHED_OUTS: usize = 96;
+
+/// Bytes of inputs at most that pass a task's rows of a weight at a time, for the same reason.
+const MAX_CACHED_BYTES: usize = 1 << 17;
+
+/// From this many inputs on, more time goes into products than into reading the weight.
+const MANY_INPUTS: usize = 16;
 
 /// Multiplies `[rows, in]` by each weight `[out, in]` and adds its bias `[out]`, where there are biases.
 pub(super) fn linear<E: Dot, const N: usize>(
@@ -100,6 +107,11 @@ fn tasks<E>(weights: &[Rows<'_, E>], n_inputs: usize) -> Vec<Task> {
         TASKS_PER_THREAD * rayon::current_num_threads()
     };
     let outs_per_task = n_outs.div_ceil(n_tasks).next_multiple_of(TILE);
+    let outs_per_task = if n_inputs > MANY_INPUTS {
+        outs_per_task.min(MAX_CACHED_OUTS)
+    } else {
+        outs_per_task
+    };
     let cut = |(weight_idx, weight): (usize, &Rows<'_, E>)| {
         let n_outs = weight.len();
         (0..n_outs).step_by(outs_per_task).map(move |start| Task {
@@ -123,7 +135,8 @@ fn products<E: Dot>(weight: Rows<'_, E>, inputs: Rows<'_, E>) -> Vec<f32> {
     let mut sums = vec![0.0; inputs.len() * weight.len()];
     // Inputs that do not stay in the cache are taken some at a time: the weight's rows, which are few in a
     // task, pass once more for each.
-    let n_cached = (CACHED_VALUES / inputs.width().max(1)).max(1).next_multiple_of(4);
+    let bytes = (inputs.width() * size_of::<E>()).max(1);
+    let n_cached = (MAX_CACHED_BYTES / bytes).next_multiple_of(4).max(MANY_INPUTS);
     for start in (0..inputs.len()).step_by(n_cached) {
         let end = (start + n_cached).min(inputs.len());
         let sums = &mut sums[start * weight.len()..end * weight.len()];

@@ -92,6 +92,24 @@ vectorised! {
 }
 
 vectorised! {
+    /// The sum of some values, in so many lanes that reading them is all that takes time.
+    fn sum<E: Value>(values: &[E]) -> f32 {
+        const MANY: usize = 8 * LANES;
+        let mut lanes = [0.0f32; MANY];
+        let (blocks, rest) = values.as_chunks::<MANY>();
+        for block in blocks {
+            for (lane, value) in lanes.iter_mut().zip(block) {
+                *lane += value.widen();
+            }
+        }
+        for (lane, value) in lanes.iter_mut().zip(rest) {
+            *lane += value.widen();
+        }
+        lanes.iter().sum()
+    }
+}
+
+vectorised! {
     /// The sum of a row's squares.
     fn sum_squares<E: Value>(row: &[E]) -> f32 {
         let mut lanes = [0.0f32; LANES];

@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 use burn::tensor::{bf16, f16};
 
 use super::super::value::Value;
-use super::Instructions;
+use super::{Instructions, padded};
 
 /// Sixteen values, widened to f32.
 pub(super) struct Avx512<E>(PhantomData<E>);
@@ -28,6 +28,10 @@ pub(super) trait Widen: Value {
     unsafe fn sixteen(values: *const Self) -> __m512;
 
     /// # Safety
+    /// The processor has AVX-512, and as many values can be read as the mask has bits.
+    unsafe fn first_of_sixteen(values: *const Self, mask: u16) -> __m512;
+
+    /// # Safety
     /// The processor has AVX2 and F16C, and eight values can be read.
     unsafe fn eight(values: *const Self) -> __m256;
 }
@@ -37,6 +41,12 @@ impl Widen for f32 {
     unsafe fn sixteen(values: *const Self) -> __m512 {
         // SAFETY: the caller's promise.
         unsafe { _mm512_loadu_ps(values) }
+    }
+
+    #[inline(always)]
+    unsafe fn first_of_sixteen(values: *const Self, mask: u16) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_maskz_loadu_ps(mask, values) }
     }
 
     #[inline(always)]
@@ -57,6 +67,15 @@ impl Widen for bf16 {
     }
 
     #[inline(always)]
+    unsafe fn first_of_sixteen(values: *const Self, mask: u16) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let bits = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, values.cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
+        }
+    }
+
+    #[inline(always)]
     unsafe fn eight(values: *const Self) -> __m256 {
         // SAFETY: the caller's promise.
         unsafe {
@@ -71,6 +90,12 @@ impl Widen for f16 {
     unsafe fn sixteen(values: *const Self) -> __m512 {
         // SAFETY: the caller's promise.
         unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(values.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn first_of_sixteen(values: *const Self, mask: u16) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, values.cast())) }
     }
 
     #[inline(always)]
@@ -98,6 +123,12 @@ impl<E: Widen> Instructions for Avx512<E> {
     unsafe fn load(values: *const E) -> Self::Vector {
         // SAFETY: the caller's promise.
         unsafe { E::sixteen(values) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_first(values: *const E, n: usize) -> Self::Vector {
+        // SAFETY: the mask has `n` bits; the caller's promise.
+        unsafe { E::first_of_sixteen(values, ((1u32 << n) - 1) as u16) }
     }
 
     #[inline(always)]
@@ -134,6 +165,16 @@ impl Instructions for Avx512Bf16 {
     }
 
     #[inline(always)]
+    unsafe fn load_first(values: *const bf16, n: usize) -> Self::Vector {
+        let mask = ((1u64 << n) - 1) as u32;
+        // SAFETY: the mask has `n` bits; the caller's promise. The types as above.
+        unsafe {
+            let bits = _mm512_maskz_loadu_epi16(mask, values.cast());
+            std::mem::transmute::<__m512i, __m512bh>(bits)
+        }
+    }
+
+    #[inline(always)]
     fn multiply_add(sum: Self::Sum, left: Self::Vector, right: Self::Vector) -> Self::Sum {
         // SAFETY: see the module.
         unsafe { _mm512_dpbf16_ps(sum, left, right) }
@@ -164,6 +205,12 @@ impl<E: Widen> Instructions for Avx2<E> {
     unsafe fn load(values: *const E) -> Self::Vector {
         // SAFETY: the caller's promise.
         unsafe { E::eight(values) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_first(values: *const E, n: usize) -> Self::Vector {
+        // SAFETY: the caller's promise.
+        unsafe { E::eight(padded::<E, 8>(values, n).as_ptr()) }
     }
 
     #[inline(always)]

@@ -1,0 +1,64 @@
+//! How fast a device's memory can be read: the bound of decoding, which reads every weight for every token.
+
+use std::time::{Duration, Instant};
+
+use burn::tensor::{DType, Device, ExecutionError, Tensor};
+
+/// Bytes read per round: far more than any cache holds.
+const BYTES: usize = 1 << 30;
+
+/// Rounds measured; the fastest counts, since everything else that happens only slows a round down.
+const ROUNDS: usize = 7;
+
+/// Measures how many bytes a second the device can take from its memory.
+///
+/// On the CPU all threads of rayon's pool read a gigabyte and do next to nothing with it. On another device a
+/// tensor operation reads half a gigabyte and writes as much, and both count.
+///
+/// # Errors
+/// When the device fails.
+pub fn read_bandwidth(device: &Device) -> Result<f64, ExecutionError> {
+    let tensor = Tensor::<1>::ones([BYTES / 8], (device, DType::F32));
+    device.sync()?;
+    #[cfg(feature = "flex")]
+    if crate::kernel::has_kernels(&tensor) {
+        drop(tensor);
+        let values = vec![1.0f32; BYTES / size_of::<f32>()];
+        let fastest = fastest(|| {
+            std::hint::black_box(parallel_read(&values));
+            Ok(())
+        })?;
+        return Ok(BYTES as f64 / fastest.as_secs_f64());
+    }
+    let fastest = fastest(|| {
+        let _copy = tensor.clone() * 2.0;
+        device.sync()
+    })?;
+    Ok(BYTES as f64 / fastest.as_secs_f64())
+}
+
+fn fastest(
+    mut round: impl FnMut() -> Result<(), ExecutionError>,
+) -> Result<Duration, ExecutionError> {
+    let mut fastest = Duration::MAX;
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        round()?;
+        fastest = fastest.min(start.elapsed());
+    }
+    Ok(fastest)
+}
+
+/// All threads of rayon's pool read the values once and do next to nothing with them: the fastest that
+/// anything can read them.
+#[cfg(feature = "flex")]
+pub fn parallel_read(values: &[f32]) -> f32 {
+    use rayon::prelude::*;
+    // Some tasks for each thread, so that one that is held up leaves some of its share to the others, and
+    // none too small to be worth handing out.
+    let per_task = values.len().div_ceil(8 * rayon::current_num_threads());
+    values
+        .par_chunks(per_task.max(1 << 14))
+        .map(crate::kernel::sum)
+        .sum()
+}

@@ -1,0 +1,133 @@
+//! Shapes of well-known models, for measuring without their weights.
+
+use std::path::Path;
+
+use crate::architecture::{ConfigError, ModelConfig};
+
+/// The shape of a well-known model: its configuration, without weights. [`dummy_model`](crate::dummy_model)
+/// fills it with random ones.
+///
+/// ```
+/// use lac_models::ModelShape;
+///
+/// let shape: ModelShape = "qwen2.5-0.5b".parse()?;
+/// let config = shape.config()?.decoder;
+/// assert_eq!((config.n_layers, config.hidden_size), (24, 896));
+/// assert_eq!(config.n_parameters(), 494_032_768);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ModelShape {
+    /// Qwen2.5-0.5B.
+    Qwen2_5_0_5b,
+    /// Qwen2.5-7B.
+    Qwen2_5_7b,
+    /// Llama-3-8B.
+    Llama3_8b,
+    /// Mistral-7B-v0.3.
+    Mistral7b,
+}
+
+impl ModelShape {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::Qwen2_5_0_5b,
+        Self::Qwen2_5_7b,
+        Self::Llama3_8b,
+        Self::Mistral7b,
+    ];
+
+    /// The name on a command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Qwen2_5_0_5b => "qwen2.5-0.5b",
+            Self::Qwen2_5_7b => "qwen2.5-7b",
+            Self::Llama3_8b => "llama-3-8b",
+            Self::Mistral7b => "mistral-7b",
+        }
+    }
+
+    /// The configuration, read as that of a checkpoint is.
+    ///
+    /// # Errors
+    /// None; the texts are tested.
+    pub fn config(self) -> Result<ModelConfig, ConfigError> {
+        let text = match self {
+            Self::Qwen2_5_0_5b => QWEN_2_5_0_5B,
+            Self::Qwen2_5_7b => QWEN_2_5_7B,
+            Self::Llama3_8b => LLAMA_3_8B,
+            Self::Mistral7b => MISTRAL_7B,
+        };
+        ModelConfig::from_json(text, Path::new(self.name()))
+    }
+}
+
+impl std::str::FromStr for ModelShape {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let shape = Self::ALL.into_iter().find(|shape| shape.name() == name);
+        shape.ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            format!("unknown shape {name:?}: expected one of {names}")
+        })
+    }
+}
+
+impl std::fmt::Display for ModelShape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+const QWEN_2_5_0_5B: &str = r#"{
+    "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_act": "silu",
+    "hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24,
+    "num_attention_heads": 14, "num_key_value_heads": 2, "max_position_embeddings": 32768,
+    "rms_norm_eps": 1e-6, "rope_theta": 1000000.0, "tie_word_embeddings": true,
+    "use_sliding_window": false, "vocab_size": 151936, "eos_token_id": 151645
+}"#;
+
+const QWEN_2_5_7B: &str = r#"{
+    "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_act": "silu",
+    "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28,
+    "num_attention_heads": 28, "num_key_value_heads": 4, "max_position_embeddings": 32768,
+    "rms_norm_eps": 1e-6, "rope_theta": 1000000.0, "tie_word_embeddings": false,
+    "use_sliding_window": false, "vocab_size": 152064, "eos_token_id": 151645
+}"#;
+
+const LLAMA_3_8B: &str = r#"{
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
+    "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
+    "num_attention_heads": 32, "num_key_value_heads": 8, "max_position_embeddings": 8192,
+    "rms_norm_eps": 1e-5, "rope_theta": 500000.0, "tie_word_embeddings": false,
+    "vocab_size": 128256, "eos_token_id": 128009
+}"#;
+
+const MISTRAL_7B: &str = r#"{
+    "architectures": ["MistralForCausalLM"], "model_type": "mistral", "hidden_act": "silu",
+    "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
+    "num_attention_heads": 32, "num_key_value_heads": 8, "max_position_embeddings": 32768,
+    "rms_norm_eps": 1e-5, "rope_theta": 1000000.0, "tie_word_embeddings": false,
+    "sliding_window": null, "vocab_size": 32768, "eos_token_id": 2
+}"#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shape_has_the_size_of_its_model() {
+        for (shape, n_parameters) in ModelShape::ALL.into_iter().zip([
+            494_032_768,
+            7_615_616_512,
+            8_030_261_248,
+            7_248_023_552,
+        ]) {
+            let config = shape.config().unwrap().decoder;
+            assert_eq!(config.n_parameters(), n_parameters, "{shape}");
+            assert_eq!(shape.name().parse(), Ok(shape));
+        }
+        assert!("gpt-5".parse::<ModelShape>().unwrap_err().contains("mistral-7b"));
+    }
+}
