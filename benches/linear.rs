@@ -25,7 +25,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     let only = std::env::var("LAC_BENCH_DTYPE").ok();
-    println!("device dtype  out x in     rows      linear: µs, GB/s, GFLOP/s     matmul: µs, GB/s, GFLOP/s");
+    println!(
+        "device dtype  out x in     rows      linear: µs, GB/s, GFLOP/s     matmul: µs, GB/s, GFLOP/s"
+    );
     for (name, device) in devices() {
         for dtype in [DType::F32, DType::BF16, DType::F16] {
             let is_wanted = only.as_ref().is_none_or(|only| *only == dtype_name(dtype));
@@ -77,7 +79,10 @@ fn line(name: &str, device: &Device, dtype: DType, [n_out, n_in]: [usize; 2], ro
     });
     let columns: Vec<String> = columns.collect();
     let dtype = dtype_name(dtype);
-    println!("{name:<6} {dtype:<5} {n_out:>5} x {n_in:<5} {rows:>4}  {}", columns.join("     "));
+    println!(
+        "{name:<6} {dtype:<5} {n_out:>5} x {n_in:<5} {rows:>4}  {}",
+        columns.join("     ")
+    );
 }
 
 fn dtype_name(dtype: DType) -> String {

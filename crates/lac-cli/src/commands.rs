@@ -1,5 +1,6 @@
 //! One file per command.
 
+pub mod bench;
 pub mod devices;
 pub mod generate;
 pub mod inspect;

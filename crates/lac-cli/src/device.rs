@@ -81,6 +81,11 @@ impl fmt::Display for DeviceArg {
 }
 
 impl DeviceArg {
+    /// Whether the processor's own cores compute.
+    pub fn is_cpu(&self) -> bool {
+        self.kind == Kind::Cpu
+    }
+
     /// Opens the device.
     pub fn open(&self) -> Result<Device> {
         let name = self.kind.name();

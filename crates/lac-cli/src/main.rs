@@ -8,6 +8,8 @@ mod device;
 mod model_path;
 mod output;
 mod progress;
+#[cfg(feature = "flex")]
+mod threads;
 
 use std::process::ExitCode;
 
@@ -18,6 +20,9 @@ use clap::{Parser, Subcommand};
 #[derive(Parser)]
 #[command(name = "lac", version, arg_required_else_help = true)]
 struct Cli {
+    /// Threads that compute on the CPU; by default one for each of its cores
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
     #[command(subcommand)]
     command: Command,
 }
@@ -28,15 +33,20 @@ enum Command {
     Tokenize(commands::tokenize::Tokenize),
     Generate(commands::generate::Generate),
     Trace(commands::trace::Trace),
+    Bench(commands::bench::Bench),
     Devices(commands::devices::Devices),
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let cli = Cli::parse();
+    #[cfg(feature = "flex")]
+    threads::start(cli.threads);
+    let result = match cli.command {
         Command::Inspect(command) => command.run(),
         Command::Tokenize(command) => command.run(),
         Command::Generate(command) => command.run(),
         Command::Trace(command) => command.run(),
+        Command::Bench(command) => command.run(),
         Command::Devices(command) => command.run(),
     };
     match result {

@@ -21,6 +21,14 @@ pub fn generating(max_new_tokens: usize) -> ProgressBar {
     bar
 }
 
+/// Shows how many of some runs are done.
+pub fn counting(what: &'static str, n_runs: u64) -> ProgressBar {
+    let bar = bar("{msg} {bar:32} {pos}/{len}");
+    bar.set_message(what);
+    bar.set_length(n_runs);
+    bar
+}
+
 fn bar(template: &'static str) -> ProgressBar {
     let bar = ProgressBar::new(0);
     // The templates are the constants above; one that does not parse leaves the default bar.

@@ -128,6 +128,11 @@ mod tests {
             assert_eq!(config.n_parameters(), n_parameters, "{shape}");
             assert_eq!(shape.name().parse(), Ok(shape));
         }
-        assert!("gpt-5".parse::<ModelShape>().unwrap_err().contains("mistral-7b"));
+        assert!(
+            "gpt-5"
+                .parse::<ModelShape>()
+                .unwrap_err()
+                .contains("mistral-7b")
+        );
     }
 }

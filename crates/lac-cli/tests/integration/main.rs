@@ -442,3 +442,65 @@ fn help_shows_examples() {
     }
     assert!(stdout(&["devices"]).contains("cpu"));
 }
+
+#[test]
+fn bench_measures_every_case() {
+    let args = [
+        "bench",
+        "--model",
+        "demo",
+        "--prompt-tokens",
+        "8",
+        "--new-tokens",
+        "3",
+    ];
+    let cases = [
+        "--repeats",
+        "2",
+        "--policy",
+        "off,trace",
+        "--batch",
+        "1,2",
+        "--dtype",
+        "f32,bf16",
+    ];
+    let args: Vec<&str> = args.into_iter().chain(cases).collect();
+    let report = json(&[&args[..], &["--json"]].concat());
+    assert_eq!(report["layers"], 12);
+    assert!(report["read_bandwidth"].as_f64().unwrap() > 1e8);
+    let cases = report["cases"].as_array().unwrap();
+    assert_eq!(cases.len(), 8);
+    for case in cases {
+        for phase in ["prefill", "decode"] {
+            assert!(case[phase]["mean"].as_f64().unwrap() > 0.0, "{case}");
+        }
+        // Twelve layers, the head and the norm are read for a token, and what is in the cache.
+        let per_value = if case["dtype"] == "f32" { 4.0 } else { 2.0 };
+        let bytes = case["bytes_per_pass"].as_f64().unwrap();
+        assert!(
+            bytes > 2.4e6 * per_value && bytes < 2.7e6 * per_value,
+            "{case}"
+        );
+        assert_eq!(case["executed"]["response"], 12.0);
+        assert_eq!(case["active"]["prompt"].is_null(), case["policy"] == "off");
+    }
+    let table = stdout(&args);
+    assert_eq!(
+        table
+            .lines()
+            .filter(|line| line.starts_with("| f32 |"))
+            .count(),
+        4
+    );
+
+    for (flags, reason) in [
+        (["--prompt-tokens", "511"], "context"),
+        (["--new-tokens", "1"], "2 or more"),
+    ] {
+        let output = lac(&[&["bench", "--model", "demo"], &flags[..]].concat());
+        assert!(!output.status.success());
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.contains(reason), "{stderr}");
+    }
+    assert!(!lac(&["bench", "--shape", "gpt-5"]).status.success());
+}

@@ -102,7 +102,10 @@ pub(super) fn attend(
     values: Tensor<4>,
     context: &mut DecoderContext,
 ) -> Tensor<3> {
-    if [&queries, &keys, &values].into_iter().all(kernel::has_kernels) {
+    if [&queries, &keys, &values]
+        .into_iter()
+        .all(kernel::has_kernels)
+    {
         return kernel::attend(queries, keys, values, context.visible());
     }
     let [batch, n_heads, seq, head_dim] = queries.dims();

@@ -58,6 +58,25 @@ pub struct DecoderConfig {
 impl DecoderConfig {
     /// Number of parameters.
     pub fn n_parameters(&self) -> u64 {
+        let vocabulary = self.vocab_size as u64 * self.hidden_size as u64;
+        let n_vocabularies = match self.head {
+            HeadKind::Tied => 1,
+            HeadKind::Untied => 2,
+        };
+        n_vocabularies * vocabulary
+            + self.n_layers as u64 * self.n_layer_parameters()
+            + self.hidden_size as u64
+    }
+
+    /// Number of parameters that a token's pass reads when it runs the given number of layers: theirs, the
+    /// final norm's and the head's, but not the embedding, of which it reads a row.
+    pub fn n_parameters_read(&self, n_executed: f64) -> f64 {
+        let head = self.vocab_size as f64 * self.hidden_size as f64;
+        n_executed * self.n_layer_parameters() as f64 + head + self.hidden_size as f64
+    }
+
+    /// Number of parameters of a layer.
+    fn n_layer_parameters(&self) -> u64 {
         let size = |n: usize| n as u64;
         let bias = |bias, n| match bias {
             ProjectionBias::Absent => 0,
@@ -74,13 +93,6 @@ impl DecoderConfig {
             + bias(self.o_bias, hidden);
         let mlp =
             3 * size(hidden) * size(intermediate) + bias(self.mlp_bias, 2 * intermediate + hidden);
-        let vocabulary = size(self.vocab_size) * size(hidden);
-        let heads = match self.head {
-            HeadKind::Tied => 1,
-            HeadKind::Untied => 2,
-        };
-        heads * vocabulary
-            + size(self.n_layers) * (attention + mlp + 2 * size(hidden))
-            + size(hidden)
+        attention + mlp + 2 * size(hidden)
     }
 }

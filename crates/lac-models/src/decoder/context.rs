@@ -59,7 +59,11 @@ impl DecoderContext {
         let pass = Pass::states(1, 0);
         Self {
             cache: None,
-            pass: PassContext::new(&pass, config.sliding_window, rotations.range(0, capacity.min(1))),
+            pass: PassContext::new(
+                &pass,
+                config.sliding_window,
+                rotations.range(0, capacity.min(1)),
+            ),
             rotations,
             sliding_window: config.sliding_window,
             device: device.clone(),

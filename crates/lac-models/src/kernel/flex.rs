@@ -60,22 +60,25 @@ pub(crate) fn linear<const N: usize>(
 /// `silu(gate · x) * (up · x)` of `[rows, in]`, with weights `[out, in]`: `[rows, out]`.
 pub(crate) fn swiglu(input: Tensor<2>, gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
     let (input, gate, up) = (primitive(input), primitive(gate), primitive(up));
-    tensor(for_data_type!(input, |E| linear::swiglu::<E>(input, gate, up)))
+    tensor(for_data_type!(input, |E| linear::swiglu::<E>(
+        input, gate, up
+    )))
 }
 
 /// Root-mean-square norm over the last axis of `[batch, seq, hidden]`.
 pub(crate) fn rms_norm(hidden: Tensor<3>, weight: Tensor<1>, epsilon: f64) -> Tensor<3> {
     let (hidden, weight) = (primitive(hidden), primitive(weight));
-    tensor(for_data_type!(
-        hidden,
-        |E| norm::rms_norm::<E>(hidden, weight, epsilon)
-    ))
+    tensor(for_data_type!(hidden, |E| norm::rms_norm::<E>(
+        hidden, weight, epsilon
+    )))
 }
 
 /// Rotates heads `[batch, heads, seq, head_dim]` by cosines and sines `[1 or batch, 1, seq, head_dim / 2]`.
 pub(crate) fn rotate(heads: Tensor<4>, cos: Tensor<4>, sin: Tensor<4>) -> Tensor<4> {
     let (heads, cos, sin) = (primitive(heads), primitive(cos), primitive(sin));
-    tensor(for_data_type!(heads, |E| rotary::rotate::<E>(heads, cos, sin)))
+    tensor(for_data_type!(heads, |E| rotary::rotate::<E>(
+        heads, cos, sin
+    )))
 }
 
 /// Attends with queries `[batch, heads, seq, head_dim]` over keys and values
@@ -87,10 +90,9 @@ pub(crate) fn attend(
     visible: &Visible,
 ) -> Tensor<3> {
     let (queries, keys, values) = (primitive(queries), primitive(keys), primitive(values));
-    tensor(for_data_type!(
-        queries,
-        |E| attention::attend::<E>(queries, keys, values, visible)
-    ))
+    tensor(for_data_type!(queries, |E| attention::attend::<E>(
+        queries, keys, values, visible
+    )))
 }
 
 /// The sum of some values, as fast as they can be read.

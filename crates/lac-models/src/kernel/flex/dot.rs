@@ -152,7 +152,11 @@ impl<'a, E> Rows<'a, E> {
     /// `n_rows` rows of `width` values, each `stride` after the one before.
     pub(super) fn new(values: &'a [E], stride: usize, width: usize, n_rows: usize) -> Self {
         // Indexing once says that every row lies within the values.
-        let values = &values[..if n_rows == 0 { 0 } else { (n_rows - 1) * stride + width }];
+        let values = &values[..if n_rows == 0 {
+            0
+        } else {
+            (n_rows - 1) * stride + width
+        }];
         Self {
             values,
             stride,

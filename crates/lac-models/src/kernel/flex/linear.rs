@@ -136,7 +136,9 @@ fn products<E: Dot>(weight: Rows<'_, E>, inputs: Rows<'_, E>) -> Vec<f32> {
     // Inputs that do not stay in the cache are taken some at a time: the weight's rows, which are few in a
     // task, pass once more for each.
     let bytes = (inputs.width() * size_of::<E>()).max(1);
-    let n_cached = (MAX_CACHED_BYTES / bytes).next_multiple_of(4).max(MANY_INPUTS);
+    let n_cached = (MAX_CACHED_BYTES / bytes)
+        .next_multiple_of(4)
+        .max(MANY_INPUTS);
     for start in (0..inputs.len()).step_by(n_cached) {
         let end = (start + n_cached).min(inputs.len());
         let sums = &mut sums[start * weight.len()..end * weight.len()];

@@ -26,10 +26,14 @@ pub(super) fn rms_norm<E: Value>(
         scale_rows(state, scale, weight, output);
     };
     if states.len() < MIN_PARALLEL_VALUES {
-        let rows = states.chunks_exact(width).zip(outputs.chunks_exact_mut(width));
+        let rows = states
+            .chunks_exact(width)
+            .zip(outputs.chunks_exact_mut(width));
         rows.for_each(norm);
     } else {
-        let rows = states.par_chunks_exact(width).zip(outputs.par_chunks_exact_mut(width));
+        let rows = states
+            .par_chunks_exact(width)
+            .zip(outputs.par_chunks_exact_mut(width));
         rows.for_each(norm);
     }
     E::tensor(outputs, hidden.layout().shape().clone())

@@ -72,7 +72,13 @@ fn exp(x: f32) -> f32 {
     let r = clamped - exponent * LN_2_HIGH - exponent * LN_2_LOW;
     // The series of e^r − 1 − r over r² for |r| ≤ ln 2 / 2, minimax (the coefficients of Cephes' expf).
     let mut series = 1.987_569_1e-4;
-    for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
+    for coefficient in [
+        1.398_199_9e-3,
+        8.333_452e-3,
+        4.166_579_6e-2,
+        1.666_666_5e-1,
+        0.5,
+    ] {
         series = series * r + coefficient;
     }
     let fraction = series * r * r + r + 1.0;

@@ -20,11 +20,7 @@ pub(super) fn rotate<E: Value>(heads: FlexTensor, cos: FlexTensor, sin: FlexTens
     );
     let shape = heads.layout().shape().clone();
     let (n_heads, seq, head_dim) = (shape[1], shape[2], shape[3]);
-    let (from, cosines, sines) = (
-        E::storage(&heads),
-        E::storage(&cos),
-        E::storage(&sin),
-    );
+    let (from, cosines, sines) = (E::storage(&heads), E::storage(&cos), E::storage(&sin));
     let mut outputs = vec![E::default(); shape.num_elements()];
     let rotate = |(row, output): (usize, &mut [E])| {
         let indices = [row / seq / n_heads, row / seq % n_heads, row % seq];
@@ -36,7 +32,10 @@ pub(super) fn rotate<E: Value>(heads: FlexTensor, cos: FlexTensor, sin: FlexTens
         );
     };
     if outputs.len() < MIN_PARALLEL_VALUES {
-        outputs.chunks_exact_mut(head_dim).enumerate().for_each(rotate);
+        outputs
+            .chunks_exact_mut(head_dim)
+            .enumerate()
+            .for_each(rotate);
     } else {
         let rows = outputs.par_chunks_exact_mut(head_dim).with_min_len(64);
         rows.enumerate().for_each(rotate);

@@ -223,10 +223,7 @@ impl<E: Widen> Instructions for Avx2<E> {
     fn total(sum: Self::Sum) -> f32 {
         // SAFETY: see the module.
         unsafe {
-            let halves = _mm_add_ps(
-                _mm256_castps256_ps128(sum),
-                _mm256_extractf128_ps::<1>(sum),
-            );
+            let halves = _mm_add_ps(_mm256_castps256_ps128(sum), _mm256_extractf128_ps::<1>(sum));
             let pairs = _mm_add_ps(halves, _mm_movehl_ps(halves, halves));
             _mm_cvtss_f32(_mm_add_ss(pairs, _mm_movehdup_ps(pairs)))
         }

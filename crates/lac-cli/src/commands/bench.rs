@@ -1,0 +1,383 @@
+//! `lac bench`: how fast a model prefills and decodes, against the speed of the memory.
+
+mod table;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use burn::tensor::Device;
+use clap::{Args, ValueEnum};
+use lac_core::{CausalLm, GenerationConfig, Hooks, Usage, generate};
+use lac_models::{
+    Decoder, DecoderConfig, ModelFolder, ModelShape, WeightDtype, dummy_model, read_bandwidth,
+};
+use serde::Serialize;
+
+use crate::args::{DtypeArg, PolicyArgs, PolicyName};
+use crate::device::DeviceArg;
+use crate::model_path::LocalModel;
+use crate::output::{print_line, write_json};
+use crate::progress;
+
+/// Measure prefill and decode in tokens a second, as a share of what the memory's speed allows
+///
+/// Every case is run once to warm up and then --repeats times; within a repeat the cases take turns, so that
+/// what else the machine does falls on all of them.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  lac bench --shape qwen2.5-0.5b --dtype f32,bf16\n  lac bench --model DIR --policy off,trace,last-active --batch 1,8 --json > bench.json\n  lac bench --shape qwen2.5-7b --dtype bf16 --device cuda --batch 1,8,64"
+)]
+pub struct Bench {
+    #[command(flatten)]
+    model: BenchModel,
+    /// Data types to compute in
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "f32")]
+    dtype: Vec<DtypeArg>,
+    /// Device to compute on: cpu, wgpu, vulkan or cuda, with a number after a colon where there are several
+    #[arg(long, default_value = "cpu")]
+    device: DeviceArg,
+    /// Policies to measure
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "off",
+        help_heading = "Gate and policy"
+    )]
+    policy: Vec<PolicyName>,
+    #[command(flatten)]
+    gate: PolicyArgs,
+    /// Rows that are prompted at once
+    #[arg(long, value_delimiter = ',', value_name = "N", default_value = "1")]
+    batch: Vec<u32>,
+    /// Tokens of each prompt
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    prompt_tokens: usize,
+    /// New tokens of each row
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_two)]
+    new_tokens: usize,
+    /// Measured runs of each case
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    repeats: u32,
+    /// How the result is printed
+    #[arg(long, value_enum, default_value_t = Format::Markdown)]
+    format: Format,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+}
+
+/// Exactly one of these.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct BenchModel {
+    /// Folder in Hugging Face layout, an id on the Hugging Face hub, or demo
+    #[arg(long, value_name = "DIR")]
+    model: Option<std::path::PathBuf>,
+    /// Random weights of a well-known shape: qwen2.5-0.5b, qwen2.5-7b, llama-3-8b or mistral-7b
+    #[arg(long)]
+    shape: Option<ModelShape>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Markdown,
+    Json,
+}
+
+/// The first new token comes out of the prompt's pass: decoding begins with the second.
+fn at_least_two(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if n >= 2 => Ok(n),
+        _ => Err("expected a number of tokens, 2 or more".to_owned()),
+    }
+}
+
+/// All that was measured.
+#[derive(Serialize)]
+struct Report {
+    model: String,
+    parameters: u64,
+    layers: usize,
+    device: String,
+    threads: Option<usize>,
+    /// Bytes a second.
+    read_bandwidth: f64,
+    prompt_tokens: usize,
+    new_tokens: usize,
+    repeats: u32,
+    alpha: f32,
+    cases: Vec<Case>,
+}
+
+/// One data type, policy and number of rows.
+#[derive(Serialize)]
+struct Case {
+    dtype: &'static str,
+    policy: String,
+    batch: u32,
+    /// Tokens a second, all rows together.
+    prefill: Summary,
+    /// Tokens a second, all rows together.
+    decode: Summary,
+    /// Operations a second of the prompt's pass in its linear maps, two for a multiplication and an addition.
+    prefill_flops: f64,
+    /// Bytes of weights and cache that a decoding pass has to read.
+    bytes_per_pass: f64,
+    /// Those bytes a second, as a share of the read bandwidth.
+    share_of_bandwidth: f64,
+    executed: PhasePair,
+    /// Share of layers the gate flagged active; none when the policy does not gate.
+    active: PhasePair,
+}
+
+/// A number per phase.
+#[derive(Default, Serialize)]
+struct PhasePair {
+    prompt: Option<f64>,
+    response: Option<f64>,
+}
+
+/// Mean and standard deviation over the repeats.
+#[derive(Serialize)]
+struct Summary {
+    mean: f64,
+    sd: f64,
+}
+
+impl Summary {
+    fn of(values: &[f64]) -> Self {
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        let sd = if values.len() > 1 {
+            (squares / (n - 1.0)).sqrt()
+        } else {
+            0.0
+        };
+        Self { mean, sd }
+    }
+}
+
+/// A policy and a number of rows, with the times of its runs.
+struct Runs {
+    policy: PolicyName,
+    batch: u32,
+    prefill: Vec<f64>,
+    decode: Vec<f64>,
+    usage: Usage,
+}
+
+impl Bench {
+    pub fn run(&self) -> Result<()> {
+        // Mistakes in the flags are reported before a model is made.
+        for &policy in &self.policy {
+            self.gate.policy(policy)?;
+        }
+        let device = self.device.open()?;
+        let source = self.model.open()?;
+        let config = source.config()?;
+        let room = config.max_position_embeddings;
+        if self.prompt_tokens == 0 || self.prompt_tokens + self.new_tokens > room {
+            anyhow::bail!(
+                "--prompt-tokens {} and --new-tokens {}: together they may be 3 to {room}, the model's context",
+                self.prompt_tokens,
+                self.new_tokens
+            );
+        }
+
+        let mut cases = Vec::new();
+        for &dtype in &self.dtype {
+            let model = source.load(dtype.weight_dtype(), &device)?;
+            cases.extend(self.measure(&model, dtype)?);
+        }
+        // Measured after the models, which are gone by now, so that it needs no memory beside theirs.
+        let read_bandwidth = read_bandwidth(&device)?;
+        for case in &mut cases {
+            let passes_per_second = case.decode.mean / f64::from(case.batch);
+            case.share_of_bandwidth = case.bytes_per_pass * passes_per_second / read_bandwidth;
+        }
+        let report = Report {
+            model: source.name(),
+            parameters: config.n_parameters(),
+            layers: config.n_layers,
+            device: self.device.to_string(),
+            threads: n_threads(&self.device),
+            read_bandwidth,
+            prompt_tokens: self.prompt_tokens,
+            new_tokens: self.new_tokens,
+            repeats: self.repeats,
+            alpha: self.gate.gate()?.alpha,
+            cases,
+        };
+        if self.json || self.format == Format::Json {
+            return write_json("-".as_ref(), &report);
+        }
+        print_line(table::markdown(&report).trim_end())
+    }
+
+    fn measure(&self, model: &Decoder, dtype: DtypeArg) -> Result<Vec<Case>> {
+        let mut cases: Vec<Runs> = self
+            .policy
+            .iter()
+            .flat_map(|&policy| {
+                self.batch
+                    .iter()
+                    .map(move |&batch| Runs::new(policy, batch))
+            })
+            .collect();
+        let n_runs = u64::from(self.repeats + 1) * cases.len() as u64;
+        let bar = progress::counting("measuring", n_runs);
+        for repeat in 0..=self.repeats {
+            for case in &mut cases {
+                let (prefill, decode, usage) = self.time(model, case)?;
+                // The first round is the warm-up.
+                if repeat > 0 {
+                    let n_rows = f64::from(case.batch);
+                    let n_prompt = n_rows * self.prompt_tokens as f64;
+                    let n_new = n_rows * (self.new_tokens - 1) as f64;
+                    case.prefill.push(n_prompt / prefill.as_secs_f64());
+                    case.decode.push(n_new / decode.as_secs_f64());
+                    case.usage.merge(&usage);
+                }
+                bar.inc(1);
+            }
+        }
+        bar.finish_and_clear();
+        let cases = cases.into_iter();
+        cases
+            .map(|runs| self.case(runs, model.config(), dtype.weight_dtype()))
+            .collect()
+    }
+
+    /// The times of the prompts' pass and of all passes after it.
+    fn time(&self, model: &Decoder, case: &Runs) -> Result<(Duration, Duration, Usage)> {
+        let vocab_size = model.vocab_size() as u32;
+        let prompts: Vec<Vec<u32>> = (0..case.batch)
+            .map(|row| {
+                let ids = (0..self.prompt_tokens as u32).map(|position| {
+                    // Knuth's multiplicative hash: ids from all over the vocabulary.
+                    (position * 31 + row + 1).wrapping_mul(2_654_435_761) % vocab_size
+                });
+                ids.collect()
+            })
+            .collect();
+        let mut policy = self.gate.policy(case.policy)?;
+        let mut usage = Usage::default();
+        let config = GenerationConfig::greedy(self.new_tokens);
+        // Observing reads the gate's numbers back after every pass, which a policy without a gate has not.
+        let hooks = Hooks::new(policy.as_mut()).observer(&mut usage);
+        let output = generate(model, &prompts, &config, hooks)?;
+        Ok((output.prefill_time, output.decode_time, usage))
+    }
+
+    fn case(&self, runs: Runs, config: &DecoderConfig, dtype: WeightDtype) -> Result<Case> {
+        let bytes_per_value = dtype.to_burn().size() as f64;
+        let executed = PhasePair {
+            prompt: runs.usage.prompt.executed_per_pass(),
+            response: runs.usage.response.executed_per_pass(),
+        };
+        let n_layers = config.n_layers as f64;
+        let n_read = config.n_parameters_read(executed.response.unwrap_or(n_layers));
+        let n_slots = self.prompt_tokens as f64 + self.new_tokens as f64 / 2.0;
+        let cached = 2.0
+            * executed.response.unwrap_or(n_layers)
+            * f64::from(runs.batch)
+            * n_slots
+            * (config.n_kv_heads * config.head_dim) as f64;
+        // Only the last position goes through the head.
+        let head = (config.vocab_size * config.hidden_size) as f64;
+        let n_multiplied = config.n_parameters_read(executed.prompt.unwrap_or(n_layers)) - head;
+        let prefill = Summary::of(&runs.prefill);
+        Ok(Case {
+            dtype: dtype.name(),
+            policy: self.gate.policy(runs.policy)?.name().to_owned(),
+            batch: runs.batch,
+            prefill_flops: 2.0 * n_multiplied * prefill.mean,
+            prefill,
+            decode: Summary::of(&runs.decode),
+            bytes_per_pass: bytes_per_value * (n_read + cached),
+            share_of_bandwidth: 0.0,
+            active: PhasePair {
+                prompt: runs.usage.prompt.mean(),
+                response: runs.usage.response.mean(),
+            },
+            executed,
+        })
+    }
+}
+
+impl Runs {
+    fn new(policy: PolicyName, batch: u32) -> Self {
+        Self {
+            policy,
+            batch,
+            prefill: Vec::new(),
+            decode: Vec::new(),
+            usage: Usage::default(),
+        }
+    }
+}
+
+/// Where the weights come from.
+enum Source {
+    Folder {
+        name: String,
+        folder: ModelFolder,
+        _local: LocalModel,
+    },
+    Shape(ModelShape),
+}
+
+impl BenchModel {
+    fn open(&self) -> Result<Source> {
+        match (&self.model, self.shape) {
+            (Some(model), _) => {
+                let local = LocalModel::find(model)?;
+                let folder = ModelFolder::open(local.path())?;
+                Ok(Source::Folder {
+                    name: model.display().to_string(),
+                    folder,
+                    _local: local,
+                })
+            }
+            (None, shape) => Ok(Source::Shape(shape.context("give --model or --shape")?)),
+        }
+    }
+}
+
+impl Source {
+    fn name(&self) -> String {
+        match self {
+            Source::Folder { name, .. } => name.clone(),
+            Source::Shape(shape) => format!("{shape}, random weights"),
+        }
+    }
+
+    fn config(&self) -> Result<DecoderConfig> {
+        Ok(match self {
+            Source::Folder { folder, .. } => folder.config().decoder.clone(),
+            Source::Shape(shape) => shape.config()?.decoder,
+        })
+    }
+
+    fn load(&self, dtype: WeightDtype, device: &Device) -> Result<Decoder> {
+        match self {
+            Source::Folder { folder, .. } => {
+                progress::while_loading(|report| folder.load(dtype, device, report))
+            }
+            Source::Shape(shape) => dummy_model(&shape.config()?.decoder, dtype, device, 0),
+        }
+        .context("cannot load the model")
+    }
+}
+
+/// Threads that compute, where the device is the CPU.
+fn n_threads(device: &DeviceArg) -> Option<usize> {
+    #[cfg(feature = "flex")]
+    if device.is_cpu() {
+        return Some(rayon::current_num_threads());
+    }
+    let _ = device;
+    None
+}
