@@ -14,8 +14,9 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use burn::tensor::{DType, Device, Distribution, Tensor};
-use lac_benches::{devices, interleaved, parallel_copy, parallel_read, wait};
+use lac_benches::{devices, interleaved, parallel_copy, wait};
 use lac_core::{Gate, GateConfig};
+use lac_models::parallel_read;
 
 /// States that are rotated take at least this much memory together, well above any cache.
 const ROTATED_BYTES: usize = 512 << 20;

@@ -36,13 +36,6 @@ pub fn wait(device: &Device) {
     device.sync().expect("the device answers");
 }
 
-/// All threads read the values once and do next to nothing with them: the fastest that anything
-/// can read them.
-pub fn parallel_read(values: &[f32]) -> f32 {
-    use rayon::prelude::*;
-    values.par_chunks(per_task(values.len())).map(sum).sum()
-}
-
 /// All threads copy the values.
 pub fn parallel_copy(from: &[f32], to: &mut [f32]) {
     use rayon::prelude::*;
@@ -57,42 +50,6 @@ fn per_task(n_values: usize) -> usize {
     n_values
         .div_ceil(4 * rayon::current_num_threads())
         .max(1 << 14)
-}
-
-/// The sum in registers as wide as the processor has, so that reading is all that takes time.
-fn sum(values: &[f32]) -> f32 {
-    #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx512f") {
-        // SAFETY: the processor has just said that it has AVX-512.
-        return unsafe { sum_avx512(values) };
-    } else if std::arch::is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has just said that it has AVX2.
-        return unsafe { sum_avx2(values) };
-    }
-    sum_lanes(values)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn sum_avx512(values: &[f32]) -> f32 {
-    sum_lanes(values)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn sum_avx2(values: &[f32]) -> f32 {
-    sum_lanes(values)
-}
-
-#[inline(always)]
-fn sum_lanes(values: &[f32]) -> f32 {
-    let mut lanes = [0.0f32; 128];
-    for block in values.as_chunks::<128>().0 {
-        for (lane, value) in lanes.iter_mut().zip(block) {
-            *lane += value;
-        }
-    }
-    lanes.iter().sum()
 }
 
 /// The median time of a call of each contender, over rounds in which each is called in turn: what

@@ -5,11 +5,10 @@
 //! Within a pair the two runs follow each other in changing order, so that whatever else the
 //! machine does falls on both.
 //!
-//! `LAC_BENCH_SHAPE=7b` takes Mistral-7B's shape instead, `LAC_BENCH_DEVICE=wgpu|cuda` another
+//! `LAC_BENCH_SHAPE=mistral-7b` takes that shape instead, `LAC_BENCH_DEVICE=wgpu|cuda` another
 //! device, `LAC_BENCH_PAIRS` another number of pairs, `LAC_BENCH_DTYPE=bf16` another data type.
 
 use std::error::Error;
-use std::path::Path;
 use std::time::Duration;
 
 use burn::tensor::Device;
@@ -17,7 +16,7 @@ use lac_benches::devices;
 use lac_core::{
     Bypass, GateConfig, GenerationConfig, Hooks, LastActive, LayerPolicy, Off, Trace, generate,
 };
-use lac_models::{Decoder, ModelConfig, WeightDtype, dummy_model};
+use lac_models::{Decoder, ModelShape, WeightDtype, dummy_model};
 
 const PROMPT_TOKENS: usize = 256;
 const NEW_TOKENS: usize = 24;
@@ -38,12 +37,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some("bf16") => WeightDtype::Bf16,
         Some(other) => return Err(format!("no data type {other}").into()),
     };
-    let config = match env("LAC_BENCH_SHAPE").as_deref() {
-        None | Some("0.5b") => QWEN_0_5B,
-        Some("7b") => MISTRAL_7B,
-        Some(other) => return Err(format!("no shape {other}").into()),
+    let shape: ModelShape = match env("LAC_BENCH_SHAPE") {
+        None => ModelShape::Qwen2_5_0_5b,
+        Some(name) => name.parse()?,
     };
-    let config = ModelConfig::from_json(config, Path::new("config.json"))?;
+    let config = shape.config()?;
     let device = device(env("LAC_BENCH_DEVICE").as_deref().unwrap_or("flex"))?;
     let model = dummy_model(&config.decoder, dtype, &device, 1)?;
 
@@ -121,19 +119,3 @@ impl std::fmt::Display for Pairs {
         write!(f, "{off:9.2} {on:9.2} {ratio:7.4}")
     }
 }
-
-const QWEN_0_5B: &str = r#"{
-    "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_act": "silu",
-    "hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24,
-    "num_attention_heads": 14, "num_key_value_heads": 2, "max_position_embeddings": 32768,
-    "rms_norm_eps": 1e-6, "rope_theta": 1000000.0, "tie_word_embeddings": true,
-    "use_sliding_window": false, "vocab_size": 151936, "eos_token_id": 151645
-}"#;
-
-const MISTRAL_7B: &str = r#"{
-    "architectures": ["MistralForCausalLM"], "model_type": "mistral", "hidden_act": "silu",
-    "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
-    "num_attention_heads": 32, "num_key_value_heads": 8, "max_position_embeddings": 32768,
-    "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": false,
-    "sliding_window": null, "vocab_size": 32000, "eos_token_id": 2
-}"#;

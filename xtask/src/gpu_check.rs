@@ -166,7 +166,7 @@ LAC_BENCH_LARGE=1 ./gate-bench --bench gate/cuda 2>&1 | tee gate.txt
 LAC_BENCH_DEVICE=cuda ./bandwidth-bench 2>&1 | tee bandwidth.txt
 LAC_BENCH_DEVICE=cuda LAC_BENCH_SHAPE=8x2048x4096 ./bandwidth-bench 2>&1 | tee bandwidth-large.txt
 LAC_BENCH_DEVICE=cuda LAC_BENCH_DTYPE=bf16 ./tracing-bench 2>&1 | tee tracing-0.5b.txt
-LAC_BENCH_DEVICE=cuda LAC_BENCH_DTYPE=bf16 LAC_BENCH_SHAPE=7b ./tracing-bench 2>&1 | tee tracing-7b.txt
+LAC_BENCH_DEVICE=cuda LAC_BENCH_DTYPE=bf16 LAC_BENCH_SHAPE=mistral-7b ./tracing-bench 2>&1 | tee tracing-7b.txt
 "#;
 
 /// Puts a file back as it was.

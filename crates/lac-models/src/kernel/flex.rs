@@ -6,6 +6,8 @@ mod linear;
 mod norm;
 mod numeric;
 mod rotary;
+#[cfg(test)]
+mod tests;
 mod value;
 
 use burn::backend::flex::FlexTensor;
