@@ -1,9 +1,12 @@
 //! What the layers of a decoder need besides the hidden state.
 
+use std::borrow::Cow;
+
 use burn::tensor::{DType, Device, Tensor};
 use lac_core::{KvCache, KvCacheShape, Pass};
 
 use super::attention::QueryBlock;
+use super::omitted::Omitted;
 use super::config::DecoderConfig;
 use super::rope::{Rotation, RotationTable};
 
@@ -15,6 +18,8 @@ pub struct DecoderContext {
     sliding_window: Option<usize>,
     device: Device,
     pass: PassContext,
+    /// Slots without keys and values.
+    omitted: Omitted,
 }
 
 /// What changes from pass to pass; the same for all layers.
@@ -43,6 +48,7 @@ impl DecoderContext {
         };
         Self {
             cache: Some(KvCache::new(shape, dtype, device)),
+            omitted: Omitted::new(config.n_layers),
             ..Self::uncached(config, capacity, dtype, device)
         }
     }
@@ -65,6 +71,7 @@ impl DecoderContext {
             rotations,
             sliding_window: config.sliding_window,
             device: device.clone(),
+            omitted: Omitted::new(config.n_layers),
         }
     }
 
@@ -84,14 +91,20 @@ impl DecoderContext {
             rotation,
             blocks: QueryBlock::of(pass, self.sliding_window, &self.device),
         };
+        self.omitted.begin_pass(pass.past());
     }
 
     pub(super) fn rotation(&self) -> &Rotation {
         &self.pass.rotation
     }
 
-    pub(super) fn blocks(&self) -> &[QueryBlock] {
-        &self.pass.blocks
+    /// The pass's queries and the keys that they see in a layer.
+    pub(super) fn blocks(&mut self, layer_idx: usize) -> Cow<'_, [QueryBlock]> {
+        let omitted = self.omitted.visible_to(layer_idx, &self.pass.blocks, &self.device);
+        match omitted {
+            None => Cow::Borrowed(&self.pass.blocks),
+            Some(blocks) => Cow::Owned(blocks),
+        }
     }
 
     /// Stores a pass's keys and values and returns those of all slots so far.
@@ -102,6 +115,7 @@ impl DecoderContext {
         values: Tensor<4>,
     ) -> (Tensor<4>, Tensor<4>) {
         let (past, seq) = (self.pass.past, self.pass.seq);
+        self.omitted.fill(layer_idx, past..past + seq);
         match &mut self.cache {
             None => (keys, values),
             Some(cache) if past == 0 => {
@@ -118,8 +132,21 @@ impl DecoderContext {
     /// Stores a pass's keys and values for a layer that is not run.
     pub(super) fn fill(&mut self, layer_idx: usize, keys: Tensor<4>, values: Tensor<4>) {
         let past = self.pass.past;
+        self.omitted.fill(layer_idx, past..past + self.pass.seq);
         if let Some(cache) = &mut self.cache {
             cache.write(layer_idx, past, keys, values);
         }
+    }
+
+    /// Leaves a pass's slots without keys and values in a layer that is not run.
+    pub(super) fn omit(&mut self, layer_idx: usize) {
+        let past = self.pass.past;
+        self.omitted.omit(layer_idx, past..past + self.pass.seq);
+    }
+
+    /// Keys and values of a layer in the first slots, `[batch, kv_heads, n_slots, head_dim]` each,
+    /// whatever stands there; `None` without a cache. For tests and for those who look inside.
+    pub fn keys_and_values(&self, layer_idx: usize, n_slots: usize) -> Option<(Tensor<4>, Tensor<4>)> {
+        Some(self.cache.as_ref()?.read(layer_idx, 0..n_slots))
     }
 }
