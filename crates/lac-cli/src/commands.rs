@@ -3,5 +3,7 @@
 pub mod devices;
 pub mod generate;
 pub mod inspect;
+pub mod plan;
 pub mod tokenize;
 pub mod trace;
+pub mod verify;

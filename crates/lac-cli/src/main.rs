@@ -1,4 +1,5 @@
-//! `lac`: inspect, tokenize, generate and trace language models whose voids are skipped.
+//! `lac`: inspect, tokenize, generate and trace language models whose voids are skipped; plan
+//! which layers are not run; verify that speculation changes nothing.
 //!
 //! Glue only: flags in, libraries called, results out.
 
@@ -8,6 +9,8 @@ mod device;
 mod model_path;
 mod output;
 mod progress;
+mod prompts;
+mod speculation;
 
 use std::process::ExitCode;
 
@@ -28,6 +31,8 @@ enum Command {
     Tokenize(commands::tokenize::Tokenize),
     Generate(commands::generate::Generate),
     Trace(commands::trace::Trace),
+    Plan(commands::plan::Plan),
+    Verify(commands::verify::Verify),
     Devices(commands::devices::Devices),
 }
 
@@ -37,6 +42,8 @@ fn main() -> ExitCode {
         Command::Tokenize(command) => command.run(),
         Command::Generate(command) => command.run(),
         Command::Trace(command) => command.run(),
+        Command::Plan(command) => command.run(),
+        Command::Verify(command) => command.run(),
         Command::Devices(command) => command.run(),
     };
     match result {

@@ -21,6 +21,14 @@ pub fn generating(max_new_tokens: usize) -> ProgressBar {
     bar
 }
 
+/// Shows how many of some things are done.
+pub fn counting(what: &'static str, total: usize) -> ProgressBar {
+    let bar = bar("{msg} {bar:32} {pos}/{len}");
+    bar.set_message(what);
+    bar.set_length(total as u64);
+    bar
+}
+
 fn bar(template: &'static str) -> ProgressBar {
     let bar = ProgressBar::new(0);
     // The templates are the constants above; one that does not parse leaves the default bar.

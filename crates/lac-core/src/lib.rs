@@ -93,7 +93,7 @@ pub use run::{PassOutput, PassReadings, run};
 pub use speculation::{
     Divergence, DraftCost, DraftLength, FollowConfig, PlanUpdates, SpeculationConfig,
     SpeculationOutput, SpeculationStats, Speculator, Ties, Verification, generate_speculative,
-    verify_speculation,
+    speed_up_bound, verify_speculation,
 };
 pub use stack::{CausalLm, LayerPart, LayerParts, LayerStack};
 pub use usage::{PhaseUsage, Usage};

@@ -13,7 +13,7 @@ mod ties;
 mod verification;
 
 pub use follow::FollowConfig;
-pub use stats::SpeculationStats;
+pub use stats::{SpeculationStats, speed_up_bound};
 pub use ties::Ties;
 pub use verification::{Divergence, Verification, verify_speculation};
 

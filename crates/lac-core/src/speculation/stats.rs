@@ -106,9 +106,9 @@ impl SpeculationStats {
     }
 }
 
-/// `max_k (1 − a^{k+1}) / ((1 − a)(1 + k c))` over draft lengths `k` from 0 to 64 (Leviathan et
+/// The largest speed-up that drafts can give at the best length: `max_k (1 − a^{k+1}) / ((1 − a)(1 + k c))` over draft lengths `k` from 0 to 64 (Leviathan et
 /// al. 2023, theorem 3.8), with `a` the acceptance rate and `c` the cost of a drafted token.
-pub(super) fn speed_up_bound(acceptance: f64, draft_cost: f64) -> f64 {
+pub fn speed_up_bound(acceptance: f64, draft_cost: f64) -> f64 {
     let mut tokens = 0.0;
     let mut reach = 1.0;
     let mut best = 1.0f64;
