@@ -36,7 +36,9 @@ impl Contender {
     fn new(n_layers: usize, share: f64, keys: SkippedKeys) -> Self {
         // Spread over the depth, as a plan's usually are.
         let below = |layers: usize| (layers as f64 * share + 0.5).floor();
-        let kept: Vec<bool> = (0..n_layers).map(|idx| below(idx + 1) > below(idx)).collect();
+        let kept: Vec<bool> = (0..n_layers)
+            .map(|idx| below(idx + 1) > below(idx))
+            .collect();
         let name = match keys {
             SkippedKeys::Fill => "fill",
             SkippedKeys::LeaveOut => "leave out",
@@ -117,7 +119,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
     println!(
         "{:16} {:>6}  {:>9} {:>9} {:>6} {:>6} {:>6}  {:>9} {:>6} {:>6}",
-        "layers", "run", "decode ms", "tokens/s", "speed", "layers", "expect", "prefill ms", "speed",
+        "layers",
+        "run",
+        "decode ms",
+        "tokens/s",
+        "speed",
+        "layers",
+        "expect",
+        "prefill ms",
+        "speed",
         "layers"
     );
     let (full, none) = (&contenders[0], &contenders[contenders.len() - 1]);

@@ -51,18 +51,29 @@ fn main() -> AnyResult<()> {
     let folder = ModelFolder::open(unpacked.path())?;
     let model = folder.load(WeightDtype::F32, &device, &mut |_| {})?;
     let tokenizer = folder.tokenizer()?;
-    let config = GenerationConfig::greedy(NEW_TOKENS).with_stop_tokens(tokenizer.stop_ids().to_vec());
+    let config =
+        GenerationConfig::greedy(NEW_TOKENS).with_stop_tokens(tokenizer.stop_ids().to_vec());
 
     passes(&model)?;
     let kinds = kinds(&model, &tokenizer, &config, n_prompts)?;
-    let calibration: Vec<CalibrationText> =
-        kinds.iter().flat_map(|kind| kind.calibration.clone()).collect();
+    let calibration: Vec<CalibrationText> = kinds
+        .iter()
+        .flat_map(|kind| kind.calibration.clone())
+        .collect();
     let plans = plans(&model, &calibration)?;
     println!();
     println!(
         "{:9} {:28} {:>6} {:>8} {:>8} {:>7} {:>6} {:>6} {:>6} {:>6}",
-        "prompts", "drafts with", "tokens", "drafted", "accepted", "judged", "a pass", "cost",
-        "bound", "speed"
+        "prompts",
+        "drafts with",
+        "tokens",
+        "drafted",
+        "accepted",
+        "judged",
+        "a pass",
+        "cost",
+        "bound",
+        "speed"
     );
     for kind in &kinds {
         for (name, plan, is_following) in &plans {
@@ -131,10 +142,7 @@ fn passes(model: &Decoder) -> AnyResult<()> {
 }
 
 /// Plans to draft with, by name, and whether they follow the text.
-fn plans(
-    model: &Decoder,
-    texts: &[CalibrationText],
-) -> AnyResult<Vec<(String, PhasePlan, bool)>> {
+fn plans(model: &Decoder, texts: &[CalibrationText]) -> AnyResult<Vec<(String, PhasePlan, bool)>> {
     let n_layers = model.config().n_layers;
     let mut plans = Vec::new();
     for (name, units) in [("layers", Units::Layers), ("parts", Units::Parts)] {
@@ -176,7 +184,11 @@ fn plans(
         let plan = learner.choose(Phase::Response, selection, Units::Layers)?;
         plans.push((format!("usage, {n_kept} layers"), plan, false));
     }
-    plans.push(("following the text".to_owned(), PhasePlan::full(n_layers), true));
+    plans.push((
+        "following the text".to_owned(),
+        PhasePlan::full(n_layers),
+        true,
+    ));
     Ok(plans)
 }
 
@@ -255,38 +267,44 @@ fn kinds(
         questions.push(chat(&choices[pick(idx, choices.len())].prompt())?);
         telling.push(chat(&format!("Tell me about {name}."))?);
         let half = story.passage.len() / 2;
-        let half = story.passage[half..].find(' ').map_or(half, |space| half + space);
+        let half = story.passage[half..]
+            .find(' ')
+            .map_or(half, |space| half + space);
         continued.push(tokenizer.encode_prompt(&story.passage[..half], PromptKind::Raw)?);
     }
-    [("questions", questions), ("telling", telling), ("stories", continued)]
-        .into_iter()
-        .map(|(name, all)| {
-            let (mut prompts, mut calibration) = (Vec::new(), Vec::new());
-            for (idx, prompt) in all.into_iter().enumerate() {
-                // Evenly spread over the sets, as the others are.
-                let is_calibration = idx * N_CALIBRATION % n_all < N_CALIBRATION;
-                match is_calibration {
-                    true => calibration.push(prompt),
-                    false => prompts.push(prompt),
-                }
+    [
+        ("questions", questions),
+        ("telling", telling),
+        ("stories", continued),
+    ]
+    .into_iter()
+    .map(|(name, all)| {
+        let (mut prompts, mut calibration) = (Vec::new(), Vec::new());
+        for (idx, prompt) in all.into_iter().enumerate() {
+            // Evenly spread over the sets, as the others are.
+            let is_calibration = idx * N_CALIBRATION % n_all < N_CALIBRATION;
+            match is_calibration {
+                true => calibration.push(prompt),
+                false => prompts.push(prompt),
             }
-            let calibration = calibration
-                .into_iter()
-                .map(|prompt| {
-                    let prompts = std::slice::from_ref(&prompt);
-                    let out = generate(model, prompts, config, Hooks::new(&mut Off))?;
-                    let n_prompt = prompt.len();
-                    let ids = [prompt, out.rows[0].ids.clone()].concat();
-                    Ok(CalibrationText { ids, n_prompt })
-                })
-                .collect::<AnyResult<_>>()?;
-            Ok(Kind {
-                name,
-                prompts,
-                calibration,
+        }
+        let calibration = calibration
+            .into_iter()
+            .map(|prompt| {
+                let prompts = std::slice::from_ref(&prompt);
+                let out = generate(model, prompts, config, Hooks::new(&mut Off))?;
+                let n_prompt = prompt.len();
+                let ids = [prompt, out.rows[0].ids.clone()].concat();
+                Ok(CalibrationText { ids, n_prompt })
             })
+            .collect::<AnyResult<_>>()?;
+        Ok(Kind {
+            name,
+            prompts,
+            calibration,
         })
-        .collect()
+    })
+    .collect()
 }
 
 fn device(wanted: &str) -> Result<Device, String> {

@@ -51,7 +51,9 @@ impl PromptsArgs {
         if let Some(path) = &self.source.prompts {
             let text = std::fs::read_to_string(path)
                 .with_context(|| format!("cannot read {}", path.display()))?;
-            let is_json = path.extension().is_some_and(|extension| extension == "jsonl");
+            let is_json = path
+                .extension()
+                .is_some_and(|extension| extension == "jsonl");
             for (idx, line) in text.lines().enumerate() {
                 if line.trim().is_empty() {
                     continue;

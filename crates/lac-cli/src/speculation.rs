@@ -58,9 +58,11 @@ impl SpeculationArgs {
             DtypeArg::F32 => TiesArg::Replay,
             DtypeArg::F16 | DtypeArg::Bf16 => TiesArg::Accept,
         });
-        let share = plan.as_ref().map_or(FollowConfig::default().first_share, |(_, plan)| {
-            plan.response.executed_share()
-        });
+        let share = plan
+            .as_ref()
+            .map_or(FollowConfig::default().first_share, |(_, plan)| {
+                plan.response.executed_share()
+            });
         let config = SpeculationConfig {
             draft_length: match self.fixed_draft {
                 true => DraftLength::Fixed(self.draft_tokens),

@@ -10,9 +10,7 @@ use burn::tensor::Tensor;
 use self::gating::PassGate;
 use crate::error::{BoxError, Error, Result};
 use crate::pass::Pass;
-use crate::policy::{
-    Carry, Decision, Gating, LayerPolicy, LayerStep, SkippedKeys, select_tokens,
-};
+use crate::policy::{Carry, Decision, Gating, LayerPolicy, LayerStep, SkippedKeys, select_tokens};
 use crate::stack::{LayerPart, LayerParts, LayerStack};
 
 /// What a pass through the layers leaves behind, on the device.
@@ -75,9 +73,7 @@ pub fn run<S: LayerStack + ?Sized>(
         let input = hidden.clone();
         let output = match part {
             None => stack.forward_layer(layer_idx, hidden, context),
-            Some(part) => {
-                parts(stack, layer_idx)?.forward_part(layer_idx, part, hidden, context)
-            }
+            Some(part) => parts(stack, layer_idx)?.forward_part(layer_idx, part, hidden, context),
         };
         hidden = match &mut gate {
             Some(gate) if gating != Gating::Stepwise => gate.layer(output, input)?,

@@ -73,9 +73,9 @@ impl Verify {
         let local = self.model.find()?;
         let folder = ModelFolder::open(local.path())?;
         let tokenizer = folder.tokenizer()?;
-        let mut speculator =
-            self.speculation
-                .speculator(&self.gate, &self.model, &folder, true)?;
+        let mut speculator = self
+            .speculation
+            .speculator(&self.gate, &self.model, &folder, true)?;
         let model = self.model.load(&folder)?;
         let prompts = self.prompts.resolve(&tokenizer, &model)?;
         let greedy = SamplingArgs::greedy();
@@ -175,7 +175,8 @@ impl DivergenceReport {
             self.prompt,
             self.index,
             self.margin,
-            self.bound.map_or("none".to_owned(), |bound| format!("{bound:e}"))
+            self.bound
+                .map_or("none".to_owned(), |bound| format!("{bound:e}"))
         ))?;
         for (name, side) in [("plain", &self.plain), ("speculative", &self.speculative)] {
             let logit = |logit: Option<f32>| logit.map_or("none".to_owned(), |l| l.to_string());

@@ -116,7 +116,11 @@ impl TryFrom<Lists> for PhasePlan {
         let mut plan = Self::full(n_layers);
         for (list, layers, decision) in [
             ("skip", lists.skip, Decision::Skip),
-            ("skip_attention", lists.skip_attention, Decision::SkipAttention),
+            (
+                "skip_attention",
+                lists.skip_attention,
+                Decision::SkipAttention,
+            ),
             ("skip_mlp", lists.skip_mlp, Decision::SkipMlp),
         ] {
             for layer_idx in layers {

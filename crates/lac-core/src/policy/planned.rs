@@ -35,11 +35,7 @@ impl Planned {
 
     /// Runs what two lists keep, whatever model they come from. A list that is too short for the
     /// model is reported when its first missing layer is reached.
-    pub fn from_phases(
-        prompt: PhasePlan,
-        response: PhasePlan,
-        skipped_keys: SkippedKeys,
-    ) -> Self {
+    pub fn from_phases(prompt: PhasePlan, response: PhasePlan, skipped_keys: SkippedKeys) -> Self {
         Self {
             prompt,
             response,

@@ -20,6 +20,8 @@ pub(super) struct DraftControl {
     /// Tokens and time of recent rounds.
     growth: (f64, f64),
     rounds_without_draft: u32,
+    /// After this many of those a draft is made, to see whether that still does not pay.
+    probe_after: u32,
 }
 
 /// Upper limits of classes of confidence: by how many logits the draft's first token led.
@@ -28,8 +30,9 @@ const CONFIDENCE_LIMITS: [f32; 6] = [0.5, 1.0, 2.0, 3.5, 5.0, 8.0];
 /// What is expected of each class before anything was seen of it.
 const FIRST_GUESSES: [f64; CONFIDENCE_LIMITS.len() + 1] = [0.3, 0.45, 0.6, 0.75, 0.85, 0.92, 0.97];
 
-/// After this many rounds without a draft one is made, to see whether that still does not pay.
-const PROBE_AFTER: u32 = 24;
+/// How soon a draft is tried again that did not pay: twice as many rounds later after every try,
+/// up to a limit.
+const PROBE_AFTER: (u32, u32) = (24, 768);
 
 /// A verifying pass over one more token is taken to cost this much more of a plain pass, until
 /// times are known.
@@ -103,6 +106,7 @@ impl DraftControl {
             next: Share::guess(0.7),
             growth: (0.0, 0.0),
             rounds_without_draft: 0,
+            probe_after: PROBE_AFTER.0,
         }
     }
 
@@ -124,9 +128,11 @@ impl DraftControl {
             // Nothing is known yet of what a draft would have to be cheaper than.
             return false;
         };
-        if n_drafted == 0 && self.rounds_without_draft >= PROBE_AFTER {
+        if n_drafted == 0 && self.rounds_without_draft >= self.probe_after {
             return true;
         }
+        // Longer passes are tried one token longer at a time, lest a guess be dear.
+        let at_most = at_most.min(self.costs.longest_known());
         let draft = self.costs.draft.unwrap_or(self.costs.draft_guess * plain);
         let verify = |n_tokens| self.costs.verify(n_tokens, plain);
         // Text grows at least as fast as by plain passes.
@@ -177,10 +183,15 @@ impl DraftControl {
     /// A round is over: it drafted and gave this many tokens.
     pub(super) fn round(&mut self, n_drafted: usize, n_tokens: usize, time: Duration) {
         const MEMORY: f64 = 0.95;
-        self.rounds_without_draft = match n_drafted {
-            0 => self.rounds_without_draft + 1,
-            _ => 0,
-        };
+        if n_drafted == 0 {
+            self.rounds_without_draft += 1;
+        } else {
+            self.probe_after = match self.rounds_without_draft >= self.probe_after {
+                true => (2 * self.probe_after).min(PROBE_AFTER.1),
+                false => PROBE_AFTER.0,
+            };
+            self.rounds_without_draft = 0;
+        }
         let time = match (self.costs.is_measured, self.costs.plain, self.costs.draft) {
             (true, _, _) => time.as_secs_f64(),
             (false, Some(plain), Some(draft)) => {
@@ -196,6 +207,7 @@ impl DraftControl {
     pub(super) fn plan_changed(&mut self, old_share: f64, new_share: f64) {
         self.by_confidence.iter_mut().for_each(Share::doubt);
         self.next.doubt();
+        self.probe_after = PROBE_AFTER.0;
         if self.costs.is_measured {
             self.costs.draft_guess = new_share;
             self.costs.draft = self
@@ -207,6 +219,14 @@ impl DraftControl {
 }
 
 impl Costs {
+    /// The longest draft whose verification costs what is known, or one token more.
+    fn longest_known(&self) -> usize {
+        if !self.is_measured {
+            return usize::MAX;
+        }
+        1 + self.verify.iter().rposition(Option::is_some).unwrap_or(0)
+    }
+
     /// The cost of a full pass over this many tokens: the nearest one known, made longer or
     /// shorter by the rows between.
     fn verify(&self, n_tokens: usize, plain: f64) -> f64 {
@@ -295,13 +315,19 @@ mod tests {
         for _ in 0..200 {
             control.judged(4.0, false);
         }
-        let mut n_rounds = 0;
-        while length(&control, 4.0) == 0 {
-            control.round(0, 1, Duration::ZERO);
-            n_rounds += 1;
-        }
-        assert_eq!(n_rounds, PROBE_AFTER);
-        assert_eq!(length(&control, 4.0), 1);
+        let mut wait = |expected| {
+            let mut n_rounds = 0;
+            while length(&control, 4.0) == 0 {
+                control.round(0, 1, Duration::ZERO);
+                n_rounds += 1;
+            }
+            assert_eq!(n_rounds, expected);
+            assert_eq!(length(&control, 4.0), 1);
+            control.round(1, 1, Duration::ZERO);
+        };
+        wait(24);
+        wait(48);
+        wait(96);
     }
 
     #[test]
@@ -309,6 +335,8 @@ mod tests {
         let mut control = DraftControl::new(&SpeculationConfig::default(), 0.2);
         assert_eq!(length(&control, 9.0), 0);
         control.verified(1, Duration::from_millis(10));
-        assert!(length(&control, 9.0) > 0);
+        assert_eq!(length(&control, 9.0), 1, "longer ones have not been timed");
+        control.verified(2, Duration::from_millis(11));
+        assert_eq!(length(&control, 9.0), 2);
     }
 }

@@ -137,7 +137,11 @@ mod tests {
     #[test]
     fn the_top_and_its_margin() {
         let check = |logits: &[f32], id, margin, scale| {
-            assert_eq!(Top::of(logits), Some(Top { id, margin, scale }), "{logits:?}");
+            assert_eq!(
+                Top::of(logits),
+                Some(Top { id, margin, scale }),
+                "{logits:?}"
+            );
         };
         check(&[1.0, 4.0, 3.5], 1, 0.5, 4.0);
         check(&[4.0, 3.0, -9.0], 0, 1.0, 9.0);

@@ -110,7 +110,12 @@ fn planned_runs_what_the_plan_of_the_phase_keeps() {
         let response = Pass::response(1, vec![7]);
         let (hidden, record) = outcome(&stack, &mut calls, &response, &mut policy).unwrap();
         assert_eq!(hidden, 1.0 + 1.0 + 8.0);
-        let expected = ["attention 0", &format!("{called} 1"), &format!("{called} 2"), "mlp 2"];
+        let expected = [
+            "attention 0",
+            &format!("{called} 1"),
+            &format!("{called} 2"),
+            "mlp 2",
+        ];
         assert_eq!(calls, expected);
         assert_eq!(record.executed, [true, false, true]);
         assert_eq!(record.decisions, parts_plan().decisions());
@@ -142,7 +147,11 @@ fn parts_that_a_model_does_not_offer_are_an_error() {
     let pass = Pass::prompt(&[[7]], 0).unwrap();
     let plans = [
         (parts_plan(), SkippedKeys::Fill, 0),
-        (PhasePlan::keeping(&[true, true, false]), SkippedKeys::LeaveOut, 2),
+        (
+            PhasePlan::keeping(&[true, true, false]),
+            SkippedKeys::LeaveOut,
+            2,
+        ),
     ];
     for (plan, keys, expected) in plans {
         let mut policy = Planned::from_phases(plan.clone(), plan, keys);
@@ -157,7 +166,10 @@ fn parts_that_a_model_does_not_offer_are_an_error() {
     let short = PhasePlan::full(2);
     let mut policy = Planned::from_phases(short.clone(), short, SkippedKeys::Fill);
     let error = outcome(&stack, &mut (), &pass, &mut policy).unwrap_err();
-    assert!(matches!(error, Error::Policy { layer_idx: 2, .. }), "{error}");
+    assert!(
+        matches!(error, Error::Policy { layer_idx: 2, .. }),
+        "{error}"
+    );
 }
 
 #[test]
@@ -224,7 +236,9 @@ fn a_plan_is_refused_on_another_model_with_the_difference_named() {
     let plan = plan(PhasePlan::full(3), parts_plan()).unwrap();
     assert!(Planned::new(&plan, &fingerprint()).is_ok());
     let changes: [(&str, fn(&mut ModelFingerprint)); 5] = [
-        ("architecture", |model| model.architecture = "qwen2".to_owned()),
+        ("architecture", |model| {
+            model.architecture = "qwen2".to_owned()
+        }),
         ("number of layers", |model| model.n_layers = 4),
         ("hidden size", |model| model.hidden_size = 9),
         ("vocabulary size", |model| model.vocab_size = 17),
@@ -244,12 +258,32 @@ fn files_that_make_no_sense_are_refused() {
     let skip_twice = serde_json::json!({"n_layers": 3, "skip": [1], "skip_mlp": [1]});
     for (field, value, message) in [
         ("format", serde_json::json!(2), "format 2"),
-        ("prompt", serde_json::json!({"n_layers": 4}), "4 layers, the model has 3"),
-        ("prompt", serde_json::json!({"n_layers": 3, "skip": [3]}), "expected one of 0 to 2"),
+        (
+            "prompt",
+            serde_json::json!({"n_layers": 4}),
+            "4 layers, the model has 3",
+        ),
+        (
+            "prompt",
+            serde_json::json!({"n_layers": 3, "skip": [3]}),
+            "expected one of 0 to 2",
+        ),
         ("response", skip_twice, "layer 1 is named twice"),
-        ("response", serde_json::json!({"n_layers": 3, "skp": []}), "unknown field `skp`"),
-        ("response", serde_json::json!({"n_layers": 1u64 << 40}), "at most 65536"),
-        ("skipped_keys", serde_json::json!("forget"), "unknown variant"),
+        (
+            "response",
+            serde_json::json!({"n_layers": 3, "skp": []}),
+            "unknown field `skp`",
+        ),
+        (
+            "response",
+            serde_json::json!({"n_layers": 1u64 << 40}),
+            "at most 65536",
+        ),
+        (
+            "skipped_keys",
+            serde_json::json!("forget"),
+            "unknown variant",
+        ),
         ("surplus", serde_json::json!(1), "unknown field `surplus`"),
     ] {
         let mut bad = good.clone();

@@ -15,6 +15,8 @@ use crate::devices::devices;
 struct Chain {
     /// `[layer][token][next token]`.
     layers: Vec<Vec<Vec<f32>>>,
+    /// What passes over several tokens add to token 2's logit: noise, exaggerated.
+    noise: f32,
     device: Device,
 }
 
@@ -26,13 +28,16 @@ impl Chain {
     fn new(n_layers: usize, vocab_size: usize, device: &Device) -> Self {
         let mut state = 12345u64;
         let mut next = || {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            state = state
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
             (state >> 33) as f32 / (1u64 << 31) as f32
         };
         let mut row = || (0..vocab_size).map(|_| 3.0 * next()).collect::<Vec<f32>>();
         let mut table = || (0..vocab_size).map(|_| row()).collect::<Vec<_>>();
         Self {
             layers: (0..n_layers).map(|_| table()).collect(),
+            noise: 0.0,
             device: device.clone(),
         }
     }
@@ -99,7 +104,14 @@ impl CausalLm for Chain {
     }
 
     fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
-        hidden
+        let [_, seq, vocab] = hidden.dims();
+        if seq == 1 {
+            return hidden;
+        }
+        let noise: Vec<f32> = (0..vocab)
+            .map(|id| if id == 2 { self.noise } else { 0.0 })
+            .collect();
+        hidden + Tensor::<1>::from_floats(noise.as_slice(), &self.device).unsqueeze()
     }
 }
 
@@ -135,15 +147,24 @@ fn greedy_text_is_the_full_models() {
                 let prompt = [vec![token, (token + 5) % 12]];
                 let config = GenerationConfig::greedy(20);
                 let plain = generate(&model, &prompt, &config, Hooks::new(&mut Off)).unwrap();
-                let out =
-                    generate_speculative(&model, &prompt, &config, &mut speculator, &mut (), &mut ())
-                        .unwrap();
+                let out = generate_speculative(
+                    &model,
+                    &prompt,
+                    &config,
+                    &mut speculator,
+                    &mut (),
+                    &mut (),
+                )
+                .unwrap();
                 assert_eq!(out.generation.rows, plain.rows, "{backend}, {length:?}");
                 assert_eq!(out.stats.n_tokens, 20);
                 n_accepted += out.stats.n_accepted;
                 n_rejections += out.stats.n_rejections;
             }
-            assert!(n_accepted > 0 && n_rejections > 0, "{n_accepted}, {n_rejections}");
+            assert!(
+                n_accepted > 0 && n_rejections > 0,
+                "{n_accepted}, {n_rejections}"
+            );
         }
     }
 }
@@ -175,12 +196,61 @@ fn ties_are_decided_by_plain_passes() {
     assert_eq!(replayed.n_equal, 10);
     assert_eq!(replayed.plain.ids, [1; 10]);
     // Every token but the prompt's and those of plain passes was a tie.
-    assert_eq!(replayed.stats.n_near_ties, 9 - replayed.stats.n_plain_passes);
+    assert_eq!(
+        replayed.stats.n_near_ties,
+        9 - replayed.stats.n_plain_passes
+    );
     assert_eq!(replayed.stats.n_near_ties, replayed.stats.n_replay_passes);
     assert_eq!(with(Ties::Accept).stats.n_near_ties, 0);
 }
 
-/// χ² of the pairs of tokens that follow a prompt, over many seeds, against the product of their
+/// Where a verifying pass would choose another token than a plain one, plain passes decide; where
+/// they are not asked, the difference is found and described.
+#[test]
+fn noise_decides_nothing_and_would_be_found() {
+    let device = Device::flex();
+    let mut model = Chain::new(2, 4, &device);
+    for row in model.layers.iter_mut().flatten() {
+        row[1] = 9.0;
+        row[2] = 9.0 - 2e-5;
+    }
+    model.noise = 1e-4;
+    let config = GenerationConfig::greedy(10);
+    let with = |ties| {
+        let config_of = SpeculationConfig {
+            draft_length: DraftLength::Fixed(3),
+            ties,
+            ..SpeculationConfig::default()
+        };
+        let mut speculator = Speculator::new(without_last(2), config_of).unwrap();
+        verify_speculation(&model, &[vec![0]], &config, &mut speculator).unwrap()
+    };
+    let exact = with(Ties::default());
+    assert_eq!(exact.divergence, None);
+    assert!(exact.stats.n_near_ties > 0);
+    // 1e-4 in steps of f32 at 18, and the margin of 4e-5.
+    let steps = f32::EPSILON * 18.0;
+    assert!((exact.largest_noise / (1e-4 / steps) - 1.0).abs() < 0.1);
+    assert!((exact.smallest_margin / (4e-5 / steps) - 1.0).abs() < 0.1);
+
+    let divergence = with(Ties::Accept).divergence.unwrap();
+    assert_eq!(
+        (divergence.plain_id, divergence.speculative_id),
+        (Some(1), Some(2))
+    );
+    assert_eq!(
+        divergence.index, 1,
+        "the first token that a verifying pass chose"
+    );
+    assert!(divergence.margin > 0.0 && divergence.margin < 1e-4);
+    assert_eq!(divergence.bound, None);
+    let [plain, other] = divergence.plain_logits.unwrap();
+    assert!(plain > other);
+    let [plain, other] = divergence.speculative_logits.unwrap();
+    assert!(plain < other);
+}
+
+/// χ² of the triples of tokens that follow a prompt, over many seeds, against the product of their
 /// probabilities.
 #[test]
 fn sampled_text_has_the_full_models_distribution() {
@@ -195,9 +265,15 @@ fn sampled_text_has_the_full_models_distribution() {
     for seed in 0..n_runs {
         let sampling = Sampling::Random(SamplingConfig::new(temperature, seed));
         let config = GenerationConfig::greedy(3).with_sampling(sampling);
-        let out =
-            generate_speculative(&model, &[vec![0]], &config, &mut speculator, &mut (), &mut ())
-                .unwrap();
+        let out = generate_speculative(
+            &model,
+            &[vec![0]],
+            &config,
+            &mut speculator,
+            &mut (),
+            &mut (),
+        )
+        .unwrap();
         let ids = &out.generation.rows[0].ids;
         counts[ids.iter().fold(0, |code, &id| vocab * code + id as usize)] += 1;
         stats.merge(&out.stats);
@@ -233,10 +309,17 @@ fn the_same_seed_gives_the_same_text_at_a_given_cost() {
             ..SamplingConfig::new(1.0, seed)
         });
         let config = GenerationConfig::greedy(25).with_sampling(sampling);
-        generate_speculative(&model, &[vec![3]], &config, &mut speculator, &mut (), &mut ())
-            .unwrap()
-            .generation
-            .rows
+        generate_speculative(
+            &model,
+            &[vec![3]],
+            &config,
+            &mut speculator,
+            &mut (),
+            &mut (),
+        )
+        .unwrap()
+        .generation
+        .rows
     };
     assert_eq!(sampled(1), sampled(1));
     assert_ne!(sampled(1), sampled(2));
@@ -267,7 +350,13 @@ fn observers_see_the_text_and_nothing_else() {
     let prompt = [vec![1, 2]];
     let mut plain = (Seen::default(), Usage::default());
     let hooks_policy = &mut Trace::new(gate);
-    generate(&model, &prompt, &config, Hooks::new(hooks_policy).observer(&mut plain)).unwrap();
+    generate(
+        &model,
+        &prompt,
+        &config,
+        Hooks::new(hooks_policy).observer(&mut plain),
+    )
+    .unwrap();
     let mut seen = (Seen::default(), Usage::default());
     let config_of = SpeculationConfig {
         draft_length: DraftLength::Fixed(4),
@@ -275,7 +364,15 @@ fn observers_see_the_text_and_nothing_else() {
         ..SpeculationConfig::default()
     };
     let mut speculator = Speculator::new(without_last(3), config_of).unwrap();
-    generate_speculative(&model, &prompt, &config, &mut speculator, &mut seen, &mut ()).unwrap();
+    generate_speculative(
+        &model,
+        &prompt,
+        &config,
+        &mut speculator,
+        &mut seen,
+        &mut (),
+    )
+    .unwrap();
     assert_eq!(seen.0.0, plain.0.0);
     assert_eq!(seen.0.1, plain.0.1);
     assert_eq!(seen.1.response.n_tokens(), plain.1.response.n_tokens());
@@ -289,7 +386,11 @@ struct ThreeTokens(usize);
 impl TokenSink for ThreeTokens {
     fn token(&mut self, _row: usize, _id: u32) -> Result<Flow, BoxError> {
         self.0 += 1;
-        Ok(if self.0 < 3 { Flow::Continue } else { Flow::Stop })
+        Ok(if self.0 < 3 {
+            Flow::Continue
+        } else {
+            Flow::Stop
+        })
     }
 }
 
@@ -311,17 +412,29 @@ fn rows_end_where_plain_rows_end() {
     ] {
         for length in [DraftLength::Fixed(4), DraftLength::Fixed(0)] {
             let mut speculator = speculator(PhasePlan::full(3), length);
-            let out =
-                generate_speculative(&model, &[vec![4]], &config, &mut speculator, &mut (), &mut ())
-                    .unwrap();
+            let out = generate_speculative(
+                &model,
+                &[vec![4]],
+                &config,
+                &mut speculator,
+                &mut (),
+                &mut (),
+            )
+            .unwrap();
             assert_eq!(out.generation.rows[0], plain_ids(&config), "{config:?}");
         }
     }
     let mut speculator = speculator(PhasePlan::full(3), DraftLength::Fixed(4));
     let mut sink = ThreeTokens(0);
-    let out =
-        generate_speculative(&model, &[vec![4]], &greedy, &mut speculator, &mut (), &mut sink)
-            .unwrap();
+    let out = generate_speculative(
+        &model,
+        &[vec![4]],
+        &greedy,
+        &mut speculator,
+        &mut (),
+        &mut sink,
+    )
+    .unwrap();
     assert_eq!(out.generation.rows[0].ids, plain_ids(&greedy).ids[..3]);
     assert_eq!(out.generation.rows[0].stop_reason, StopReason::Sink);
 }
@@ -333,13 +446,26 @@ fn what_cannot_be_is_refused() {
     let mut good = speculator(PhasePlan::full(3), DraftLength::Fixed(2));
     let two = [vec![1], vec![2]];
     let error = generate_speculative(&model, &two, &greedy, &mut good, &mut (), &mut ());
-    assert!(matches!(error, Err(Error::SpeculationBatch { n_prompts: 2 })));
+    assert!(matches!(
+        error,
+        Err(Error::SpeculationBatch { n_prompts: 2 })
+    ));
     let mut deep = speculator(PhasePlan::full(4), DraftLength::Fixed(2));
     let error = generate_speculative(&model, &[vec![1]], &greedy, &mut deep, &mut (), &mut ());
     assert!(matches!(error, Err(Error::Plan(_))));
     let sampling = Sampling::Random(SamplingConfig::new(1.0, 0));
-    let error = verify_speculation(&model, &[vec![1]], &greedy.with_sampling(sampling), &mut good);
-    assert!(error.unwrap_err().to_string().starts_with("sampling is random"));
+    let error = verify_speculation(
+        &model,
+        &[vec![1]],
+        &greedy.with_sampling(sampling),
+        &mut good,
+    );
+    assert!(
+        error
+            .unwrap_err()
+            .to_string()
+            .starts_with("sampling is random")
+    );
 
     let with = |change: fn(&mut SpeculationConfig)| {
         let mut config = SpeculationConfig::default();
@@ -373,8 +499,8 @@ fn a_plan_follows_the_text() {
     let config = GenerationConfig::greedy(30);
     let prompt = [vec![7, 3]];
     let plain = generate(&model, &prompt, &config, Hooks::new(&mut Off)).unwrap();
-    let out = generate_speculative(&model, &prompt, &config, &mut speculator, &mut (), &mut ())
-        .unwrap();
+    let out =
+        generate_speculative(&model, &prompt, &config, &mut speculator, &mut (), &mut ()).unwrap();
     assert_eq!(out.generation.rows, plain.rows);
     assert!(out.stats.n_plan_changes > 0);
     assert!(out.stats.draft_layers < 6.0 * out.stats.n_drafted as f64);

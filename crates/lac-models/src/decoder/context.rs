@@ -6,8 +6,8 @@ use burn::tensor::{DType, Device, Tensor};
 use lac_core::{KvCache, KvCacheShape, Pass};
 
 use super::attention::QueryBlock;
-use super::omitted::Omitted;
 use super::config::DecoderConfig;
+use super::omitted::Omitted;
 use super::rope::{Rotation, RotationTable};
 
 /// Positions, masks and the key/value cache of one batch of sequences.
@@ -100,7 +100,9 @@ impl DecoderContext {
 
     /// The pass's queries and the keys that they see in a layer.
     pub(super) fn blocks(&mut self, layer_idx: usize) -> Cow<'_, [QueryBlock]> {
-        let omitted = self.omitted.visible_to(layer_idx, &self.pass.blocks, &self.device);
+        let omitted = self
+            .omitted
+            .visible_to(layer_idx, &self.pass.blocks, &self.device);
         match omitted {
             None => Cow::Borrowed(&self.pass.blocks),
             Some(blocks) => Cow::Owned(blocks),
@@ -146,7 +148,11 @@ impl DecoderContext {
 
     /// Keys and values of a layer in the first slots, `[batch, kv_heads, n_slots, head_dim]` each,
     /// whatever stands there; `None` without a cache. For tests and for those who look inside.
-    pub fn keys_and_values(&self, layer_idx: usize, n_slots: usize) -> Option<(Tensor<4>, Tensor<4>)> {
+    pub fn keys_and_values(
+        &self,
+        layer_idx: usize,
+        n_slots: usize,
+    ) -> Option<(Tensor<4>, Tensor<4>)> {
         Some(self.cache.as_ref()?.read(layer_idx, 0..n_slots))
     }
 }

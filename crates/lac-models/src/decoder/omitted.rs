@@ -72,7 +72,10 @@ impl Omitted {
 
 /// Takes slots out of ranges.
 fn remove(ranges: &mut Vec<Range<usize>>, slots: Range<usize>) {
-    if ranges.iter().all(|range| range.end <= slots.start || slots.end <= range.start) {
+    if ranges
+        .iter()
+        .all(|range| range.end <= slots.start || slots.end <= range.start)
+    {
         return;
     }
     *ranges = ranges

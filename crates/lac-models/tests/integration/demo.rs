@@ -1,9 +1,7 @@
 //! The small trained model and prompts about its world.
 
 use burn::tensor::Device;
-use lac_models::{
-    ChatOptions, Decoder, Message, ModelFolder, PromptKind, Tokenizer, WeightDtype,
-};
+use lac_models::{ChatOptions, Decoder, Message, ModelFolder, PromptKind, Tokenizer, WeightDtype};
 use tempfile::TempDir;
 
 pub struct Demo {

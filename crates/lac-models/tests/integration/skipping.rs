@@ -47,7 +47,11 @@ fn a_plan_that_keeps_every_layer_gives_the_same_bits() {
         let full = PhasePlan::full(model.config().n_layers);
         let mut plans: Vec<Box<dyn LayerPolicy>> = vec![Box::new(Off)];
         for keys in [SkippedKeys::Fill, SkippedKeys::LeaveOut] {
-            plans.push(Box::new(Planned::from_phases(full.clone(), full.clone(), keys)));
+            plans.push(Box::new(Planned::from_phases(
+                full.clone(),
+                full.clone(),
+                keys,
+            )));
         }
         let config = GenerationConfig::greedy(5);
         let mut outputs = plans.iter_mut().map(|policy| {
@@ -117,7 +121,12 @@ fn left_out_keys_are_masked() {
         for first_text in [None, Some([9, 8, 7, 6, 5, 4, 3, 2])] {
             let mut context = model.new_context(1, 32);
             if let Some(ids) = first_text {
-                step(&model, &mut context, &Pass::prompt(&[ids], 0).unwrap(), &mut Off);
+                step(
+                    &model,
+                    &mut context,
+                    &Pass::prompt(&[ids], 0).unwrap(),
+                    &mut Off,
+                );
             }
             let full = PhasePlan::full(n_layers);
             let mut policy = Planned::from_phases(keeping(&kept), full, SkippedKeys::LeaveOut);
@@ -183,7 +192,10 @@ fn a_rollback_restores_keys_and_values() {
                 let difference =
                     difference.max(largest_difference(&values(values_), &values(other_values)));
                 // Of the order of 1; products of several rows are summed in another order.
-                assert!(difference < 2e-6, "{backend}, layer {layer_idx}: {difference}");
+                assert!(
+                    difference < 2e-6,
+                    "{backend}, layer {layer_idx}: {difference}"
+                );
             }
         };
         same(&drafted, &plain, past + 2);
@@ -193,7 +205,12 @@ fn a_rollback_restores_keys_and_values() {
         step(&model, &mut single, &prompt_pass, &mut Off);
         for context in [&mut drafted, &mut single] {
             for (idx, id) in [5, 9].into_iter().enumerate() {
-                step(&model, context, &Pass::response(past + idx, vec![id]), &mut Off);
+                step(
+                    &model,
+                    context,
+                    &Pass::response(past + idx, vec![id]),
+                    &mut Off,
+                );
             }
         }
         for layer_idx in 0..n_layers {
@@ -201,7 +218,11 @@ fn a_rollback_restores_keys_and_values() {
                 let (keys, values_) = context.keys_and_values(layer_idx, past + 2).unwrap();
                 (values(keys), values(values_))
             };
-            assert_eq!(slots(&drafted), slots(&single), "{backend}, layer {layer_idx}");
+            assert_eq!(
+                slots(&drafted),
+                slots(&single),
+                "{backend}, layer {layer_idx}"
+            );
         }
     }
 }
@@ -245,7 +266,11 @@ fn speculation_changes_no_token_of_the_trained_model() {
                 let seen = verify_speculation(&demo.model, prompt, &config, &mut speculator);
                 let seen = seen.unwrap();
                 assert_eq!(seen.divergence, None, "{backend}, prompt {idx}");
-                assert_eq!(seen.n_equal, seen.plain.ids.len(), "{backend}, prompt {idx}");
+                assert_eq!(
+                    seen.n_equal,
+                    seen.plain.ids.len(),
+                    "{backend}, prompt {idx}"
+                );
                 // What the default allows is far above what there is.
                 assert!(seen.largest_noise < 128.0, "{}", seen.largest_noise);
                 stats.merge(&seen.stats);
@@ -293,7 +318,9 @@ fn plans_belong_to_their_checkpoint() {
             by: lac_core::Ranking::Usage,
             keep: lac_core::Keep::Layers(8),
         };
-        learner.choose(phase, selection, lac_core::Units::Layers).unwrap()
+        learner
+            .choose(phase, selection, lac_core::Units::Layers)
+            .unwrap()
     };
     let plan = VoidPlan::new(
         fingerprint.clone(),
@@ -315,12 +342,23 @@ fn plans_belong_to_their_checkpoint() {
     let config = SpeculationConfig::default();
     let mut speculator = Speculator::from_plan(&plan, &fingerprint, config.clone()).unwrap();
     let greedy = GenerationConfig::greedy(3);
-    let out =
-        generate_speculative(&demo.model, prompt, &greedy, &mut speculator, &mut (), &mut ());
+    let out = generate_speculative(
+        &demo.model,
+        prompt,
+        &greedy,
+        &mut speculator,
+        &mut (),
+        &mut (),
+    );
     assert_eq!(out.unwrap().generation.rows[0].ids.len(), 3);
     // The same shape with other weights.
     let other = demo.folder.dummy_fingerprint(1);
-    assert!(Planned::new(&plan, &other).unwrap_err().to_string().contains("weights"));
+    assert!(
+        Planned::new(&plan, &other)
+            .unwrap_err()
+            .to_string()
+            .contains("weights")
+    );
     let error = Speculator::from_plan(&plan, &other, config).err().unwrap();
     assert!(matches!(error, Error::Plan(_)));
 }
