@@ -28,6 +28,17 @@ fn first(kind: burn::tensor::DeviceType) -> Option<Device> {
     Device::enumerate(kind).into_vec().into_iter().next()
 }
 
+/// The device of a backend by name.
+///
+/// # Errors
+/// When it was not compiled in, or has no device.
+pub fn device(wanted: &str) -> Result<Device, String> {
+    devices()
+        .into_iter()
+        .find_map(|(name, device)| (name == wanted).then_some(device))
+        .ok_or_else(|| format!("{wanted} was not compiled in, or has no device"))
+}
+
 /// Waits for everything that was asked of the device.
 ///
 /// # Panics

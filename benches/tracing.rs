@@ -12,7 +12,6 @@ use std::error::Error;
 use std::time::Duration;
 
 use burn::tensor::Device;
-use lac_benches::devices;
 use lac_core::{
     Bypass, GateConfig, GenerationConfig, Hooks, LastActive, LayerPolicy, Off, Trace, generate,
 };
@@ -42,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some(name) => name.parse()?,
     };
     let config = shape.config()?;
-    let device = device(env("LAC_BENCH_DEVICE").as_deref().unwrap_or("flex"))?;
+    let device = lac_benches::device(env("LAC_BENCH_DEVICE").as_deref().unwrap_or("flex"))?;
     let model = dummy_model(&config.decoder, dtype, &device, 1)?;
 
     println!("policy        decode ms/token off, on, ratio      prefill ms off, on, ratio");
@@ -85,13 +84,6 @@ fn time(
         out.prefill_time,
         out.decode_time / out.n_decode_passes as u32,
     ))
-}
-
-fn device(wanted: &str) -> Result<Device, String> {
-    devices()
-        .into_iter()
-        .find_map(|(name, device)| (name == wanted).then_some(device))
-        .ok_or_else(|| format!("{wanted} was not compiled in, or has no device"))
 }
 
 /// Times without and with the gate, taken one right after the other.

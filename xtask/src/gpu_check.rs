@@ -53,6 +53,8 @@ impl GpuCheck {
             ("gate-bench", "gate"),
             ("bandwidth-bench", "bandwidth"),
             ("tracing-bench", "tracing"),
+            ("skipping-bench", "skipping"),
+            ("speculation-bench", "speculation"),
         ] {
             programs.push((name, self.build(root, "lac-benches", &["--bench", bench])?));
         }
@@ -167,6 +169,9 @@ LAC_BENCH_DEVICE=cuda ./bandwidth-bench 2>&1 | tee bandwidth.txt
 LAC_BENCH_DEVICE=cuda LAC_BENCH_SHAPE=8x2048x4096 ./bandwidth-bench 2>&1 | tee bandwidth-large.txt
 LAC_BENCH_DEVICE=cuda LAC_BENCH_DTYPE=bf16 ./tracing-bench 2>&1 | tee tracing-0.5b.txt
 LAC_BENCH_DEVICE=cuda LAC_BENCH_DTYPE=bf16 LAC_BENCH_SHAPE=mistral-7b ./tracing-bench 2>&1 | tee tracing-7b.txt
+LAC_BENCH_DEVICE=cuda LAC_BENCH_DTYPE=bf16 LAC_BENCH_SHAPE=mistral-7b ./skipping-bench 2>&1 | tee skipping-7b.txt
+LAC_BENCH_DEVICE=cuda LAC_BENCH_DTYPE=bf16 ./skipping-bench 2>&1 | tee skipping-0.5b.txt
+LAC_BENCH_DEVICE=cuda LAC_BENCH_PROMPTS=10 ./speculation-bench 2>&1 | tee speculation.txt
 "#;
 
 /// Puts a file back as it was.

@@ -1,12 +1,12 @@
 //! Options that several commands share, and what they stand for.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use lac_core::{
-    Bypass, GateConfig, GateRounding, GenerationConfig, Halt, LastActive, LayerPolicy, Off,
-    Sampling, SamplingConfig, Trace,
+    Bypass, GateConfig, GateRounding, GenerationConfig, Halt, LastActive, LayerPolicy,
+    ModelFingerprint, Off, Planned, Sampling, SamplingConfig, Trace, VoidPlan,
 };
 use lac_models::{
     ChatOptions, Conversation, Decoder, Message, ModelFolder, PromptKind, Tokenizer, WeightDtype,
@@ -37,6 +37,9 @@ pub struct ModelArgs {
     pub dummy_weights: bool,
 }
 
+/// The seed of `--dummy-weights`.
+const DUMMY_SEED: u64 = 0;
+
 /// Data types to compute in.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum DtypeArg {
@@ -61,12 +64,20 @@ impl ModelArgs {
         LocalModel::find(&self.model)
     }
 
+    /// What plans are checked against.
+    pub fn fingerprint(&self, folder: &ModelFolder) -> Result<ModelFingerprint> {
+        Ok(match self.dummy_weights {
+            true => folder.dummy_fingerprint(DUMMY_SEED),
+            false => folder.fingerprint()?,
+        })
+    }
+
     /// Loads the weights, with a progress bar.
     pub fn load(&self, folder: &ModelFolder) -> Result<Decoder> {
         let device = self.device.open()?;
         let dtype = self.dtype.weight_dtype();
         let model = if self.dummy_weights {
-            dummy_model(&folder.config().decoder, dtype, &device, 0)
+            dummy_model(&folder.config().decoder, dtype, &device, DUMMY_SEED)
         } else {
             progress::while_loading(|report| folder.load(dtype, &device, report))
         };
@@ -164,6 +175,9 @@ pub struct PolicyArgs {
     /// Round the gate's numbers as the paper's released code does for a bf16 model
     #[arg(long, value_enum, default_value_t = RoundingArg::F32)]
     pub gate_rounding: RoundingArg,
+    /// The plan that --policy planned follows, as `lac plan` writes it
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<PathBuf>,
 }
 
 /// How the gate rounds.
@@ -186,9 +200,20 @@ pub enum PolicyName {
     Bypass,
     /// Once no token of a sequence moves, its remaining layers are not run
     Halt,
+    /// The layers that --plan names are not run
+    Planned,
 }
 
 impl PolicyArgs {
+    /// A gate of this α, for commands that take no policy.
+    pub fn with_alpha(alpha: f32) -> Self {
+        Self {
+            alpha,
+            gate_rounding: RoundingArg::F32,
+            plan: None,
+        }
+    }
+
     pub fn gate(&self) -> Result<GateConfig> {
         let rounding = match self.gate_rounding {
             RoundingArg::F32 => GateRounding::F32,
@@ -199,15 +224,40 @@ impl PolicyArgs {
         Ok(gate)
     }
 
-    pub fn policy(&self, name: PolicyName) -> Result<Box<dyn LayerPolicy>> {
+    /// The policy of that name; a plan is checked against the model.
+    pub fn policy(
+        &self,
+        name: PolicyName,
+        model: &ModelArgs,
+        folder: &ModelFolder,
+    ) -> Result<Box<dyn LayerPolicy>> {
         let gate = self.gate()?;
         Ok(match name {
+            PolicyName::Planned => {
+                let (path, plan) = self
+                    .read_plan()?
+                    .context("--policy planned needs --plan FILE (lac plan makes one)")?;
+                let planned = Planned::new(&plan, &model.fingerprint(folder)?);
+                Box::new(planned.with_context(|| path.display().to_string())?)
+            }
             PolicyName::Off => Box::new(Off),
             PolicyName::Trace => Box::new(Trace::new(gate)),
             PolicyName::LastActive => Box::new(LastActive::new(gate)),
             PolicyName::Bypass => Box::new(Bypass::new(gate)),
             PolicyName::Halt => Box::new(Halt::new(gate)),
         })
+    }
+
+    /// The plan that --plan names, with its path.
+    pub fn read_plan(&self) -> Result<Option<(&Path, VoidPlan)>> {
+        let Some(path) = &self.plan else {
+            return Ok(None);
+        };
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        let plan = serde_json::from_str(&text)
+            .with_context(|| format!("{} is not a plan", path.display()))?;
+        Ok(Some((path, plan)))
     }
 }
 
@@ -233,6 +283,21 @@ pub struct SamplingArgs {
 }
 
 impl SamplingArgs {
+    /// As if nothing had been given.
+    pub fn greedy() -> Self {
+        Self {
+            greedy: true,
+            temperature: None,
+            top_p: None,
+            top_k: None,
+            seed: 0,
+        }
+    }
+
+    pub fn is_greedy(&self) -> bool {
+        self.temperature.is_none()
+    }
+
     pub fn generation(&self, max_new_tokens: usize, stop_tokens: &[u32]) -> GenerationConfig {
         let sampling = match self.temperature {
             None => Sampling::Greedy,

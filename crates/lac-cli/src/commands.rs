@@ -4,5 +4,7 @@ pub mod bench;
 pub mod devices;
 pub mod generate;
 pub mod inspect;
+pub mod plan;
 pub mod tokenize;
 pub mod trace;
+pub mod verify;

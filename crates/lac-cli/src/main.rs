@@ -1,4 +1,5 @@
-//! `lac`: inspect, tokenize, generate and trace language models whose voids are skipped.
+//! `lac`: inspect, tokenize, generate and trace language models whose voids are skipped; plan
+//! which layers are not run; verify that speculation changes nothing.
 //!
 //! Glue only: flags in, libraries called, results out.
 
@@ -8,6 +9,8 @@ mod device;
 mod model_path;
 mod output;
 mod progress;
+mod prompts;
+mod speculation;
 #[cfg(feature = "flex")]
 mod threads;
 
@@ -34,6 +37,8 @@ enum Command {
     Generate(commands::generate::Generate),
     Trace(commands::trace::Trace),
     Bench(commands::bench::Bench),
+    Plan(commands::plan::Plan),
+    Verify(commands::verify::Verify),
     Devices(commands::devices::Devices),
 }
 
@@ -47,6 +52,8 @@ fn main() -> ExitCode {
         Command::Generate(command) => command.run(),
         Command::Trace(command) => command.run(),
         Command::Bench(command) => command.run(),
+        Command::Plan(command) => command.run(),
+        Command::Verify(command) => command.run(),
         Command::Devices(command) => command.run(),
     };
     match result {

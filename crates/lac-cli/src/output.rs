@@ -22,6 +22,16 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// The same, with line breaks and indentation, for files that people read.
+pub fn write_json_pretty(path: &Path, value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).context("cannot write JSON")?;
+    if path == Path::new("-") {
+        return print_line(&text);
+    }
+    write_whole(path, format!("{text}\n").as_bytes())
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
 /// Writes a temporary file beside the target, syncs it and renames it: a reader sees the old
 /// file or the new one, and a full disk leaves the old one as it was.
 fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {

@@ -21,11 +21,11 @@ pub fn generating(max_new_tokens: usize) -> ProgressBar {
     bar
 }
 
-/// Shows how many of some runs are done.
-pub fn counting(what: &'static str, n_runs: u64) -> ProgressBar {
+/// Shows how many of some things are done.
+pub fn counting(what: &'static str, total: usize) -> ProgressBar {
     let bar = bar("{msg} {bar:32} {pos}/{len}");
     bar.set_message(what);
-    bar.set_length(n_runs);
+    bar.set_length(total as u64);
     bar
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::plan::PlanError;
+
 /// An error that a user's own code (a policy, an observer, a token sink) hands to lac.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -127,6 +129,28 @@ pub enum Error {
         /// The policy's own error.
         #[source]
         source: BoxError,
+    },
+
+    /// A policy asks for a part of a layer, or for keys to be left out, and the model does not
+    /// offer it.
+    #[error(
+        "the policy wants attention and MLP of layer {layer_idx} apart or its keys left out, \
+         and this model offers neither: LayerStack::parts is not implemented"
+    )]
+    PartsNotOffered {
+        /// The layer it was wanted of.
+        layer_idx: usize,
+    },
+
+    /// A plan does not fit the model, or is none.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+
+    /// Speculation was asked to continue more than one prompt, or none.
+    #[error("speculation continues one prompt at a time, {n_prompts} were given")]
+    SpeculationBatch {
+        /// Number of prompts.
+        n_prompts: usize,
     },
 
     /// An observer failed.

@@ -1,6 +1,6 @@
 //! Phase-aware generation: one pass over the prompts, then one pass per new token.
 
-mod sampling;
+pub(crate) mod sampling;
 mod text;
 
 pub use sampling::{Sampling, SamplingConfig};
@@ -289,7 +289,7 @@ fn forward_pass<M: CausalLm + ?Sized>(
 }
 
 /// One pass from its token ids to the state for the final norm.
-fn embed_and_run<M: CausalLm + ?Sized>(
+pub(crate) fn embed_and_run<M: CausalLm + ?Sized>(
     model: &M,
     pass: &Pass,
     context: &mut M::Context,
@@ -300,7 +300,7 @@ fn embed_and_run<M: CausalLm + ?Sized>(
     run(model, embedding, context, pass, policy)
 }
 
-fn check_prompts<M: CausalLm + ?Sized>(model: &M, prompts: &[Vec<u32>]) -> Result<()> {
+pub(crate) fn check_prompts<M: CausalLm + ?Sized>(model: &M, prompts: &[Vec<u32>]) -> Result<()> {
     let vocab_size = model.vocab_size();
     let max_context = model.max_context().unwrap_or(usize::MAX);
     for (row, ids) in prompts.iter().enumerate() {
@@ -324,20 +324,20 @@ fn check_prompts<M: CausalLm + ?Sized>(model: &M, prompts: &[Vec<u32>]) -> Resul
 }
 
 /// The rows of a batch while they grow.
-struct Rows {
+pub(crate) struct Rows {
     ids: Vec<Vec<u32>>,
     stop_reasons: Vec<Option<StopReason>>,
 }
 
 impl Rows {
-    fn new(batch: usize) -> Self {
+    pub(crate) fn new(batch: usize) -> Self {
         Self {
             ids: vec![Vec::new(); batch],
             stop_reasons: vec![None; batch],
         }
     }
 
-    fn accept(
+    pub(crate) fn accept(
         &mut self,
         new_ids: &[u32],
         config: &GenerationConfig,
@@ -376,7 +376,7 @@ impl Rows {
         sink.end(row).map_err(Error::Sink)
     }
 
-    fn stop_all(&mut self, reason: StopReason, sink: &mut dyn TokenSink) -> Result<()> {
+    pub(crate) fn stop_all(&mut self, reason: StopReason, sink: &mut dyn TokenSink) -> Result<()> {
         for row in 0..self.ids.len() {
             if self.stop_reasons[row].is_none() {
                 self.stop(row, reason, sink)?;
@@ -385,7 +385,7 @@ impl Rows {
         Ok(())
     }
 
-    fn all_finished(&self) -> bool {
+    pub(crate) fn all_finished(&self) -> bool {
         self.stop_reasons.iter().all(Option::is_some)
     }
 
@@ -400,7 +400,7 @@ impl Rows {
             .collect()
     }
 
-    fn into_generated(self) -> Vec<Generated> {
+    pub(crate) fn into_generated(self) -> Vec<Generated> {
         self.ids
             .into_iter()
             .zip(self.stop_reasons)

@@ -4,9 +4,13 @@
 //! A model takes part by implementing [`LayerStack`] ("a hidden state passes through layers"),
 //! and [`CausalLm`] when it is to be prompted. One function, [`run`], owns the loop over layers.
 //! A [`LayerPolicy`] decides what happens to void layers ([`Off`], [`Trace`], [`LastActive`],
-//! [`Bypass`], [`Halt`], or your own), and an [`Observer`] receives what the [`Gate`] saw, for
+//! [`Bypass`], [`Halt`], [`Planned`], or your own), and an [`Observer`] receives what the [`Gate`] saw, for
 //! the prompt's tokens and for the response's apart ([`Phase`]). [`generate`] continues prompts
 //! through the same loop.
+//!
+//! A [`VoidPlan`], learned from traces, names layers that are not run at all: [`Planned`] follows
+//! it, and [`generate_speculative`] drafts with it and has the full model verify the drafts, so
+//! that the text is the full model's.
 //!
 //! The method is that of "Void in Language Models" (arXiv 2505.14467). **Masking a layer saves no
 //! time**: the gate knows that a layer was void only after running it. So executed layers,
@@ -76,11 +80,22 @@ pub use generation::{
 pub use kv_cache::{KvCache, KvCacheShape};
 pub use observer::Observer;
 pub use pass::{GateRecord, Pass, PassRecord, Phase};
+pub use plan::{
+    AgreementSearch, CalibrationText, Evidence, Keep, ModelFingerprint, PhasePlan, PlanError,
+    PlanLearner, Provenance, Ranking, SearchStep, Selection, SplitLayers, Units, VoidPlan,
+    agreement, search_by_agreement,
+};
 pub use policy::{
-    Bypass, Carry, Decision, Gating, Halt, LastActive, LayerPolicy, LayerStep, Off, Trace,
+    Bypass, Carry, Decision, Gating, Halt, LastActive, LayerPolicy, LayerStep, Off, Planned,
+    SkippedKeys, Trace,
 };
 pub use run::{PassOutput, PassReadings, run};
-pub use stack::{CausalLm, LayerStack};
+pub use speculation::{
+    Divergence, DraftCost, DraftLength, FollowConfig, PlanUpdates, SpeculationConfig,
+    SpeculationOutput, SpeculationStats, Speculator, Ties, Verification, generate_speculative,
+    speed_up_bound, verify_speculation,
+};
+pub use stack::{CausalLm, LayerPart, LayerParts, LayerStack};
 pub use usage::{PhaseUsage, Usage};
 
 pub mod reference;
@@ -92,7 +107,9 @@ mod kernel;
 mod kv_cache;
 mod observer;
 mod pass;
+mod plan;
 mod policy;
 mod run;
+mod speculation;
 mod stack;
 mod usage;

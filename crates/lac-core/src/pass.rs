@@ -3,6 +3,7 @@
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
 use crate::error::{Error, Result};
+use crate::policy::Decision;
 
 /// The two phases of the paper; their results are kept and reported apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -88,6 +89,20 @@ impl Pass {
             padding: self.padding.clone(),
             token_ids,
             finished,
+        }
+    }
+
+    /// A pass that feeds one row's next tokens, `past` tokens after its start: the pending token
+    /// of a response and others that were drafted after it.
+    pub fn response(past: usize, token_ids: Vec<u32>) -> Self {
+        Self {
+            phase: Phase::Response,
+            batch: 1,
+            seq: token_ids.len(),
+            past,
+            padding: vec![0],
+            token_ids,
+            finished: vec![false],
         }
     }
 
@@ -206,8 +221,10 @@ pub struct GateRecord {
 pub struct PassRecord {
     /// The pass: phase, token ids, positions, padding.
     pub pass: Pass,
-    /// For each layer, whether it was run at all.
+    /// For each layer, whether it was run at all, in whole or in part.
     pub executed: Vec<bool>,
+    /// For each layer, what the policy decided: which parts were run.
+    pub decisions: Vec<Decision>,
     /// What the gate saw; `None` when the policy does not gate.
     pub gate: Option<GateRecord>,
 }
@@ -218,9 +235,32 @@ impl PassRecord {
         self.executed.len()
     }
 
-    /// Number of layers that were run.
+    /// Number of layers that were run, in whole or in part.
     pub fn n_executed(&self) -> usize {
         self.executed.iter().filter(|&&run| run).count()
+    }
+
+    /// The record of the first slots alone: of a pass whose later tokens were rejected.
+    pub(crate) fn first_slots(mut self, n_slots: usize) -> Self {
+        let (batch, seq) = (self.pass.batch, self.pass.seq);
+        if n_slots >= seq {
+            return self;
+        }
+        self.pass.token_ids = first_of_each(&self.pass.token_ids, seq, n_slots);
+        self.pass.seq = n_slots;
+        if let Some(gate) = &mut self.gate {
+            debug_assert_eq!(gate.embedding_norms.len(), batch * seq);
+            for values in [
+                &mut gate.embedding_norms,
+                &mut gate.norms,
+                &mut gate.deltas,
+                &mut gate.thresholds,
+            ] {
+                *values = first_of_each(values, seq, n_slots);
+            }
+            gate.active = first_of_each(&gate.active, seq, n_slots);
+        }
+        self
     }
 
     /// Index into the arrays of [`GateRecord`] for a layer, row and slot.
@@ -234,4 +274,13 @@ impl PassRecord {
             .flat_map(move |row| (0..self.pass.seq).map(move |slot| (row, slot)))
             .filter(|&(row, slot)| self.pass.counts(row, slot))
     }
+}
+
+/// The first `n` of every `len` values.
+fn first_of_each<T: Copy>(values: &[T], len: usize, n: usize) -> Vec<T> {
+    values
+        .chunks(len)
+        .flat_map(|chunk| &chunk[..n])
+        .copied()
+        .collect()
 }

@@ -1,10 +1,13 @@
 //! What is done with the gate's verdict: the policies.
 
 mod builtin;
+mod planned;
 
 pub use builtin::{Bypass, Halt, LastActive, Off, Trace};
+pub use planned::Planned;
 
 use burn::tensor::{Bool, Tensor};
+use serde::{Deserialize, Serialize};
 
 use crate::error::BoxError;
 use crate::gate::{GateConfig, GateReading};
@@ -18,6 +21,43 @@ pub enum Decision {
     /// The layer is not run: [`LayerStack::skip_layer`](crate::LayerStack::skip_layer) is called
     /// in its place and the hidden state passes by unchanged.
     Skip,
+    /// Only the layer's MLP is run: its attention is passed by, and its keys and values are
+    /// treated as those of a layer that is skipped. Needs
+    /// [`LayerStack::parts`](crate::LayerStack::parts).
+    SkipAttention,
+    /// Only the layer's attention is run. Needs
+    /// [`LayerStack::parts`](crate::LayerStack::parts).
+    SkipMlp,
+}
+
+impl Decision {
+    /// The share of the layer that is run, its two parts taken as halves.
+    pub fn executed(self) -> f64 {
+        f64::from(self.executed_parts()) / f64::from(Decision::Run.executed_parts())
+    }
+
+    /// The number of the layer's two parts that are run.
+    pub(crate) fn executed_parts(self) -> u8 {
+        match self {
+            Decision::Run => 2,
+            Decision::SkipAttention | Decision::SkipMlp => 1,
+            Decision::Skip => 0,
+        }
+    }
+}
+
+/// What becomes of the keys and values of a layer whose attention is not run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SkippedKeys {
+    /// They are computed from the state that passes by
+    /// ([`LayerStack::skip_layer`](crate::LayerStack::skip_layer)), so that a later token that
+    /// does run the layer finds them.
+    #[default]
+    Fill,
+    /// They are left out, and a later token that does run the layer does not attend to them
+    /// ([`LayerParts::omit_keys`](crate::LayerParts::omit_keys)).
+    LeaveOut,
 }
 
 /// Which state goes on to the next layer.
@@ -116,7 +156,14 @@ pub trait LayerPolicy {
         Ok(Decision::Run)
     }
 
-    /// Which state goes on after a layer was run; by default its output.
+    /// What becomes of the keys and values of layers whose attention is not run; by default they
+    /// are filled in.
+    fn skipped_keys(&self) -> SkippedKeys {
+        SkippedKeys::Fill
+    }
+
+    /// Which state goes on after a layer was run; by default its output. Of a layer that was run
+    /// in part, the part's output stands for the layer's.
     fn after(&mut self, step: LayerStep<'_>) -> Result<Carry, BoxError> {
         let _ = step;
         Ok(Carry::Output)

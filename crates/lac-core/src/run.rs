@@ -10,8 +10,8 @@ use burn::tensor::Tensor;
 use self::gating::PassGate;
 use crate::error::{BoxError, Error, Result};
 use crate::pass::Pass;
-use crate::policy::{Carry, Decision, Gating, LayerPolicy, LayerStep, select_tokens};
-use crate::stack::LayerStack;
+use crate::policy::{Carry, Decision, Gating, LayerPolicy, LayerStep, SkippedKeys, select_tokens};
+use crate::stack::{LayerPart, LayerParts, LayerStack};
 
 /// What a pass through the layers leaves behind, on the device.
 #[derive(Debug)]
@@ -29,7 +29,8 @@ pub struct PassOutput {
 /// [`Halt`](crate::Halt)).
 ///
 /// # Errors
-/// Whatever the policy reports, and an impossible gate configuration.
+/// Whatever the policy reports, an impossible gate configuration, and a policy that asks for
+/// parts of layers where the model does not offer them.
 pub fn run<S: LayerStack + ?Sized>(
     stack: &S,
     embedding: Tensor<3>,
@@ -47,23 +48,33 @@ pub fn run<S: LayerStack + ?Sized>(
     };
     policy.begin(pass, &embedding).map_err(at_layer(0))?;
 
-    let mut executed = Vec::with_capacity(n_layers);
+    let mut decisions = Vec::with_capacity(n_layers);
     let mut hidden = embedding;
     for layer_idx in 0..n_layers {
         let decision = policy
             .before(layer_idx, &hidden)
             .map_err(at_layer(layer_idx))?;
-        executed.push(decision == Decision::Run);
-        if decision == Decision::Skip {
-            stack.skip_layer(layer_idx, &hidden, context);
-            if let Some(gate) = &mut gate {
-                gate.skipped()?;
-            }
-            continue;
+        decisions.push(decision);
+        if matches!(decision, Decision::Skip | Decision::SkipAttention) {
+            skip_keys(stack, layer_idx, &hidden, context, policy.skipped_keys())?;
         }
+        let part = match decision {
+            Decision::Run => None,
+            Decision::SkipAttention => Some(LayerPart::Mlp),
+            Decision::SkipMlp => Some(LayerPart::Attention),
+            Decision::Skip => {
+                if let Some(gate) = &mut gate {
+                    gate.skipped()?;
+                }
+                continue;
+            }
+        };
 
         let input = hidden.clone();
-        let output = stack.forward_layer(layer_idx, hidden, context);
+        let output = match part {
+            None => stack.forward_layer(layer_idx, hidden, context),
+            Some(part) => parts(stack, layer_idx)?.forward_part(layer_idx, part, hidden, context),
+        };
         hidden = match &mut gate {
             Some(gate) if gating != Gating::Stepwise => gate.layer(output, input)?,
             Some(gate) => gate
@@ -82,8 +93,30 @@ pub fn run<S: LayerStack + ?Sized>(
     };
     Ok(PassOutput {
         hidden: policy.finish(hidden),
-        readings: PassReadings::new(executed, gated),
+        readings: PassReadings::new(decisions, gated),
     })
+}
+
+/// Sees to the keys and values of a layer whose attention is not run.
+fn skip_keys<S: LayerStack + ?Sized>(
+    stack: &S,
+    layer_idx: usize,
+    hidden: &Tensor<3>,
+    context: &mut S::Context,
+    skipped_keys: SkippedKeys,
+) -> Result<()> {
+    match skipped_keys {
+        SkippedKeys::Fill => stack.skip_layer(layer_idx, hidden, context),
+        SkippedKeys::LeaveOut => parts(stack, layer_idx)?.omit_keys(layer_idx, context),
+    }
+    Ok(())
+}
+
+fn parts<S: LayerStack + ?Sized>(
+    stack: &S,
+    layer_idx: usize,
+) -> Result<&dyn LayerParts<Context = S::Context>> {
+    stack.parts().ok_or(Error::PartsNotOffered { layer_idx })
 }
 
 /// Asks a policy without a gate which state goes on after a layer.

@@ -30,6 +30,44 @@ pub trait LayerStack {
     fn skip_layer(&self, layer_idx: usize, hidden: &Tensor<3>, context: &mut Self::Context) {
         let _ = (layer_idx, hidden, context);
     }
+
+    /// The layers' parts, for models that can run them apart; by default there are none.
+    ///
+    /// A policy that asks for a part ([`Decision::SkipMlp`](crate::Decision), for instance) gets
+    /// [`Error::PartsNotOffered`](crate::Error::PartsNotOffered) where this is `None`.
+    fn parts(&self) -> Option<&dyn LayerParts<Context = Self::Context>> {
+        None
+    }
+}
+
+/// One of the two parts of a decoder layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LayerPart {
+    /// The attention, with its norm before it and its residual connection around.
+    Attention,
+    /// The MLP, with its norm before it and its residual connection around.
+    Mlp,
+}
+
+/// Layers of an attention followed by an MLP, which can be run apart.
+pub trait LayerParts {
+    /// As [`LayerStack::Context`].
+    type Context;
+
+    /// Runs one part of a layer, its residual connection included: `[batch, seq, hidden]` to the
+    /// same shape. Attention and MLP in turn give what
+    /// [`forward_layer`](LayerStack::forward_layer) gives.
+    fn forward_part(
+        &self,
+        layer_idx: usize,
+        part: LayerPart,
+        hidden: Tensor<3>,
+        context: &mut Self::Context,
+    ) -> Tensor<3>;
+
+    /// Leaves the slots of this pass without keys and values in a layer: a later pass that runs
+    /// the layer's attention must not attend to them, until a pass has filled them.
+    fn omit_keys(&self, layer_idx: usize, context: &mut Self::Context);
 }
 
 /// A decoder that can be prompted: enough for generation, tracing and evaluation.

@@ -22,7 +22,8 @@ pub struct PhaseUsage {
     n_tokens: u64,
     n_passes: u64,
     active: Vec<u64>,
-    executed: Vec<u64>,
+    /// Halves of layers that were run: attention and MLP count one each.
+    executed_parts: Vec<u64>,
 }
 
 impl Usage {
@@ -69,10 +70,11 @@ impl PhaseUsage {
         (!per_layer.is_empty()).then(|| per_layer.iter().sum::<f64>() / per_layer.len() as f64)
     }
 
-    /// The mean number of layers that were run per pass, whatever the gate flagged.
+    /// The mean number of layers that were run per pass, whatever the gate flagged. A layer of
+    /// which one part was run, its attention or its MLP, counts as a half.
     pub fn executed_per_pass(&self) -> Option<f64> {
-        let total: u64 = self.executed.iter().sum();
-        (self.n_passes > 0).then(|| total as f64 / self.n_passes as f64)
+        let total: u64 = self.executed_parts.iter().sum();
+        (self.n_passes > 0).then(|| total as f64 / 2.0 / self.n_passes as f64)
     }
 
     /// Adds the counts of another run of the same model.
@@ -80,13 +82,17 @@ impl PhaseUsage {
         self.n_tokens += other.n_tokens;
         self.n_passes += other.n_passes;
         add(&mut self.active, &other.active);
-        add(&mut self.executed, &other.executed);
+        add(&mut self.executed_parts, &other.executed_parts);
     }
 
     fn count(&mut self, record: &PassRecord) {
         self.n_passes += 1;
-        let executed: Vec<u64> = record.executed.iter().map(|&run| u64::from(run)).collect();
-        add(&mut self.executed, &executed);
+        let executed_parts: Vec<u64> = record
+            .decisions
+            .iter()
+            .map(|decision| u64::from(decision.executed_parts()))
+            .collect();
+        add(&mut self.executed_parts, &executed_parts);
 
         let Some(gate) = &record.gate else { return };
         let mut active = vec![0; record.n_layers()];

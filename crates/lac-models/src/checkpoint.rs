@@ -1,5 +1,7 @@
 //! Weights in safetensors files, mapped into memory and read tensor by tensor.
 
+mod digest;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};

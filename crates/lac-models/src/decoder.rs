@@ -5,6 +5,7 @@
 mod attention;
 mod config;
 mod context;
+mod omitted;
 mod rope;
 mod source;
 
@@ -16,7 +17,7 @@ pub use source::{DummyWeights, TensorSource};
 use burn::module::{Module, Param};
 use burn::tensor::activation::silu;
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor};
-use lac_core::{CausalLm, LayerStack, Pass};
+use lac_core::{CausalLm, LayerPart, LayerParts, LayerStack, Pass};
 
 use crate::kernel;
 use attention::attend;
@@ -194,7 +195,8 @@ impl Attention {
         let keys = rotate(self.heads(keys, self.n_kv_heads), context.rotation());
         let values = self.heads(values, self.n_kv_heads);
         let (keys, values) = context.store(layer_idx, keys, values);
-        self.o_proj.forward(attend(queries, keys, values, context))
+        self.o_proj
+            .forward(attend(queries, keys, values, layer_idx, context))
     }
 
     /// Rotated keys and values of `[batch, seq, hidden]`, `[batch, kv_heads, seq, head_dim]` each.
@@ -300,8 +302,21 @@ impl DecoderLayer {
         layer_idx: usize,
         context: &mut DecoderContext,
     ) -> Tensor<3> {
+        let hidden = self.forward_attention(hidden, layer_idx, context);
+        self.forward_mlp(hidden)
+    }
+
+    fn forward_attention(
+        &self,
+        hidden: Tensor<3>,
+        layer_idx: usize,
+        context: &mut DecoderContext,
+    ) -> Tensor<3> {
         let normed = self.input_layernorm.forward(hidden.clone());
-        let hidden = hidden + self.self_attn.forward(normed, layer_idx, context);
+        hidden + self.self_attn.forward(normed, layer_idx, context)
+    }
+
+    fn forward_mlp(&self, hidden: Tensor<3>) -> Tensor<3> {
         let normed = self.post_attention_layernorm.forward(hidden.clone());
         hidden + self.mlp.forward(normed)
     }
@@ -410,6 +425,32 @@ impl LayerStack for Decoder {
         let normed = layer.input_layernorm.forward(hidden.clone());
         let (keys, values) = layer.self_attn.keys_and_values(normed, context);
         context.fill(layer_idx, keys, values);
+    }
+
+    fn parts(&self) -> Option<&dyn LayerParts<Context = DecoderContext>> {
+        Some(self)
+    }
+}
+
+impl LayerParts for Decoder {
+    type Context = DecoderContext;
+
+    fn forward_part(
+        &self,
+        layer_idx: usize,
+        part: LayerPart,
+        hidden: Tensor<3>,
+        context: &mut DecoderContext,
+    ) -> Tensor<3> {
+        let layer = &self.model.layers[layer_idx];
+        match part {
+            LayerPart::Attention => layer.forward_attention(hidden, layer_idx, context),
+            LayerPart::Mlp => layer.forward_mlp(hidden),
+        }
+    }
+
+    fn omit_keys(&self, layer_idx: usize, context: &mut DecoderContext) {
+        context.omit(layer_idx);
     }
 }
 

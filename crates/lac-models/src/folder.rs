@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
+use lac_core::ModelFingerprint;
 
 use crate::architecture::{ConfigError, ModelConfig};
 use crate::checkpoint::{Checkpoint, CheckpointError, LoadProgress, WeightDtype};
@@ -98,6 +99,30 @@ impl ModelFolder {
                 || (config.head == HeadKind::Tied && name == "lm_head.weight")
         })?;
         Ok(model)
+    }
+
+    /// What tells this model from others: plans are checked against it. Some kilobytes of each
+    /// tensor are read.
+    ///
+    /// # Errors
+    /// A weights file that is missing, cut off or malformed.
+    pub fn fingerprint(&self) -> Result<ModelFingerprint, ModelError> {
+        Ok(self.fingerprint_of(self.checkpoint()?.digest()?))
+    }
+
+    /// The same for random weights in place of the folder's own, as [`dummy_model`] makes them.
+    pub fn dummy_fingerprint(&self, seed: u64) -> ModelFingerprint {
+        self.fingerprint_of(format!("dummy:{seed}"))
+    }
+
+    fn fingerprint_of(&self, weights: String) -> ModelFingerprint {
+        ModelFingerprint {
+            architecture: self.config.architecture.model_type().to_owned(),
+            n_layers: self.config.decoder.n_layers,
+            hidden_size: self.config.decoder.hidden_size,
+            vocab_size: self.config.decoder.vocab_size,
+            weights,
+        }
     }
 
     /// Reads the tokenizer and its chat template.

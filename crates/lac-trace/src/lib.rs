@@ -5,13 +5,14 @@
 //! as a small token × layer picture for a terminal.
 //!
 //! ```
-//! use lac_core::{GateRecord, Observer, Pass, PassRecord};
+//! use lac_core::{Decision, GateRecord, Observer, Pass, PassRecord};
 //! use lac_trace::{Recorder, Style, heat_map};
 //!
 //! // One pass over two tokens through two layers, as the layer loop reports it.
 //! let record = PassRecord {
 //!     pass: Pass::prompt(&[[7, 8]], 0)?,
 //!     executed: vec![true, true],
+//!     decisions: vec![Decision::Run; 2],
 //!     gate: Some(GateRecord {
 //!         embedding_norms: vec![1.0, 1.0],
 //!         norms: vec![2.0, 3.0, 1.5, 5.0],

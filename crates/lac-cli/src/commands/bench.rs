@@ -226,7 +226,7 @@ impl Bench {
                     .map(move |&batch| Runs::new(policy, batch))
             })
             .collect();
-        let n_runs = u64::from(self.repeats + 1) * cases.len() as u64;
+        let n_runs = (self.repeats as usize + 1) * cases.len();
         let bar = progress::counting("measuring", n_runs);
         for repeat in 0..=self.repeats {
             for case in &mut cases {

@@ -2,19 +2,20 @@
 
 use std::io::Write;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Args;
-use lac_core::{Hooks, TextSink, Usage, generate};
+use lac_core::{Hooks, TextSink, Usage, generate, generate_speculative};
 use lac_models::{ModelFolder, SpecialTokensInText};
 use serde::Serialize;
 
 use crate::args::{ModelArgs, PolicyArgs, PolicyName, PromptArgs, SamplingArgs};
 use crate::output::{print_line, write_json};
+use crate::speculation::{SpeculationArgs, SpeculationReport};
 
 /// Continue a prompt, with the full model or with its voids skipped
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  lac generate --model DIR --prompt \"Why is the sky blue?\"\n  lac generate --model DIR --raw --prompt \"Once upon a time\" --policy last-active --stats\n  lac generate --model DIR --messages chat.json --temperature 0.6 --top-p 0.9 --seed 1"
+    after_help = "Examples:\n  lac generate --model DIR --prompt \"Why is the sky blue?\"\n  lac generate --model DIR --raw --prompt \"Once upon a time\" --policy last-active --stats\n  lac generate --model DIR --messages chat.json --temperature 0.6 --top-p 0.9 --seed 1\n  lac generate --model DIR --prompt \"Why is the sky blue?\" --plan plan.json --speculative --stats"
 )]
 pub struct Generate {
     #[command(flatten)]
@@ -34,6 +35,12 @@ pub struct Generate {
     policy: PolicyName,
     #[command(flatten)]
     gate: PolicyArgs,
+    /// Let the layers that --plan keeps draft tokens and the full model verify them: faster where
+    /// the drafts are good, and the same text. Without --plan the drafting layers follow the text
+    #[arg(long, help_heading = "Speculation")]
+    speculative: bool,
+    #[command(flatten)]
+    speculation: SpeculationArgs,
     /// Print executed layers, flagged layers and times on stderr
     #[arg(long)]
     stats: bool,
@@ -54,6 +61,8 @@ struct Generation<'a> {
     prefill_seconds: f64,
     decode_seconds: f64,
     decode_passes: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    speculation: Option<SpeculationReport>,
 }
 
 /// A number per phase; `None` where there was nothing to count.
@@ -65,9 +74,22 @@ struct PhasePair {
 
 impl Generate {
     pub fn run(&self) -> Result<()> {
-        let mut policy = self.gate.policy(self.policy)?;
+        ensure!(
+            !self.speculative || self.policy == PolicyName::Off,
+            "--speculative verifies with the full model: it takes no --policy"
+        );
         let local = self.model.find()?;
         let folder = ModelFolder::open(local.path())?;
+        let mut policy = self.gate.policy(self.policy, &self.model, &folder)?;
+        let mut speculator = match self.speculative {
+            true => Some(self.speculation.speculator(
+                &self.gate,
+                &self.model,
+                &folder,
+                self.sampling.is_greedy(),
+            )?),
+            false => None,
+        };
         let tokenizer = folder.tokenizer()?;
         let prompt = self.prompt.resolve(Some(&tokenizer))?;
         let model = self.model.load(&folder)?;
@@ -89,10 +111,22 @@ impl Generate {
             },
         );
         let mut usage = Usage::default();
-        let hooks = Hooks::new(policy.as_mut())
-            .observer(&mut usage)
-            .sink(&mut sink);
-        let output = generate(&model, std::slice::from_ref(&prompt.ids), &config, hooks)?;
+        let prompts = std::slice::from_ref(&prompt.ids);
+        let (output, speculation) = match &mut speculator {
+            None => {
+                let hooks = Hooks::new(policy.as_mut())
+                    .observer(&mut usage)
+                    .sink(&mut sink);
+                (generate(&model, prompts, &config, hooks)?, None)
+            }
+            Some(speculator) => {
+                let output = generate_speculative(
+                    &model, prompts, &config, speculator, &mut usage, &mut sink,
+                )?;
+                let report = SpeculationReport::new(output.stats, speculator);
+                (output.generation, Some(report))
+            }
+        };
         let texts = sink.into_texts();
         if let Some(error) = write_error {
             return Err(error.into());
@@ -104,7 +138,10 @@ impl Generate {
             ids: &row.ids,
             text: &texts[0],
             stop_reason: row.stop_reason,
-            policy: policy.name(),
+            policy: match &speculation {
+                Some(_) => "speculative",
+                None => policy.name(),
+            },
             usage: PhasePair {
                 prompt: usage.prompt.mean(),
                 response: usage.response.mean(),
@@ -116,6 +153,7 @@ impl Generate {
             prefill_seconds: output.prefill_time.as_secs_f64(),
             decode_seconds: output.decode_time.as_secs_f64(),
             decode_passes: output.n_decode_passes,
+            speculation,
         };
         if self.json {
             return write_json("-".as_ref(), &generation);
@@ -123,6 +161,9 @@ impl Generate {
         print_line("")?;
         if self.stats {
             print_stats(&generation, folder.config().decoder.n_layers);
+            if let Some(speculation) = &generation.speculation {
+                eprint!("{speculation}");
+            }
         }
         Ok(())
     }

@@ -84,9 +84,9 @@ struct ExecutedJson {
 
 impl Trace {
     pub fn run(&self) -> Result<()> {
-        let mut policy = self.gate.policy(self.policy)?;
         let local = self.model.find()?;
         let folder = ModelFolder::open(local.path())?;
+        let mut policy = self.gate.policy(self.policy, &self.model, &folder)?;
         // Ids can be traced without a tokenizer; then there is no text and no stop token but
         // config.json's.
         let tokenizer =

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod plans;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

@@ -43,7 +43,7 @@ impl SamplingConfig {
         }
     }
 
-    fn validate(&self) -> Result<()> {
+    pub(crate) fn validate(&self) -> Result<()> {
         let invalid = |field, value: String, expected| {
             Err(Error::InvalidConfig {
                 field,
@@ -68,7 +68,7 @@ impl SamplingConfig {
 }
 
 /// One row's way of choosing.
-pub(super) enum Sampler {
+pub(crate) enum Sampler {
     Greedy,
     Random {
         config: SamplingConfig,
@@ -77,7 +77,7 @@ pub(super) enum Sampler {
 }
 
 impl Sampler {
-    pub(super) fn new(sampling: &Sampling, row: u64) -> Result<Self> {
+    pub(crate) fn new(sampling: &Sampling, row: u64) -> Result<Self> {
         Ok(match sampling {
             Sampling::Greedy => Sampler::Greedy,
             Sampling::Random(config) => {
@@ -91,20 +91,24 @@ impl Sampler {
     }
 
     /// Chooses from one row's logits; `None` when they hold NaN or nothing finite.
-    fn choose(&mut self, logits: &[f32]) -> Option<u32> {
+    pub(crate) fn choose(&mut self, logits: &[f32]) -> Option<u32> {
         if logits.iter().any(|logit| logit.is_nan()) {
             return None;
         }
         match self {
             Sampler::Greedy => argmax(logits),
             Sampler::Random { config, rng } => {
-                // 24 random bits make a float in [0, 1) without rounding up to 1.
-                let uniform = (rng.next_u32() >> 8) as f32 / (1u32 << 24) as f32;
+                let uniform = uniform(rng);
                 let candidates = candidates(logits, config)?;
                 Some(draw(&candidates, uniform))
             }
         }
     }
+}
+
+/// A number in `[0, 1)`: 24 random bits make a float without rounding up to 1.
+pub(crate) fn uniform(rng: &mut ChaCha8Rng) -> f32 {
+    (rng.next_u32() >> 8) as f32 / (1u32 << 24) as f32
 }
 
 /// Chooses one token per row from logits `[batch, vocab]`. A finished row gets a token as well;
@@ -127,7 +131,7 @@ pub(super) fn choose(logits: Tensor<2>, samplers: &mut [Sampler], pass: &Pass) -
 }
 
 /// Reads logits `[batch, vocab]` as one vector per row.
-pub(super) fn read_rows(logits: Tensor<2>) -> Result<Vec<Vec<f32>>> {
+pub(crate) fn read_rows(logits: Tensor<2>) -> Result<Vec<Vec<f32>>> {
     let [_, vocab_size] = logits.dims();
     let values = logits
         .try_into_vec_as::<f32>()
@@ -136,7 +140,7 @@ pub(super) fn read_rows(logits: Tensor<2>) -> Result<Vec<Vec<f32>>> {
 }
 
 /// The index of the largest logit, the lowest one among equals; `None` when none is finite.
-fn argmax(logits: &[f32]) -> Option<u32> {
+pub(crate) fn argmax(logits: &[f32]) -> Option<u32> {
     let mut best: Option<(usize, f32)> = None;
     for (id, &logit) in logits.iter().enumerate() {
         if logit.is_finite() && best.is_none_or(|(_, top)| logit > top) {
@@ -148,7 +152,7 @@ fn argmax(logits: &[f32]) -> Option<u32> {
 
 /// The tokens that temperature, top-k and top-p leave, with unnormalised probabilities, the most
 /// probable first.
-fn candidates(logits: &[f32], config: &SamplingConfig) -> Option<Vec<(u32, f32)>> {
+pub(crate) fn candidates(logits: &[f32], config: &SamplingConfig) -> Option<Vec<(u32, f32)>> {
     let top = logits[argmax(logits)? as usize];
     let mut candidates: Vec<(u32, f32)> = logits
         .iter()
@@ -175,7 +179,7 @@ fn candidates(logits: &[f32], config: &SamplingConfig) -> Option<Vec<(u32, f32)>
 
 /// Draws a candidate in proportion to its mass, by a number in `[0, 1)`. There is always at
 /// least one candidate: the most probable token has no mass before it.
-fn draw(candidates: &[(u32, f32)], uniform: f32) -> u32 {
+pub(crate) fn draw(candidates: &[(u32, f32)], uniform: f32) -> u32 {
     let total: f32 = candidates.iter().map(|(_, mass)| mass).sum();
     let mut left = uniform * total;
     for &(id, mass) in candidates {

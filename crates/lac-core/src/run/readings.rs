@@ -6,11 +6,12 @@ use crate::error::{Error, Result, StateAt};
 use crate::gate::Verdict;
 use crate::kernel::{ROWS, Row};
 use crate::pass::{GateRecord, Pass, PassRecord};
+use crate::policy::Decision;
 
 /// What the gate saw of a pass, still on the device.
 #[derive(Debug)]
 pub struct PassReadings {
-    executed: Vec<bool>,
+    decisions: Vec<Decision>,
     gated: Option<GatedPass>,
 }
 
@@ -45,13 +46,13 @@ pub(super) struct PassedBy {
 const READING: &str = "reading what the gate saw";
 
 impl PassReadings {
-    pub(super) fn new(executed: Vec<bool>, gated: Option<GatedPass>) -> Self {
-        Self { executed, gated }
+    pub(super) fn new(decisions: Vec<Decision>, gated: Option<GatedPass>) -> Self {
+        Self { decisions, gated }
     }
 
-    /// For each layer, whether it was run.
-    pub fn executed(&self) -> &[bool] {
-        &self.executed
+    /// For each layer, what the policy decided.
+    pub fn decisions(&self) -> &[Decision] {
+        &self.decisions
     }
 
     /// Whether the policy gated this pass.
@@ -71,7 +72,12 @@ impl PassReadings {
         };
         Ok(PassRecord {
             pass: pass.clone(),
-            executed: self.executed,
+            executed: self
+                .decisions
+                .iter()
+                .map(|decision| decision.executed_parts() > 0)
+                .collect(),
+            decisions: self.decisions,
             gate,
         })
     }

@@ -7,3 +7,5 @@ mod gate_fixture;
 mod gate_properties;
 mod kernel;
 mod layer_loop;
+mod plans;
+mod speculation;

@@ -55,6 +55,25 @@ impl QueryBlock {
     }
 }
 
+impl QueryBlock {
+    /// The same block with further keys hidden from all its queries; `omitted` says of a slot
+    /// whether it is one of them.
+    pub(super) fn without(&self, omitted: impl Fn(usize) -> bool, device: &Device) -> Self {
+        let n_keys = self.keys.len();
+        let flags: Vec<bool> = self.keys.clone().map(omitted).collect();
+        let flags = TensorData::new(flags, [1, 1, 1, 1, n_keys]);
+        let omitted = Tensor::<5, Bool>::from_data(flags, device);
+        let hidden = match &self.hidden {
+            None => omitted.expand([1, 1, 1, self.queries.len(), n_keys]),
+            Some(hidden) => hidden.clone().bool_or(omitted.expand(hidden.dims())),
+        };
+        Self {
+            hidden: Some(hidden),
+            ..self.clone()
+        }
+    }
+}
+
 /// Where a key is hidden from a query: it is newer, or older than the window, or padding.
 ///
 /// Slots serve in place of positions: left padding moves queries and keys of a row alike.
@@ -100,17 +119,19 @@ pub(super) fn attend(
     queries: Tensor<4>,
     keys: Tensor<4>,
     values: Tensor<4>,
+    layer_idx: usize,
     context: &mut DecoderContext,
 ) -> Tensor<3> {
-    if [&queries, &keys, &values]
-        .into_iter()
-        .all(kernel::has_kernels)
+    if let Some(visible) = context.visible(layer_idx)
+        && [&queries, &keys, &values]
+            .into_iter()
+            .all(kernel::has_kernels)
     {
-        return kernel::attend(queries, keys, values, context.visible());
+        return kernel::attend(queries, keys, values, visible);
     }
     let [batch, n_heads, seq, head_dim] = queries.dims();
     let queries = queries * (head_dim as f64).powf(-0.5);
-    let attended = match context.blocks() {
+    let attended = match &*context.blocks(layer_idx) {
         [block] => attend_block(queries, keys, values, block),
         blocks => {
             let outputs = blocks

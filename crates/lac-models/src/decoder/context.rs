@@ -1,10 +1,13 @@
 //! What the layers of a decoder need besides the hidden state.
 
+use std::borrow::Cow;
+
 use burn::tensor::{DType, Device, Tensor};
 use lac_core::{KvCache, KvCacheShape, Pass};
 
 use super::attention::QueryBlock;
 use super::config::DecoderConfig;
+use super::omitted::Omitted;
 use super::rope::{Rotation, RotationTable};
 use crate::kernel::Visible;
 
@@ -16,6 +19,8 @@ pub struct DecoderContext {
     sliding_window: Option<usize>,
     device: Device,
     pass: PassContext,
+    /// Slots without keys and values.
+    omitted: Omitted,
 }
 
 /// What changes from pass to pass; the same for all layers.
@@ -45,6 +50,7 @@ impl DecoderContext {
         };
         Self {
             cache: Some(KvCache::new(shape, dtype, device)),
+            omitted: Omitted::new(config.n_layers),
             ..Self::uncached(config, capacity, dtype, device)
         }
     }
@@ -67,6 +73,7 @@ impl DecoderContext {
             rotations,
             sliding_window: config.sliding_window,
             device: device.clone(),
+            omitted: Omitted::new(config.n_layers),
         }
     }
 
@@ -81,20 +88,27 @@ impl DecoderContext {
             self.rotations.range(pass.past(), pass.seq())
         };
         self.pass = PassContext::new(pass, self.sliding_window, rotation);
+        self.omitted.begin_pass(pass.past());
     }
 
     pub(super) fn rotation(&self) -> &Rotation {
         &self.pass.rotation
     }
 
-    pub(super) fn visible(&self) -> &Visible {
-        &self.pass.visible
+    /// Which slots the queries see in a layer, in a few numbers; `None` where it has omitted some.
+    pub(super) fn visible(&self, layer_idx: usize) -> Option<&Visible> {
+        (!self.omitted.has_some(layer_idx)).then_some(&self.pass.visible)
     }
 
-    pub(super) fn blocks(&mut self) -> &[QueryBlock] {
-        self.pass.blocks.get_or_insert_with(|| {
-            QueryBlock::of(&self.pass.pass, self.sliding_window, &self.device)
-        })
+    /// The pass's queries and the keys that they see in a layer.
+    pub(super) fn blocks(&mut self, layer_idx: usize) -> Cow<'_, [QueryBlock]> {
+        let PassContext { pass, blocks, .. } = &mut self.pass;
+        let blocks =
+            blocks.get_or_insert_with(|| QueryBlock::of(pass, self.sliding_window, &self.device));
+        match self.omitted.visible_to(layer_idx, blocks, &self.device) {
+            None => Cow::Borrowed(blocks),
+            Some(blocks) => Cow::Owned(blocks),
+        }
     }
 
     /// Stores a pass's keys and values and returns those of all slots so far.
@@ -105,6 +119,7 @@ impl DecoderContext {
         values: Tensor<4>,
     ) -> (Tensor<4>, Tensor<4>) {
         let (past, seq) = (self.pass.pass.past(), self.pass.pass.seq());
+        self.omitted.fill(layer_idx, past..past + seq);
         match &mut self.cache {
             None => (keys, values),
             Some(cache) if past == 0 => {
@@ -120,10 +135,27 @@ impl DecoderContext {
 
     /// Stores a pass's keys and values for a layer that is not run.
     pub(super) fn fill(&mut self, layer_idx: usize, keys: Tensor<4>, values: Tensor<4>) {
-        let past = self.pass.pass.past();
+        let (past, seq) = (self.pass.pass.past(), self.pass.pass.seq());
+        self.omitted.fill(layer_idx, past..past + seq);
         if let Some(cache) = &mut self.cache {
             cache.write(layer_idx, past, keys, values);
         }
+    }
+
+    /// Leaves a pass's slots without keys and values in a layer that is not run.
+    pub(super) fn omit(&mut self, layer_idx: usize) {
+        let (past, seq) = (self.pass.pass.past(), self.pass.pass.seq());
+        self.omitted.omit(layer_idx, past..past + seq);
+    }
+
+    /// Keys and values of a layer in the first slots, `[batch, kv_heads, n_slots, head_dim]` each,
+    /// whatever stands there; `None` without a cache. For tests and for those who look inside.
+    pub fn keys_and_values(
+        &self,
+        layer_idx: usize,
+        n_slots: usize,
+    ) -> Option<(Tensor<4>, Tensor<4>)> {
+        Some(self.cache.as_ref()?.read(layer_idx, 0..n_slots))
     }
 }
 

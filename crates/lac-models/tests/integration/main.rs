@@ -4,7 +4,9 @@
 
 mod batching;
 mod chat_parity;
+mod demo;
 mod devices;
 mod loading;
 mod parity;
+mod skipping;
 mod template_parity;

@@ -12,7 +12,7 @@ use burn::tensor::{bf16, f16};
 use super::value::Value;
 
 /// Values of a product that are summed in lanes before the lanes are added up.
-pub(super) const BLOCK: usize = 1024;
+const BLOCK: usize = 1024;
 
 /// Instructions for one data type: vectors of values, and of partial sums in f32.
 pub(super) trait Instructions {

@@ -6,7 +6,7 @@ use burn::backend::flex::FlexTensor;
 use burn::tensor::Shape;
 use rayon::prelude::*;
 
-use super::dot::{BLOCK, Dot, Rows};
+use super::dot::{Dot, Rows};
 use super::numeric::silu_times;
 use super::value::Value;
 use super::{contiguous, values};
@@ -174,5 +174,3 @@ fn rows<E: Value>(matrix: &FlexTensor) -> Rows<'_, E> {
     let (n_rows, width) = (shape[0], shape[1]);
     Rows::new(values(matrix), width, width, n_rows)
 }
-
-const _: () = assert!(BLOCK % 32 == 0, "blocks hold whole vectors");

@@ -1,0 +1,279 @@
+//! `lac plan`: which layers are not worth running, learned from traces.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail, ensure};
+use clap::{Args, ValueEnum};
+use lac_core::{
+    AgreementSearch, CalibrationText, CausalLm, GenerationConfig, Hooks, Keep, Phase, PhasePlan,
+    PlanLearner, Provenance, Ranking, SearchStep, Selection, SkippedKeys, SplitLayers, Trace,
+    Units, VoidPlan, generate, search_by_agreement,
+};
+use lac_models::{Decoder, ModelFolder};
+
+use crate::args::{ModelArgs, PolicyArgs, SamplingArgs};
+use crate::output::{print_line, write_json_pretty};
+use crate::progress;
+use crate::prompts::PromptsArgs;
+
+/// Learn from traces over prompts which layers need not be run, and write that as a plan
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  lac plan --model DIR --prompts prompts.txt --keep-share 0.7 --out plan.json\n  lac plan --model DIR --prompts prompts.txt --alpha 0.4 --keep-at-least 0.5 --parts --out plan.json\n  lac plan --model DIR --prompts prompts.txt --by agreement --out draft.json\n\nA plan is for --policy planned, which runs what it keeps and nothing else, and for --speculative,\nwhich drafts with what it keeps."
+)]
+pub struct Plan {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    prompts: PromptsArgs,
+    /// Trace at most this many new tokens for each prompt
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    max_new_tokens: usize,
+    /// α of the gate that traces
+    #[arg(long, default_value_t = lac_core::DEFAULT_ALPHA)]
+    alpha: f32,
+    #[command(flatten)]
+    choice: ChoiceArgs,
+    /// Where the plan goes (- for stdout)
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// Which layers are kept.
+#[derive(Args)]
+#[command(next_help_heading = "Choice")]
+struct ChoiceArgs {
+    /// What layers are ranked by
+    #[arg(long, value_enum, default_value_t = By::Usage)]
+    by: By,
+    /// Keep the layers that reach this rank
+    #[arg(long, value_name = "X", group = "keep", allow_negative_numbers = true)]
+    keep_at_least: Option<f64>,
+    /// Keep this many layers
+    #[arg(long, value_name = "N", group = "keep")]
+    keep_layers: Option<usize>,
+    /// Keep this share of the layers, from 0 to 1 [default: 0.7]
+    #[arg(long, value_name = "S", group = "keep")]
+    keep_share: Option<f64>,
+    /// Choose attention and MLP apart
+    #[arg(long)]
+    parts: bool,
+    /// The phase whose layers are skipped; the other runs them all
+    #[arg(long, value_enum, default_value_t = PhaseArg::Both)]
+    phase: PhaseArg,
+    /// What becomes of the keys and values of skipped layers
+    #[arg(long, value_enum, default_value_t = KeysArg::Fill)]
+    skipped_keys: KeysArg,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum By {
+    /// The share of tokens for which the gate finds a layer active
+    Usage,
+    /// The mean change of the norm
+    MeanDelta,
+    /// For drafting: take out layers one by one, each time the one without which the next token is
+    /// most often the full model's. Many passes; concerns the response alone
+    Agreement,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PhaseArg {
+    Both,
+    Prompt,
+    Response,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum KeysArg {
+    /// Computed from the state that passes by
+    Fill,
+    /// Left out, and not attended to
+    LeaveOut,
+}
+
+/// Kept where no budget is given.
+const DEFAULT_SHARE: f64 = 0.7;
+
+/// At how many places of a response a draft is tried.
+const POSITIONS_PER_TEXT: usize = 16;
+
+impl Plan {
+    pub fn run(&self) -> Result<()> {
+        let gate = self.gate()?;
+        let local = self.model.find()?;
+        let folder = ModelFolder::open(local.path())?;
+        let fingerprint = self.model.fingerprint(&folder)?;
+        let tokenizer = folder.tokenizer()?;
+        let model = self.model.load(&folder)?;
+        let prompts = self.prompts.resolve(&tokenizer, &model)?;
+        let greedy = SamplingArgs::greedy();
+        let config = greedy.generation(self.max_new_tokens, tokenizer.stop_ids());
+
+        let units = match self.choice.parts {
+            true => Units::Parts,
+            false => Units::Layers,
+        };
+        let mut policy = Trace::new(gate);
+        let mut learner = PlanLearner::default();
+        let mut trace = |prompt: &Vec<u32>| {
+            let hooks = Hooks::new(&mut policy).observer(&mut learner);
+            match units {
+                Units::Layers => texts(&model, prompt, &config, hooks),
+                Units::Parts => texts(&SplitLayers::new(&model)?, prompt, &config, hooks),
+            }
+        };
+        let bar = progress::counting("tracing", prompts.len());
+        let mut calibration = Vec::new();
+        for prompt in &prompts {
+            calibration.push(trace(prompt)?);
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+
+        let n_layers = folder.config().decoder.n_layers;
+        let (prompt, response, chosen_by) = match self.choice.by {
+            By::Agreement => self.by_agreement(&model, &calibration, units)?,
+            By::Usage | By::MeanDelta => {
+                let selection = self.choice.selection()?;
+                let choose = |phase, other| match self.choice.phase == other {
+                    true => Ok(PhasePlan::full(n_layers)),
+                    false => learner.choose(phase, selection, units),
+                };
+                (
+                    choose(Phase::Prompt, PhaseArg::Response)?,
+                    choose(Phase::Response, PhaseArg::Prompt)?,
+                    selection.to_string(),
+                )
+            }
+        };
+        let summary = format!(
+            "executed layers: prompt {} of {n_layers}, response {} of {n_layers}",
+            prompt.executed_layers(),
+            response.executed_layers()
+        );
+        let plan = VoidPlan::new(
+            fingerprint,
+            prompt,
+            response,
+            match self.choice.skipped_keys {
+                KeysArg::Fill => SkippedKeys::Fill,
+                KeysArg::LeaveOut => SkippedKeys::LeaveOut,
+            },
+            Provenance {
+                made_by: format!("lac {}", env!("CARGO_PKG_VERSION")),
+                chosen_by,
+                traced_under: "trace".to_owned(),
+                alpha: self.alpha,
+                n_prompts: learner.n_prompts(),
+                prompt: learner.evidence(Phase::Prompt),
+                response: learner.evidence(Phase::Response),
+            },
+        )?;
+        write_json_pretty(&self.out, &plan)?;
+        if self.out != std::path::Path::new("-") {
+            print_line(&summary)?;
+        }
+        Ok(())
+    }
+
+    fn gate(&self) -> Result<lac_core::GateConfig> {
+        PolicyArgs::with_alpha(self.alpha).gate()
+    }
+
+    /// Searches for layers to draft with; the prompt's are all run.
+    fn by_agreement(
+        &self,
+        model: &Decoder,
+        texts: &[CalibrationText],
+        units: Units,
+    ) -> Result<(PhasePlan, PhasePlan, String)> {
+        ensure!(
+            self.choice.phase != PhaseArg::Prompt,
+            "--by agreement chooses layers of the response: it cannot choose the prompt's"
+        );
+        let n_layers = model.config().n_layers;
+        let n_kept = match (self.choice.keep_layers, self.choice.keep_share) {
+            (Some(n_kept), _) => Some(n_kept as f64),
+            (None, Some(share)) => Some(share * n_layers as f64),
+            (None, None) => None,
+        };
+        let search = AgreementSearch {
+            units,
+            positions_per_text: POSITIONS_PER_TEXT,
+            least_agreement: self.choice.keep_at_least.unwrap_or(match n_kept {
+                Some(_) => 0.0,
+                None => LEAST_AGREEMENT,
+            }),
+        };
+        let bar = progress::counting("taking out", units.per_layer() * n_layers);
+        let steps = search_by_agreement(model, texts, &search, &mut |_| bar.inc(1))?;
+        bar.finish_and_clear();
+        for step in &steps {
+            eprintln!(
+                "{:5.1} of {n_layers} layers: {:5.1} % of next tokens are the full model's",
+                step.plan.executed_layers(),
+                100.0 * step.agreement
+            );
+        }
+        let chosen = match n_kept {
+            Some(n_kept) => steps
+                .iter()
+                .find(|step| step.plan.executed_layers() <= n_kept + 1e-9),
+            None if self.choice.keep_at_least.is_some() => steps.last(),
+            None => steps
+                .iter()
+                .max_by(|a, b| expected_speed_up(a).total_cmp(&expected_speed_up(b))),
+        };
+        let Some(chosen) = chosen else {
+            bail!("no plan of so few layers was found");
+        };
+        let chosen_by = format!(
+            "agreement with the full model's next token, {:.4} at {} of {n_layers} layers",
+            chosen.agreement,
+            chosen.plan.executed_layers()
+        );
+        Ok((PhasePlan::full(n_layers), chosen.plan.clone(), chosen_by))
+    }
+}
+
+/// The search ends here where nothing else is asked for: fewer drafts than this never pay.
+const LEAST_AGREEMENT: f64 = 0.3;
+
+/// The bound that follows from agreement, with layers taken to be all the cost there is.
+fn expected_speed_up(step: &SearchStep) -> f64 {
+    lac_core::speed_up_bound(step.agreement, step.plan.executed_share())
+}
+
+impl ChoiceArgs {
+    fn selection(&self) -> Result<Selection> {
+        Ok(Selection {
+            by: match self.by {
+                By::Usage => Ranking::Usage,
+                By::MeanDelta => Ranking::MeanDelta,
+                By::Agreement => bail!("agreement is not a ranking"),
+            },
+            keep: match (self.keep_at_least, self.keep_layers, self.keep_share) {
+                (Some(rank), _, _) => Keep::AtLeast(rank),
+                (None, Some(n_layers), _) => Keep::Layers(n_layers),
+                (None, None, share) => Keep::Share(share.unwrap_or(DEFAULT_SHARE)),
+            },
+        })
+    }
+}
+
+/// Continues a prompt and returns both.
+fn texts(
+    model: &impl CausalLm,
+    prompt: &Vec<u32>,
+    config: &GenerationConfig,
+    hooks: Hooks<'_>,
+) -> Result<CalibrationText> {
+    let output = generate(model, std::slice::from_ref(prompt), config, hooks)?;
+    let mut ids = prompt.clone();
+    ids.extend(&output.rows[0].ids);
+    Ok(CalibrationText {
+        ids,
+        n_prompt: prompt.len(),
+    })
+}

@@ -1,0 +1,196 @@
+//! `lac verify`: proof that speculation changes no token.
+
+use anyhow::{Result, bail};
+use clap::Args;
+use lac_core::{Divergence, SpeculationStats, Verification, verify_speculation};
+use lac_models::{ModelFolder, SpecialTokensInText, Tokenizer};
+use serde::Serialize;
+
+use crate::args::{ModelArgs, PolicyArgs, SamplingArgs};
+use crate::output::{print_line, write_json};
+use crate::progress;
+use crate::prompts::PromptsArgs;
+use crate::speculation::SpeculationArgs;
+
+/// Generate greedily with and without speculation and compare every token; fails at a difference
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  lac verify --model DIR --plan plan.json --prompt \"Why is the sky blue?\"\n  lac verify --model DIR --prompts prompts.txt --max-new-tokens 200\n\nExit code 1 means that a token differed, or that something went wrong before one could."
+)]
+pub struct Verify {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    prompts: PromptsArgs,
+    /// At most this many new tokens for each prompt
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    max_new_tokens: usize,
+    #[command(flatten)]
+    gate: PolicyArgs,
+    #[command(flatten)]
+    speculation: SpeculationArgs,
+    /// Print one JSON object: {prompts, tokens, equal, divergences, …}
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    prompts: usize,
+    tokens: usize,
+    equal: bool,
+    /// The largest noise and the smallest margin, in steps of f32 at the largest logit.
+    largest_noise: f32,
+    smallest_margin: f32,
+    accepted_share: Option<f64>,
+    divergences: Vec<DivergenceReport>,
+    #[serde(flatten)]
+    stats: SpeculationStats,
+}
+
+#[derive(Serialize)]
+struct DivergenceReport {
+    /// The prompt, counted from 0, and the token of its response.
+    prompt: usize,
+    index: usize,
+    plain: Option<Side>,
+    speculative: Option<Side>,
+    margin: f32,
+    bound: Option<f32>,
+}
+
+/// One of the two tokens, with its logits by a plain pass and by what speculation chose with.
+#[derive(Serialize)]
+struct Side {
+    id: u32,
+    piece: String,
+    plain_logit: Option<f32>,
+    speculative_logit: Option<f32>,
+}
+
+impl Verify {
+    pub fn run(&self) -> Result<()> {
+        let local = self.model.find()?;
+        let folder = ModelFolder::open(local.path())?;
+        let tokenizer = folder.tokenizer()?;
+        let mut speculator = self
+            .speculation
+            .speculator(&self.gate, &self.model, &folder, true)?;
+        let model = self.model.load(&folder)?;
+        let prompts = self.prompts.resolve(&tokenizer, &model)?;
+        let greedy = SamplingArgs::greedy();
+        let config = greedy.generation(self.max_new_tokens, tokenizer.stop_ids());
+
+        let mut report = Report {
+            prompts: prompts.len(),
+            tokens: 0,
+            equal: true,
+            largest_noise: 0.0,
+            smallest_margin: f32::INFINITY,
+            accepted_share: None,
+            divergences: Vec::new(),
+            stats: SpeculationStats::default(),
+        };
+        let bar = progress::counting("verifying", prompts.len());
+        for (idx, prompt) in prompts.iter().enumerate() {
+            let prompt = std::slice::from_ref(prompt);
+            let seen = verify_speculation(&model, prompt, &config, &mut speculator)?;
+            report.add(idx, &seen, &tokenizer);
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        report.accepted_share = report.stats.accepted_share();
+        if self.json {
+            write_json("-".as_ref(), &report)?;
+        } else {
+            report.print()?;
+        }
+        if !report.equal {
+            let n_differ = report.divergences.len();
+            bail!("{n_differ} of {} texts differ", prompts.len());
+        }
+        Ok(())
+    }
+}
+
+impl Report {
+    fn add(&mut self, prompt: usize, seen: &Verification, tokenizer: &Tokenizer) {
+        self.tokens += seen.n_equal;
+        self.largest_noise = self.largest_noise.max(seen.largest_noise);
+        self.smallest_margin = self.smallest_margin.min(seen.smallest_margin);
+        self.stats.merge(&seen.stats);
+        if let Some(divergence) = &seen.divergence {
+            self.equal = false;
+            self.divergences
+                .push(DivergenceReport::new(prompt, divergence, tokenizer));
+        }
+    }
+
+    fn print(&self) -> Result<()> {
+        let Self { stats, .. } = self;
+        print_line(&format!(
+            "{} tokens of {} prompts are equal",
+            self.tokens, self.prompts
+        ))?;
+        print_line(&format!(
+            "drafted {}, accepted {}; {} near ties, decided by {} plain passes",
+            stats.n_drafted, stats.n_accepted, stats.n_near_ties, stats.n_replay_passes
+        ))?;
+        print_line(&format!(
+            "largest noise of a verifying pass {:.1}, smallest margin {:.1} (in f32 steps at the largest logit)",
+            self.largest_noise, self.smallest_margin
+        ))?;
+        for divergence in &self.divergences {
+            divergence.print()?;
+        }
+        Ok(())
+    }
+}
+
+impl DivergenceReport {
+    fn new(prompt: usize, divergence: &Divergence, tokenizer: &Tokenizer) -> Self {
+        let side = |id: Option<u32>, which: usize| {
+            id.map(|id| Side {
+                id,
+                piece: tokenizer
+                    .decode(&[id], SpecialTokensInText::Keep)
+                    .unwrap_or_default(),
+                plain_logit: divergence.plain_logits.map(|logits| logits[which]),
+                speculative_logit: divergence.speculative_logits.map(|logits| logits[which]),
+            })
+        };
+        Self {
+            prompt,
+            index: divergence.index,
+            plain: side(divergence.plain_id, 0),
+            speculative: side(divergence.speculative_id, 1),
+            margin: divergence.margin,
+            bound: divergence.bound,
+        }
+    }
+
+    fn print(&self) -> Result<()> {
+        print_line(&format!(
+            "prompt {}: token {} differs; margin {:e}, plain passes were asked up to {}",
+            self.prompt,
+            self.index,
+            self.margin,
+            self.bound
+                .map_or("none".to_owned(), |bound| format!("{bound:e}"))
+        ))?;
+        for (name, side) in [("plain", &self.plain), ("speculative", &self.speculative)] {
+            let logit = |logit: Option<f32>| logit.map_or("none".to_owned(), |l| l.to_string());
+            match side {
+                None => print_line(&format!("  {name}: the text has ended"))?,
+                Some(side) => print_line(&format!(
+                    "  {name}: {} {:?}, logit of the plain pass {}, of the speculation {}",
+                    side.id,
+                    side.piece,
+                    logit(side.plain_logit),
+                    logit(side.speculative_logit)
+                ))?,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,169 @@
+//! Options of speculation, and what is said of it.
+
+use std::fmt;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+use lac_core::{
+    DraftCost, DraftLength, FollowConfig, PhasePlan, PlanUpdates, SpeculationConfig,
+    SpeculationStats, Speculator, Ties,
+};
+use lac_models::ModelFolder;
+use serde::Serialize;
+
+use crate::args::{DtypeArg, ModelArgs, PolicyArgs};
+
+/// How speculation goes about it.
+#[derive(Args)]
+#[command(next_help_heading = "Speculation")]
+pub struct SpeculationArgs {
+    /// Draft at most this many tokens at a time
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    draft_tokens: usize,
+    /// Draft --draft-tokens every time, not as many as pay
+    #[arg(long)]
+    fixed_draft: bool,
+    /// Let the drafting layers follow the text: usage says which are skipped, acceptance how many
+    #[arg(long)]
+    follow: bool,
+    /// Where noise could decide between two tokens: replay makes plain passes decide, which keeps
+    /// the text exact (the default in f32); accept lets the verifying pass decide (in f16 and bf16,
+    /// where every text would be replayed)
+    #[arg(long, value_enum)]
+    ties: Option<TiesArg>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum TiesArg {
+    Replay,
+    Accept,
+}
+
+impl SpeculationArgs {
+    /// Drafts with the response layers that --plan keeps, checked against the model; without a
+    /// plan, with layers that follow the text.
+    pub fn speculator(
+        &self,
+        gate: &PolicyArgs,
+        model: &ModelArgs,
+        folder: &ModelFolder,
+        is_greedy: bool,
+    ) -> Result<Speculator> {
+        let plan = gate.read_plan()?;
+        let follows = self.follow || plan.is_none();
+        if self.fixed_draft && self.draft_tokens == 0 {
+            bail!("--draft-tokens 0 --fixed-draft would draft nothing");
+        }
+        let ties = self.ties.unwrap_or(match model.dtype {
+            DtypeArg::F32 => TiesArg::Replay,
+            DtypeArg::F16 | DtypeArg::Bf16 => TiesArg::Accept,
+        });
+        let share = plan
+            .as_ref()
+            .map_or(FollowConfig::default().first_share, |(_, plan)| {
+                plan.response.executed_share()
+            });
+        let config = SpeculationConfig {
+            draft_length: match self.fixed_draft {
+                true => DraftLength::Fixed(self.draft_tokens),
+                false => DraftLength::Adaptive {
+                    at_most: self.draft_tokens,
+                },
+            },
+            // What is drawn must depend on the seed alone, and not on the clock.
+            draft_cost: match is_greedy {
+                true => DraftCost::Measured,
+                false => DraftCost::Ratio(share.max(0.01)),
+            },
+            ties: match ties {
+                TiesArg::Replay => Ties::default(),
+                TiesArg::Accept => Ties::Accept,
+            },
+            gate: Some(gate.gate()?),
+            plan_updates: match follows {
+                true => PlanUpdates::Follow(FollowConfig::default()),
+                false => PlanUpdates::Fixed,
+            },
+        };
+        match plan {
+            Some((path, plan)) => Speculator::from_plan(&plan, &model.fingerprint(folder)?, config)
+                .with_context(|| path.display().to_string()),
+            None => {
+                let full = PhasePlan::full(folder.config().decoder.n_layers);
+                Ok(Speculator::new(full, config)?)
+            }
+        }
+    }
+}
+
+/// What speculation took.
+#[derive(Serialize)]
+pub struct SpeculationReport {
+    #[serde(flatten)]
+    stats: SpeculationStats,
+    accepted_share: Option<f64>,
+    acceptance_rate: Option<f64>,
+    tokens_per_pass: Option<f64>,
+    draft_cost: Option<f64>,
+    speed_up_bound: Option<f64>,
+    /// What drafts at the end.
+    plan: PhasePlan,
+}
+
+impl SpeculationReport {
+    pub fn new(stats: SpeculationStats, speculator: &Speculator) -> Self {
+        Self {
+            accepted_share: stats.accepted_share(),
+            acceptance_rate: stats.acceptance_rate(),
+            tokens_per_pass: stats.tokens_per_pass(),
+            draft_cost: stats.draft_cost(),
+            speed_up_bound: stats.bound(),
+            plan: speculator.plan().clone(),
+            stats,
+        }
+    }
+}
+
+impl fmt::Display for SpeculationReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { stats, plan, .. } = self;
+        let percent = |share: Option<f64>| match share {
+            Some(share) => format!("{:.1} %", 100.0 * share),
+            None => "none".to_owned(),
+        };
+        let number = |value: Option<f64>| match value {
+            Some(value) => format!("{value:.2}"),
+            None => "unknown".to_owned(),
+        };
+        writeln!(
+            f,
+            "drafting layers   {} of {}, changed {} times",
+            plan.executed_layers(),
+            plan.n_layers(),
+            stats.n_plan_changes
+        )?;
+        writeln!(
+            f,
+            "drafted           {} tokens, {} accepted ({}; of those judged {})",
+            stats.n_drafted,
+            stats.n_accepted,
+            percent(self.accepted_share),
+            percent(self.acceptance_rate)
+        )?;
+        writeln!(
+            f,
+            "full passes       {} verifying, {} plain, {} to decide {} near ties; {} tokens a pass",
+            stats.n_verify_passes,
+            stats.n_plain_passes,
+            stats.n_replay_passes,
+            stats.n_near_ties,
+            number(self.tokens_per_pass)
+        )?;
+        writeln!(
+            f,
+            "draft cost        {} of a full pass: a speed-up of at most {}",
+            number(self.draft_cost),
+            number(self.speed_up_bound)
+        )
+    }
+}

@@ -1,0 +1,174 @@
+//! Plans and speculation from outside.
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{checkpoint, json, lac, numbers, stdout};
+
+const QUESTION: &str = "Tell me about Modo.";
+
+/// Makes a plan of the embedded model and returns it with its path.
+fn plan(folder: &TempDir, options: &[&str]) -> (String, Value) {
+    let path = folder.path().join("plan.json").display().to_string();
+    let mut args = vec!["plan", "--model", "demo", "--max-new-tokens", "8"];
+    args.extend(["--prompt", QUESTION, "--prompt", "What is the pet of Mina?"]);
+    args.extend(options);
+    args.extend(["--out", &path]);
+    stdout(&args);
+    let plan = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    (path, plan)
+}
+
+fn generate(options: &[&str]) -> Value {
+    let mut args = vec![
+        "generate",
+        "--model",
+        "demo",
+        "--max-new-tokens",
+        "12",
+        "--json",
+    ];
+    args.extend(["--prompt", QUESTION]);
+    args.extend(options);
+    json(&args)
+}
+
+#[test]
+fn a_plan_is_learned_written_and_followed() {
+    let folder = TempDir::new().unwrap();
+    let (path, plan) = plan(&folder, &["--alpha", "0.4", "--keep-layers", "8"]);
+    assert_eq!(plan["model"]["n_layers"], 12);
+    assert_eq!(plan["response"]["skip"].as_array().unwrap().len(), 4);
+    assert_eq!(plan["provenance"]["n_prompts"], 2);
+    assert_eq!(numbers(&plan["provenance"]["response"]["usage"]).len(), 12);
+    let seen = generate(&["--policy", "planned", "--plan", &path]);
+    assert_eq!(seen["executed"]["response"], 8.0);
+    assert_eq!(seen["policy"], "planned");
+
+    // Another model, and no plan at all.
+    let other = checkpoint("qwen2");
+    let mut args = vec!["trace", "--model", &other, "--prompt-ids", "1,2"];
+    args.extend(["--policy", "planned", "--plan", &path]);
+    let refused = lac(&args);
+    let stderr = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        !refused.status.success() && stderr.contains("made on another model"),
+        "{stderr}"
+    );
+    let args = [
+        "generate", "--model", "demo", "--prompt", "a", "--policy", "planned",
+    ];
+    let refused = lac(&args);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("needs --plan"));
+    std::fs::write(folder.path().join("broken.json"), "{\"format\": 1}").unwrap();
+    let broken = folder.path().join("broken.json").display().to_string();
+    let refused = lac(&[&args[..], &["--plan", &broken]].concat());
+    let stderr = String::from_utf8_lossy(&refused.stderr);
+    assert!(stderr.contains("broken.json is not a plan"), "{stderr}");
+}
+
+#[test]
+fn parts_and_agreement_are_ways_to_choose() {
+    let folder = TempDir::new().unwrap();
+    let (path, parts) = plan(
+        &folder,
+        &["--parts", "--keep-share", "0.5", "--phase", "response"],
+    );
+    assert_eq!(numbers(&parts["provenance"]["response"]["usage"]).len(), 24);
+    assert_eq!(numbers(&parts["prompt"]["skip"]), [0.0; 0]);
+    let seen = generate(&["--policy", "planned", "--plan", &path]);
+    assert_eq!(seen["executed"]["response"], 6.0);
+    assert_eq!(seen["executed"]["prompt"], 12.0);
+
+    let (_, agreed) = plan(&folder, &["--by", "agreement", "--keep-layers", "10"]);
+    assert_eq!(agreed["response"]["skip"].as_array().unwrap().len(), 2);
+    assert!(
+        agreed["provenance"]["chosen_by"]
+            .as_str()
+            .unwrap()
+            .starts_with("agreement")
+    );
+}
+
+#[test]
+fn speculative_text_is_the_plain_text() {
+    let folder = TempDir::new().unwrap();
+    let (path, _) = plan(&folder, &["--alpha", "0.4", "--keep-layers", "9"]);
+    let plain = generate(&[]);
+    for options in [
+        &["--speculative"][..],
+        &[
+            "--speculative",
+            "--plan",
+            &path,
+            "--fixed-draft",
+            "--draft-tokens",
+            "3",
+        ],
+    ] {
+        let seen = generate(options);
+        assert_eq!(seen["ids"], plain["ids"], "{options:?}");
+        assert_eq!(seen["stop_reason"], plain["stop_reason"]);
+        assert_eq!(seen["policy"], "speculative");
+        assert_eq!(seen["speculation"]["n_tokens"], 12);
+        assert_eq!(seen["speculation"]["plan"]["n_layers"], 12);
+    }
+    let sampled = || {
+        let options = [
+            "--speculative",
+            "--plan",
+            &path,
+            "--temperature",
+            "0.8",
+            "--seed",
+            "3",
+        ];
+        generate(&options)["ids"].clone()
+    };
+    assert_eq!(sampled(), sampled(), "the same seed, the same text");
+
+    let args = [
+        "generate",
+        "--model",
+        "demo",
+        "--prompt",
+        "a",
+        "--speculative",
+    ];
+    let refused = lac(&[&args[..], &["--policy", "bypass"]].concat());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("takes no --policy"));
+}
+
+#[test]
+fn verify_compares_every_token_of_every_prompt() {
+    let folder = TempDir::new().unwrap();
+    let prompts = folder.path().join("prompts.jsonl");
+    let lines = [
+        r#"{"prompt": "Tell me about Modo."}"#,
+        "",
+        r#"{"prompt": "On Tuesday Tari went inland.", "raw": true}"#,
+    ];
+    std::fs::write(&prompts, lines.join("\n")).unwrap();
+    let prompts = prompts.display().to_string();
+    let mut args = vec!["verify", "--model", "demo", "--max-new-tokens", "10"];
+    args.extend([
+        "--prompts",
+        &prompts,
+        "--prompt",
+        "What is the pet of Mina?",
+        "--json",
+    ]);
+    args.extend(["--fixed-draft", "--draft-tokens", "2"]);
+    let seen = json(&args);
+    assert_eq!(seen["prompts"], 3);
+    assert_eq!(seen["equal"], true);
+    assert_eq!(seen["divergences"], Value::Array(Vec::new()));
+    assert!(seen["n_drafted"].as_u64().unwrap() > 0);
+
+    let broken = folder.path().join("broken.jsonl");
+    std::fs::write(&broken, "{\"prompt\": \"a\"}\n{\"text\": \"b\"}\n").unwrap();
+    let broken = broken.display().to_string();
+    let refused = lac(&["verify", "--model", "demo", "--prompts", &broken]);
+    let stderr = String::from_utf8_lossy(&refused.stderr);
+    assert!(stderr.contains("broken.jsonl, line 2"), "{stderr}");
+}

@@ -1,0 +1,248 @@
+//! Plans: which layers are not run, per phase, learned from traces and kept with where they came
+//! from.
+
+mod agreement;
+mod evidence;
+mod fingerprint;
+mod phase_plan;
+mod selection;
+mod split;
+
+pub use agreement::{AgreementSearch, CalibrationText, SearchStep, agreement, search_by_agreement};
+pub use evidence::{Evidence, PlanLearner};
+pub use fingerprint::ModelFingerprint;
+pub use phase_plan::PhasePlan;
+pub use selection::{Keep, Ranking, Selection, Units};
+pub use split::SplitLayers;
+
+use serde::{Deserialize, Serialize};
+
+use crate::pass::Phase;
+use crate::policy::SkippedKeys;
+
+/// The version of the plans that this crate writes.
+const FORMAT: u32 = 1;
+
+/// Which layers, or parts of layers, are not run in each phase: learned from traces of one model
+/// and of use with that model alone.
+///
+/// It goes through serde as a readable object; whoever holds it does the reading and writing of
+/// files. What comes in is checked: a plan whose lists name layers that the model does not have,
+/// or name one twice, does not deserialise.
+///
+/// ```
+/// use lac_core::{PlanError, Planned, VoidPlan};
+///
+/// let plan: VoidPlan = serde_json::from_str(r#"{
+///     "format": 1,
+///     "model": {"architecture": "qwen2", "n_layers": 4, "hidden_size": 16, "vocab_size": 64,
+///               "weights": "sha256:12ab"},
+///     "prompt": {"n_layers": 4},
+///     "response": {"n_layers": 4, "skip": [1], "skip_mlp": [2]},
+///     "skipped_keys": "fill",
+///     "provenance": {"made_by": "a test", "chosen_by": "hand", "traced_under": "trace",
+///                    "alpha": 0.8, "n_prompts": 0, "prompt": {}, "response": {}}
+/// }"#)?;
+/// assert_eq!(plan.response.executed_layers(), 2.5);
+///
+/// // It is refused on any model but its own.
+/// let mut other = plan.model.clone();
+/// other.weights = "sha256:ffff".to_owned();
+/// let refused = Planned::new(&plan, &other).unwrap_err();
+/// assert!(matches!(refused, PlanError::OtherModel { field: "weights", .. }));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked")]
+pub struct VoidPlan {
+    format: u32,
+    /// The model it was made on.
+    pub model: ModelFingerprint,
+    /// What is not run over the prompt's tokens.
+    pub prompt: PhasePlan,
+    /// What is not run over the response's tokens.
+    pub response: PhasePlan,
+    /// What becomes of the keys and values of layers whose attention is not run.
+    pub skipped_keys: SkippedKeys,
+    /// How it was made.
+    pub provenance: Provenance,
+}
+
+/// How a plan was made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provenance {
+    /// The program and its version.
+    pub made_by: String,
+    /// By what the layers were chosen, in words.
+    pub chosen_by: String,
+    /// The policy under which the traces were taken.
+    pub traced_under: String,
+    /// α of the gate that took them.
+    pub alpha: f32,
+    /// Number of prompts traced.
+    pub n_prompts: u64,
+    /// What was seen over the prompts' tokens.
+    pub prompt: Evidence,
+    /// What was seen over the responses' tokens.
+    pub response: Evidence,
+}
+
+/// Why a plan cannot be used.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// It was made on another model.
+    #[error(
+        "the plan was made on another model: its {field} is {plan}, this model's is {model}; \
+         make a plan on this model"
+    )]
+    OtherModel {
+        /// What differs.
+        field: &'static str,
+        /// The plan's.
+        plan: String,
+        /// The model's.
+        model: String,
+    },
+    /// It is of a later version.
+    #[error("the plan is of format {format}, this version reads format {FORMAT}")]
+    Format {
+        /// The plan's format.
+        format: u32,
+    },
+    /// It speaks of another number of layers than the model has.
+    #[error("the plan of the {phase} phase is for {plan} layers, the model has {model}")]
+    OtherDepth {
+        /// The phase.
+        phase: &'static str,
+        /// Layers of the plan.
+        plan: usize,
+        /// Layers of the model.
+        model: usize,
+    },
+    /// A list names a layer that there is not.
+    #[error("{list} names layer {layer_idx}, expected one of 0 to {}", n_layers.saturating_sub(1))]
+    NoSuchLayer {
+        /// The list.
+        list: &'static str,
+        /// The layer it names.
+        layer_idx: usize,
+        /// Number of layers.
+        n_layers: usize,
+    },
+    /// A layer is named twice.
+    #[error("layer {layer_idx} is named twice: once in {list}, and before")]
+    NamedTwice {
+        /// The list that names it again.
+        list: &'static str,
+        /// The layer.
+        layer_idx: usize,
+    },
+    /// What was asked to be kept is impossible.
+    #[error("{what} is {value}, expected {expected}")]
+    Selection {
+        /// The setting.
+        what: &'static str,
+        /// Its value.
+        value: String,
+        /// What would be right.
+        expected: &'static str,
+    },
+    /// There is nothing to choose by.
+    #[error("no token of the {phase} phase was traced: there is nothing to choose layers by")]
+    NoEvidence {
+        /// The phase.
+        phase: &'static str,
+    },
+}
+
+impl VoidPlan {
+    /// A plan of these parts.
+    ///
+    /// # Errors
+    /// [`PlanError::OtherDepth`] when a phase is for another number of layers than the model has.
+    pub fn new(
+        model: ModelFingerprint,
+        prompt: PhasePlan,
+        response: PhasePlan,
+        skipped_keys: SkippedKeys,
+        provenance: Provenance,
+    ) -> Result<Self, PlanError> {
+        check_depth("prompt", &prompt, model.n_layers)?;
+        check_depth("response", &response, model.n_layers)?;
+        Ok(Self {
+            format: FORMAT,
+            model,
+            prompt,
+            response,
+            skipped_keys,
+            provenance,
+        })
+    }
+
+    /// The plan of a phase.
+    pub fn phase(&self, phase: Phase) -> &PhasePlan {
+        match phase {
+            Phase::Prompt => &self.prompt,
+            Phase::Response => &self.response,
+        }
+    }
+
+    /// Whether the plan was made on this model.
+    ///
+    /// # Errors
+    /// [`PlanError::OtherModel`] naming the first difference.
+    pub fn check(&self, model: &ModelFingerprint) -> Result<(), PlanError> {
+        match self.model.difference(model) {
+            None => Ok(()),
+            Some((field, plan, model)) => Err(PlanError::OtherModel { field, plan, model }),
+        }
+    }
+}
+
+pub(crate) fn check_depth(
+    phase: &'static str,
+    plan: &PhasePlan,
+    n_layers: usize,
+) -> Result<(), PlanError> {
+    if plan.n_layers() == n_layers {
+        return Ok(());
+    }
+    Err(PlanError::OtherDepth {
+        phase,
+        plan: plan.n_layers(),
+        model: n_layers,
+    })
+}
+
+/// A plan as it stands in a file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Unchecked {
+    format: u32,
+    model: ModelFingerprint,
+    prompt: PhasePlan,
+    response: PhasePlan,
+    skipped_keys: SkippedKeys,
+    provenance: Provenance,
+}
+
+impl TryFrom<Unchecked> for VoidPlan {
+    type Error = PlanError;
+
+    fn try_from(plan: Unchecked) -> Result<Self, PlanError> {
+        if plan.format != FORMAT {
+            return Err(PlanError::Format {
+                format: plan.format,
+            });
+        }
+        Self::new(
+            plan.model,
+            plan.prompt,
+            plan.response,
+            plan.skipped_keys,
+            plan.provenance,
+        )
+    }
+}

@@ -1,0 +1,154 @@
+//! What traces say about layers.
+
+use serde::{Deserialize, Serialize};
+
+use super::selection::{Keep, Selection, Units, select};
+use super::{PhasePlan, PlanError};
+use crate::error::BoxError;
+use crate::observer::Observer;
+use crate::pass::{PassRecord, Phase};
+
+/// What was seen of one phase's tokens.
+///
+/// One entry per layer; two, attention and MLP in turn, where the trace took them apart
+/// ([`SplitLayers`](super::SplitLayers)).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Evidence {
+    /// Number of tokens.
+    pub n_tokens: u64,
+    /// The share of tokens for which the gate found the layer active.
+    pub usage: Vec<f64>,
+    /// The mean of `Δ_l` over the tokens.
+    pub mean_delta: Vec<f64>,
+}
+
+/// Learns from the passes that it observes which layers matter, per phase.
+///
+/// ```
+/// # #[cfg(feature = "flex")] {
+/// use burn::tensor::{Device, Tensor};
+/// use lac_core::*;
+///
+/// /// Two layers; each adds a number to the hidden state.
+/// struct Adds([f32; 3]);
+///
+/// impl LayerStack for Adds {
+///     type Context = ();
+///     fn n_layers(&self) -> usize {
+///         3
+///     }
+///     fn forward_layer(&self, layer_idx: usize, hidden: Tensor<3>, _: &mut ()) -> Tensor<3> {
+///         hidden + self.0[layer_idx]
+///     }
+/// }
+///
+/// let mut learner = PlanLearner::default();
+/// let pass = Pass::states(1, 1);
+/// let embedding = Tensor::<3>::from_floats([[[1.0]]], &Device::flex());
+/// let mut policy = Trace::new(GateConfig::new(0.8));
+/// let out = run(&Adds([1.0, 3.0, 0.5]), embedding, &mut (), &pass, &mut policy)?;
+/// learner.pass(&out.readings.read(&pass)?)?;
+///
+/// // The third layer added 0.5, where 0.8 × (3 − 1) was needed.
+/// let selection = Selection { by: Ranking::Usage, keep: Keep::AtLeast(0.5) };
+/// let plan = learner.choose(Phase::Prompt, selection, Units::Layers)?;
+/// assert_eq!(plan, PhasePlan::keeping(&[true, true, false]));
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct PlanLearner {
+    n_prompts: u64,
+    prompt: Sums,
+    response: Sums,
+}
+
+/// Sums over one phase's tokens.
+#[derive(Clone, Debug, Default)]
+struct Sums {
+    n_tokens: u64,
+    active: Vec<u64>,
+    delta: Vec<f64>,
+}
+
+impl PlanLearner {
+    /// Number of prompts seen.
+    pub fn n_prompts(&self) -> u64 {
+        self.n_prompts
+    }
+
+    /// What was seen of a phase.
+    pub fn evidence(&self, phase: Phase) -> Evidence {
+        let sums = match phase {
+            Phase::Prompt => &self.prompt,
+            Phase::Response => &self.response,
+        };
+        let n_tokens = sums.n_tokens.max(1) as f64;
+        Evidence {
+            n_tokens: sums.n_tokens,
+            usage: sums.active.iter().map(|&n| n as f64 / n_tokens).collect(),
+            mean_delta: sums.delta.iter().map(|sum| sum / n_tokens).collect(),
+        }
+    }
+
+    /// Chooses what is run in a phase; a budget counts layers, whatever the units are.
+    ///
+    /// # Errors
+    /// [`PlanError::NoEvidence`] when no token of the phase was gated, [`PlanError::Selection`]
+    /// when what is to be kept is impossible.
+    pub fn choose(
+        &self,
+        phase: Phase,
+        selection: Selection,
+        units: Units,
+    ) -> Result<PhasePlan, PlanError> {
+        let evidence = self.evidence(phase);
+        if evidence.n_tokens == 0 {
+            let phase = match phase {
+                Phase::Prompt => "prompt",
+                Phase::Response => "response",
+            };
+            return Err(PlanError::NoEvidence { phase });
+        }
+        let keep = match selection.keep {
+            Keep::Layers(n_layers) => Keep::Layers(n_layers * units.per_layer()),
+            keep => keep,
+        };
+        let kept = select(&evidence, Selection { keep, ..selection })?;
+        Ok(match units {
+            Units::Layers => PhasePlan::keeping(&kept),
+            Units::Parts => PhasePlan::keeping_parts(&kept),
+        })
+    }
+}
+
+impl Observer for PlanLearner {
+    fn pass(&mut self, record: &PassRecord) -> Result<(), BoxError> {
+        let sums = match record.pass.phase() {
+            Phase::Prompt => {
+                self.n_prompts += record.pass.batch() as u64;
+                &mut self.prompt
+            }
+            Phase::Response => &mut self.response,
+        };
+        sums.add(record);
+        Ok(())
+    }
+}
+
+impl Sums {
+    fn add(&mut self, record: &PassRecord) {
+        let Some(gate) = &record.gate else { return };
+        self.active.resize(record.n_layers(), 0);
+        self.delta.resize(record.n_layers(), 0.0);
+        for (row, slot) in record.counted() {
+            self.n_tokens += 1;
+            for layer_idx in 0..record.n_layers() {
+                let at = record.at(layer_idx, row, slot);
+                self.active[layer_idx] += u64::from(gate.active[at]);
+                self.delta[layer_idx] += f64::from(gate.deltas[at]);
+            }
+        }
+    }
+}

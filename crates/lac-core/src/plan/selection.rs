@@ -1,0 +1,176 @@
+//! Which layers are kept, given what was seen of them.
+
+use std::fmt;
+
+use super::{Evidence, PlanError};
+
+/// Which layers, or parts of layers, are kept.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Selection {
+    /// What they are ranked by.
+    pub by: Ranking,
+    /// How many of them are kept.
+    pub keep: Keep,
+}
+
+/// What layers are ranked by. Layers of equal rank are told apart by the other number, and the
+/// earlier of two that are equal in both is kept first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Ranking {
+    /// The share of tokens for which the gate found them active.
+    #[default]
+    Usage,
+    /// The mean of `Δ_l`.
+    MeanDelta,
+}
+
+/// How many layers are kept.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Keep {
+    /// Those that reach this rank.
+    AtLeast(f64),
+    /// As many of the highest rank as make up this number of layers.
+    Layers(usize),
+    /// As many of the highest rank as make up this share of the layers, in `[0, 1]`, rounded to
+    /// the nearest number.
+    Share(f64),
+}
+
+/// Whether layers are skipped whole or their attention and MLP apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Units {
+    /// Whole layers.
+    #[default]
+    Layers,
+    /// Attention and MLP apart; the evidence is that of [`SplitLayers`](super::SplitLayers).
+    Parts,
+}
+
+impl Units {
+    /// Number of units in a layer.
+    pub fn per_layer(self) -> usize {
+        match self {
+            Units::Layers => 1,
+            Units::Parts => 2,
+        }
+    }
+}
+
+impl fmt::Display for Selection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let by = match self.by {
+            Ranking::Usage => "usage",
+            Ranking::MeanDelta => "mean delta",
+        };
+        match self.keep {
+            Keep::AtLeast(threshold) => write!(f, "{by} of at least {threshold}"),
+            Keep::Layers(n_layers) => write!(f, "the highest {by}, {n_layers} layers"),
+            Keep::Share(share) => write!(f, "the highest {by}, {share} of the layers"),
+        }
+    }
+}
+
+/// For each entry of the evidence, whether it is kept. A budget counts entries.
+pub(super) fn select(evidence: &Evidence, selection: Selection) -> Result<Vec<bool>, PlanError> {
+    let Evidence {
+        usage, mean_delta, ..
+    } = evidence;
+    let (rank, tie_break) = match selection.by {
+        Ranking::Usage => (usage, mean_delta),
+        Ranking::MeanDelta => (mean_delta, usage),
+    };
+    let n_units = rank.len();
+    let n_kept = match selection.keep {
+        Keep::AtLeast(threshold) if threshold.is_finite() => {
+            return Ok(rank.iter().map(|&rank| rank >= threshold).collect());
+        }
+        Keep::AtLeast(threshold) => {
+            return Err(PlanError::Selection {
+                what: "the rank to reach",
+                value: threshold.to_string(),
+                expected: "a finite number",
+            });
+        }
+        Keep::Layers(n_kept) if n_kept <= n_units => n_kept,
+        Keep::Layers(n_kept) => {
+            return Err(PlanError::Selection {
+                what: "the number of layers to keep",
+                value: n_kept.to_string(),
+                expected: "at most as many as the model has",
+            });
+        }
+        Keep::Share(share) if (0.0..=1.0).contains(&share) => {
+            (share * n_units as f64).round() as usize
+        }
+        Keep::Share(share) => {
+            return Err(PlanError::Selection {
+                what: "the share of layers to keep",
+                value: share.to_string(),
+                expected: "a number from 0 to 1",
+            });
+        }
+    };
+    let mut order: Vec<usize> = (0..n_units).collect();
+    order.sort_by(|&a, &b| {
+        rank[b]
+            .total_cmp(&rank[a])
+            .then(tie_break[b].total_cmp(&tie_break[a]))
+    });
+    let mut kept = vec![false; n_units];
+    for &unit in &order[..n_kept] {
+        kept[unit] = true;
+    }
+    Ok(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(by: Ranking, keep: Keep, expected: [u8; 4]) {
+        let evidence = Evidence {
+            n_tokens: 10,
+            usage: vec![1.0, 0.2, 0.5, 0.2],
+            mean_delta: vec![0.5, -1.0, 2.0, 3.0],
+        };
+        let kept = select(&evidence, Selection { by, keep }).unwrap();
+        let kept: Vec<u8> = kept.into_iter().map(u8::from).collect();
+        assert_eq!(kept, expected, "{by:?} {keep:?}");
+    }
+
+    #[test]
+    #[allow(clippy::unwrap_used)]
+    fn layers_are_kept_by_rank_and_budget() {
+        use Keep::{AtLeast, Layers, Share};
+        use Ranking::{MeanDelta, Usage};
+        check(Usage, AtLeast(0.5), [1, 0, 1, 0]);
+        check(Usage, AtLeast(0.2), [1, 1, 1, 1]);
+        // Layers 1 and 3 are used alike: the larger delta decides.
+        check(Usage, Layers(3), [1, 0, 1, 1]);
+        check(Usage, Share(0.5), [1, 0, 1, 0]);
+        check(MeanDelta, AtLeast(0.0), [1, 0, 1, 1]);
+        check(MeanDelta, Share(0.25), [0, 0, 0, 1]);
+        check(MeanDelta, Layers(0), [0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn impossible_selections_are_named() {
+        let evidence = Evidence {
+            n_tokens: 1,
+            usage: vec![1.0; 2],
+            mean_delta: vec![1.0; 2],
+        };
+        for (keep, message) in [
+            (Keep::Share(1.5), "the share of layers to keep is 1.5"),
+            (Keep::Layers(3), "the number of layers to keep is 3"),
+            (Keep::AtLeast(f64::NAN), "the rank to reach is NaN"),
+        ] {
+            let selection = Selection {
+                by: Ranking::Usage,
+                keep,
+            };
+            let error = select(&evidence, selection).err().map(|e| e.to_string());
+            assert!(error.is_some_and(|error| error.starts_with(message)));
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! A model whose layers are seen as two each: attention, then MLP.
+
+use burn::tensor::{Device, Int, Tensor};
+
+use crate::error::{Error, Result};
+use crate::pass::Pass;
+use crate::stack::{CausalLm, LayerPart, LayerParts, LayerStack};
+
+/// A model whose attentions and MLPs count as layers of their own, twice as many, so that the
+/// gate judges each of them: by the same rule, over the norms after each part.
+pub struct SplitLayers<'a, M: LayerStack + ?Sized> {
+    model: &'a M,
+    parts: &'a dyn LayerParts<Context = M::Context>,
+}
+
+impl<'a, M: LayerStack + ?Sized> SplitLayers<'a, M> {
+    /// Sees a model so.
+    ///
+    /// # Errors
+    /// [`Error::PartsNotOffered`] when it cannot run its layers' parts apart.
+    pub fn new(model: &'a M) -> Result<Self> {
+        let parts = model
+            .parts()
+            .ok_or(Error::PartsNotOffered { layer_idx: 0 })?;
+        Ok(Self { model, parts })
+    }
+}
+
+impl<M: LayerStack + ?Sized> LayerStack for SplitLayers<'_, M> {
+    type Context = M::Context;
+
+    fn n_layers(&self) -> usize {
+        2 * self.model.n_layers()
+    }
+
+    fn forward_layer(
+        &self,
+        layer_idx: usize,
+        hidden: Tensor<3>,
+        context: &mut M::Context,
+    ) -> Tensor<3> {
+        let part = if layer_idx.is_multiple_of(2) {
+            LayerPart::Attention
+        } else {
+            LayerPart::Mlp
+        };
+        self.parts
+            .forward_part(layer_idx / 2, part, hidden, context)
+    }
+
+    fn skip_layer(&self, layer_idx: usize, hidden: &Tensor<3>, context: &mut M::Context) {
+        if layer_idx.is_multiple_of(2) {
+            self.model.skip_layer(layer_idx / 2, hidden, context);
+        }
+    }
+}
+
+impl<M: CausalLm + ?Sized> CausalLm for SplitLayers<'_, M> {
+    fn vocab_size(&self) -> usize {
+        self.model.vocab_size()
+    }
+
+    fn max_context(&self) -> Option<usize> {
+        self.model.max_context()
+    }
+
+    fn device(&self) -> Device {
+        self.model.device()
+    }
+
+    fn new_context(&self, batch: usize, capacity: usize) -> M::Context {
+        self.model.new_context(batch, capacity)
+    }
+
+    fn begin_pass(&self, pass: &Pass, context: &mut M::Context) {
+        self.model.begin_pass(pass, context);
+    }
+
+    fn embed(&self, token_ids: Tensor<2, Int>, context: &M::Context) -> Tensor<3> {
+        self.model.embed(token_ids, context)
+    }
+
+    fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
+        self.model.logits(hidden)
+    }
+}

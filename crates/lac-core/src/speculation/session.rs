@@ -1,0 +1,349 @@
+//! One text grown by speculation.
+
+use std::time::Instant;
+
+use super::choice::{self, Draft};
+use super::stats::SpeculationStats;
+use super::ties::{Top, noise};
+use super::{SpeculationOutput, Speculator, check_plan};
+use crate::error::{Error, Result};
+use crate::generation::sampling::{Sampler, read_rows};
+use crate::generation::{
+    Flow, GenerationConfig, GenerationOutput, Rows, StopReason, TokenSink, check_prompts,
+    embed_and_run,
+};
+use crate::observer::Observer;
+use crate::pass::{Pass, PassRecord};
+use crate::policy::{LayerPolicy, Off, Planned, SkippedKeys, Trace};
+use crate::stack::CausalLm;
+
+/// Who takes part besides the model.
+pub(super) struct Hooks<'a> {
+    pub observer: &'a mut dyn Observer,
+    pub sink: &'a mut dyn TokenSink,
+    pub watcher: &'a mut dyn Watcher,
+}
+
+/// Looks over the shoulder of a session.
+pub(super) trait Watcher {
+    /// A token was decided; says whether to go on.
+    fn decided(&mut self, decided: &Decided<'_>) -> Result<Flow> {
+        let _ = decided;
+        Ok(Flow::Continue)
+    }
+}
+
+impl Watcher for () {}
+
+/// A token that was decided.
+pub(super) struct Decided<'a> {
+    /// The tokens before it, the prompt's included.
+    pub before: &'a [u32],
+    pub id: u32,
+    /// What it was decided by.
+    pub logits: &'a [f32],
+    /// The full model's logits as the verifying pass had them, where others decided.
+    pub verifying_logits: Option<&'a [f32]>,
+}
+
+struct Session<'a, 'h, M: CausalLm + ?Sized> {
+    model: &'a M,
+    context: M::Context,
+    config: &'a GenerationConfig,
+    hooks: Hooks<'h>,
+    sampler: Sampler,
+    full: Box<dyn LayerPolicy>,
+    skipped_keys: SkippedKeys,
+    rows: Rows,
+    /// The text so far; the last token has not been fed.
+    ids: Vec<u32>,
+    n_prompt: usize,
+    /// Slots of the cache.
+    n_slots: usize,
+    /// Leading slots whose keys and values are those of plain generation, to the bit.
+    n_exact: usize,
+    stats: SpeculationStats,
+}
+
+pub(super) fn speculate<M: CausalLm + ?Sized>(
+    model: &M,
+    prompt: &[u32],
+    config: &GenerationConfig,
+    speculator: &mut Speculator,
+    hooks: Hooks<'_>,
+) -> Result<SpeculationOutput> {
+    check_prompts(model, &[prompt.to_vec()])?;
+    check_plan(model, &speculator.plan)?;
+    let pass = Pass::prompt(&[prompt], config.pad_token)?;
+    let room = model.max_context().unwrap_or(usize::MAX) - pass.seq();
+    let n_slots = pass.seq() + config.max_new_tokens.min(room);
+    let full: Box<dyn LayerPolicy> = match speculator.config.gate {
+        Some(gate) => Box::new(Trace::new(gate)),
+        None => Box::new(Off),
+    };
+    let mut session = Session {
+        context: model.new_context(1, n_slots),
+        model,
+        config,
+        hooks,
+        sampler: Sampler::new(&config.sampling, 0)?,
+        full,
+        // What a draft skips is not run again before a verifying pass has filled it.
+        skipped_keys: match model.parts() {
+            Some(_) => SkippedKeys::LeaveOut,
+            None => SkippedKeys::Fill,
+        },
+        rows: Rows::new(1),
+        ids: prompt.to_vec(),
+        n_prompt: prompt.len(),
+        n_slots,
+        n_exact: prompt.len(),
+        stats: SpeculationStats::default(),
+    };
+
+    let start = Instant::now();
+    session.prompt(&pass, speculator)?;
+    let prefill_time = start.elapsed();
+    while !session.rows.all_finished() {
+        session.round(speculator)?;
+    }
+    let stats = session.stats;
+    Ok(SpeculationOutput {
+        generation: GenerationOutput {
+            rows: session.rows.into_generated(),
+            prompt_logits: None,
+            prefill_time,
+            decode_time: start.elapsed() - prefill_time,
+            n_decode_passes: stats.n_verify_passes + stats.n_plain_passes + stats.n_replay_passes,
+        },
+        stats,
+    })
+}
+
+impl<M: CausalLm + ?Sized> Session<'_, '_, M> {
+    /// The pass over the prompt, and the first token.
+    fn prompt(&mut self, pass: &Pass, speculator: &mut Speculator) -> Result<()> {
+        let out = embed_and_run(self.model, pass, &mut self.context, self.full.as_mut())?;
+        let last = out.hidden.narrow(1, pass.seq() - 1, 1);
+        let logits = read_rows(self.model.logits(last).squeeze_dim::<2>(1))?;
+        let record = out.readings.read(pass)?;
+        self.report(record, speculator)?;
+        if let Some(follower) = &mut speculator.follower
+            && let Some(plan) = follower.first_plan(&speculator.plan)
+        {
+            speculator.set_plan(plan);
+            self.stats.n_plan_changes += 1;
+        }
+        if self.config.max_new_tokens == 0 {
+            return self
+                .rows
+                .stop_all(StopReason::MaxNewTokens, self.hooks.sink);
+        }
+        let logits = &logits[0];
+        let id = self.sampler.choose(logits);
+        let id = id.ok_or_else(|| self.not_finite(pass.seq() - 1))?;
+        self.emit(id, logits, None)?;
+        Ok(())
+    }
+
+    /// Drafts, verifies, and takes what stands.
+    fn round(&mut self, speculator: &mut Speculator) -> Result<()> {
+        let start = Instant::now();
+        let past = self.ids.len() - 1;
+        let drafts = self.draft(speculator)?;
+        let mut token_ids = vec![self.ids[past]];
+        token_ids.extend(drafts.iter().map(|draft| draft.id));
+
+        let verify_start = Instant::now();
+        let pass = Pass::response(past, token_ids);
+        let out = embed_and_run(self.model, &pass, &mut self.context, self.full.as_mut())?;
+        let logits = read_rows(self.model.logits(out.hidden).squeeze_dim::<2>(0))?;
+        let is_read = self.hooks.observer.wants_records() || out.readings.is_gated();
+        let record = match is_read {
+            true => Some(out.readings.read(&pass)?),
+            false => None,
+        };
+        let verify_time = verify_start.elapsed();
+        speculator.control.verified(pass.seq(), verify_time);
+        if drafts.is_empty() {
+            self.stats.n_plain_passes += 1;
+            self.stats.plain_time += verify_time;
+            // A pass of one token on exact slots is what plain generation does.
+            self.n_exact += usize::from(self.n_exact == past);
+        } else {
+            self.stats.n_verify_passes += 1;
+            self.stats.verify_time += verify_time;
+        }
+
+        let n_before = self.ids.len();
+        self.decide(&drafts, &logits, speculator)?;
+        let n_tokens = self.ids.len() - n_before;
+        speculator
+            .control
+            .round(drafts.len(), n_tokens, start.elapsed());
+        if let Some(record) = record {
+            self.report(record.first_slots(n_tokens), speculator)?;
+        }
+        if let Some(follower) = &mut speculator.follower
+            && let Some(plan) = follower.next_plan(&speculator.plan)
+        {
+            speculator.set_plan(plan);
+            self.stats.n_plan_changes += 1;
+        }
+        Ok(())
+    }
+
+    /// Drafts as many tokens as pay.
+    fn draft(&mut self, speculator: &mut Speculator) -> Result<Vec<Draft>> {
+        let past = self.ids.len() - 1;
+        let n_generated = self.ids.len() - self.n_prompt;
+        // A draft whose verification nobody could accept is not worth making.
+        let at_most = speculator
+            .config
+            .draft_length
+            .at_most()
+            .min(self.n_slots - past - 1)
+            .min(self.config.max_new_tokens - n_generated - 1);
+        let mut drafts: Vec<Draft> = Vec::new();
+        let mut confidences = Vec::new();
+        let mut drafter: Option<Planned> = None;
+        while speculator.control.goes_on(&confidences, at_most) {
+            let start = Instant::now();
+            let drafter = drafter.get_or_insert_with(|| {
+                let plan = &speculator.plan;
+                Planned::from_phases(plan.clone(), plan.clone(), self.skipped_keys)
+            });
+            let slot = past + drafts.len();
+            let id = drafts.last().map_or(self.ids[past], |draft| draft.id);
+            let pass = Pass::response(slot, vec![id]);
+            let logits = self.logits_of(&pass, drafter)?;
+            let draft = choice::propose(&mut self.sampler, &logits);
+            let draft = draft.ok_or_else(|| self.not_finite(slot))?;
+            confidences.push(draft.confidence);
+            drafts.push(draft);
+            let time = start.elapsed();
+            speculator.control.drafted(time);
+            self.stats.n_drafted += 1;
+            self.stats.draft_layers += speculator.plan.executed_layers();
+            self.stats.draft_time += time;
+        }
+        Ok(drafts)
+    }
+
+    /// Judges the drafts in turn and emits what stands, up to and with the full model's own token.
+    fn decide(
+        &mut self,
+        drafts: &[Draft],
+        logits: &[Vec<f32>],
+        speculator: &mut Speculator,
+    ) -> Result<()> {
+        let past = self.ids.len() - 1;
+        for (idx, row) in logits.iter().enumerate() {
+            let slot = past + idx;
+            let draft = drafts.get(idx);
+            let replayed = self.replay_if_near(slot, row, speculator)?;
+            let deciding = replayed.as_deref().unwrap_or(row);
+            let (id, is_accepted) = match draft {
+                Some(draft) => {
+                    let judgement = choice::judge(&mut self.sampler, draft, deciding);
+                    let judgement = judgement.ok_or_else(|| self.not_finite(slot))?;
+                    speculator
+                        .control
+                        .judged(draft.confidence, judgement.is_accepted);
+                    if let Some(follower) = &mut speculator.follower {
+                        follower.judged(judgement.is_accepted);
+                    }
+                    (judgement.id, judgement.is_accepted)
+                }
+                None => {
+                    let id = self.sampler.choose(deciding);
+                    (id.ok_or_else(|| self.not_finite(slot))?, false)
+                }
+            };
+            self.stats.n_accepted += usize::from(is_accepted);
+            self.stats.n_rejections += usize::from(draft.is_some() && !is_accepted);
+            let verifying = replayed.is_some().then_some(row.as_slice());
+            let flow = self.emit(id, deciding, verifying)?;
+            // A repetition has begun passes before the later slots, which are forgotten with that.
+            if flow == Flow::Stop || !is_accepted || replayed.is_some() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a greedy choice is too close for a verifying pass to make, repeats the passes since
+    /// the last exact slot one token at a time, and returns the last one's logits: those that
+    /// plain generation has.
+    fn replay_if_near(
+        &mut self,
+        slot: usize,
+        logits: &[f32],
+        speculator: &mut Speculator,
+    ) -> Result<Option<Vec<f32>>> {
+        if !matches!(self.sampler, Sampler::Greedy) || slot < self.n_exact {
+            return Ok(None);
+        }
+        let top = Top::of(logits).ok_or_else(|| self.not_finite(slot))?;
+        match speculator.ties.bound(&top) {
+            Some(bound) if top.margin <= bound => {}
+            _ => return Ok(None),
+        }
+        self.stats.n_near_ties += 1;
+        let mut exact = Vec::new();
+        for slot in self.n_exact..=slot {
+            let start = Instant::now();
+            let pass = Pass::response(slot, vec![self.ids[slot]]);
+            exact = self.logits_of(&pass, &mut Off)?;
+            self.stats.replay_time += start.elapsed();
+            self.stats.n_replay_passes += 1;
+        }
+        self.n_exact = slot + 1;
+        let noise = noise(logits, &exact);
+        speculator.ties.found(noise);
+        self.stats.largest_noise = self.stats.largest_noise.max(noise);
+        Ok(Some(exact))
+    }
+
+    /// The logits of a pass over one token.
+    fn logits_of(&mut self, pass: &Pass, policy: &mut dyn LayerPolicy) -> Result<Vec<f32>> {
+        let out = embed_and_run(self.model, pass, &mut self.context, policy)?;
+        let mut rows = read_rows(self.model.logits(out.hidden).squeeze_dim::<2>(1))?;
+        Ok(rows.swap_remove(0))
+    }
+
+    /// Takes a token into the text and says whether the text goes on.
+    fn emit(&mut self, id: u32, logits: &[f32], verifying: Option<&[f32]>) -> Result<Flow> {
+        let flow = self.hooks.watcher.decided(&Decided {
+            before: &self.ids,
+            id,
+            logits,
+            verifying_logits: verifying,
+        })?;
+        self.ids.push(id);
+        self.stats.n_tokens += 1;
+        self.rows.accept(&[id], self.config, self.hooks.sink)?;
+        if flow == Flow::Stop {
+            self.rows.stop_all(StopReason::Sink, self.hooks.sink)?;
+        } else if self.ids.len() > self.n_slots {
+            self.rows
+                .stop_all(StopReason::ContextFull, self.hooks.sink)?;
+        }
+        Ok(match self.rows.all_finished() {
+            true => Flow::Stop,
+            false => Flow::Continue,
+        })
+    }
+
+    /// Hands a pass's record to whoever looks at it.
+    fn report(&mut self, record: PassRecord, speculator: &mut Speculator) -> Result<()> {
+        if let Some(follower) = &mut speculator.follower {
+            follower.saw(&record);
+        }
+        self.hooks.observer.pass(&record).map_err(Error::Observer)
+    }
+
+    fn not_finite(&self, position: usize) -> Error {
+        Error::NonFiniteLogits { row: 0, position }
+    }
+}

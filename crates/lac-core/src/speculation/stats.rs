@@ -1,0 +1,136 @@
+//! What a generation by speculation took.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// What a generation by speculation took: counts and times.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct SpeculationStats {
+    /// Tokens generated.
+    pub n_tokens: usize,
+    /// Tokens drafted, one drafting pass each.
+    pub n_drafted: usize,
+    /// Drafted tokens that the full model accepted.
+    pub n_accepted: usize,
+    /// Rounds whose draft was rejected somewhere.
+    pub n_rejections: usize,
+    /// Passes of the full model that verified a draft.
+    pub n_verify_passes: usize,
+    /// Passes of the full model over one token, where nothing was drafted.
+    pub n_plain_passes: usize,
+    /// Tokens whose margin was too small for a verifying pass to decide.
+    pub n_near_ties: usize,
+    /// Passes of the full model, one token each, that were made to decide them.
+    pub n_replay_passes: usize,
+    /// The largest noise between a verifying pass and its repetition, in the unit of
+    /// [`Ties::Replay`](super::Ties)'s factor.
+    pub largest_noise: f32,
+    /// Times the plan changed.
+    pub n_plan_changes: usize,
+    /// Layers that drafting passes ran, halves counted as such.
+    pub draft_layers: f64,
+    /// Time of the drafting passes.
+    #[serde(serialize_with = "seconds")]
+    pub draft_time: Duration,
+    /// Time of the verifying passes.
+    #[serde(serialize_with = "seconds")]
+    pub verify_time: Duration,
+    /// Time of the full model's passes over one token.
+    #[serde(serialize_with = "seconds")]
+    pub plain_time: Duration,
+    /// Time of repeated passes.
+    #[serde(serialize_with = "seconds")]
+    pub replay_time: Duration,
+}
+
+fn seconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.as_secs_f64())
+}
+
+impl SpeculationStats {
+    /// The share of drafted tokens that were accepted; those behind a rejected one count as
+    /// rejected.
+    pub fn accepted_share(&self) -> Option<f64> {
+        (self.n_drafted > 0).then(|| self.n_accepted as f64 / self.n_drafted as f64)
+    }
+
+    /// The share of judged tokens that were accepted: those behind a rejected one were not judged.
+    pub fn acceptance_rate(&self) -> Option<f64> {
+        let n_judged = self.n_accepted + self.n_rejections;
+        (n_judged > 0).then(|| self.n_accepted as f64 / n_judged as f64)
+    }
+
+    /// Tokens per pass of the full model after the prompt's, repetitions included.
+    pub fn tokens_per_pass(&self) -> Option<f64> {
+        let n_passes = self.n_verify_passes + self.n_plain_passes + self.n_replay_passes;
+        // The prompt's pass has given the first token.
+        (n_passes > 0).then(|| self.n_tokens.saturating_sub(1) as f64 / n_passes as f64)
+    }
+
+    /// The time of a drafting pass over that of a full pass of one token, or of a verifying pass
+    /// where there was none.
+    pub fn draft_cost(&self) -> Option<f64> {
+        let mean = |time: Duration, n: usize| (n > 0).then(|| time.as_secs_f64() / n as f64);
+        let full = mean(
+            self.plain_time + self.replay_time,
+            self.n_plain_passes + self.n_replay_passes,
+        );
+        let full = full.or_else(|| mean(self.verify_time, self.n_verify_passes))?;
+        Some(mean(self.draft_time, self.n_drafted)? / full)
+    }
+
+    /// The largest speed-up that acceptance and draft cost allow at the best draft length, if a
+    /// verifying pass cost no more than one of a single token: [`speed_up_bound`].
+    pub fn bound(&self) -> Option<f64> {
+        Some(speed_up_bound(self.acceptance_rate()?, self.draft_cost()?))
+    }
+
+    /// Adds what another generation took.
+    pub fn merge(&mut self, other: &Self) {
+        self.n_tokens += other.n_tokens;
+        self.n_drafted += other.n_drafted;
+        self.n_accepted += other.n_accepted;
+        self.n_rejections += other.n_rejections;
+        self.n_verify_passes += other.n_verify_passes;
+        self.n_plain_passes += other.n_plain_passes;
+        self.n_near_ties += other.n_near_ties;
+        self.n_replay_passes += other.n_replay_passes;
+        self.largest_noise = self.largest_noise.max(other.largest_noise);
+        self.n_plan_changes += other.n_plan_changes;
+        self.draft_layers += other.draft_layers;
+        self.draft_time += other.draft_time;
+        self.verify_time += other.verify_time;
+        self.plain_time += other.plain_time;
+        self.replay_time += other.replay_time;
+    }
+}
+
+/// The largest speed-up that drafts can give at the best length: `max_k (1 − a^{k+1}) / ((1 − a)(1 + k c))` over draft lengths `k` from 0 to 64 (Leviathan et
+/// al. 2023, theorem 3.8), with `a` the acceptance rate and `c` the cost of a drafted token.
+pub fn speed_up_bound(acceptance: f64, draft_cost: f64) -> f64 {
+    let mut tokens = 0.0;
+    let mut reach = 1.0;
+    let mut best = 1.0f64;
+    for k in 0..=64 {
+        tokens += reach;
+        reach *= acceptance;
+        best = best.max(tokens / (1.0 + f64::from(k) * draft_cost));
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bound_is_that_of_the_formula() {
+        // One token drafted at 0.8: 1.8 tokens for 1.2; two: 2.44 for 1.4; three: 2.952 for 1.6;
+        // four: 3.3616 for 1.8; five: 3.68928 for 2.
+        let bound = speed_up_bound(0.8, 0.2);
+        assert!((bound - 3.3616 / 1.8).abs() < 1e-9, "{bound}");
+        assert_eq!(speed_up_bound(0.0, 0.5), 1.0);
+        assert_eq!(speed_up_bound(0.4, 0.5), 1.0);
+    }
+}
