@@ -28,6 +28,8 @@ enum Command {
     Tokenize(commands::tokenize::Tokenize),
     Generate(commands::generate::Generate),
     Trace(commands::trace::Trace),
+    Report(commands::report::Report),
+    Export(commands::export::Export),
     Devices(commands::devices::Devices),
 }
 
@@ -37,6 +39,8 @@ fn main() -> ExitCode {
         Command::Tokenize(command) => command.run(),
         Command::Generate(command) => command.run(),
         Command::Trace(command) => command.run(),
+        Command::Report(command) => command.run(),
+        Command::Export(command) => command.run(),
         Command::Devices(command) => command.run(),
     };
     match result {

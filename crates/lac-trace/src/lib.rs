@@ -31,8 +31,25 @@
 //! ```
 #![deny(missing_docs)]
 
+pub use error::{Error, Result};
+pub use export::SequenceJson;
+pub use file::{FlushLimits, TraceReader, TraceState, TraceWriter};
+pub use info::{FORMAT_VERSION, TraceInfo};
 pub use picture::{Style, heat_map};
+pub use probe::{Probe, ProbeConfig, Probed};
 pub use recorder::{PhaseTrace, Recorder};
+pub use regate::regate;
+pub use statistics::Statistics;
+pub use token::{HiddenStates, Token, TokenBatch};
 
+pub mod statistics;
+
+mod error;
+mod export;
+mod file;
+mod info;
 mod picture;
+mod probe;
 mod recorder;
+mod regate;
+mod token;
