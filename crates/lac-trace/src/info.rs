@@ -89,11 +89,24 @@ impl TraceInfo {
         ["trace", "last-active"].contains(&self.policy.as_str())
     }
 
+    /// The model's name without the folders above it; a hub id, `organisation/name`, as it is.
+    pub fn short_model(&self) -> &str {
+        let is_hub_id = self.model.split('/').count() == 2 && !self.model.starts_with(['/', '.']);
+        let name = self.model.trim_end_matches('/').rsplit('/').next();
+        match name {
+            Some(name) if !is_hub_id && !name.is_empty() => name,
+            _ => &self.model,
+        }
+    }
+
     /// A short title: model, data type, policy, α.
     pub fn title(&self) -> String {
         format!(
             "{} · {} · {} · α {}",
-            self.model, self.dtype, self.policy, self.gate.alpha
+            self.short_model(),
+            self.dtype,
+            self.policy,
+            self.gate.alpha
         )
     }
 

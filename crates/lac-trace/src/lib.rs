@@ -39,11 +39,13 @@ pub use picture::{Style, heat_map};
 pub use probe::{Probe, ProbeConfig, Probed};
 pub use recorder::{PhaseTrace, Recorder};
 pub use regate::regate;
+pub use report::{Report, ReportConfig};
 pub use statistics::Statistics;
 pub use token::{HiddenStates, Token, TokenBatch};
 
 pub mod statistics;
 
+mod display;
 mod error;
 mod export;
 mod file;
@@ -52,4 +54,5 @@ mod picture;
 mod probe;
 mod recorder;
 mod regate;
+mod report;
 mod token;

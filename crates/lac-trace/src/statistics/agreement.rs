@@ -107,6 +107,11 @@ impl Agreement {
         }
     }
 
+    /// Number of tokens compared.
+    pub fn n_tokens(&self) -> u64 {
+        self.prompt.n_tokens + self.response.n_tokens
+    }
+
     /// Adds the comparison of another pair of shards.
     pub fn merge(&mut self, other: &Self) {
         self.prompt.merge(&other.prompt);
