@@ -2,6 +2,9 @@
 
 mod page;
 mod pictures;
+mod terminal;
+
+pub use terminal::TerminalConfig;
 
 use std::path::{Path, PathBuf};
 

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use lac_trace::{Report as TraceReport, ReportConfig, TraceReader, TraceState};
+use lac_trace::{
+    Report as TraceReport, ReportConfig, Style, TerminalConfig, TraceReader, TraceState,
+};
 
 use crate::output::print_line;
 
@@ -23,6 +25,17 @@ pub struct Report {
     /// Tokens of each trace that the page shows one by one; charts and tables count all
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     max_tokens: usize,
+    /// Without --out: tokens of each phase that are drawn in the terminal
+    #[arg(long, value_name = "N", default_value_t = 40, conflicts_with = "out")]
+    tokens: usize,
+    /// Without --out: characters in a line, in place of the terminal's own width
+    #[arg(long, value_name = "N", conflicts_with = "out")]
+    width: Option<usize>,
+}
+
+/// The terminal's width; 100 where there is none.
+fn terminal_width() -> usize {
+    terminal_size::terminal_size().map_or(100, |(width, _)| usize::from(width.0))
 }
 
 impl Report {
@@ -49,7 +62,14 @@ impl Report {
             for path in report.write(folder)? {
                 print_line(&path.display().to_string())?;
             }
+            return Ok(());
         }
-        Ok(())
+        let config = TerminalConfig {
+            width: self.width.unwrap_or_else(terminal_width),
+            max_tokens: self.tokens,
+            style: Style::Coloured,
+        };
+        // Colours are taken out where the output is no terminal, and where NO_COLOR is set.
+        print_line(report.to_terminal(&config).trim_end())
     }
 }

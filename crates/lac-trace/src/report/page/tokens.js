@@ -145,9 +145,9 @@ class Panel {
           paint.strokeRect(x + 0.5, y + 2.5, Math.max(1, cell - gap - 1), ROW - 5);
           continue;
         }
-        paint.fillStyle = empty;
-        paint.fillRect(x, y + 2, cell - gap, ROW - 4);
         if (mode === 'flags') {
+          paint.fillStyle = empty;
+          paint.fillRect(x, y + 2, cell - gap, ROW - 4);
           if (this.gates[row].active[l]) {
             paint.fillStyle = accent;
             paint.fillRect(x, y + 2, cell - gap, ROW - 4);

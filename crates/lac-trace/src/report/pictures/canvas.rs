@@ -270,9 +270,16 @@ impl Pixels {
         (right, bottom): BackendCoord,
         color: BackendColor,
     ) {
+        let (left, right) = (left.max(0), right.min(self.width as i32));
+        let rgb = [color.rgb.0, color.rgb.1, color.rgb.2];
         for y in top.max(0)..bottom.min(self.height as i32) {
-            for x in left.max(0)..right.min(self.width as i32) {
-                self.blend((x, y), color.rgb, color.alpha);
+            if color.alpha < 1.0 {
+                (left..right).for_each(|x| self.blend((x, y), color.rgb, color.alpha));
+            } else if left < right {
+                let row = 3 * y as usize * self.width as usize;
+                let row = &mut self.rgb[row + 3 * left as usize..row + 3 * right as usize];
+                row.chunks_exact_mut(3)
+                    .for_each(|pixel| pixel.copy_from_slice(&rgb));
             }
         }
     }

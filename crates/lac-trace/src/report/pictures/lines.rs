@@ -1,16 +1,17 @@
 //! Charts with lines: usage, norms, other α, and several traces side by side.
 
-use plotters::prelude::{
-    ChartBuilder, Circle, DrawingBackend, PathElement, Polygon, RGBColor, SeriesLabelPosition,
-};
+use plotters::prelude::{ChartBuilder, Circle, DrawingBackend, PathElement, Polygon, RGBColor};
 use plotters::series::LineSeries;
 use plotters::style::Color;
 
 use super::{
     Area, Drawn, HEADING, INK, LINE, PAPER, PROMPT, Picture, RESPONSE, SOFT, TRACES, TraceReport,
-    font, from_left, heading, settings, text_of,
+    font, from_left, heading, settings, text_of, width_of,
 };
 use crate::statistics::{PhaseSummary, SweepSummary};
+
+/// Width of every chart.
+const WIDTH: u32 = 820;
 
 /// A chart with lines.
 pub(super) struct Lines {
@@ -308,13 +309,15 @@ fn swept(name: &str, color: RGBColor, sweep: &SweepSummary, usage: &[f64]) -> Li
 
 impl Picture for Lines {
     fn size(&self) -> (u32, u32) {
-        (820, HEADING + 400)
+        (WIDTH, HEADING + 400)
     }
 
     fn draw<DB: DrawingBackend>(&self, area: &Area<DB>) -> Drawn {
+        self.draw_legend(area)?;
         let area = heading(area, self.title, &self.subtitle)?;
         let (x, y) = (&self.x, &self.y);
         let mut chart = ChartBuilder::on(&area)
+            .margin_top(14)
             .margin_left(14)
             .margin_right(28)
             .margin_bottom(12)
@@ -334,7 +337,7 @@ impl Picture for Lines {
                 Unit::Layer => n_layers.min(20) + 1,
                 _ => 9,
             })
-            .y_labels(5)
+            .y_labels(6)
             .x_label_formatter(&|value| match x.unit {
                 // Between two layers there is none.
                 Unit::Layer if value.fract().abs() > 1e-6 => String::new(),
@@ -373,11 +376,7 @@ impl Picture for Lines {
             }
             chart
                 .draw_series(LineSeries::new(points(), color.stroke_width(2)))
-                .map_err(text_of)?
-                .label(line.name.clone())
-                .legend(move |(x, y)| {
-                    PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2))
-                });
+                .map_err(text_of)?;
             if x.unit == Unit::Layer && line.points.len() <= 48 {
                 let dots = points().map(|point| Circle::new(point, 3, color.filled()));
                 chart.draw_series(dots).map_err(text_of)?;
@@ -395,13 +394,36 @@ impl Picture for Lines {
             area.draw_text(text, &from_left(font(11.0, &SOFT)), place)
                 .map_err(text_of)?;
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
-            .background_style(PAPER.mix(0.85))
-            .border_style(LINE)
-            .label_font(font(12.0, &INK))
-            .draw()
-            .map_err(text_of)
+        Ok(())
+    }
+}
+
+/// Room of the legend beside the heading.
+const LEGEND: i32 = 24 + 16 * 6;
+
+impl Lines {
+    /// The series' names, from the right edge to the left beside the heading; what does not fit
+    /// goes into the next line.
+    fn draw_legend<DB: DrawingBackend>(&self, area: &Area<DB>) -> Drawn {
+        let (right, mut x, mut y) = (WIDTH as i32 - 28, WIDTH as i32 - 28, 28);
+        let title_ends = 24 + width_of(self.title, 17.0) + 24;
+        for line in self.series.iter().rev() {
+            let width = width_of(&line.name, 12.0) + 44;
+            if x - width < title_ends && x < right {
+                x = right;
+                y += 18;
+            }
+            if y > LEGEND {
+                break;
+            }
+            x -= width;
+            let stroke = line.color.stroke_width(3);
+            area.draw(&PathElement::new([(x, y), (x + 18, y)], stroke))
+                .map_err(text_of)?;
+            let place = (x + 24, y);
+            area.draw_text(&line.name, &from_left(font(12.0, &INK)), place)
+                .map_err(text_of)?;
+        }
+        Ok(())
     }
 }
