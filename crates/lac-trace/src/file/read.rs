@@ -319,8 +319,9 @@ fn read_row_group(
     batch.active = group.lists::<BoolType>("active", n_layers)?;
     batch.executed = group.lists::<BoolType>("executed", n_layers)?;
     if PROBED_LISTS.iter().all(|name| group.has(name)) {
-        batch.cosines = Some(group.float_lists("cosine", n_layers)?);
-        batch.contributions = Some(group.float_lists("contribution", n_layers)?);
+        // A state without length has no direction: these need not be finite.
+        batch.cosines = Some(group.lists::<FloatType>("cosine", n_layers)?);
+        batch.contributions = Some(group.lists::<FloatType>("contribution", n_layers)?);
     }
     for layer_idx in 0..n_layers {
         let name = format!("{HIDDEN_PREFIX}{layer_idx}");

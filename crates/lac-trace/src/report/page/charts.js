@@ -8,9 +8,10 @@ function svg(name, attributes, ...children) {
 }
 
 const redraw = new WeakMap();
-const resized = new ResizeObserver((entries) => {
+// A redrawn chart may change the page's height: that waits for the next frame.
+const resized = new ResizeObserver((entries) => requestAnimationFrame(() => {
   for (const entry of entries) redraw.get(entry.target)?.();
-});
+}));
 
 // Adds a figure; `draw(frame)` is called whenever its width changes.
 function figure(parent, title, caption, options) {
@@ -89,7 +90,7 @@ function plot(width, { title, series, x, y, marks = [], height = 230 }) {
     } else {
       if (s.kind === 'band') {
         const up = s.points.map(([px, , , h]) => `${xs(px)},${ys(Math.min(h, high))}`);
-        const down = s.points.map(([px, , l]) => `${xs(px)},${ys(Math.max(l, low))}`).reverse();
+        const down = s.points.map(([px, , l]) => `${xs(px)},${ys(Math.min(high, Math.max(l, low)))}`).reverse();
         group.append(svg('polygon', { points: [...up, ...down].join(' '), opacity: 0.16, stroke: 'none' }));
       }
       group.append(svg('polyline', { points: s.points.map(([px, py]) => `${xs(px)},${ys(Math.min(py, high))}`).join(' '), fill: 'none', 'stroke-width': 1.8, 'stroke-linejoin': 'round', 'stroke-dasharray': s.dash ?? 'none' }));
