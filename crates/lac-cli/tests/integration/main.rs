@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[cfg(feature = "demo")]
+mod traces;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

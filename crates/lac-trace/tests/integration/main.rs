@@ -10,5 +10,6 @@ mod interrupted;
 mod probe;
 mod recorder;
 mod report;
+mod snippet;
 mod statistics;
 mod support;
