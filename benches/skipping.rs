@@ -14,7 +14,6 @@
 use std::error::Error;
 use std::time::Duration;
 
-use burn::tensor::Device;
 use lac_core::{GenerationConfig, Hooks, PhasePlan, Planned, SkippedKeys, generate};
 use lac_models::{Decoder, DecoderConfig, ModelShape, WeightDtype, dummy_model};
 

@@ -2,3 +2,4 @@
 //!
 //! - `skip_voids`: the main job. A prompt answered by the full model and with its voids skipped.
 //! - `custom_architecture`: a model of your own, made traceable by implementing two traits.
+//! - `trace_phases`: a chat traced into a file, its statistics, and a page to look at.

@@ -141,6 +141,41 @@ impl PromptArgs {
         Ok(Prompt { text, ids })
     }
 
+    /// Renders and tokenises every line of a file that is not blank, as --prompt would be.
+    pub fn resolve_lines(&self, path: &Path, tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        let lines = text.lines().enumerate();
+        let prompts = lines
+            .filter(|(_, line)| !line.trim().is_empty())
+            .map(|(idx, line)| {
+                let (text, kind) = self.render_text(line, tokenizer)?;
+                let ids = tokenizer.encode_prompt(&text, kind)?;
+                if ids.is_empty() {
+                    bail!("line {} of {} holds no token", idx + 1, path.display());
+                }
+                Ok(ids)
+            });
+        let prompts = prompts.collect::<Result<Vec<_>>>()?;
+        if prompts.is_empty() {
+            bail!(
+                "{} holds no prompt: one is expected on each line",
+                path.display()
+            );
+        }
+        Ok(prompts)
+    }
+
+    /// A user's message in the chat template, or the text as it is.
+    fn render_text(&self, text: &str, tokenizer: &Tokenizer) -> Result<(String, PromptKind)> {
+        if self.raw || !tokenizer.has_chat_template() {
+            return Ok((text.to_owned(), PromptKind::Raw));
+        }
+        let messages = [Message::new("user", text)];
+        let text = tokenizer.render_chat(&messages, &ChatOptions::default())?;
+        Ok((text, PromptKind::Rendered))
+    }
+
     fn render(&self, tokenizer: &Tokenizer) -> Result<(String, PromptKind)> {
         let mut options = ChatOptions::default();
         let messages = match (&self.source.messages, &self.source.prompt) {
@@ -154,10 +189,7 @@ impl PromptArgs {
                 options.extra = conversation.extra;
                 conversation.messages
             }
-            (None, Some(prompt)) if self.raw || !tokenizer.has_chat_template() => {
-                return Ok((prompt.clone(), PromptKind::Raw));
-            }
-            (None, Some(prompt)) => vec![Message::new("user", prompt.as_str())],
+            (None, Some(prompt)) => return self.render_text(prompt, tokenizer),
             (None, None) => bail!("give --prompt, --prompt-ids or --messages"),
         };
         let text = tokenizer.render_chat(&messages, &options)?;
@@ -296,6 +328,21 @@ impl SamplingArgs {
 
     pub fn is_greedy(&self) -> bool {
         self.temperature.is_none()
+    }
+
+    /// How tokens are chosen, in words.
+    pub fn describe(&self) -> String {
+        let Some(temperature) = self.temperature else {
+            return "greedy".to_owned();
+        };
+        let mut words = format!("temperature {temperature}");
+        if let Some(top_p) = self.top_p {
+            words.push_str(&format!(", top-p {top_p}"));
+        }
+        if let Some(top_k) = self.top_k {
+            words.push_str(&format!(", top-k {top_k}"));
+        }
+        words
     }
 
     pub fn generation(&self, max_new_tokens: usize, stop_tokens: &[u32]) -> GenerationConfig {

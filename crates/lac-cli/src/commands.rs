@@ -2,9 +2,11 @@
 
 pub mod bench;
 pub mod devices;
+pub mod export;
 pub mod generate;
 pub mod inspect;
 pub mod plan;
+pub mod report;
 pub mod tokenize;
 pub mod trace;
 pub mod verify;

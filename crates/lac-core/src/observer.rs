@@ -35,6 +35,20 @@ impl<O: Observer + ?Sized> Observer for &mut O {
     }
 }
 
+/// Observes if there is somebody to.
+impl<O: Observer> Observer for Option<O> {
+    fn pass(&mut self, record: &PassRecord) -> Result<(), BoxError> {
+        match self {
+            Some(observer) => observer.pass(record),
+            None => Ok(()),
+        }
+    }
+
+    fn wants_records(&self) -> bool {
+        self.as_ref().is_some_and(Observer::wants_records)
+    }
+}
+
 /// Both receive every pass, the first one first.
 impl<A: Observer, B: Observer> Observer for (A, B) {
     fn pass(&mut self, record: &PassRecord) -> Result<(), BoxError> {

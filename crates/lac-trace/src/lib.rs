@@ -1,8 +1,17 @@
 //! What the gate saw, kept and shown.
 //!
-//! A [`Recorder`] is an [`Observer`](lac_core::Observer): it keeps norms, deltas, thresholds and
-//! flags of one row's tokens, the prompt's and the response's apart. [`heat_map`] draws the flags
-//! as a small token × layer picture for a terminal.
+//! | | |
+//! | --- | --- |
+//! | [`Recorder`] | keeps one row's numbers in memory |
+//! | [`TraceWriter`] | streams every token of any number of runs into a Parquet file, with bounded memory |
+//! | [`Probed`] | looks also at cosines, contributions and whole hidden states |
+//! | [`TraceReader`] | reads a trace, or what an interrupted run left; exports JSON and CSV |
+//! | [`Statistics`] | counts, streaming and mergeable: usage, voids, runs, transitions, other α |
+//! | [`Report`] | one self-contained page, and pictures as SVG and PNG |
+//! | [`heat_map`], [`Lines`] | token × layer pictures for a terminal |
+//!
+//! [`Recorder`] and [`TraceWriter`] are [`Observer`](lac_core::Observer)s; both keep the prompt's and
+//! the response's tokens apart. docs/traces.md describes the file.
 //!
 //! ```
 //! use lac_core::{Decision, GateRecord, Observer, Pass, PassRecord};
@@ -32,8 +41,28 @@
 //! ```
 #![deny(missing_docs)]
 
-pub use picture::{Style, heat_map};
+pub use error::{Error, Result};
+pub use export::SequenceJson;
+pub use file::{FlushLimits, TraceReader, TraceState, TraceWriter};
+pub use info::{FORMAT_VERSION, TraceInfo};
+pub use picture::{Lines, Style, heat_map};
+pub use probe::{Probe, ProbeConfig, Probed};
 pub use recorder::{PhaseTrace, Recorder};
+pub use regate::regate;
+pub use report::{Report, ReportConfig, TerminalConfig};
+pub use statistics::Statistics;
+pub use token::{HiddenStates, Token, TokenBatch};
 
+pub mod statistics;
+
+mod display;
+mod error;
+mod export;
+mod file;
+mod info;
 mod picture;
+mod probe;
 mod recorder;
+mod regate;
+mod report;
+mod token;

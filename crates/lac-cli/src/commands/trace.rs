@@ -1,10 +1,12 @@
-//! `lac trace`: what every layer did for every token, as JSON.
+//! `lac trace`: what every layer did for every token, as a picture, JSON or a file of many prompts.
+
+mod recording;
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
-use lac_core::{Hooks, PhaseUsage, PromptLogits, TextSink, Usage, generate};
+use lac_core::{Hooks, PromptLogits, TextSink, Usage, generate};
 use lac_models::{ModelFolder, SpecialTokensInText};
 use lac_trace::{PhaseTrace, Recorder, Style, heat_map};
 use serde::Serialize;
@@ -12,11 +14,12 @@ use serde::Serialize;
 use crate::args::{ModelArgs, PolicyArgs, PolicyName, PromptArgs, SamplingArgs};
 use crate::output::{print_line, write_json};
 use crate::progress;
+use recording::{Recording, summary};
 
 /// Trace a prompt and its response: norms, deltas, thresholds and flags per layer and token
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  lac trace --model DIR --prompt \"Why is the sky blue?\" --json trace.json\n  lac trace --model DIR --prompt-ids 1,403,407 --max-new-tokens 0 --logits --json - | jq .usage"
+    after_help = "Examples:\n  lac trace --model DIR --prompt \"Why is the sky blue?\" --json trace.json\n  lac trace --model DIR --prompt-ids 1,403,407 --max-new-tokens 0 --logits --json - | jq .usage\n  lac trace --model DIR --prompts prompts.txt --out trace.parquet && lac report trace.parquet --out report"
 )]
 pub struct Trace {
     #[command(flatten)]
@@ -39,6 +42,8 @@ pub struct Trace {
     /// Write one JSON object to this file (- for stdout) in place of the picture
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    #[command(flatten)]
+    recording: Recording,
 }
 
 /// The JSON of a trace; docs/trace-json.md describes it.
@@ -95,21 +100,38 @@ impl Trace {
             } else {
                 None
             };
-        let prompt = self.prompt.resolve(tokenizer.as_ref())?;
         let stop_tokens = match &tokenizer {
             Some(tokenizer) => tokenizer.stop_ids(),
             None => &folder.config().eos_token_ids,
         };
         let config = self.sampling.generation(self.max_new_tokens, stop_tokens);
+        if let Some(prompts) = &self.recording.prompts {
+            let tokenizer = tokenizer
+                .as_ref()
+                .context("--prompts needs a tokenizer.json")?;
+            let prompts = self.prompt.resolve_lines(prompts, tokenizer)?;
+            return self.record_many(&folder, tokenizer, prompts, &config);
+        }
+        let prompt = self.prompt.resolve(tokenizer.as_ref())?;
+        let mut writer = self.writer(&folder, policy.as_ref(), tokenizer.as_ref())?;
         let model = self.model.load(&folder)?;
+        let policy_name = policy.name().to_owned();
+        let (mut policy, probe) = self.recording.probed(policy.as_mut());
+        writer = match (writer, probe) {
+            (Some(writer), Some(probe)) => Some(writer.with_probe(probe)),
+            (writer, _) => writer,
+        };
 
         let bar = progress::generating(self.max_new_tokens);
-        let mut observer = (Recorder::new(0), (Usage::default(), Counter(&bar)));
+        let mut observer = (
+            (Recorder::new(0), writer),
+            (Usage::default(), Counter(&bar)),
+        );
         let mut sink = tokenizer.as_ref().map(|tokenizer| {
             let stream = tokenizer.stream(SpecialTokensInText::Skip);
             TextSink::new(vec![stream], &[], |_: usize, _: &str| {})
         });
-        let mut hooks = Hooks::new(policy.as_mut()).observer(&mut observer);
+        let mut hooks = Hooks::new(policy.as_policy()).observer(&mut observer);
         if let Some(sink) = &mut sink {
             hooks = hooks.sink(sink);
         }
@@ -119,7 +141,14 @@ impl Trace {
         let output = generate(&model, std::slice::from_ref(&prompt.ids), &config, hooks)?;
         bar.finish_and_clear();
         let text = sink.and_then(|sink| sink.into_texts().pop());
-        let (recorder, (usage, _)) = observer;
+        let ((recorder, writer), (usage, _)) = observer;
+        if let Some(mut writer) = writer {
+            recording::note_unfed(&mut writer, 0, &output);
+            self.recording.finish(writer, &usage)?;
+            if self.json.is_none() {
+                return Ok(());
+            }
+        }
 
         let Some(path) = &self.json else {
             let pieces = |trace: &PhaseTrace| match &tokenizer {
@@ -132,7 +161,7 @@ impl Trace {
             prompt_ids: &prompt.ids,
             layers: folder.config().decoder.n_layers,
             alpha: self.gate.alpha,
-            policy: policy.name(),
+            policy: &policy_name,
             dtype: self.model.dtype.weight_dtype().name(),
             device: self.model.device.to_string(),
             embedding_norms: &recorder.prompt.embedding_norms,
@@ -191,16 +220,5 @@ fn print_picture(
     match text {
         Some(text) => print_line(text),
         None => Ok(()),
-    }
-}
-
-fn summary(usage: &PhaseUsage) -> String {
-    match usage.mean() {
-        Some(mean) => format!(
-            "{} tokens, {:.1} % of the layers active",
-            usage.n_tokens(),
-            100.0 * mean
-        ),
-        None => "nothing was gated".to_owned(),
     }
 }

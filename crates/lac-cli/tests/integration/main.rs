@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod plans;
+#[cfg(feature = "demo")]
+mod traces;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

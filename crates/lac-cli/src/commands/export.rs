@@ -1,0 +1,54 @@
+//! `lac export`: a trace in another format.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use clap::Args;
+use lac_trace::TraceReader;
+
+/// Write a trace as JSON, CSV or Parquet
+///
+/// What an interrupted run left in FILE.parquet.parts is a trace too: export it to FILE.parquet.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  lac export trace.parquet --out trace.csv\n  lac export trace.parquet --sequence 3 --out third.json\n  lac export trace.parquet.parts --out trace.parquet"
+)]
+pub struct Export {
+    /// A trace's file, or the folder of parts of an interrupted run
+    #[arg(value_name = "TRACE")]
+    trace: PathBuf,
+    /// The file to write; its ending says the format: .json, .csv or .parquet
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// The sequence to write as JSON
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    sequence: u32,
+}
+
+impl Export {
+    pub fn run(&self) -> Result<()> {
+        let trace = TraceReader::open(&self.trace)?;
+        match self.out.extension().and_then(|ending| ending.to_str()) {
+            Some("json") => trace.write_json(&self.out, self.sequence)?,
+            Some("csv") => trace.write_csv(&self.out)?,
+            Some("parquet") => {
+                if is_same(&self.trace, &self.out) {
+                    bail!("{} would be written over itself", self.out.display());
+                }
+                trace.write_parquet(&self.out)?;
+            }
+            _ => bail!(
+                "--out {}: the ending says the format, .json, .csv or .parquet",
+                self.out.display()
+            ),
+        }
+        Ok(())
+    }
+}
+
+fn is_same(left: &Path, right: &Path) -> bool {
+    match (left.canonicalize(), right.canonicalize()) {
+        (Ok(left), Ok(right)) => left == right,
+        _ => false,
+    }
+}

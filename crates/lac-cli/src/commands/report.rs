@@ -1,0 +1,75 @@
+//! `lac report`: what traces say, in numbers and pictures.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use lac_trace::{
+    Report as TraceReport, ReportConfig, Style, TerminalConfig, TraceReader, TraceState,
+};
+
+use crate::output::print_line;
+
+/// Statistics and pictures of traces: usage, voids, PP against RG, other α, several models
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  lac report trace.parquet\n  lac report trace.parquet --out report\n  lac report f32.parquet bf16.parquet --out compared"
+)]
+pub struct Report {
+    /// Traces of `lac trace --out`, or the folders of parts of interrupted runs
+    #[arg(value_name = "TRACE", required = true)]
+    traces: Vec<PathBuf>,
+    /// Write report.html, statistics.json and the pictures as SVG and PNG into this folder
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Tokens of each trace that the page shows one by one; charts and tables count all
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    max_tokens: usize,
+    /// Without --out: tokens of each phase that are drawn in the terminal
+    #[arg(long, value_name = "N", default_value_t = 40, conflicts_with = "out")]
+    tokens: usize,
+    /// Without --out: characters in a line, in place of the terminal's own width
+    #[arg(long, value_name = "N", conflicts_with = "out")]
+    width: Option<usize>,
+}
+
+/// The terminal's width; 100 where there is none.
+fn terminal_width() -> usize {
+    terminal_size::terminal_size().map_or(100, |(width, _)| usize::from(width.0))
+}
+
+impl Report {
+    pub fn run(&self) -> Result<()> {
+        let traces = self
+            .traces
+            .iter()
+            .map(|path| TraceReader::open(path))
+            .collect::<Result<Vec<_>, _>>()?;
+        for trace in &traces {
+            if trace.state() == TraceState::Interrupted {
+                eprintln!(
+                    "lac: {} is of an interrupted run: {} tokens had been written",
+                    trace.path().display(),
+                    trace.n_tokens()
+                );
+            }
+        }
+        let config = ReportConfig {
+            max_tokens: self.max_tokens,
+        };
+        let report = TraceReport::read(&traces, &config)?;
+        if let Some(folder) = &self.out {
+            for path in report.write(folder)? {
+                print_line(&path.display().to_string())?;
+            }
+            return Ok(());
+        }
+        let config = TerminalConfig {
+            width: self.width.unwrap_or_else(terminal_width),
+            max_tokens: self.tokens,
+            style: Style::Coloured,
+        };
+        // Colours are taken out where the output is no terminal, and where NO_COLOR is set.
+        print_line(report.to_terminal(&config).trim_end())
+    }
+}

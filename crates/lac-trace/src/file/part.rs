@@ -1,0 +1,244 @@
+//! One Parquet file, written whole.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use lac_core::Phase;
+use parquet::data_type::{BoolType, ByteArray, ByteArrayType, FloatType, Int32Type};
+use parquet::errors::ParquetError;
+use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+use tempfile::NamedTempFile;
+
+use super::schema::Columns;
+use crate::error::{Error, Result};
+use crate::info::TraceInfo;
+use crate::token::TokenBatch;
+
+/// A file that appears under its name when it is finished, and not before.
+pub(super) struct PartWriter {
+    file: SerializedFileWriter<NamedTempFile>,
+}
+
+impl PartWriter {
+    pub(super) fn create(path: &Path, info: &TraceInfo, columns: &Columns) -> Result<Self> {
+        let file = temporary(path).map_err(Error::io("write", path))?;
+        let writer = SerializedFileWriter::new(file, columns.schema()?, columns.properties(info));
+        Ok(Self {
+            file: writer.map_err(|error| write_error(path, error))?,
+        })
+    }
+
+    /// Writes a row group.
+    pub(super) fn write(&mut self, path: &Path, batch: &TokenBatch) -> Result<()> {
+        write_row_group(&mut self.file, batch).map_err(|error| write_error(path, error))
+    }
+
+    /// Writes the footer, syncs, renames.
+    pub(super) fn finish(self, path: &Path) -> Result<()> {
+        let file = self
+            .file
+            .into_inner()
+            .map_err(|error| write_error(path, error))?;
+        persist(file, path).map_err(Error::io("write", path))
+    }
+}
+
+/// Writes a whole file beside its target, syncs it and renames it: a reader sees the old file or
+/// the new one, and a full disk leaves the old one as it was.
+pub(crate) fn write_beside(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> Result<()> {
+    let whole = || {
+        let mut file = std::io::BufWriter::new(temporary(path)?);
+        write(&mut file)?;
+        let file = file.into_inner().map_err(|error| error.into_error())?;
+        persist(file, path)
+    };
+    whole().map_err(Error::io("write", path))
+}
+
+/// A temporary file beside the target, with the permissions of a new file.
+fn temporary(path: &Path) -> std::io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".lac-").suffix(".tmp");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // The user's mask still applies.
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    builder.tempfile_in(folder_of(path))
+}
+
+fn persist(file: NamedTempFile, path: &Path) -> std::io::Result<()> {
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    // The name is kept through a power cut as well, where the system can promise that.
+    if let Ok(folder) = File::open(folder_of(path)) {
+        let _ = folder.sync_all();
+    }
+    Ok(())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn write_error(path: &Path, error: ParquetError) -> Error {
+    Error::Io {
+        doing: "write",
+        path: path.to_owned(),
+        source: std::io::Error::other(error),
+    }
+}
+
+type RowGroup<'a> = SerializedRowGroupWriter<'a, NamedTempFile>;
+
+fn write_row_group(
+    file: &mut SerializedFileWriter<NamedTempFile>,
+    batch: &TokenBatch,
+) -> Result<(), ParquetError> {
+    let mut group = file.next_row_group()?;
+    let unsigned = |values: &[u32]| values.iter().map(|&value| value as i32).collect::<Vec<_>>();
+
+    write_ints(&mut group, &unsigned(&batch.sequences), None)?;
+    let (prompt, response) = (
+        ByteArray::from(phase_name(Phase::Prompt)),
+        ByteArray::from(phase_name(Phase::Response)),
+    );
+    let phases: Vec<ByteArray> = batch
+        .phases
+        .iter()
+        .map(|phase| match phase {
+            Phase::Prompt => prompt.clone(),
+            Phase::Response => response.clone(),
+        })
+        .collect();
+    write_texts(&mut group, &phases, None)?;
+    write_ints(&mut group, &unsigned(&batch.positions), None)?;
+
+    let ids: Vec<u32> = batch.token_ids.iter().flatten().copied().collect();
+    write_ints(
+        &mut group,
+        &unsigned(&ids),
+        Some(&presence(&batch.token_ids)),
+    )?;
+    let pieces: Vec<ByteArray> = batch
+        .pieces
+        .iter()
+        .flatten()
+        .map(|piece| ByteArray::from(&**piece))
+        .collect();
+    write_texts(&mut group, &pieces, Some(&presence(&batch.pieces)))?;
+
+    if let Some(mut column) = group.next_column()? {
+        column
+            .typed::<FloatType>()
+            .write_batch(&batch.embedding_norms, None, None)?;
+        column.close()?;
+    }
+    let levels = Levels::new(batch.len(), batch.n_layers);
+    for flags in [&batch.active, &batch.executed] {
+        if let Some(mut column) = group.next_column()? {
+            column.typed::<BoolType>().write_batch(
+                flags,
+                Some(&levels.definition),
+                Some(&levels.repetition),
+            )?;
+            column.close()?;
+        }
+    }
+    let lists = [&batch.norms, &batch.deltas, &batch.thresholds];
+    let probed = [&batch.cosines, &batch.contributions];
+    for list in lists.into_iter().chain(probed.into_iter().flatten()) {
+        write_floats(&mut group, list, &levels)?;
+    }
+    for states in &batch.hidden {
+        let levels = Levels::new(batch.len(), states.width);
+        write_floats(&mut group, &states.values, &levels)?;
+    }
+    group.close()?;
+    Ok(())
+}
+
+/// How a phase is spelled in files.
+pub(super) fn phase_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Prompt => "prompt",
+        Phase::Response => "response",
+    }
+}
+
+/// Parquet's levels of lists that all have the same length.
+struct Levels {
+    definition: Vec<i16>,
+    repetition: Vec<i16>,
+}
+
+impl Levels {
+    fn new(n_lists: usize, length: usize) -> Self {
+        let repetition = (0..n_lists * length)
+            .map(|idx| i16::from(idx % length != 0))
+            .collect();
+        Self {
+            definition: vec![1; n_lists * length],
+            repetition,
+        }
+    }
+}
+
+fn presence<T>(values: &[Option<T>]) -> Vec<i16> {
+    values
+        .iter()
+        .map(|value| i16::from(value.is_some()))
+        .collect()
+}
+
+fn write_ints(
+    group: &mut RowGroup<'_>,
+    values: &[i32],
+    definition: Option<&[i16]>,
+) -> Result<(), ParquetError> {
+    if let Some(mut column) = group.next_column()? {
+        column
+            .typed::<Int32Type>()
+            .write_batch(values, definition, None)?;
+        column.close()?;
+    }
+    Ok(())
+}
+
+fn write_texts(
+    group: &mut RowGroup<'_>,
+    values: &[ByteArray],
+    definition: Option<&[i16]>,
+) -> Result<(), ParquetError> {
+    if let Some(mut column) = group.next_column()? {
+        column
+            .typed::<ByteArrayType>()
+            .write_batch(values, definition, None)?;
+        column.close()?;
+    }
+    Ok(())
+}
+
+fn write_floats(
+    group: &mut RowGroup<'_>,
+    values: &[f32],
+    levels: &Levels,
+) -> Result<(), ParquetError> {
+    if let Some(mut column) = group.next_column()? {
+        column.typed::<FloatType>().write_batch(
+            values,
+            Some(&levels.definition),
+            Some(&levels.repetition),
+        )?;
+        column.close()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! The columns of a trace's file.
+
+use std::sync::Arc;
+
+use parquet::basic::{Compression, Encoding};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::parser::parse_message_type;
+use parquet::schema::types::{ColumnPath, Type};
+
+use crate::error::{Error, Result};
+use crate::info::TraceInfo;
+use crate::token::TokenBatch;
+
+/// Columns whose rows are lists with one value per layer.
+pub(super) const FLOAT_LISTS: [&str; 3] = ["norm", "delta", "threshold"];
+pub(super) const FLAG_LISTS: [&str; 2] = ["active", "executed"];
+/// The same, in traces of a probed run only.
+pub(super) const PROBED_LISTS: [&str; 2] = ["cosine", "contribution"];
+/// Columns `hidden_0`, `hidden_1`, …: whole hidden states, in traces of a probed run only.
+pub(super) const HIDDEN_PREFIX: &str = "hidden_";
+
+/// Which of the optional columns a file has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Columns {
+    pub has_similarity: bool,
+    /// Layers whose hidden states are kept.
+    pub hidden: Vec<usize>,
+}
+
+impl Columns {
+    pub(super) fn of(batch: &TokenBatch) -> Self {
+        Self {
+            has_similarity: batch.cosines.is_some(),
+            hidden: batch.hidden.iter().map(|states| states.layer_idx).collect(),
+        }
+    }
+
+    /// The names of the columns that hold lists of floats, in their order.
+    fn float_lists(&self) -> Vec<String> {
+        let probed = if self.has_similarity {
+            &PROBED_LISTS[..]
+        } else {
+            &[]
+        };
+        let lists = FLOAT_LISTS
+            .iter()
+            .chain(probed)
+            .map(|name| (*name).to_owned());
+        let hidden = self
+            .hidden
+            .iter()
+            .map(|layer_idx| format!("{HIDDEN_PREFIX}{layer_idx}"));
+        lists.chain(hidden).collect()
+    }
+
+    /// The schema. Columns are written in its order.
+    pub(super) fn schema(&self) -> Result<Arc<Type>> {
+        let mut text = String::from(
+            "message trace {
+                required int32 sequence (INTEGER(32, false));
+                required binary phase (STRING);
+                required int32 position (INTEGER(32, false));
+                optional int32 token_id (INTEGER(32, false));
+                optional binary piece (STRING);
+                required float embedding_norm;
+            ",
+        );
+        let list = |name: &str, kind: &str| {
+            format!(
+                "required group {name} (LIST) {{ repeated group list {{ required {kind} element; }} }}\n"
+            )
+        };
+        for name in FLAG_LISTS {
+            text.push_str(&list(name, "boolean"));
+        }
+        for name in self.float_lists() {
+            text.push_str(&list(&name, "float"));
+        }
+        text.push('}');
+        // The text above is ours; what is inserted are fixed names and numbers.
+        parse_message_type(&text)
+            .map(Arc::new)
+            .map_err(|error| Error::damaged("the schema".as_ref(), error))
+    }
+
+    pub(super) fn properties(&self, info: &TraceInfo) -> Arc<WriterProperties> {
+        let mut properties = WriterProperties::builder()
+            .set_compression(Compression::SNAPPY)
+            .set_created_by(format!("lac version {}", info.lac_version))
+            .set_key_value_metadata(Some(info.to_metadata()))
+            .set_statistics_enabled(EnabledStatistics::Chunk);
+        for name in self.float_lists() {
+            let path = ColumnPath::new(vec![name, "list".to_owned(), "element".to_owned()]);
+            // Bytes of equal significance side by side: that is what makes floats compressible.
+            properties = properties
+                .set_column_dictionary_enabled(path.clone(), false)
+                .set_column_encoding(path, Encoding::BYTE_STREAM_SPLIT);
+        }
+        Arc::new(properties.build())
+    }
+}

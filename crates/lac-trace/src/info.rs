@@ -1,0 +1,260 @@
+//! What a trace says of itself.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use lac_core::{GateConfig, GateRounding, LayerPolicy};
+use parquet::file::metadata::KeyValue;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// The version of the file format that this crate writes and reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// The value of `lac.format` in every trace.
+const FORMAT: &str = "lac-trace";
+
+/// What a trace says of itself: the model, how it was run, and how it was gated.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TraceInfo {
+    /// The model's name: a hub id, a folder, or whatever its owner calls it.
+    pub model: String,
+    /// Number of layers of the model.
+    pub n_layers: usize,
+    /// Data type that was computed in, such as `f32`.
+    pub dtype: String,
+    /// Device that was computed on.
+    pub device: String,
+    /// The policy's name.
+    pub policy: String,
+    /// α, and how the gate rounded.
+    pub gate: GateConfig,
+    /// Seed of the draws; `None` when tokens were not drawn.
+    pub seed: Option<u64>,
+    /// The version of lac that recorded.
+    pub lac_version: String,
+    /// Whatever else is worth knowing.
+    pub notes: BTreeMap<String, String>,
+    /// The last token of each sequence that was chosen but never fed, by sequence: nothing was
+    /// measured of it.
+    pub unfed: BTreeMap<u32, u32>,
+}
+
+impl TraceInfo {
+    /// A model and the policy it is run under.
+    ///
+    /// # Errors
+    /// [`Error::NotGated`] when the policy measures nothing.
+    pub fn new(model: &str, n_layers: usize, policy: &dyn LayerPolicy) -> Result<Self> {
+        let gate = policy.gate().ok_or_else(|| Error::NotGated {
+            policy: policy.name().to_owned(),
+        })?;
+        Ok(Self {
+            model: model.to_owned(),
+            n_layers,
+            dtype: "unknown".to_owned(),
+            device: "unknown".to_owned(),
+            policy: policy.name().to_owned(),
+            gate,
+            seed: None,
+            lac_version: env!("CARGO_PKG_VERSION").to_owned(),
+            notes: BTreeMap::new(),
+            unfed: BTreeMap::new(),
+        })
+    }
+
+    /// The same with the data type and the device that is computed on.
+    pub fn with_machine(mut self, dtype: &str, device: &str) -> Self {
+        self.dtype = dtype.to_owned();
+        self.device = device.to_owned();
+        self
+    }
+
+    /// The same with the seed of the draws.
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// The same with a note.
+    pub fn with_note(mut self, key: &str, value: &str) -> Self {
+        self.notes.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Whether the masks for another α follow from the recorded deltas: they do while the policy
+    /// leaves the states between layers as they are.
+    pub fn can_sweep_alpha(&self) -> bool {
+        ["trace", "last-active"].contains(&self.policy.as_str())
+    }
+
+    /// The model's name without the folders above it; a hub id, `organisation/name`, as it is.
+    pub fn short_model(&self) -> &str {
+        let is_hub_id = self.model.split('/').count() == 2 && !self.model.starts_with(['/', '.']);
+        let name = self.model.trim_end_matches('/').rsplit('/').next();
+        match name {
+            Some(name) if !is_hub_id && !name.is_empty() => name,
+            _ => &self.model,
+        }
+    }
+
+    /// A short title: model, data type, policy, α.
+    pub fn title(&self) -> String {
+        format!(
+            "{} · {} · {} · α {}",
+            self.short_model(),
+            self.dtype,
+            self.policy,
+            self.gate.alpha
+        )
+    }
+
+    pub(crate) fn to_metadata(&self) -> Vec<KeyValue> {
+        let rounding = match self.gate.rounding {
+            GateRounding::F32 => "f32",
+            GateRounding::Bf16 => "bf16",
+        };
+        let mut pairs = vec![
+            ("lac.format".to_owned(), FORMAT.to_owned()),
+            ("lac.format_version".to_owned(), FORMAT_VERSION.to_string()),
+            ("lac.version".to_owned(), self.lac_version.clone()),
+            ("lac.model".to_owned(), self.model.clone()),
+            ("lac.n_layers".to_owned(), self.n_layers.to_string()),
+            ("lac.dtype".to_owned(), self.dtype.clone()),
+            ("lac.device".to_owned(), self.device.clone()),
+            ("lac.policy".to_owned(), self.policy.clone()),
+            ("lac.alpha".to_owned(), self.gate.alpha.to_string()),
+            ("lac.gate_rounding".to_owned(), rounding.to_owned()),
+        ];
+        if let Some(seed) = self.seed {
+            pairs.push(("lac.seed".to_owned(), seed.to_string()));
+        }
+        if !self.unfed.is_empty() {
+            let unfed: Vec<String> = self
+                .unfed
+                .iter()
+                .map(|(sequence, id)| format!("{sequence}:{id}"))
+                .collect();
+            pairs.push(("lac.unfed".to_owned(), unfed.join(",")));
+        }
+        for (key, value) in &self.notes {
+            pairs.push((format!("lac.note.{key}"), value.clone()));
+        }
+        pairs
+            .into_iter()
+            .map(|(key, value)| KeyValue::new(key, value))
+            .collect()
+    }
+
+    pub(crate) fn from_metadata(pairs: Option<&Vec<KeyValue>>, path: &Path) -> Result<Self> {
+        let fields = Fields {
+            path,
+            pairs: pairs
+                .into_iter()
+                .flatten()
+                .filter_map(|pair| Some((pair.key.as_str(), pair.value.as_deref()?)))
+                .collect(),
+        };
+        if fields.pairs.get("lac.format") != Some(&FORMAT) {
+            return Err(Error::not_a_trace(
+                path,
+                "a Parquet file whose metadata does not say `lac.format = lac-trace`",
+            ));
+        }
+        let version = fields.text("lac.format_version")?;
+        if version != FORMAT_VERSION.to_string() {
+            return Err(Error::UnknownVersion {
+                path: path.to_owned(),
+                found: version,
+                supported: FORMAT_VERSION,
+            });
+        }
+        let rounding = match fields.text("lac.gate_rounding")?.as_str() {
+            "f32" => GateRounding::F32,
+            "bf16" => GateRounding::Bf16,
+            other => return Err(fields.wrong("lac.gate_rounding", other, "f32 or bf16")),
+        };
+        let alpha: f32 = fields.number("lac.alpha", "a number that is not negative")?;
+        let gate = GateConfig::new(alpha).with_rounding(rounding);
+        if gate.validate().is_err() {
+            let found = alpha.to_string();
+            return Err(fields.wrong("lac.alpha", &found, "a number that is not negative"));
+        }
+        let n_layers: usize = fields.number("lac.n_layers", "a number of layers, 1 to 65535")?;
+        if !(1..=65_535).contains(&n_layers) {
+            let found = n_layers.to_string();
+            return Err(fields.wrong("lac.n_layers", &found, "a number of layers, 1 to 65535"));
+        }
+        let seed = match fields.pairs.contains_key("lac.seed") {
+            true => Some(fields.number("lac.seed", "a whole number")?),
+            false => None,
+        };
+        let notes = fields
+            .pairs
+            .iter()
+            .filter_map(|(key, value)| Some((key.strip_prefix("lac.note.")?, value)))
+            .map(|(key, value)| (key.to_owned(), (*value).to_owned()))
+            .collect();
+        Ok(Self {
+            model: fields.text("lac.model")?,
+            n_layers,
+            dtype: fields.text("lac.dtype")?,
+            device: fields.text("lac.device")?,
+            policy: fields.text("lac.policy")?,
+            gate,
+            seed,
+            lac_version: fields.text("lac.version")?,
+            notes,
+            unfed: fields.unfed()?,
+        })
+    }
+}
+
+/// The metadata of a file that is being read.
+struct Fields<'a> {
+    path: &'a Path,
+    pairs: BTreeMap<&'a str, &'a str>,
+}
+
+impl Fields<'_> {
+    fn text(&self, key: &'static str) -> Result<String> {
+        match self.pairs.get(key) {
+            Some(value) => Ok((*value).to_owned()),
+            None => Err(Error::Metadata {
+                path: self.path.to_owned(),
+                key,
+                found: "missing".to_owned(),
+                expected: "a text",
+            }),
+        }
+    }
+
+    fn number<T: std::str::FromStr>(&self, key: &'static str, expected: &'static str) -> Result<T> {
+        let text = self.text(key)?;
+        text.parse().map_err(|_| self.wrong(key, &text, expected))
+    }
+
+    fn unfed(&self) -> Result<BTreeMap<u32, u32>> {
+        let Some(text) = self.pairs.get("lac.unfed") else {
+            return Ok(BTreeMap::new());
+        };
+        let pair = |pair: &str| {
+            let (sequence, id) = pair.split_once(':')?;
+            Some((sequence.parse().ok()?, id.parse().ok()?))
+        };
+        text.split(',')
+            .map(pair)
+            .collect::<Option<_>>()
+            .ok_or_else(|| self.wrong("lac.unfed", text, "pairs `sequence:id`"))
+    }
+
+    fn wrong(&self, key: &'static str, found: &str, expected: &'static str) -> Error {
+        Error::Metadata {
+            path: self.path.to_owned(),
+            key,
+            found: format!("{:?}", found.chars().take(60).collect::<String>()),
+            expected,
+        }
+    }
+}

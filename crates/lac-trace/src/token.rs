@@ -1,0 +1,203 @@
+//! Tokens and what was seen of them, many at a time.
+
+use lac_core::Phase;
+
+/// What was seen of one token in its pass. The slices are `[layers]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Token<'a> {
+    /// Which prompt of the run the token belongs to, from 0.
+    pub sequence: u32,
+    /// Whether it is the prompt's or the response's.
+    pub phase: Phase,
+    /// Position in its sequence, from 0; the response goes on where the prompt ends.
+    pub position: u32,
+    /// Its id; `None` for states that are no tokens.
+    pub token_id: Option<u32>,
+    /// The vocabulary's spelling of it, when the recorder was told.
+    pub piece: Option<&'a str>,
+    /// Norm of the embedding output.
+    pub embedding_norm: f32,
+    /// `n_l`: norms after each layer.
+    pub norms: &'a [f32],
+    /// `Δ_l`: what each layer changed of the norm.
+    pub deltas: &'a [f32],
+    /// `λ_l`: the threshold each delta was held against.
+    pub thresholds: &'a [f32],
+    /// Whether the layer was active.
+    pub active: &'a [bool],
+    /// Whether the layer was run at all.
+    pub executed: &'a [bool],
+    /// Cosine between each layer's input and output, when it was probed.
+    pub cosines: Option<&'a [f32]>,
+    /// `‖output − input‖ / ‖input‖` of each layer, when it was probed.
+    pub contributions: Option<&'a [f32]>,
+}
+
+impl Token<'_> {
+    /// Number of layers.
+    pub fn n_layers(&self) -> usize {
+        self.deltas.len()
+    }
+
+    /// Number of layers that were active.
+    pub fn n_active(&self) -> usize {
+        self.active.iter().filter(|&&active| active).count()
+    }
+
+    /// The token's text for people: its piece, else its id, else a dash.
+    pub fn label(&self) -> String {
+        match (self.piece, self.token_id) {
+            (Some(piece), _) => piece.to_owned(),
+            (None, Some(id)) => format!("#{id}"),
+            (None, None) => "–".to_owned(),
+        }
+    }
+}
+
+/// Many tokens, column by column; the matrices are `[tokens][layers]`, flat.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TokenBatch {
+    pub(crate) n_layers: usize,
+    pub(crate) sequences: Vec<u32>,
+    pub(crate) phases: Vec<Phase>,
+    pub(crate) positions: Vec<u32>,
+    pub(crate) token_ids: Vec<Option<u32>>,
+    pub(crate) pieces: Vec<Option<Box<str>>>,
+    pub(crate) embedding_norms: Vec<f32>,
+    pub(crate) norms: Vec<f32>,
+    pub(crate) deltas: Vec<f32>,
+    pub(crate) thresholds: Vec<f32>,
+    pub(crate) active: Vec<bool>,
+    pub(crate) executed: Vec<bool>,
+    pub(crate) cosines: Option<Vec<f32>>,
+    pub(crate) contributions: Option<Vec<f32>>,
+    pub(crate) hidden: Vec<HiddenStates>,
+}
+
+/// Whole hidden states of one layer, `[tokens][hidden]`, flat.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HiddenStates {
+    /// The layer whose output they are.
+    pub layer_idx: usize,
+    /// Values per token.
+    pub width: usize,
+    /// The values of all tokens.
+    pub values: Vec<f32>,
+}
+
+impl TokenBatch {
+    pub(crate) fn new(n_layers: usize) -> Self {
+        Self {
+            n_layers,
+            ..Self::default()
+        }
+    }
+
+    /// Number of tokens.
+    pub fn len(&self) -> usize {
+        self.sequences.len()
+    }
+
+    /// Whether there is no token.
+    pub fn is_empty(&self) -> bool {
+        self.sequences.is_empty()
+    }
+
+    /// One token; `token_idx` counts from 0 and is below [`len`](Self::len).
+    pub fn token(&self, token_idx: usize) -> Token<'_> {
+        let layers = token_idx * self.n_layers..(token_idx + 1) * self.n_layers;
+        Token {
+            sequence: self.sequences[token_idx],
+            phase: self.phases[token_idx],
+            position: self.positions[token_idx],
+            token_id: self.token_ids[token_idx],
+            piece: self.pieces[token_idx].as_deref(),
+            embedding_norm: self.embedding_norms[token_idx],
+            norms: &self.norms[layers.clone()],
+            deltas: &self.deltas[layers.clone()],
+            thresholds: &self.thresholds[layers.clone()],
+            active: &self.active[layers.clone()],
+            executed: &self.executed[layers.clone()],
+            cosines: self.cosines.as_ref().map(|all| &all[layers.clone()]),
+            contributions: self.contributions.as_ref().map(|all| &all[layers]),
+        }
+    }
+
+    /// All tokens in their order.
+    pub fn tokens(&self) -> impl Iterator<Item = Token<'_>> {
+        (0..self.len()).map(|token_idx| self.token(token_idx))
+    }
+
+    /// The hidden states of the layers that were probed for them.
+    pub fn hidden(&self) -> &[HiddenStates] {
+        &self.hidden
+    }
+
+    /// Bytes that the columns take, roughly.
+    pub(crate) fn n_bytes(&self) -> usize {
+        let floats = self.norms.len() + self.deltas.len() + self.thresholds.len();
+        let probed = [&self.cosines, &self.contributions]
+            .into_iter()
+            .flatten()
+            .map(Vec::len)
+            .sum::<usize>();
+        let hidden: usize = self.hidden.iter().map(|states| states.values.len()).sum();
+        let pieces: usize = self.pieces.iter().flatten().map(|piece| piece.len()).sum();
+        4 * (floats + probed + hidden) + 2 * self.active.len() + pieces + 48 * self.len()
+    }
+
+    /// Forgets the tokens and keeps the columns' room.
+    pub(crate) fn clear(&mut self) {
+        self.sequences.clear();
+        self.phases.clear();
+        self.positions.clear();
+        self.token_ids.clear();
+        self.pieces.clear();
+        self.embedding_norms.clear();
+        self.norms.clear();
+        self.deltas.clear();
+        self.thresholds.clear();
+        self.active.clear();
+        self.executed.clear();
+        for probed in [&mut self.cosines, &mut self.contributions]
+            .into_iter()
+            .flatten()
+        {
+            probed.clear();
+        }
+        for states in &mut self.hidden {
+            states.values.clear();
+        }
+    }
+
+    /// Takes over all tokens of another batch with the same columns.
+    pub(crate) fn append(&mut self, other: &Self) {
+        self.sequences.extend_from_slice(&other.sequences);
+        self.phases.extend_from_slice(&other.phases);
+        self.positions.extend_from_slice(&other.positions);
+        self.token_ids.extend_from_slice(&other.token_ids);
+        self.pieces.extend_from_slice(&other.pieces);
+        self.embedding_norms
+            .extend_from_slice(&other.embedding_norms);
+        self.norms.extend_from_slice(&other.norms);
+        self.deltas.extend_from_slice(&other.deltas);
+        self.thresholds.extend_from_slice(&other.thresholds);
+        self.active.extend_from_slice(&other.active);
+        self.executed.extend_from_slice(&other.executed);
+        append_optional(&mut self.cosines, &other.cosines);
+        append_optional(&mut self.contributions, &other.contributions);
+        if self.hidden.is_empty() {
+            self.hidden.clone_from(&other.hidden);
+        } else {
+            for (states, more) in self.hidden.iter_mut().zip(&other.hidden) {
+                states.values.extend_from_slice(&more.values);
+            }
+        }
+    }
+}
+
+fn append_optional(column: &mut Option<Vec<f32>>, more: &Option<Vec<f32>>) {
+    if let Some(more) = more {
+        column.get_or_insert_default().extend_from_slice(more);
+    }
+}

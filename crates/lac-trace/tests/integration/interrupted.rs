@@ -1,0 +1,120 @@
+//! A run that is killed leaves what it had written.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use lac_core::{Observer, Pass};
+use lac_trace::{FlushLimits, Statistics, TraceReader, TraceState, TraceWriter};
+use tempfile::TempDir;
+
+use super::support::{Noise, info, record, tokens};
+
+const LAYERS: usize = 6;
+
+/// Where the child of `a_killed_run_can_be_read` writes; only the parent sets it.
+const CHILD: &str = "LAC_TEST_TRACE_OF_CHILD";
+
+fn passes() -> impl Iterator<Item = lac_core::PassRecord> {
+    let mut noise = Noise::new(11);
+    let mut pass = Pass::prompt(&[[1, 2, 3]], 0).unwrap();
+    std::iter::from_fn(move || {
+        let record = record(pass.clone(), LAYERS, &mut noise);
+        pass = pass.next(vec![noise.below(50) as u32], vec![false]);
+        Some(record)
+    })
+}
+
+/// Not a test: what the child process does, until it is killed.
+#[test]
+fn child() {
+    let Some(path) = std::env::var_os(CHILD) else {
+        return;
+    };
+    let limits = FlushLimits {
+        bytes: 4096,
+        after: Duration::from_secs(3600),
+    };
+    let mut writer = TraceWriter::create(Path::new(&path), info(LAYERS))
+        .unwrap()
+        .with_limits(limits);
+    for record in passes() {
+        writer.pass(&record).unwrap();
+    }
+}
+
+#[test]
+fn a_killed_run_can_be_read() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("trace.parquet");
+    let parts = folder.path().join("trace.parquet.parts");
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "interrupted::child", "--nocapture"])
+        .env(CHILD, &path)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    let n_parts = |folder: &PathBuf| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with("part-"))
+            .count()
+    };
+    while n_parts(&parts) < 5 {
+        assert!(start.elapsed() < Duration::from_secs(60), "no parts came");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    // On Unix this is SIGKILL: nothing is left to the child to clean up.
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    assert!(!path.exists());
+    let trace = TraceReader::open(&parts).unwrap();
+    assert_eq!(trace.state(), TraceState::Interrupted);
+    assert!(trace.n_tokens() > 50);
+    let found = tokens(&trace);
+    assert_eq!(found.len() as u64, trace.n_tokens());
+    let positions: Vec<u32> = found.iter().map(|token| token.place.2).collect();
+    let expected: Vec<u32> = (0..found.len() as u32).collect();
+    assert_eq!(positions, expected, "no token is missing in between");
+    let mut first = found.iter();
+    for record in passes().take_while(|record| record.pass.past() < found.len()) {
+        let gate = record.gate.as_ref().unwrap();
+        for (row, slot) in record.counted() {
+            let token = first.next().unwrap();
+            for layer in 0..LAYERS {
+                assert_eq!(token.norms[layer], gate.norms[record.at(layer, row, slot)]);
+            }
+        }
+    }
+    assert_eq!(
+        Statistics::of(&trace).unwrap().response.n_tokens,
+        trace.n_tokens() - 3
+    );
+
+    // It is not written over, and can be made whole.
+    let error = TraceWriter::create(&path, info(LAYERS)).err().unwrap();
+    assert!(
+        error.to_string().contains("trace.parquet.parts holds what"),
+        "{error}"
+    );
+    assert_eq!(trace.write_parquet(&path).unwrap(), trace.n_tokens());
+    let whole = TraceReader::open(&path).unwrap();
+    assert_eq!(whole.state(), TraceState::Complete);
+    assert_eq!(tokens(&whole), found);
+}
+
+/// An error on the way ends a run too: what was recorded before it is kept.
+#[test]
+fn a_dropped_recorder_leaves_its_parts() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("trace.parquet");
+    let mut writer = TraceWriter::create(&path, info(LAYERS)).unwrap();
+    for record in passes().take(4) {
+        writer.pass(&record).unwrap();
+    }
+    drop(writer);
+    let trace = TraceReader::open(&folder.path().join("trace.parquet.parts")).unwrap();
+    assert_eq!(trace.n_tokens(), 6);
+}

@@ -1,0 +1,15 @@
+//! Traces from the pass to the page: what is written, what is read, what is counted, what is shown.
+
+#![allow(clippy::unwrap_used)]
+
+mod browser;
+mod damaged;
+mod files;
+mod fixture;
+mod interrupted;
+mod probe;
+mod recorder;
+mod report;
+mod snippet;
+mod statistics;
+mod support;
