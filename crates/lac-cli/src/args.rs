@@ -9,8 +9,8 @@ use lac_core::{
     Sampling, SamplingConfig, Trace,
 };
 use lac_models::{
-    ChatOptions, Conversation, Decoder, Message, ModelFolder, PromptKind, Tokenizer, WeightDtype,
-    dummy_model,
+    ChatOptions, Conversation, Decoder, EncodedChat, Message, ModelFolder, PromptKind, Tokenizer,
+    WeightDtype, dummy_model,
 };
 
 use crate::device::DeviceArg;
@@ -122,15 +122,14 @@ impl PromptArgs {
             });
         }
         let tokenizer = tokenizer.context("--prompt and --messages need a tokenizer.json")?;
-        let (text, kind) = self.render(tokenizer)?;
-        let ids = tokenizer.encode_prompt(&text, kind)?;
-        if ids.is_empty() {
+        let prompt = self.encode(tokenizer)?;
+        if prompt.ids.is_empty() {
             bail!("the prompt is empty: it holds no token");
         }
-        Ok(Prompt { text, ids })
+        Ok(prompt)
     }
 
-    fn render(&self, tokenizer: &Tokenizer) -> Result<(String, PromptKind)> {
+    fn encode(&self, tokenizer: &Tokenizer) -> Result<Prompt> {
         let mut options = ChatOptions::default();
         let messages = match (&self.source.messages, &self.source.prompt) {
             (Some(path), _) => {
@@ -144,18 +143,20 @@ impl PromptArgs {
                 conversation.messages
             }
             (None, Some(prompt)) if self.raw || !tokenizer.has_chat_template() => {
-                return Ok((prompt.clone(), PromptKind::Raw));
+                let text = prompt.clone();
+                let ids = tokenizer.encode_prompt(&text, PromptKind::Raw)?;
+                return Ok(Prompt { text, ids });
             }
             (None, Some(prompt)) => vec![Message::new("user", prompt.as_str())],
             (None, None) => bail!("give --prompt, --prompt-ids or --messages"),
         };
-        let text = tokenizer.render_chat(&messages, &options)?;
-        Ok((text, PromptKind::Rendered))
+        let EncodedChat { text, ids } = tokenizer.encode_chat(&messages, &options)?;
+        Ok(Prompt { text, ids })
     }
 }
 
 /// What happens to void layers.
-#[derive(Args)]
+#[derive(Args, Clone)]
 #[command(next_help_heading = "Gate and policy")]
 pub struct PolicyArgs {
     /// α: the share of the range of earlier deltas that a layer's delta has to reach

@@ -1,4 +1,4 @@
-//! `lac`: inspect, tokenize, generate and trace language models whose voids are skipped.
+//! `lac`: inspect, tokenize, generate, trace and evaluate language models whose voids are skipped.
 //!
 //! Glue only: flags in, libraries called, results out.
 
@@ -28,6 +28,7 @@ enum Command {
     Tokenize(commands::tokenize::Tokenize),
     Generate(commands::generate::Generate),
     Trace(commands::trace::Trace),
+    Eval(Box<commands::eval::Eval>),
     Devices(commands::devices::Devices),
 }
 
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Command::Tokenize(command) => command.run(),
         Command::Generate(command) => command.run(),
         Command::Trace(command) => command.run(),
+        Command::Eval(command) => command.run(),
         Command::Devices(command) => command.run(),
     };
     match result {

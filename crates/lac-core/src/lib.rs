@@ -81,6 +81,7 @@ pub use policy::{
 };
 pub use run::{PassOutput, PassReadings, run};
 pub use stack::{CausalLm, LayerStack};
+pub use text_model::{Markers, TextModel, Turn};
 pub use usage::{PhaseUsage, Usage};
 
 pub mod reference;
@@ -95,4 +96,5 @@ mod pass;
 mod policy;
 mod run;
 mod stack;
+mod text_model;
 mod usage;

@@ -407,4 +407,14 @@ impl CausalLm for Decoder {
             None => project(normed, self.model.embed_tokens.val()),
         }
     }
+
+    fn repeat_context(
+        &self,
+        context: &DecoderContext,
+        rows: &[usize],
+        n_slots: usize,
+        capacity: usize,
+    ) -> Option<DecoderContext> {
+        context.repeat(&self.config, rows, n_slots, capacity)
+    }
 }

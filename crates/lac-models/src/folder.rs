@@ -8,6 +8,7 @@ use burn::tensor::Device;
 use crate::architecture::{ConfigError, ModelConfig};
 use crate::checkpoint::{Checkpoint, CheckpointError, LoadProgress, WeightDtype};
 use crate::decoder::{Decoder, DecoderConfig, DummyWeights, HeadKind};
+use crate::fingerprint;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// Why a model folder cannot be used.
@@ -29,6 +30,14 @@ pub enum ModelError {
     /// The tokenizer.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// A file could not be read for the fingerprint.
+    #[error("cannot read the files of {}", path.display())]
+    Fingerprint {
+        /// The folder.
+        path: PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
     /// The device cannot compute in the wanted data type.
     #[error("the device does not support {dtype}; choose another data type")]
     UnsupportedDtype {
@@ -98,6 +107,18 @@ impl ModelFolder {
                 || (config.head == HeadKind::Tied && name == "lm_head.weight")
         })?;
         Ok(model)
+    }
+
+    /// What the model is recognised by, 16 hexadecimal digits: its configuration, its tokenizer,
+    /// and its weights' sizes and contents in some places. Reads little even of a large model.
+    ///
+    /// # Errors
+    /// [`ModelError::Fingerprint`] when a file cannot be read.
+    pub fn fingerprint(&self) -> Result<String, ModelError> {
+        fingerprint::fingerprint(&self.path).map_err(|source| ModelError::Fingerprint {
+            path: self.path.clone(),
+            source,
+        })
     }
 
     /// Reads the tokenizer and its chat template.

@@ -49,13 +49,15 @@ pub use decoder::{
 };
 pub use folder::{ModelError, ModelFolder, dummy_model};
 pub use tokenizer::{
-    PromptKind, SpecialTokens, SpecialTokensInText, TextStream, Tokenizer, TokenizerError,
+    EncodedChat, PromptKind, SpecialTokens, SpecialTokensInText, TextStream, Tokenizer,
+    TokenizerError,
 };
 
 mod architecture;
 mod chat_template;
 mod checkpoint;
 mod decoder;
+mod fingerprint;
 mod folder;
 mod text;
 mod tokenizer;
