@@ -28,7 +28,7 @@ enum Command {
     Tokenize(commands::tokenize::Tokenize),
     Generate(commands::generate::Generate),
     Trace(commands::trace::Trace),
-    Eval(Box<commands::eval::Eval>),
+    Eval(commands::eval::Eval),
     Devices(commands::devices::Devices),
 }
 

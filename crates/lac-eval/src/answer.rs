@@ -128,10 +128,17 @@ fn stated(text: &str, letter: &dyn Fn(&str) -> Option<usize>) -> Option<usize> {
     })
 }
 
-/// Whether a word follows, as after an article.
+/// Whether a word follows, as after an article, and not one that joins letters or says something
+/// of one.
 fn is_word_next(text: &str, end: usize) -> bool {
-    let mut rest = text[end..].chars();
-    rest.next() == Some(' ') && rest.next().is_some_and(char::is_alphabetic)
+    let Some(rest) = text[end..].strip_prefix(' ') else {
+        return false;
+    };
+    let next = rest.split(|c: char| !c.is_alphanumeric()).next();
+    let speaks_of_letter = [
+        "or", "and", "nor", "is", "was", "because", "since", "seems", "would", "must", "as",
+    ];
+    next.is_some_and(|next| !next.is_empty() && !speaks_of_letter.contains(&next))
 }
 
 /// The text begins with a letter: `C`, `C.`, `(C) Oslo`, `c)`, `C: Oslo`, `C - Oslo`.
@@ -288,7 +295,10 @@ pub fn said_yes(text: &str) -> Option<bool> {
     static WORD: LazyLock<Regex> = LazyLock::new(|| {
         regex(r"(?i)(\b(?:not|isn't|is not|never)\s+)?\b(yes|no|true|false)\b([^\w]|$)(\w*)")
     });
-    let text = plain(text);
+    static FORM: LazyLock<Regex> =
+        LazyLock::new(|| regex(r"(?i)[(\[]?\b(?:true\s*/\s*false|yes\s*/\s*no)\b[)\]]?"));
+    // The form of the answer, repeated from the prompt.
+    let text = plain(&FORM.replace_all(text, ""));
     let is_yes = |word: &str| matches!(word.to_lowercase().as_str(), "yes" | "true" | "correct");
     if let Some(found) = BOXED.captures_iter(&text).last() {
         return Some(is_yes(&found[1]));

@@ -27,12 +27,28 @@ enum Route {
 const WHOLE_RANGE: f32 = 1.0;
 
 impl Lane {
-    /// One policy. `skipping` says what it is in results.
-    pub fn new(policy: Box<dyn LayerPolicy>, skipping: Skipping) -> Self {
+    /// One policy, named in results by what it says of itself: its name, and its gate's settings.
+    pub fn new(policy: Box<dyn LayerPolicy>) -> Self {
+        let gate = policy.gate();
+        let skipping = Skipping {
+            policy: policy.name().to_owned(),
+            alpha: gate.map(|gate| gate.alpha),
+            rounding: gate.map(|gate| gate.rounding).unwrap_or_default(),
+            details: None,
+        };
         Self {
             route: Route::One(policy),
             variants: vec![skipping],
         }
+    }
+
+    /// The same with what else its results depend on, such as the hash of a plan: results that
+    /// differ in it are not the same.
+    pub fn with_details(mut self, details: &str) -> Self {
+        for variant in &mut self.variants {
+            variant.details = Some(details.to_owned());
+        }
+        self
     }
 
     /// The full model's answers, with its usage at every α, from one trace.

@@ -66,8 +66,8 @@ impl Record {
     ) -> Self {
         let per_character: Vec<f64> = log_likelihoods
             .iter()
-            .zip(&request.option_texts)
-            .map(|(value, text)| value / text.chars().count().max(1) as f64)
+            .zip(&request.option_lengths)
+            .map(|(value, &length)| value / length.max(1) as f64)
             .collect();
         Self {
             predicted: first_of_largest(&log_likelihoods),

@@ -22,6 +22,9 @@ pub struct Request {
     pub order: Option<Vec<usize>>,
     /// What the options say.
     pub option_texts: Vec<String>,
+    /// Length in characters of what is scored of each option, without its delimiter: what
+    /// log-likelihoods per character are divided by.
+    pub option_lengths: Vec<usize>,
     /// Whether the options are lettered, or no and yes.
     pub kind: OptionKind,
     /// The prompt's text, for whoever wants to see or store it.
@@ -127,7 +130,21 @@ impl Encoder<'_> {
         } else {
             self.generated(&question)?
         };
+        let is_logged = matches!(question.prompt, Prompt::PerOption(_));
+        let option_lengths = question
+            .options
+            .iter()
+            .map(|option| {
+                if is_logged {
+                    &option.text
+                } else {
+                    &option.continuation
+                }
+            })
+            .map(|scored| scored.chars().count())
+            .collect();
         Ok(Request {
+            option_lengths,
             id: self.item.id.clone(),
             row: self.item.row,
             subject: self.item.subject.clone(),

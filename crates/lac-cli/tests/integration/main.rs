@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[cfg(feature = "demo")]
+mod eval;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -434,7 +437,7 @@ fn the_embedded_model_works_wherever_a_folder_does() {
 
 #[test]
 fn help_shows_examples() {
-    for command in ["generate", "trace", "tokenize", "inspect"] {
+    for command in ["generate", "trace", "tokenize", "inspect", "eval"] {
         assert!(
             stdout(&[command, "--help"]).contains("Examples:"),
             "{command}"

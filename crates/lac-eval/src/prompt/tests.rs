@@ -93,13 +93,12 @@ fn gpqa_is_asked_as_the_harness_does() {
     let order = seen.order.clone().unwrap();
     assert_eq!((order[0], seen.answer), (0, 0));
     let shown: Vec<&str> = order.iter().map(|&i| ["un . ", "b", "c", "d"][i]).collect();
-    let first = shown[0].trim();
     assert_eq!(
         text(&seen),
         format!(
-            "What is the correct answer to this question: Why? \nChoices:\n(A) {first}\n(B) {}\n\
+            "What is the correct answer to this question: Why? \nChoices:\n(A) {}\n(B) {}\n\
              (C) {}\n(D) {}\nAnswer:",
-            shown[1], shown[2], shown[3]
+            shown[0], shown[1], shown[2], shown[3]
         )
     );
     assert_eq!(continuations(&seen), ["(A)", "(B)", "(C)", "(D)"]);

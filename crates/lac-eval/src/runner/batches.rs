@@ -11,9 +11,16 @@ pub(super) struct Batch<'a> {
     pub(super) prefix_len: usize,
 }
 
-/// A shared beginning is fed apart from this length on. Shorter ones cost less than the smaller
-/// batches that come of grouping by them.
+/// A shared beginning is fed apart from this length on.
 const MIN_PREFIX: usize = 48;
+
+/// Whether feeding a shared beginning apart saves more than the smaller batches cost that come of
+/// grouping by it: enough questions for a batch, or examples that are most of every prompt.
+fn pays(requests: &[&Request], prefix_len: usize, batch_size: usize) -> bool {
+    let n_tokens: usize = requests.iter().map(|request| request.n_tokens()).sum();
+    prefix_len >= MIN_PREFIX
+        && (requests.len() >= batch_size || 2 * prefix_len * requests.len() >= n_tokens)
+}
 
 /// Cuts questions into batches: those of a subject with a long common beginning by themselves,
 /// the others all together; the longest first, so that a batch that does not fit into memory
@@ -32,7 +39,11 @@ pub(super) fn batches<'a>(requests: &[&'a Request], batch_size: usize) -> Vec<Ba
         // Contexts that were cut at their beginning have none of it in common with the others.
         let (prefixed, others, prefix_len) = split(requests);
         rest.extend(others);
-        batches.extend(cut(prefixed, prefix_len, batch_size));
+        if pays(&prefixed, prefix_len, batch_size) {
+            batches.extend(cut(prefixed, prefix_len, batch_size));
+        } else {
+            rest.extend(prefixed);
+        }
     }
     batches.extend(cut(rest, 0, batch_size));
     batches

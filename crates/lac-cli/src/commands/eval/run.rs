@@ -122,7 +122,7 @@ impl Run {
         let mut lanes = match self.policy {
             _ if alphas.len() < 2 => {
                 let alpha = alphas.first().copied().unwrap_or(self.gate.alpha);
-                vec![lane(self.policy_at(alpha)?)]
+                vec![Lane::new(self.policy_at(alpha)?)]
             }
             PolicyName::Off => bail!("--alphas: the policy off has no gate; choose --policy trace"),
             PolicyName::Trace if is_plain => vec![Lane::traced(alphas)],
@@ -131,12 +131,12 @@ impl Run {
             }
             _ => alphas
                 .iter()
-                .map(|&alpha| Ok(lane(self.policy_at(alpha)?)))
+                .map(|&alpha| Ok(Lane::new(self.policy_at(alpha)?)))
                 .collect::<Result<_>>()?,
         };
         let is_full = lanes[0].variants()[0].is_full_model();
         if self.with_full && !is_full {
-            lanes.insert(0, lane(self.gate.policy(PolicyName::Off)?));
+            lanes.insert(0, Lane::new(self.gate.policy(PolicyName::Off)?));
         }
         Ok(lanes)
     }
@@ -185,18 +185,6 @@ impl Run {
             })
             .collect())
     }
-}
-
-/// A policy by itself, described by what it says of itself.
-fn lane(policy: Box<dyn LayerPolicy>) -> Lane {
-    let gate = policy.gate();
-    let skipping = Skipping {
-        policy: policy.name().to_owned(),
-        alpha: gate.map(|gate| gate.alpha),
-        rounding: gate.map(|gate| gate.rounding).unwrap_or_default(),
-        details: None,
-    };
-    Lane::new(policy, skipping)
 }
 
 fn describe(data: &DataSet) {
