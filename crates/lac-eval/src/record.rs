@@ -115,7 +115,7 @@ impl Record {
 }
 
 /// The first index of the largest value, as numpy's `argmax` has it.
-fn first_of_largest(values: &[f64]) -> Option<usize> {
+pub(crate) fn first_of_largest(values: &[f64]) -> Option<usize> {
     let mut best: Option<usize> = None;
     for (i, value) in values.iter().enumerate() {
         if best.is_none_or(|best| *value > values[best]) {

@@ -12,7 +12,7 @@ use crate::lane::Lane;
 use crate::log::ResultLog;
 use crate::record::Record;
 use crate::request::{Feed, Request, ScoredOption};
-use crate::score::{Prefix, score_batch};
+use crate::score::{Prefix, Repeats, score_batch};
 use crate::settings::{Asking, Quirk};
 
 use crate::write::write_batch;
@@ -134,6 +134,7 @@ pub fn evaluate<M: CausalLm + ?Sized>(
     for record in &log.results().records {
         count(&mut progress, log.hashes(), record);
     }
+    let repeats = Repeats::of(model);
     let start = Instant::now();
     on_progress(&progress);
     let mut prefixes: Vec<Option<Prefix<M::Context>>> = lanes.iter().map(|_| None).collect();
@@ -145,6 +146,7 @@ pub fn evaluate<M: CausalLm + ?Sized>(
             let run = BatchRun {
                 model,
                 evaluation,
+                repeats,
                 hashes: &log.hashes()[variants.clone()],
             };
             let missing = Batch {
@@ -197,6 +199,7 @@ fn count(progress: &mut Progress, hashes: &[String], record: &Record) {
 struct BatchRun<'a, M: ?Sized> {
     model: &'a M,
     evaluation: &'a Evaluation<'a>,
+    repeats: Repeats,
     /// Of the lane's variants.
     hashes: &'a [String],
 }
@@ -225,8 +228,15 @@ impl<M: CausalLm + ?Sized> BatchRun<'_, M> {
                     Feed::Generate(_) => &[],
                 })
                 .collect();
-            let scores = score_batch(self.model, &questions, batch.prefix_len, prefix, lane)
-                .map_err(failed)?;
+            let scores = score_batch(
+                self.model,
+                &questions,
+                batch.prefix_len,
+                self.repeats,
+                prefix,
+                lane,
+            )
+            .map_err(failed)?;
             let seconds = start.elapsed().as_secs_f64() / batch.requests.len() as f64;
             for (variant, scores) in scores.into_iter().enumerate() {
                 for (request, score) in batch.requests.iter().zip(scores) {

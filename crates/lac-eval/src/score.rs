@@ -32,16 +32,18 @@ pub(crate) struct ItemScore {
 
 /// Scores the options of a batch of questions under a lane: `[variant][question]`.
 ///
-/// The first `prefix_len` tokens of every context are the same.
+/// The first `prefix_len` tokens of every context are the same. Texts are fed in parts where the
+/// model and the lane allow it.
 pub(crate) fn score_batch<M: CausalLm + ?Sized>(
     model: &M,
     questions: &[&[ScoredOption]],
     prefix_len: usize,
+    repeats: Repeats,
     prefix: &mut Option<Prefix<M::Context>>,
     lane: &mut Lane,
 ) -> Result<Vec<Vec<ItemScore>>> {
     check(model, questions)?;
-    let can_repeat = lane.allows_parts() && can_repeat(model);
+    let can_repeat = lane.allows_parts() && repeats == Repeats::Contexts;
     let plan = Plan::new(
         questions,
         if can_repeat { prefix_len } else { 0 },
@@ -95,9 +97,22 @@ fn count(fed: &Fed, lane: &Lane, variant: usize, scores: &mut [ItemScore]) {
 }
 
 /// Whether a model can let many rows go on from one.
-fn can_repeat<M: CausalLm + ?Sized>(model: &M) -> bool {
-    let context = model.new_context(1, 1);
-    model.repeat_context(&context, &[0], 0, 1).is_some()
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repeats {
+    /// It can.
+    Contexts,
+    /// It cannot: every text is fed as a whole.
+    Nothing,
+}
+
+impl Repeats {
+    pub(crate) fn of<M: CausalLm + ?Sized>(model: &M) -> Self {
+        let context = model.new_context(1, 1);
+        match model.repeat_context(&context, &[0], 0, 1) {
+            Some(_) => Repeats::Contexts,
+            None => Repeats::Nothing,
+        }
+    }
 }
 
 fn check<M: CausalLm + ?Sized>(model: &M, questions: &[&[ScoredOption]]) -> Result<()> {

@@ -7,4 +7,5 @@ mod chat_parity;
 mod devices;
 mod loading;
 mod parity;
+mod scoring;
 mod template_parity;

@@ -6,8 +6,9 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use lac_core::LayerPolicy;
 use lac_eval::{
-    Asking, DataSet, Evaluation, Feed, Lane, ModelId, Protocol, Report, Request, ResultLog,
-    RunConfig, SETTINGS_VERSION, Settings, Skipping, Subjects, evaluate, render, requests,
+    Asking, DataSet, Evaluation, Feed, Lane, LoggedComparison, ModelId, Protocol, Report, Request,
+    ResultLog, Results, RunConfig, SETTINGS_VERSION, Settings, Skipping, Subjects, evaluate,
+    render, requests,
 };
 use lac_models::{ModelFolder, Tokenizer};
 
@@ -107,7 +108,9 @@ impl Run {
         });
         bar.finish();
         outcome?;
-        let report = Report::new(&[log.into_results()]);
+        let results = log.into_results();
+        compare_with_logged(&data, &results);
+        let report = Report::new(&[results]);
         let text = render(&report, self.format.format(), Subjects::Together)?;
         print_line(text.trim_end())
     }
@@ -184,6 +187,24 @@ impl Run {
                 skipping: skipping.clone(),
             })
             .collect())
+    }
+}
+
+/// Says how far the harness's own numbers agree, where the prompts came with them.
+fn compare_with_logged(data: &DataSet, results: &Results) {
+    for settings in &results.settings {
+        if let Some(seen) = LoggedComparison::new(data, results.of(settings)) {
+            eprintln!(
+                "{}: largest difference from {} logged questions {:.1e}; the same option chosen for \
+                 {}; right: {} logged, {} here",
+                settings.skipping.label(),
+                seen.n,
+                seen.largest_difference,
+                seen.n_same_choice,
+                seen.n_right_logged,
+                seen.n_right
+            );
+        }
     }
 }
 
