@@ -290,8 +290,9 @@ fn sets(tokenizer: &Tokenizer) -> Result<[NamedSet; 3]> {
 /// A user's message in the chat template.
 fn chat_prompt(tokenizer: &Tokenizer, message: &str) -> Result<Vec<u32>> {
     let messages = [Message::new("user", message)];
-    let rendered = tokenizer.render_chat(&messages, &ChatOptions::default())?;
-    Ok(tokenizer.encode_prompt(&rendered, PromptKind::Rendered)?)
+    Ok(tokenizer
+        .encode_chat(&messages, &ChatOptions::default())?
+        .ids)
 }
 
 const HEADER: &str = "executed: prompt, response  active: prompt, response";

@@ -99,9 +99,8 @@ fn exercise(
         (prompt, format!(" {answer}"))
     } else {
         let messages = [Message::new("user", prompt)];
-        let rendered = tokenizer.render_chat(&messages, &ChatOptions::default())?;
-        let prompt = tokenizer.encode_prompt(&rendered, PromptKind::Rendered)?;
-        (prompt, answer.to_owned())
+        let chat = tokenizer.encode_chat(&messages, &ChatOptions::default())?;
+        (chat.ids, answer.to_owned())
     };
     Ok(Exercise {
         prompt,

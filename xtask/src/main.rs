@@ -166,6 +166,7 @@ fn fixtures(python: &Path) -> Result<()> {
     for (crate_name, script) in [
         ("lac-models", "make_fixtures.py"),
         ("lac-demo", "make_expected.py"),
+        ("lac-eval", "make_harness.py"),
         ("lac-trace", "make_expected.py"),
     ] {
         let folder = root()

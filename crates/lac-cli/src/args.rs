@@ -9,8 +9,8 @@ use lac_core::{
     ModelFingerprint, Off, Planned, Sampling, SamplingConfig, Trace, VoidPlan,
 };
 use lac_models::{
-    ChatOptions, Conversation, Decoder, Message, ModelFolder, PromptKind, Tokenizer, WeightDtype,
-    dummy_model,
+    ChatOptions, Conversation, Decoder, EncodedChat, Message, ModelFolder, PromptKind, Tokenizer,
+    WeightDtype, dummy_model,
 };
 
 use crate::device::DeviceArg;
@@ -133,12 +133,11 @@ impl PromptArgs {
             });
         }
         let tokenizer = tokenizer.context("--prompt and --messages need a tokenizer.json")?;
-        let (text, kind) = self.render(tokenizer)?;
-        let ids = tokenizer.encode_prompt(&text, kind)?;
-        if ids.is_empty() {
+        let prompt = self.encode(tokenizer)?;
+        if prompt.ids.is_empty() {
             bail!("the prompt is empty: it holds no token");
         }
-        Ok(Prompt { text, ids })
+        Ok(prompt)
     }
 
     /// Renders and tokenises every line of a file that is not blank, as --prompt would be.
@@ -149,8 +148,7 @@ impl PromptArgs {
         let prompts = lines
             .filter(|(_, line)| !line.trim().is_empty())
             .map(|(idx, line)| {
-                let (text, kind) = self.render_text(line, tokenizer)?;
-                let ids = tokenizer.encode_prompt(&text, kind)?;
+                let Prompt { ids, .. } = self.encode_text(line, tokenizer)?;
                 if ids.is_empty() {
                     bail!("line {} of {} holds no token", idx + 1, path.display());
                 }
@@ -167,16 +165,19 @@ impl PromptArgs {
     }
 
     /// A user's message in the chat template, or the text as it is.
-    fn render_text(&self, text: &str, tokenizer: &Tokenizer) -> Result<(String, PromptKind)> {
+    fn encode_text(&self, text: &str, tokenizer: &Tokenizer) -> Result<Prompt> {
         if self.raw || !tokenizer.has_chat_template() {
-            return Ok((text.to_owned(), PromptKind::Raw));
+            let ids = tokenizer.encode_prompt(text, PromptKind::Raw)?;
+            let text = text.to_owned();
+            return Ok(Prompt { text, ids });
         }
         let messages = [Message::new("user", text)];
-        let text = tokenizer.render_chat(&messages, &ChatOptions::default())?;
-        Ok((text, PromptKind::Rendered))
+        let EncodedChat { text, ids } =
+            tokenizer.encode_chat(&messages, &ChatOptions::default())?;
+        Ok(Prompt { text, ids })
     }
 
-    fn render(&self, tokenizer: &Tokenizer) -> Result<(String, PromptKind)> {
+    fn encode(&self, tokenizer: &Tokenizer) -> Result<Prompt> {
         let mut options = ChatOptions::default();
         let messages = match (&self.source.messages, &self.source.prompt) {
             (Some(path), _) => {
@@ -189,16 +190,16 @@ impl PromptArgs {
                 options.extra = conversation.extra;
                 conversation.messages
             }
-            (None, Some(prompt)) => return self.render_text(prompt, tokenizer),
+            (None, Some(prompt)) => return self.encode_text(prompt, tokenizer),
             (None, None) => bail!("give --prompt, --prompt-ids or --messages"),
         };
-        let text = tokenizer.render_chat(&messages, &options)?;
-        Ok((text, PromptKind::Rendered))
+        let EncodedChat { text, ids } = tokenizer.encode_chat(&messages, &options)?;
+        Ok(Prompt { text, ids })
     }
 }
 
 /// What happens to void layers.
-#[derive(Args)]
+#[derive(Args, Clone)]
 #[command(next_help_heading = "Gate and policy")]
 pub struct PolicyArgs {
     /// α: the share of the range of earlier deltas that a layer's delta has to reach

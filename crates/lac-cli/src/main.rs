@@ -1,5 +1,5 @@
-//! `lac`: inspect, tokenize, generate and trace language models whose voids are skipped; plan
-//! which layers are not run; verify that speculation changes nothing.
+//! `lac`: inspect, tokenize, generate, trace and evaluate language models whose voids are skipped; plan
+//! which layers are not run; verify that speculation changes nothing; measure.
 //!
 //! Glue only: flags in, libraries called, results out.
 
@@ -38,6 +38,7 @@ enum Command {
     Trace(commands::trace::Trace),
     Report(commands::report::Report),
     Export(commands::export::Export),
+    Eval(commands::eval::Eval),
     Bench(commands::bench::Bench),
     Plan(commands::plan::Plan),
     Verify(commands::verify::Verify),
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         Command::Trace(command) => command.run(),
         Command::Report(command) => command.run(),
         Command::Export(command) => command.run(),
+        Command::Eval(command) => command.run(),
         Command::Bench(command) => command.run(),
         Command::Plan(command) => command.run(),
         Command::Verify(command) => command.run(),

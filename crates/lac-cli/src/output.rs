@@ -18,8 +18,12 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     if path == Path::new("-") {
         return print_line(&text);
     }
-    write_whole(path, format!("{text}\n").as_bytes())
-        .with_context(|| format!("cannot write {}", path.display()))
+    write_text(path, &format!("{text}\n"))
+}
+
+/// Writes text to a file.
+pub fn write_text(path: &Path, text: &str) -> Result<()> {
+    write_whole(path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// The same, with line breaks and indentation, for files that people read.

@@ -1,6 +1,10 @@
 //! Progress on stderr; nothing is drawn when stderr is not a terminal.
 
-use indicatif::{ProgressBar, ProgressStyle};
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+use lac_eval::Progress;
 use lac_models::LoadProgress;
 
 /// Shows a bar while weights are loaded.
@@ -27,6 +31,58 @@ pub fn counting(what: &'static str, total: usize) -> ProgressBar {
     bar.set_message(what);
     bar.set_length(total as u64);
     bar
+}
+
+/// Shows how far a benchmark is: questions, time left, accuracy so far. Without a terminal, as in
+/// the log of a batch job, a line a minute.
+pub struct Answering {
+    bar: ProgressBar,
+    labels: Vec<String>,
+    last_line: Instant,
+    is_terminal: bool,
+}
+
+/// Between two lines of a log.
+const LINE_EVERY: Duration = Duration::from_secs(60);
+
+impl Answering {
+    /// The variants' names.
+    pub fn new(labels: Vec<String>) -> Self {
+        Self {
+            bar: bar("answering {bar:24} {pos}/{len} {wide_msg}"),
+            labels,
+            last_line: Instant::now(),
+            is_terminal: std::io::stderr().is_terminal(),
+        }
+    }
+
+    pub fn show(&mut self, progress: &Progress) {
+        let left = progress.time_left().map_or(String::new(), |left| {
+            format!("{} left", HumanDuration(left))
+        });
+        let shares: Vec<String> = self
+            .labels
+            .iter()
+            .zip(&progress.right)
+            .filter(|(_, (_, n))| *n > 0)
+            .map(|(label, (n_right, n))| {
+                format!("{label}: {:.1} %", 100.0 * *n_right as f64 / *n as f64)
+            })
+            .collect();
+        let message = format!("{left}  {}", shares.join("; "));
+        if self.is_terminal {
+            self.bar.set_length(progress.n_total as u64);
+            self.bar.set_position(progress.n_done as u64);
+            self.bar.set_message(message);
+        } else if self.last_line.elapsed() > LINE_EVERY {
+            self.last_line = Instant::now();
+            eprintln!("{}/{}  {message}", progress.n_done, progress.n_total);
+        }
+    }
+
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
 }
 
 fn bar(template: &'static str) -> ProgressBar {

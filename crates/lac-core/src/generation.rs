@@ -129,6 +129,7 @@ pub struct Hooks<'a> {
     observer: Option<&'a mut dyn Observer>,
     sink: Option<&'a mut dyn TokenSink>,
     prompt_logits: PromptLogits,
+    streams: Option<&'a [u64]>,
 }
 
 /// Whether the logits of the prompts' last positions are handed back.
@@ -149,6 +150,7 @@ impl<'a> Hooks<'a> {
             observer: None,
             sink: None,
             prompt_logits: PromptLogits::Drop,
+            streams: None,
         }
     }
 
@@ -161,6 +163,13 @@ impl<'a> Hooks<'a> {
     /// The same with a receiver of every token.
     pub fn sink(mut self, sink: &'a mut dyn TokenSink) -> Self {
         self.sink = Some(sink);
+        self
+    }
+
+    /// The same with random draws that do not depend on a row's place in its batch: row `i` draws
+    /// from the stream of seed `seed + streams[i]`.
+    pub fn streams(mut self, streams: &'a [u64]) -> Self {
+        self.streams = Some(streams);
         self
     }
 
@@ -177,7 +186,8 @@ impl<'a> Hooks<'a> {
 /// alone, up to the rounding of the device's matrix products. Only the last position goes
 /// through the head.
 ///
-/// With [`Sampling::Random`] row `i` draws from its own stream, seeded with `seed + i`.
+/// With [`Sampling::Random`] row `i` draws from its own stream, seeded with `seed + i`, or as
+/// [`Hooks::streams`] says.
 ///
 /// # Errors
 /// An empty prompt, a token outside the vocabulary, a prompt that fills the model's context,
@@ -191,7 +201,10 @@ pub fn generate<M: CausalLm + ?Sized>(
 ) -> Result<GenerationOutput> {
     check_prompts(model, prompts)?;
     let mut samplers = (0..prompts.len())
-        .map(|row| Sampler::new(&config.sampling, row as u64))
+        .map(|row| {
+            let stream = hooks.streams.and_then(|streams| streams.get(row));
+            Sampler::new(&config.sampling, stream.copied().unwrap_or(row as u64))
+        })
         .collect::<Result<Vec<_>>>()?;
 
     let mut pass = Pass::prompt(prompts, config.pad_token)?;
@@ -211,6 +224,7 @@ pub fn generate<M: CausalLm + ?Sized>(
         observer,
         sink,
         prompt_logits,
+        ..
     } = hooks;
     let (mut no_observer, mut no_sink) = ((), ());
     let observer = observer.unwrap_or(&mut no_observer);

@@ -1,6 +1,6 @@
 //! A key/value cache that is allocated once and written in place.
 
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{DType, Device, Int, Tensor};
 
 /// Keys and values of every layer, each `[batch, kv_heads, capacity, head_dim]`.
 ///
@@ -79,5 +79,35 @@ impl KvCache {
             layer.keys.clone().narrow(2, slots.start, len),
             layer.values.clone().narrow(2, slots.start, len),
         )
+    }
+
+    /// A cache with room for `capacity` slots whose row `i` starts with the first `n_slots` slots
+    /// of this one's row `rows[i]`.
+    pub fn repeat(&self, rows: &[usize], n_slots: usize, capacity: usize) -> Self {
+        let shape = KvCacheShape {
+            batch: rows.len(),
+            capacity,
+            ..self.shape
+        };
+        let Some(first) = self.layers.first() else {
+            return Self {
+                layers: Vec::new(),
+                shape,
+            };
+        };
+        let (dtype, device) = (first.keys.dtype(), first.keys.device());
+        let mut repeated = Self::new(shape, dtype, &device);
+        if n_slots == 0 || rows.is_empty() {
+            return repeated;
+        }
+        let rows: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
+        let rows = Tensor::<1, Int>::from_data(rows.as_slice(), &device);
+        for layer_idx in 0..shape.n_layers {
+            let (keys, values) = self.read(layer_idx, 0..n_slots);
+            let keys = keys.select(0, rows.clone());
+            let values = values.select(0, rows.clone());
+            repeated.write(layer_idx, 0, keys, values);
+        }
+        repeated
     }
 }

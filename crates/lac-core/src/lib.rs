@@ -96,6 +96,7 @@ pub use speculation::{
     speed_up_bound, verify_speculation,
 };
 pub use stack::{CausalLm, LayerPart, LayerParts, LayerStack};
+pub use text_model::{Markers, TextModel, Turn};
 pub use usage::{PhaseUsage, Usage};
 
 pub mod reference;
@@ -112,4 +113,5 @@ mod policy;
 mod run;
 mod speculation;
 mod stack;
+mod text_model;
 mod usage;

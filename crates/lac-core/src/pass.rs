@@ -18,7 +18,7 @@ pub enum Phase {
 /// One pass: which tokens stand in which slot of a `[batch, seq]` block.
 ///
 /// Rows shorter than the block are padded **on the left**, so that the last slot holds the
-/// newest token of every row. Padding has no position, is not attended to and never counts.
+/// newest token of every row; those that are only scored, on the right. Padding has no position, is not attended to and never counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pass {
     phase: Phase,
@@ -26,6 +26,8 @@ pub struct Pass {
     seq: usize,
     past: usize,
     padding: Vec<usize>,
+    /// Padding slots at the right of each row in this pass; empty when there are none.
+    trailing: Vec<usize>,
     token_ids: Vec<u32>,
     finished: Vec<bool>,
 }
@@ -56,6 +58,7 @@ impl Pass {
             seq,
             past: 0,
             padding,
+            trailing: Vec::new(),
             token_ids,
             finished: vec![false; rows.len()],
         })
@@ -69,6 +72,7 @@ impl Pass {
             seq,
             past: 0,
             padding: vec![0; batch],
+            trailing: Vec::new(),
             token_ids: Vec::new(),
             finished: vec![false; batch],
         }
@@ -81,12 +85,17 @@ impl Pass {
     pub fn next(&self, token_ids: Vec<u32>, finished: Vec<bool>) -> Self {
         debug_assert_eq!(token_ids.len(), self.batch, "one token per row");
         debug_assert_eq!(finished.len(), self.batch, "one flag per row");
+        debug_assert!(
+            self.trailing.is_empty(),
+            "a gap would stay before the token"
+        );
         Self {
             phase: Phase::Response,
             batch: self.batch,
             seq: 1,
             past: self.past + self.seq,
             padding: self.padding.clone(),
+            trailing: Vec::new(),
             token_ids,
             finished,
         }
@@ -101,9 +110,71 @@ impl Pass {
             seq: token_ids.len(),
             past,
             padding: vec![0],
+            trailing: Vec::new(),
             token_ids,
             finished: vec![false],
         }
+    }
+
+    /// A pass over texts that are scored and not continued: padded **on the right**, so that no
+    /// row needs a mask. A causal model's tokens do not see what stands after them.
+    ///
+    /// # Errors
+    /// [`Error::EmptyPrompt`] when there is no row or a row without a token.
+    pub fn scored<R: AsRef<[u32]>>(rows: &[R], pad_id: u32) -> Result<Self> {
+        Self::trailed(rows, pad_id, 0, vec![0; rows.len()])
+    }
+
+    /// The pass after this one in which many rows continue few: row `i` feeds `rows[i]` after
+    /// what row `sources[i]` has fed so far, padded on the right, for scoring. The context has to
+    /// be that of [`CausalLm::repeat_context`](crate::CausalLm::repeat_context) for the same
+    /// sources. The tokens count as the prompt's.
+    ///
+    /// # Errors
+    /// [`Error::EmptyPrompt`] when there is no row or a row without a token.
+    ///
+    /// # Panics
+    /// When this pass is itself padded on the right, or has no row of that number.
+    pub fn scored_after<R: AsRef<[u32]>>(
+        &self,
+        sources: &[usize],
+        rows: &[R],
+        pad_id: u32,
+    ) -> Result<Self> {
+        assert!(self.trailing.is_empty(), "a gap would stay before the rows");
+        let padding = sources.iter().map(|&row| self.padding[row]).collect();
+        Self::trailed(rows, pad_id, self.past + self.seq, padding)
+    }
+
+    fn trailed<R: AsRef<[u32]>>(
+        rows: &[R],
+        pad_id: u32,
+        past: usize,
+        padding: Vec<usize>,
+    ) -> Result<Self> {
+        let lengths: Vec<usize> = rows.iter().map(|ids| ids.as_ref().len()).collect();
+        let seq = lengths.iter().copied().max().unwrap_or(0);
+        if let Some(row) = lengths.iter().position(|&length| length == 0) {
+            return Err(Error::EmptyPrompt { row });
+        }
+        if seq == 0 {
+            return Err(Error::EmptyPrompt { row: 0 });
+        }
+        let mut token_ids = Vec::with_capacity(rows.len() * seq);
+        for ids in rows {
+            token_ids.extend_from_slice(ids.as_ref());
+            token_ids.resize(token_ids.len() + seq - ids.as_ref().len(), pad_id);
+        }
+        Ok(Self {
+            phase: Phase::Prompt,
+            batch: rows.len(),
+            seq,
+            past,
+            padding,
+            trailing: lengths.iter().map(|length| seq - length).collect(),
+            token_ids,
+            finished: vec![false; rows.len()],
+        })
     }
 
     /// The phase this pass belongs to.
@@ -131,8 +202,14 @@ impl Pass {
         &self.padding
     }
 
-    /// Whether any row is padded.
+    /// Whether any row is padded, on either side.
     pub fn is_padded(&self) -> bool {
+        self.is_padded_left() || self.trailing.iter().any(|&n_padding| n_padding > 0)
+    }
+
+    /// Whether any row is padded on the left: only then do keys have to be hidden from later
+    /// queries and positions differ from slots.
+    pub fn is_padded_left(&self) -> bool {
         self.padding.iter().any(|&n_padding| n_padding > 0)
     }
 
@@ -143,6 +220,9 @@ impl Pass {
 
     /// Position of a slot's token in its own row, padding not counted; `None` for padding.
     pub fn position(&self, row: usize, slot: usize) -> Option<usize> {
+        if slot + self.trailing.get(row).copied().unwrap_or(0) >= self.seq {
+            return None;
+        }
         (self.past + slot).checked_sub(self.padding[row])
     }
 

@@ -94,4 +94,18 @@ pub trait CausalLm: LayerStack {
 
     /// Final norm and head on the given positions: `[batch, n, hidden]` to `[batch, n, vocab]`.
     fn logits(&self, hidden: Tensor<3>) -> Tensor<3>;
+
+    /// A context with room for `capacity` slots whose row `i` has seen what row `rows[i]` of
+    /// another one saw in its first `n_slots` slots, so that many texts with a common beginning
+    /// pay for it once. `None`, the default, where a model cannot do that.
+    fn repeat_context(
+        &self,
+        context: &Self::Context,
+        rows: &[usize],
+        n_slots: usize,
+        capacity: usize,
+    ) -> Option<Self::Context> {
+        let _ = (context, rows, n_slots, capacity);
+        None
+    }
 }

@@ -1,21 +1,74 @@
-//! Scoring answers of any model that implements lac-core's traits.
+//! MMLU, GPQA and BoolQ for any model that implements lac-core's traits: read, asked, scored,
+//! taken up again after an interruption, and reported.
 //!
-//! For now this crate holds the arithmetic that every benchmark shares: log-likelihoods of
-//! continuations, and greedy answers that are exactly right. Data sets, prompts and the runner
-//! build on it.
+//! - [`DataSet`] reads the files that users have on disk and names every question by a hash.
+//! - [`Asking`] says how questions are put: in the words of a [`Protocol`]. [`requests`] makes
+//!   token ids of them, through a
+//!   [`TextModel`](lac_core::TextModel).
+//! - [`Lane`] says what is done with the layers; several α can share a pass.
+//! - [`evaluate`] runs what a [`ResultLog`] has no result for yet, and appends to it.
+//! - [`Report`] makes tables: accuracy beside usage, executed layers and time, which are
+//!   different numbers; [`Comparison`] says whether a difference is real.
+//!
+//! Results of different protocols are different measurements and never share a table.
 //!
 //! ```
-//! use lac_eval::log_softmax;
+//! use lac_eval::{Comparison, chosen_option, said_yes};
 //!
-//! let log_probabilities = log_softmax(&[0.0, 3f32.ln()]);
-//! assert!((log_probabilities[1].exp() - 0.75).abs() < 1e-6);
+//! // A text chooses an option, or says nothing.
+//! let options = ["Paris", "Rome", "Oslo", "Bern"];
+//! assert_eq!(chosen_option("The correct answer is (C).", &options), Some(2));
+//! assert_eq!(said_yes("No, it does not."), Some(false));
+//!
+//! // Two runs over 20 questions; the second gets five more of them right and loses none.
+//! let pairs: Vec<_> = (0..20).map(|i| (Some(usize::from(i >= 5)), Some(1), 1)).collect();
+//! let seen = Comparison::new(&pairs).expect("there are pairs");
+//! assert_eq!(seen.difference(), 0.25);
+//! // That can be chance: such a split has a probability of 1/16.
+//! assert_eq!(seen.p_value, 0.0625);
 //! ```
 #![deny(missing_docs)]
 
+pub use answer::{chosen_option, said_yes};
+pub use data::{DataFile, DataId, DataSet, Split, cached_dataset, category};
+pub use error::{Error, Result};
 pub use exact_match::{ExactMatch, Exercise, exact_match};
-pub use likelihood::{Continuation, log_likelihoods, log_softmax};
+pub use item::{Benchmark, Content, Item, ItemId, Selection, Shard};
+pub use lane::Lane;
+pub use log::{ResultLog, Results};
+pub use logged::LoggedComparison;
+pub use merge::merge;
+pub use prompt::{OptionKind, OptionOrders, Prompt, Question, QuestionOption, question};
+pub use record::Record;
+pub use report::{Format, PhaseLayers, Report, Row, Score, Subjects, Table, compare, render};
+pub use request::{Feed, Request, ScoredOption, requests};
+pub use row_usage::{ItemUsage, PhaseCount};
+pub use runner::{Evaluation, Progress, RunConfig, StoredTexts, evaluate};
+pub use settings::{
+    Asking, HarnessTask, ModelId, Passages, Protocol, Quirk, SETTINGS_VERSION, Settings, Skipping,
+};
+pub use statistics::{
+    Comparison, N_RESAMPLES, Pair, mcnemar, pooled_standard_error, standard_error,
+};
 
+mod answer;
+mod data;
+mod error;
 mod exact_match;
-mod likelihood;
+mod item;
+mod lane;
+mod log;
+mod logged;
+mod merge;
+mod prompt;
+mod record;
+mod report;
+mod request;
+mod row_usage;
+mod runner;
+mod score;
+mod settings;
+mod statistics;
 #[cfg(test)]
 mod test_model;
+mod write;

@@ -296,6 +296,18 @@ impl Default for ChatOptions {
     }
 }
 
+impl ChatOptions {
+    /// The same as on a given day, at noon, for templates that write the date into the prompt;
+    /// `None` for a day that no calendar has.
+    pub fn on_day(self, year: i32, month: u32, day: u32) -> Option<Self> {
+        let day = chrono::NaiveDate::from_ymd_opt(year, month, day)?;
+        Some(Self {
+            now: Some(day.and_hms_opt(12, 0, 0)?),
+            ..self
+        })
+    }
+}
+
 impl Default for RenderLimits {
     fn default() -> Self {
         Self {

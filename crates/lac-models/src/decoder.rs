@@ -491,4 +491,14 @@ impl CausalLm for Decoder {
             }
         }
     }
+
+    fn repeat_context(
+        &self,
+        context: &DecoderContext,
+        rows: &[usize],
+        n_slots: usize,
+        capacity: usize,
+    ) -> Option<DecoderContext> {
+        context.repeat(&self.config, rows, n_slots, capacity)
+    }
 }

@@ -9,6 +9,7 @@ use lac_core::ModelFingerprint;
 use crate::architecture::{ConfigError, ModelConfig};
 use crate::checkpoint::{Checkpoint, CheckpointError, LoadProgress, WeightDtype};
 use crate::decoder::{Decoder, DecoderConfig, DummyWeights, HeadKind};
+use crate::digest;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// Why a model folder cannot be used.
@@ -30,6 +31,14 @@ pub enum ModelError {
     /// The tokenizer.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// A file could not be read for the digest.
+    #[error("cannot read the files of {}", path.display())]
+    Digest {
+        /// The folder.
+        path: PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
     /// The device cannot compute in the wanted data type.
     #[error("the device does not support {dtype}; choose another data type")]
     UnsupportedDtype {
@@ -123,6 +132,18 @@ impl ModelFolder {
             vocab_size: self.config.decoder.vocab_size,
             weights,
         }
+    }
+
+    /// What the model is recognised by, 16 hexadecimal digits: its configuration, its tokenizer,
+    /// and its weights' sizes and contents in some places. Reads little even of a large model.
+    ///
+    /// # Errors
+    /// [`ModelError::Digest`] when a file cannot be read.
+    pub fn digest(&self) -> Result<String, ModelError> {
+        digest::digest(&self.path).map_err(|source| ModelError::Digest {
+            path: self.path.clone(),
+            source,
+        })
     }
 
     /// Reads the tokenizer and its chat template.

@@ -53,7 +53,8 @@ pub use decoder::{
 pub use folder::{ModelError, ModelFolder, dummy_model};
 pub use shapes::ModelShape;
 pub use tokenizer::{
-    PromptKind, SpecialTokens, SpecialTokensInText, TextStream, Tokenizer, TokenizerError,
+    EncodedChat, PromptKind, SpecialTokens, SpecialTokensInText, TextStream, Tokenizer,
+    TokenizerError,
 };
 
 mod architecture;
@@ -61,6 +62,7 @@ mod bandwidth;
 mod chat_template;
 mod checkpoint;
 mod decoder;
+mod digest;
 mod folder;
 mod kernel;
 mod shapes;

@@ -52,6 +52,15 @@ pub enum SpecialTokensInText {
     Skip,
 }
 
+/// A conversation as the model sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncodedChat {
+    /// The rendered text.
+    pub text: String,
+    /// Its ids.
+    pub ids: Vec<u32>,
+}
+
 /// Where a prompt comes from, which decides who is in charge of its BOS token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PromptKind {
@@ -302,6 +311,20 @@ impl Tokenizer {
             TokenizerError::NoChatTemplate { folder }
         })?;
         Ok(template.render(messages, &self.special_tokens, options)?)
+    }
+
+    /// A conversation in the checkpoint's chat format, as text and as ids.
+    ///
+    /// # Errors
+    /// As [`render_chat`](Self::render_chat) and [`encode`](Self::encode).
+    pub fn encode_chat(
+        &self,
+        messages: &[Message],
+        options: &ChatOptions,
+    ) -> Result<EncodedChat, TokenizerError> {
+        let text = self.render_chat(messages, options)?;
+        let ids = self.encode_rendered(&text)?;
+        Ok(EncodedChat { text, ids })
     }
 
     fn token(&self, name: &str) -> Option<&str> {

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[cfg(feature = "demo")]
+mod eval;
 mod plans;
 #[cfg(feature = "demo")]
 mod traces;
@@ -438,7 +440,7 @@ fn the_embedded_model_works_wherever_a_folder_does() {
 
 #[test]
 fn help_shows_examples() {
-    for command in ["generate", "trace", "tokenize", "inspect"] {
+    for command in ["generate", "trace", "tokenize", "inspect", "eval"] {
         assert!(
             stdout(&[command, "--help"]).contains("Examples:"),
             "{command}"

@@ -12,8 +12,8 @@ use lac_demo::{
 };
 use lac_eval::{Exercise, exact_match};
 use lac_models::{
-    ChatOptions, Conversation, Decoder, Message, ModelFolder, PromptKind, SpecialTokens,
-    SpecialTokensInText, Tokenizer, WeightDtype,
+    ChatOptions, Conversation, Decoder, Message, ModelFolder, SpecialTokens, SpecialTokensInText,
+    Tokenizer, WeightDtype,
 };
 use serde_json::Value;
 
@@ -84,12 +84,10 @@ fn conversations_go_as_transformers_has_them() {
     let (model, tokenizer) = model();
     for case in expected()["conversations"].as_array().unwrap() {
         let conversation = Conversation::from_json(&case["messages"].to_string()).unwrap();
-        let rendered = tokenizer
-            .render_chat(&conversation.messages, &ChatOptions::default())
+        let chat = tokenizer
+            .encode_chat(&conversation.messages, &ChatOptions::default())
             .unwrap();
-        let prompt = tokenizer
-            .encode_prompt(&rendered, PromptKind::Rendered)
-            .unwrap();
+        let (rendered, prompt) = (chat.text, chat.ids);
         assert_eq!(prompt, ids(&case["prompt_ids"]), "{rendered}");
         let config = GenerationConfig::greedy(48).with_stop_tokens(tokenizer.stop_ids());
         let output = generate(&model, &[prompt], &config, Hooks::new(&mut Off)).unwrap();
@@ -114,13 +112,11 @@ fn check(set: &str, questions: Vec<(String, String)>) -> f64 {
         .iter()
         .map(|(prompt, answer)| {
             let messages = [Message::new("user", prompt.as_str())];
-            let rendered = tokenizer
-                .render_chat(&messages, &ChatOptions::default())
+            let chat = tokenizer
+                .encode_chat(&messages, &ChatOptions::default())
                 .unwrap();
             Exercise {
-                prompt: tokenizer
-                    .encode_prompt(&rendered, PromptKind::Rendered)
-                    .unwrap(),
+                prompt: chat.ids,
                 answer: tokenizer.encode(answer, SpecialTokens::Skip).unwrap(),
             }
         })

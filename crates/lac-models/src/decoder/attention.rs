@@ -45,7 +45,7 @@ impl QueryBlock {
         let first_key = window.map_or(0, |window| (oldest_query + 1).saturating_sub(window));
         let keys = first_key..pass.past() + queries.end;
         // A single query sees all keys that are left, unless some are padding.
-        let hidden = (queries.len() > 1 || pass.is_padded())
+        let hidden = (queries.len() > 1 || pass.is_padded_left())
             .then(|| hidden_keys(pass, &queries, &keys, window, device));
         Self {
             queries,
@@ -97,7 +97,7 @@ fn hidden_keys(
     if let Some(window) = window {
         hidden = hidden.bool_or(key.clone().lower_equal(query - window as i64));
     }
-    if pass.is_padded() {
+    if pass.is_padded_left() {
         let shape = [pass.batch(), 1, 1, queries.len(), keys.len()];
         let padding: Vec<i64> = pass
             .padding()

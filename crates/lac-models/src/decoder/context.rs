@@ -77,8 +77,24 @@ impl DecoderContext {
         }
     }
 
+    /// The same past for other rows; `None` without a cache.
+    pub(super) fn repeat(
+        &self,
+        config: &DecoderConfig,
+        rows: &[usize],
+        n_slots: usize,
+        capacity: usize,
+    ) -> Option<Self> {
+        let cache = self.cache.as_ref()?;
+        let dtype = self.rotations.dtype();
+        Some(Self {
+            cache: Some(cache.repeat(rows, n_slots, capacity)),
+            ..Self::uncached(config, capacity, dtype, &self.device)
+        })
+    }
+
     pub(super) fn begin_pass(&mut self, pass: &Pass) {
-        let rotation = if pass.is_padded() {
+        let rotation = if pass.is_padded_left() {
             let positions = (0..pass.batch())
                 .flat_map(|row| (0..pass.seq()).map(move |slot| (row, slot)))
                 .map(|(row, slot)| pass.position(row, slot).unwrap_or(0) as i64)

@@ -117,6 +117,10 @@ impl RotationTable {
         }
     }
 
+    pub(super) fn dtype(&self) -> DType {
+        self.cos.dtype()
+    }
+
     /// Positions that all rows share, from `start` on.
     pub(super) fn range(&self, start: usize, seq: usize) -> Rotation {
         let rows = |table: &Tensor<2>| table.clone().narrow(0, start, seq).unsqueeze::<4>();

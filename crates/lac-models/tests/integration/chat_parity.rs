@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use lac_models::{ChatOptions, Message};
-use lac_models::{PromptKind, SpecialTokens, SpecialTokensInText, Tokenizer};
+use lac_models::{EncodedChat, SpecialTokens, SpecialTokensInText, Tokenizer};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -69,23 +69,20 @@ fn check_chat(tokenizer: &Tokenizer, name: &str, case: ChatCase) {
         now: Some(case.now.parse().unwrap()),
         extra: kwargs,
     };
-    let rendered = tokenizer.render_chat(&case.messages, &options);
+    let encoded = tokenizer.encode_chat(&case.messages, &options);
     match case.expected {
         Expected::Text {
             expected_text,
             expected_ids,
             expected_pieces,
         } => {
-            let text = rendered.unwrap();
+            let EncodedChat { text, ids } = encoded.unwrap();
             assert_eq!(text, expected_text, "{name}");
-            let ids = tokenizer
-                .encode_prompt(&text, PromptKind::Rendered)
-                .unwrap();
             assert_eq!(ids, expected_ids, "{name}");
             assert_eq!(tokenizer.pieces(&ids), expected_pieces, "{name}");
         }
         Expected::Error { expected_error } => {
-            let error = rendered.unwrap_err().to_string();
+            let error = encoded.unwrap_err().to_string();
             assert!(error.ends_with(&expected_error), "{name}: {error}");
         }
     }

@@ -8,5 +8,6 @@ mod demo;
 mod devices;
 mod loading;
 mod parity;
+mod scoring;
 mod skipping;
 mod template_parity;

@@ -1,0 +1,248 @@
+//! The run itself.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use lac_core::LayerPolicy;
+use lac_eval::{
+    Asking, DataSet, Evaluation, Feed, Lane, LoggedComparison, ModelId, Protocol, Report, Request,
+    ResultLog, Results, RunConfig, SETTINGS_VERSION, Settings, Skipping, Subjects, evaluate,
+    render, requests,
+};
+use lac_models::{ModelFolder, Tokenizer};
+
+use super::asking::{AskingArgs, DataArgs};
+use super::results::FormatArg;
+use crate::args::{ModelArgs, PolicyArgs, PolicyName, RoundingArg};
+use crate::output::print_line;
+use crate::progress::Answering;
+
+#[derive(Args)]
+pub struct Run {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    data: DataArgs,
+    #[command(flatten)]
+    asking: AskingArgs,
+    /// What happens to void layers
+    #[arg(long, value_enum, default_value_t = PolicyName::Off, help_heading = "Gate and policy")]
+    policy: PolicyName,
+    #[command(flatten)]
+    gate: PolicyArgs,
+    /// Several α in one run, from one pass where the policy allows it: 0.2,0.4,0.8
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        conflicts_with = "alpha",
+        help_heading = "Gate and policy"
+    )]
+    alphas: Vec<f32>,
+    /// Run the full model beside the policy, so that the table has both
+    #[arg(long, help_heading = "Gate and policy")]
+    with_full: bool,
+    /// Questions that go through the model side by side
+    #[arg(long, value_name = "N", default_value_t = 16, help_heading = "Run")]
+    batch_size: usize,
+    /// Results, a JSON line per question and variant; a file that is there already is gone on with
+    #[arg(long, value_name = "FILE", help_heading = "Run")]
+    out: Option<PathBuf>,
+    /// Form of the report that is printed at the end
+    #[arg(long, value_enum, default_value_t = FormatArg::Markdown, help_heading = "Run")]
+    format: FormatArg,
+    /// Print the first prompt with its tokens, and end
+    #[arg(long, help_heading = "Run")]
+    show_prompt: bool,
+}
+
+impl Run {
+    pub fn run(&self) -> Result<()> {
+        if self.batch_size == 0 {
+            bail!("--batch-size is 0, expected at least 1");
+        }
+        let data = self.data.load()?;
+        describe(&data);
+        let asking = self.asking.asking(&data)?;
+        let local = self.model.find()?;
+        let folder = ModelFolder::open(local.path())?;
+        let tokenizer = folder.tokenizer()?;
+        if asking.chat && !tokenizer.has_chat_template() {
+            eprintln!("lac: the model has no chat template: it is given plain text");
+        }
+        let max_context = folder.config().decoder.max_position_embeddings;
+        let selection = self.data.selection();
+        let requests = requests(&data, &selection, &asking, &tokenizer, Some(max_context))?;
+        let Some(first) = requests.first() else {
+            bail!("no question is left to ask: see --limit, --subjects and --shard");
+        };
+        if self.show_prompt {
+            return show(first, &tokenizer);
+        }
+
+        let mut lanes = self.lanes(&asking)?;
+        let settings = self.settings(&data, &asking, &folder, &lanes)?;
+        let mut log = match &self.out {
+            Some(path) => ResultLog::open(path, settings)?,
+            None => ResultLog::in_memory(settings),
+        };
+        let model = self.model.load(&folder)?;
+        let labels = lanes
+            .iter()
+            .flat_map(Lane::variants)
+            .map(Skipping::label)
+            .collect();
+        let mut bar = Answering::new(labels);
+        let evaluation = Evaluation {
+            requests: &requests,
+            asking: &asking,
+            text: &tokenizer,
+            config: RunConfig {
+                batch_size: self.batch_size,
+                texts: self.asking.stored_texts(data.benchmark),
+            },
+        };
+        let outcome = evaluate(&model, &evaluation, &mut lanes, &mut log, &mut |progress| {
+            bar.show(progress);
+        });
+        bar.finish();
+        outcome?;
+        let results = log.into_results();
+        compare_with_logged(&data, &results);
+        let report = Report::new(&[results]);
+        let text = render(&report, self.format.format(), Subjects::Together)?;
+        print_line(text.trim_end())
+    }
+
+    /// The policies; several α share a pass where one trace has all that they need.
+    fn lanes(&self, asking: &Asking) -> Result<Vec<Lane>> {
+        let is_plain = matches!(self.gate.gate_rounding, RoundingArg::F32);
+        let alphas = &self.alphas[..];
+        for &alpha in alphas {
+            self.policy_at(alpha)?;
+        }
+        let mut lanes = match self.policy {
+            _ if alphas.len() < 2 => {
+                let alpha = alphas.first().copied().unwrap_or(self.gate.alpha);
+                vec![Lane::new(self.policy_at(alpha)?)]
+            }
+            PolicyName::Off => bail!("--alphas: the policy off has no gate; choose --policy trace"),
+            PolicyName::Trace if is_plain => vec![Lane::traced(alphas)],
+            PolicyName::LastActive if is_plain && asking.protocol == Protocol::LmEval => {
+                vec![Lane::last_active(alphas)]
+            }
+            _ => alphas
+                .iter()
+                .map(|&alpha| Ok(Lane::new(self.policy_at(alpha)?)))
+                .collect::<Result<_>>()?,
+        };
+        let is_full = lanes[0].variants()[0].is_full_model();
+        if self.with_full && !is_full {
+            lanes.insert(0, Lane::new(self.gate.policy(PolicyName::Off)?));
+        }
+        Ok(lanes)
+    }
+
+    fn policy_at(&self, alpha: f32) -> Result<Box<dyn LayerPolicy>> {
+        let mut gate = self.gate.clone();
+        gate.alpha = alpha;
+        gate.policy(self.policy)
+    }
+
+    fn settings(
+        &self,
+        data: &DataSet,
+        asking: &Asking,
+        folder: &ModelFolder,
+        lanes: &[Lane],
+    ) -> Result<Vec<Settings>> {
+        let mut fingerprint = folder.digest()?;
+        if self.model.dummy_weights {
+            fingerprint.push_str("-dummy");
+        }
+        let name = &self.model.model;
+        // A folder's name says enough; a hub id is one already.
+        let name = if name.is_dir() {
+            let path = name.canonicalize().context("--model")?;
+            let last = path.file_name().unwrap_or(path.as_os_str());
+            last.to_string_lossy().into_owned()
+        } else {
+            name.to_string_lossy().into_owned()
+        };
+        let model = ModelId {
+            name,
+            fingerprint,
+            dtype: self.model.dtype.weight_dtype().name().to_owned(),
+        };
+        Ok(lanes
+            .iter()
+            .flat_map(Lane::variants)
+            .map(|skipping| Settings {
+                version: SETTINGS_VERSION,
+                benchmark: data.benchmark,
+                data: data.id(),
+                asking: asking.clone(),
+                model: model.clone(),
+                skipping: skipping.clone(),
+            })
+            .collect())
+    }
+}
+
+/// Says how far the harness's own numbers agree, where the prompts came with them.
+fn compare_with_logged(data: &DataSet, results: &Results) {
+    for settings in &results.settings {
+        if let Some(seen) = LoggedComparison::new(data, results.of(settings)) {
+            eprintln!(
+                "{}: largest difference from {} logged questions {:.1e}; the same option chosen for \
+                 {}; right: {} logged, {} here",
+                settings.skipping.label(),
+                seen.n,
+                seen.largest_difference,
+                seen.n_same_choice,
+                seen.n_right_logged,
+                seen.n_right
+            );
+        }
+    }
+}
+
+fn describe(data: &DataSet) {
+    let n_files = data.files.len();
+    for file in data.files.iter().take(3) {
+        eprintln!("{}: {} rows", file.path.display(), file.n_rows);
+    }
+    if n_files > 3 {
+        eprintln!("… {} more files", n_files - 3);
+    }
+    let id = data.id();
+    let n_subjects = data.subjects().len();
+    eprintln!(
+        "{}: {} questions in {n_subjects} subject(s), hash {}",
+        data.benchmark, id.n_items, id.hash
+    );
+}
+
+/// The prompt as the model sees it: where doubled or missing markers show.
+fn show(request: &Request, tokenizer: &Tokenizer) -> Result<()> {
+    print_line(&format!(
+        "item {} ({})\n{}",
+        request.id, request.subject, request.text
+    ))?;
+    let pieces = |ids: &[u32]| -> String {
+        let pieces = tokenizer.pieces(ids);
+        ids.iter()
+            .zip(pieces)
+            .map(|(id, piece)| format!(" {id}={piece:?}"))
+            .collect()
+    };
+    let ids = request.prompt_ids();
+    print_line(&format!("\n{} tokens:{}", ids.len(), pieces(ids)))?;
+    if let Feed::Score(options) = &request.feed {
+        for option in options {
+            print_line(&format!("option:{}", pieces(&option.continuation)))?;
+        }
+    }
+    print_line(&format!("right: option {}", request.answer))
+}

@@ -1,0 +1,319 @@
+//! Files of results: JSON lines that are only ever appended to.
+//!
+//! The first lines hold the settings, one per variant; every other line is a [`Record`]. A process
+//! that is killed leaves at most a torn last line, which the next run takes off. The file is
+//! locked while it is written; the lock goes with the process, whatever ends it.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::item::ItemId;
+use crate::record::Record;
+use crate::settings::Settings;
+
+/// What is written is forced to the disk this often, and at the end.
+const SYNC_EVERY: Duration = Duration::from_secs(2);
+
+/// The first lines of a file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Header {
+    settings: Settings,
+    hash: String,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Header(Box<Header>),
+    Record(Box<Record>),
+}
+
+/// What a file of results holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Results {
+    /// The settings of each variant, in the order they were run.
+    pub settings: Vec<Settings>,
+    /// The records, in the order they were made, one per question and variant.
+    pub records: Vec<Record>,
+}
+
+impl Results {
+    /// Reads a file. A torn last line is left out; it is being written, or was when its process
+    /// was killed.
+    ///
+    /// # Errors
+    /// A file that cannot be read, and a line that is no result.
+    pub fn read(path: &Path) -> Result<Self> {
+        let mut bytes = Vec::new();
+        File::open(path)
+            .and_then(|mut file| file.read_to_end(&mut bytes))
+            .map_err(|source| Error::Read {
+                file: path.to_owned(),
+                source,
+            })?;
+        Ok(parse(path, &bytes)?.0)
+    }
+
+    /// The records of a variant.
+    pub fn of<'a>(&'a self, settings: &Settings) -> impl Iterator<Item = &'a Record> + use<'a> {
+        let hash = settings.hash();
+        self.records
+            .iter()
+            .filter(move |record| record.settings == hash)
+    }
+
+    /// The file's text: settings, then records by variant and row.
+    pub fn to_lines(&self) -> String {
+        let places: HashMap<String, usize> = self
+            .settings
+            .iter()
+            .enumerate()
+            .map(|(i, settings)| (settings.hash(), i))
+            .collect();
+        let mut records: Vec<&Record> = self.records.iter().collect();
+        records.sort_by_key(|record| (places.get(&record.settings), record.row));
+        let mut text = headers(&self.settings);
+        records
+            .iter()
+            .for_each(|record| text.push_str(&line(record)));
+        text
+    }
+}
+
+fn line(value: &impl Serialize) -> String {
+    // Plain data with text keys: this cannot fail.
+    serde_json::to_string(value).unwrap_or_default() + "\n"
+}
+
+fn headers(settings: &[Settings]) -> String {
+    settings
+        .iter()
+        .map(|settings| {
+            line(&Header {
+                hash: settings.hash(),
+                settings: settings.clone(),
+            })
+        })
+        .collect()
+}
+
+/// What whole lines say, and how many bytes they take.
+fn parse(path: &Path, bytes: &[u8]) -> Result<(Results, usize)> {
+    let whole = bytes
+        .iter()
+        .rposition(|&byte| byte == b'\n')
+        .map_or(0, |end| end + 1);
+    let mut results = Results::default();
+    let mut hashes = HashSet::new();
+    let mut seen: HashSet<(ItemId, String)> = HashSet::new();
+    for (i, text) in bytes[..whole].split(|&byte| byte == b'\n').enumerate() {
+        if text.is_empty() {
+            continue;
+        }
+        let fail = |reason: String| Error::Line {
+            file: path.to_owned(),
+            line: i + 1,
+            reason,
+        };
+        let line = serde_json::from_slice(text)
+            .map_err(|_| fail("neither settings nor a result of this program".to_owned()))?;
+        match line {
+            Line::Header(header) => {
+                hashes.insert(header.hash.clone());
+                results.settings.push(header.settings);
+            }
+            Line::Record(record) => {
+                if !hashes.contains(&record.settings) {
+                    let hash = &record.settings;
+                    return Err(fail(format!(
+                        "the settings {hash} stand on no line before it"
+                    )));
+                }
+                if seen.insert((record.item.clone(), record.settings.clone())) {
+                    results.records.push(*record);
+                }
+            }
+        }
+    }
+    Ok((results, whole))
+}
+
+/// A file of results that is being written, or results that are kept in memory.
+#[derive(Debug)]
+pub struct ResultLog {
+    file: Option<LogFile>,
+    results: Results,
+    hashes: Vec<String>,
+    done: HashSet<(ItemId, usize)>,
+}
+
+#[derive(Debug)]
+struct LogFile {
+    file: File,
+    path: PathBuf,
+    synced: Instant,
+}
+
+impl ResultLog {
+    /// Results that are kept in memory alone.
+    pub fn in_memory(settings: Vec<Settings>) -> Self {
+        let hashes = settings.iter().map(Settings::hash).collect();
+        Self {
+            file: None,
+            results: Results {
+                settings,
+                records: Vec::new(),
+            },
+            hashes,
+            done: HashSet::new(),
+        }
+    }
+
+    /// Opens a file of results, or starts one, and locks it.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] when another process writes to it; [`Error::OtherSettings`] when it was
+    /// started with other settings, with the differences; a line that is no result.
+    pub fn open(path: &Path, settings: Vec<Settings>) -> Result<Self> {
+        let failed = |source| Error::Write {
+            file: path.to_owned(),
+            source,
+        };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(path)
+            .map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::Locked {
+                    file: path.to_owned(),
+                });
+            }
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(failed)?;
+        let (results, whole) = parse(path, &bytes)?;
+        check_settings(path, &results.settings, &settings)?;
+        if whole < bytes.len() {
+            file.set_len(whole as u64).map_err(failed)?;
+        }
+        let mut log = Self {
+            file: Some(LogFile {
+                file,
+                path: path.to_owned(),
+                synced: Instant::now(),
+            }),
+            ..Self::in_memory(settings)
+        };
+        let missing = headers(&log.results.settings[results.settings.len()..]);
+        log.write(&missing)?;
+        log.sync()?;
+        log.take(results.records);
+        Ok(log)
+    }
+
+    /// Whether a question has a result for a variant, by the variant's place among the settings.
+    pub fn has(&self, item: &ItemId, variant: usize) -> bool {
+        self.done.contains(&(item.clone(), variant))
+    }
+
+    /// The hashes of the variants' settings.
+    pub fn hashes(&self) -> &[String] {
+        &self.hashes
+    }
+
+    /// What is there so far.
+    pub fn results(&self) -> &Results {
+        &self.results
+    }
+
+    /// Everything, at the end.
+    pub fn into_results(self) -> Results {
+        self.results
+    }
+
+    /// Appends records in one write.
+    ///
+    /// # Errors
+    /// [`Error::Write`]: a full disk, for instance. What was written before stays.
+    pub fn append(&mut self, records: Vec<Record>) -> Result<()> {
+        let text: String = records.iter().map(line).collect();
+        self.write(&text)?;
+        if self
+            .file
+            .as_ref()
+            .is_some_and(|file| file.synced.elapsed() > SYNC_EVERY)
+        {
+            self.sync()?;
+        }
+        self.take(records);
+        Ok(())
+    }
+
+    /// Forces what was written to the disk.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn sync(&mut self) -> Result<()> {
+        if let Some(LogFile { file, path, synced }) = &mut self.file {
+            file.sync_data().map_err(|source| Error::Write {
+                file: path.clone(),
+                source,
+            })?;
+            *synced = Instant::now();
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, text: &str) -> Result<()> {
+        if let Some(LogFile { file, path, .. }) = &mut self.file {
+            file.write_all(text.as_bytes())
+                .map_err(|source| Error::Write {
+                    file: path.clone(),
+                    source,
+                })?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, records: Vec<Record>) {
+        for record in records {
+            if let Some(variant) = self.hashes.iter().position(|hash| *hash == record.settings) {
+                self.done.insert((record.item.clone(), variant));
+            }
+            self.results.records.push(record);
+        }
+    }
+}
+
+/// A file's settings have to be the first of those asked for: all of them, unless its process was
+/// killed while it wrote them.
+fn check_settings(path: &Path, before: &[Settings], now: &[Settings]) -> Result<()> {
+    let mut differences = Vec::new();
+    for (before, now) in before.iter().zip(now) {
+        differences.extend(before.differences(now));
+    }
+    for extra in before.get(now.len()..).unwrap_or_default() {
+        differences.push(format!(
+            "{}: in the file, not asked for now",
+            extra.skipping.label()
+        ));
+    }
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(Error::OtherSettings {
+        file: path.to_owned(),
+        differences: differences.join("\n"),
+    })
+}

@@ -1,0 +1,122 @@
+//! What the gate and the loop over layers saw of one row of a batch.
+
+use lac_core::{BoxError, Observer, PassRecord, Phase};
+use serde::{Deserialize, Serialize};
+
+use crate::lane::Lane;
+
+/// Usage of one question, per phase.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ItemUsage {
+    /// The prompt's tokens, and those of scored options.
+    pub prompt: PhaseCount,
+    /// The response's tokens.
+    pub response: PhaseCount,
+}
+
+/// One phase's counts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PhaseCount {
+    /// Number of tokens.
+    pub tokens: u64,
+    /// For each layer, the number of tokens it was active for; empty without a gate.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub active: Vec<u64>,
+    /// Number of passes.
+    pub passes: u64,
+    /// Number of layers run, over all passes.
+    pub executed: u64,
+}
+
+impl PhaseCount {
+    /// Adds other counts.
+    pub fn add(&mut self, other: &PhaseCount) {
+        self.tokens += other.tokens;
+        self.passes += other.passes;
+        self.executed += other.executed;
+        if self.active.len() < other.active.len() {
+            self.active.resize(other.active.len(), 0);
+        }
+        for (total, count) in self.active.iter_mut().zip(&other.active) {
+            *total += count;
+        }
+    }
+
+    /// The share of layers flagged active, over tokens and layers; `None` where nothing was gated.
+    pub fn share(&self) -> Option<f64> {
+        let n_layers = self.active.len() as u64;
+        let total: u64 = self.active.iter().sum();
+        (self.tokens > 0 && n_layers > 0).then(|| total as f64 / (self.tokens * n_layers) as f64)
+    }
+
+    /// The mean number of layers run per pass.
+    pub fn executed_per_pass(&self) -> Option<f64> {
+        (self.passes > 0).then(|| self.executed as f64 / self.passes as f64)
+    }
+}
+
+impl ItemUsage {
+    /// Adds other counts.
+    pub fn add(&mut self, other: &ItemUsage) {
+        self.prompt.add(&other.prompt);
+        self.response.add(&other.response);
+    }
+
+    fn phase(&mut self, phase: Phase) -> &mut PhaseCount {
+        match phase {
+            Phase::Prompt => &mut self.prompt,
+            Phase::Response => &mut self.response,
+        }
+    }
+}
+
+/// Whether a row's pass counts as one of its question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CountPass {
+    /// It is the question's pass.
+    Yes,
+    /// Another row of the same question counts it.
+    No,
+}
+
+/// Counts a row's tokens from slot `from` on, for one variant.
+pub(crate) fn count_row(
+    usage: &mut ItemUsage,
+    record: &PassRecord,
+    lane: &Lane,
+    variant: usize,
+    row: usize,
+    from: usize,
+    count_pass: CountPass,
+) {
+    let n_layers = record.n_layers();
+    let phase = usage.phase(record.pass.phase());
+    if count_pass == CountPass::Yes {
+        phase.passes += 1;
+        phase.executed += record.n_executed() as u64;
+    }
+    let slots = (from..record.pass.seq()).filter(|&slot| record.pass.counts(row, slot));
+    let Some(gate) = &record.gate else {
+        phase.tokens += slots.count() as u64;
+        return;
+    };
+    phase.active.resize(n_layers, 0);
+    for slot in slots {
+        phase.tokens += 1;
+        for (layer_idx, count) in phase.active.iter_mut().enumerate() {
+            let at = record.at(layer_idx, row, slot);
+            *count += u64::from(lane.is_active(variant, gate, at));
+        }
+    }
+}
+
+/// Keeps the records of a generation: they are counted when the lane is free again.
+#[derive(Default)]
+pub(crate) struct Records(pub(crate) Vec<PassRecord>);
+
+impl Observer for Records {
+    fn pass(&mut self, record: &PassRecord) -> Result<(), BoxError> {
+        self.0.push(record.clone());
+        Ok(())
+    }
+}

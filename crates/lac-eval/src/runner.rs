@@ -1,0 +1,298 @@
+//! Runs a benchmark: batches in, records out, to be taken up again where it ended.
+
+mod batches;
+
+use std::time::{Duration, Instant};
+
+use lac_core::{CausalLm, Sampling, TextModel};
+
+use self::batches::{Batch, batches};
+use crate::error::{Error, Result};
+use crate::lane::Lane;
+use crate::log::ResultLog;
+use crate::record::Record;
+use crate::request::{Feed, Request, ScoredOption};
+use crate::score::{Prefix, Repeats, score_batch};
+use crate::settings::{Asking, Quirk};
+
+use crate::write::write_batch;
+
+/// What a run is told besides its questions.
+#[derive(Clone, Debug)]
+pub struct RunConfig {
+    /// Questions per batch, at least one.
+    pub batch_size: usize,
+    /// What is written to results besides numbers.
+    pub texts: StoredTexts,
+}
+
+impl Default for RunConfig {
+    fn default() -> Self {
+        Self {
+            batch_size: 16,
+            texts: StoredTexts::Answers,
+        }
+    }
+}
+
+/// What is written to results besides numbers. GPQA's authors ask that its questions appear
+/// nowhere in plain text, and an answer may repeat its question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoredTexts {
+    /// Neither prompts nor answers.
+    Nothing,
+    /// The answers that were generated.
+    Answers,
+    /// The answers, and the prompts too.
+    PromptsAndAnswers,
+}
+
+/// What is asked, and how.
+pub struct Evaluation<'a> {
+    /// The questions.
+    pub requests: &'a [Request],
+    /// How they were made, and how their answers are come by.
+    pub asking: &'a Asking,
+    /// The model's tokenizer.
+    pub text: &'a dyn TextModel,
+    /// The rest.
+    pub config: RunConfig,
+}
+
+/// How far a run is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Progress {
+    /// Questions answered under every variant, those of earlier runs included.
+    pub n_done: usize,
+    /// Questions asked.
+    pub n_total: usize,
+    /// Tokens fed by this run.
+    pub tokens_done: usize,
+    /// Tokens that this run has to feed in all.
+    pub tokens_total: usize,
+    /// Time since this run began.
+    pub elapsed: Duration,
+    /// Per variant: right answers, and answers, those of earlier runs included.
+    pub right: Vec<(usize, usize)>,
+}
+
+impl Progress {
+    /// The time that is left, from the tokens so far; `None` before the first batch.
+    pub fn time_left(&self) -> Option<Duration> {
+        let left = self.tokens_total.saturating_sub(self.tokens_done);
+        (self.tokens_done > 0).then(|| self.elapsed.mul_f64(left as f64 / self.tokens_done as f64))
+    }
+}
+
+/// Answers all questions that the log has no result for, under every lane, and appends the
+/// results batch by batch.
+///
+/// The log's settings are those of the lanes' variants, in their order.
+///
+/// # Errors
+/// [`Error::Model`] naming the first item of the batch that failed; what the log reports. What was
+/// appended before stays.
+pub fn evaluate<M: CausalLm + ?Sized>(
+    model: &M,
+    evaluation: &Evaluation<'_>,
+    lanes: &mut [Lane],
+    log: &mut ResultLog,
+    on_progress: &mut dyn FnMut(&Progress),
+) -> Result<()> {
+    let Evaluation {
+        requests, asking, ..
+    } = evaluation;
+    let n_variants: usize = lanes.iter().map(|lane| lane.variants().len()).sum();
+    if n_variants != log.hashes().len() {
+        return Err(Error::Mismatch(format!(
+            "{n_variants} variants are run, and the log was opened for {}",
+            log.hashes().len()
+        )));
+    }
+    if !asking.protocol.compares_likelihoods() && lanes.iter().any(|lane| !lane.can_generate()) {
+        return Err(Error::Invalid {
+            field: "lane",
+            value: "several α from one pass".to_owned(),
+            expected: "one lane per α where text is generated".to_owned(),
+        });
+    }
+    let is_pending = |log: &ResultLog, request: &Request| {
+        (0..n_variants).any(|variant| !log.has(&request.id, variant))
+    };
+    let pending: Vec<&Request> = requests
+        .iter()
+        .filter(|request| is_pending(log, request))
+        .collect();
+    let mut progress = Progress {
+        n_done: requests.len() - pending.len(),
+        n_total: requests.len(),
+        tokens_done: 0,
+        tokens_total: pending.iter().map(|request| request.n_tokens()).sum(),
+        elapsed: Duration::ZERO,
+        right: vec![(0, 0); n_variants],
+    };
+    for record in &log.results().records {
+        count(&mut progress, log.hashes(), record);
+    }
+    let repeats = Repeats::of(model);
+    let start = Instant::now();
+    on_progress(&progress);
+    let mut prefixes: Vec<Option<Prefix<M::Context>>> = lanes.iter().map(|_| None).collect();
+    for batch in batches(&pending, evaluation.config.batch_size.max(1)) {
+        let mut first_variant = 0;
+        for (lane, prefix) in lanes.iter_mut().zip(&mut prefixes) {
+            let variants = first_variant..first_variant + lane.variants().len();
+            first_variant = variants.end;
+            let run = BatchRun {
+                model,
+                evaluation,
+                repeats,
+                hashes: &log.hashes()[variants.clone()],
+            };
+            let missing = Batch {
+                requests: batch
+                    .requests
+                    .iter()
+                    .copied()
+                    .filter(|request| {
+                        variants
+                            .clone()
+                            .any(|variant| !log.has(&request.id, variant))
+                    })
+                    .collect(),
+                ..batch
+            };
+            if missing.requests.is_empty() {
+                continue;
+            }
+            let records = run.run(&missing, lane, prefix)?;
+            let new: Vec<Record> = records
+                .into_iter()
+                .filter(|(variant, record)| !log.has(&record.item, variants.start + variant))
+                .map(|(_, record)| record)
+                .collect();
+            for record in &new {
+                count(&mut progress, log.hashes(), record);
+            }
+            log.append(new)?;
+        }
+        progress.n_done += batch.requests.len();
+        progress.tokens_done += batch
+            .requests
+            .iter()
+            .map(|request| request.n_tokens())
+            .sum::<usize>();
+        progress.elapsed = start.elapsed();
+        on_progress(&progress);
+    }
+    log.sync()
+}
+
+fn count(progress: &mut Progress, hashes: &[String], record: &Record) {
+    if let Some(variant) = hashes.iter().position(|hash| *hash == record.settings) {
+        progress.right[variant].0 += usize::from(record.is_right());
+        progress.right[variant].1 += 1;
+    }
+}
+
+/// One batch under one lane.
+struct BatchRun<'a, M: ?Sized> {
+    model: &'a M,
+    evaluation: &'a Evaluation<'a>,
+    repeats: Repeats,
+    /// Of the lane's variants.
+    hashes: &'a [String],
+}
+
+impl<M: CausalLm + ?Sized> BatchRun<'_, M> {
+    /// The records, each with its variant's place in the lane.
+    fn run(
+        &self,
+        batch: &Batch<'_>,
+        lane: &mut Lane,
+        prefix: &mut Option<Prefix<M::Context>>,
+    ) -> Result<Vec<(usize, Record)>> {
+        let start = Instant::now();
+        let Evaluation { asking, text, .. } = self.evaluation;
+        let failed = |source| Error::Model {
+            item: batch.requests[0].id.to_string(),
+            source,
+        };
+        let mut records = Vec::new();
+        if asking.protocol.compares_likelihoods() {
+            let questions: Vec<&[ScoredOption]> = batch
+                .requests
+                .iter()
+                .map(|request| match &request.feed {
+                    Feed::Score(options) => &options[..],
+                    Feed::Generate(_) => &[],
+                })
+                .collect();
+            let scores = score_batch(
+                self.model,
+                &questions,
+                batch.prefix_len,
+                self.repeats,
+                prefix,
+                lane,
+            )
+            .map_err(failed)?;
+            let seconds = start.elapsed().as_secs_f64() / batch.requests.len() as f64;
+            for (variant, scores) in scores.into_iter().enumerate() {
+                for (request, score) in batch.requests.iter().zip(scores) {
+                    let hash = &self.hashes[variant];
+                    let values = score.log_likelihoods;
+                    let record = Record::scored(request, hash, values, score.usage, seconds);
+                    records.push((variant, record));
+                }
+            }
+        } else {
+            let prompts: Vec<(&Request, &[u32])> = batch
+                .requests
+                .iter()
+                .map(|request| (*request, request.prompt_ids()))
+                .collect();
+            let written = write_batch(
+                self.model,
+                &prompts,
+                asking.max_new_tokens.unwrap_or(0),
+                asking.sampling.as_ref().unwrap_or(&Sampling::Greedy),
+                text.stop_tokens(),
+                lane,
+            )
+            .map_err(failed)?;
+            let seconds = start.elapsed().as_secs_f64() / batch.requests.len() as f64;
+            for (request, written) in batch.requests.iter().zip(written) {
+                let n_lost = usize::from(asking.has(Quirk::FirstTokenLost));
+                let ids = written.ids.get(n_lost..).unwrap_or_default();
+                let answer = text.decode(ids).map_err(|source| Error::Prompt {
+                    item: request.id.to_string(),
+                    source,
+                })?;
+                for (variant, usage) in written.usage.into_iter().enumerate() {
+                    let hash = &self.hashes[variant];
+                    let record = Record::written(request, hash, answer.clone(), usage, seconds);
+                    records.push((variant, record));
+                }
+            }
+        }
+        for (_, record) in &mut records {
+            self.keep_texts(record, batch);
+        }
+        Ok(records)
+    }
+
+    fn keep_texts(&self, record: &mut Record, batch: &Batch<'_>) {
+        match self.evaluation.config.texts {
+            StoredTexts::Nothing => record.text = None,
+            StoredTexts::Answers => {}
+            StoredTexts::PromptsAndAnswers => {
+                let request = batch
+                    .requests
+                    .iter()
+                    .find(|request| request.id == record.item);
+                record.prompt = request.map(|request| request.text.clone());
+            }
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Log-probabilities at chosen positions.
+
+use std::collections::HashMap;
+
+use burn::tensor::activation::log_softmax;
+use burn::tensor::{FloatDType, Int, Tensor};
+use lac_core::{CausalLm, Error, Pass, Result};
+
+use super::plan::Target;
+
+/// At most this many logits are held at once: 256 MB in f32.
+const MAX_LOGITS: usize = 1 << 26;
+
+/// The log-probability of every target, natural logarithm, in f32. Only the positions that are
+/// asked for go through the head, each once, and only the targets leave the device.
+pub(super) fn log_probabilities<M: CausalLm + ?Sized>(
+    model: &M,
+    hidden: &Tensor<3>,
+    pass: &Pass,
+    targets: &[Target],
+) -> Result<Vec<f32>> {
+    let [batch, seq, width] = hidden.dims();
+    let vocab_size = model.vocab_size();
+    let device = hidden.device();
+    // Slots of the block, each once, in the order of their first target.
+    let mut slots: Vec<i64> = Vec::new();
+    let mut places: HashMap<i64, usize> = HashMap::new();
+    let place: Vec<usize> = targets
+        .iter()
+        .map(|target| {
+            let (row, token) = target.slot;
+            let n_padding = if pass.past() == 0 {
+                pass.padding()[row]
+            } else {
+                0
+            };
+            let slot = (row * seq + n_padding + token) as i64;
+            *places.entry(slot).or_insert_with(|| {
+                slots.push(slot);
+                slots.len() - 1
+            })
+        })
+        .collect();
+
+    let index = |ids: &[i64]| Tensor::<1, Int>::from_data(ids, &device);
+    let flat = hidden.clone().reshape([batch * seq, width]);
+    let mut values = vec![0.0; targets.len()];
+    let per_chunk = (MAX_LOGITS / vocab_size.max(1)).max(1);
+    for (chunk_idx, chunk) in slots.chunks(per_chunk).enumerate() {
+        let start = chunk_idx * per_chunk;
+        let chosen: Vec<usize> = (0..targets.len())
+            .filter(|&i| (start..start + chunk.len()).contains(&place[i]))
+            .collect();
+        let at: Vec<i64> = chosen
+            .iter()
+            .map(|&i| ((place[i] - start) * vocab_size) as i64 + i64::from(targets[i].id))
+            .collect();
+        let states = flat.clone().select(0, index(chunk)).unsqueeze::<3>();
+        let logits = model.logits(states).cast(FloatDType::F32);
+        let read = log_softmax(logits, 2)
+            .reshape([chunk.len() * vocab_size])
+            .select(0, index(&at))
+            .try_into_vec_as::<f32>()
+            .map_err(|error| Error::Device {
+                doing: "reading log-probabilities",
+                reason: error.to_string(),
+            })?;
+        for (&i, value) in chosen.iter().zip(read) {
+            if !value.is_finite() {
+                let (row, position) = targets[i].slot;
+                return Err(Error::NonFiniteLogits { row, position });
+            }
+            values[i] = value;
+        }
+    }
+    Ok(values)
+}

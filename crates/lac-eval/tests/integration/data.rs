@@ -1,0 +1,210 @@
+//! Files as users have them, good and bad.
+
+use std::path::Path;
+
+use lac_eval::{Benchmark, Content, DataSet, Item, Split};
+use tempfile::TempDir;
+
+use crate::sets;
+
+fn contents(items: &[Item]) -> Vec<(&str, &Content)> {
+    let mut all: Vec<_> = items
+        .iter()
+        .map(|item| (&*item.subject, &item.content))
+        .collect();
+    all.sort_by_key(|(subject, content)| (*subject, format!("{content:?}")));
+    all
+}
+
+#[test]
+fn every_layout_of_mmlu_holds_the_same_questions() {
+    let sets = sets();
+    let folder = sets.path().join("mmlu");
+    let parquet = DataSet::load(Benchmark::Mmlu, &folder, Split::Test).unwrap();
+    let csv = DataSet::load(Benchmark::Mmlu, &folder.join("data"), Split::Test).unwrap();
+    assert_eq!((parquet.items.len(), csv.items.len()), (400, 400));
+    assert_eq!(contents(&parquet.items), contents(&csv.items));
+    assert_eq!(parquet.files.len(), 1);
+    assert_eq!(csv.files.len(), 8);
+    assert!(csv.files.iter().all(|file| file.n_rows == 50));
+    assert_eq!(csv.subjects().len(), 8);
+    for data in [&parquet, &csv] {
+        assert_eq!(data.examples.len(), 8);
+        assert!(data.examples.values().all(|examples| examples.len() == 5));
+    }
+    // A folder per subject, as in the hub's repository.
+    let by_subject = TempDir::new().unwrap();
+    let place = by_subject.path().join("any");
+    std::fs::create_dir(&place).unwrap();
+    let name = "test-00000-of-00001.parquet";
+    std::fs::copy(folder.join("all").join(name), place.join(name)).unwrap();
+    let apart = DataSet::load(Benchmark::Mmlu, by_subject.path(), Split::Test).unwrap();
+    assert_eq!(apart.id(), parquet.id());
+    // One file by itself, and the other split.
+    let file = folder.join("data/test/pets_test.csv");
+    let pets = DataSet::load(Benchmark::Mmlu, &file, Split::Test).unwrap();
+    assert_eq!((pets.items.len(), &*pets.items[0].subject), (50, "pets"));
+    let validation = DataSet::load(Benchmark::Mmlu, &folder, Split::Validation).unwrap();
+    assert_eq!(validation.items.len(), 80);
+}
+
+#[test]
+fn every_layout_of_boolq_holds_the_same_questions() {
+    let sets = sets();
+    let folder = sets.path().join("boolq");
+    let jsonl = DataSet::load(Benchmark::Boolq, &folder, Split::Test).unwrap();
+    let parquet = DataSet::load(Benchmark::Boolq, &folder.join("data"), Split::Test).unwrap();
+    assert_eq!((jsonl.items.len(), parquet.items.len()), (300, 300));
+    // The title is no part of a question's name, which is the same in both.
+    assert_eq!(jsonl.id(), parquet.id());
+    let titles = |data: &DataSet| {
+        let has_title =
+            |item: &&Item| matches!(item.content, Content::YesNo { title: Some(_), .. });
+        data.items.iter().filter(has_title).count()
+    };
+    assert_eq!((titles(&jsonl), titles(&parquet)), (300, 0));
+
+    // SuperGLUE's labels are numbers, in its jsonl truth values.
+    let rows: Vec<String> = [("0", false), ("1", true), ("true", true)]
+        .iter()
+        .map(|(label, _)| {
+            format!(r#"{{"question": "q{label}", "passage": "p", "label": {label}}}"#)
+        })
+        .collect();
+    let other = TempDir::new().unwrap();
+    std::fs::write(other.path().join("val.jsonl"), rows.join("\n")).unwrap();
+    let data = DataSet::load(Benchmark::Boolq, other.path(), Split::Test).unwrap();
+    let answers: Vec<bool> = data
+        .items
+        .iter()
+        .map(|item| matches!(item.content, Content::YesNo { answer: true, .. }))
+        .collect();
+    assert_eq!(answers, [false, true, true]);
+}
+
+#[test]
+fn gpqa_is_read_by_column_names() {
+    let sets = sets();
+    let data = DataSet::load(Benchmark::Gpqa, &sets.path().join("gpqa"), Split::Test).unwrap();
+    assert_eq!(data.items.len(), 100);
+    // Other columns in another order; cells of several lines. The rows are made up.
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("gpqa_diamond.csv");
+    let text = "Unknown,Incorrect Answer 2,Question,Correct Answer,Incorrect Answer 1,Incorrect Answer 3\n\
+                x,\"w2\nnext line\",\"Which, \"\"one\"\"?\n\nSecond paragraph.\",right,w1,w3\n";
+    std::fs::write(&file, text).unwrap();
+    let data = DataSet::load(Benchmark::Gpqa, folder.path(), Split::Test).unwrap();
+    let expected = Content::Choices {
+        question: "Which, \"one\"?\n\nSecond paragraph.".into(),
+        choices: ["right", "w1", "w2\nnext line", "w3"]
+            .map(String::from)
+            .to_vec(),
+        answer: 0,
+    };
+    assert_eq!(data.items[0].content, expected);
+    assert_eq!(data.items[0].subject, "gpqa");
+}
+
+fn check_failure(benchmark: Benchmark, name: &str, text: &str, parts: &[&str]) {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join(name);
+    std::fs::write(&file, text).unwrap();
+    let error = DataSet::load(benchmark, &file, Split::Test).unwrap_err();
+    let message = error.to_string();
+    for part in parts.iter().chain(&[name]) {
+        assert!(message.contains(part), "{part:?} is not in: {message}");
+    }
+}
+
+#[test]
+fn bad_files_are_named_with_their_row() {
+    let mmlu = Benchmark::Mmlu;
+    check_failure(
+        mmlu,
+        "x_test.csv",
+        "q,a,b,c,d,A\nq,a,b,c,d,E\n",
+        &["row 2", "\"E\"", "A, B, C or D"],
+    );
+    check_failure(
+        mmlu,
+        "x_test.csv",
+        "q,a,b,c,d,A\nq,a,b,c,A\n",
+        &["row 2", "5 cells, expected 6"],
+    );
+    check_failure(
+        mmlu,
+        "x_test.csv",
+        "q,a,b,c,d,A\n  ,a,b,c,d,A\n",
+        &["row 2", "question is empty"],
+    );
+    check_failure(mmlu, "x_test.csv", "", &["not a single question"]);
+    check_failure(
+        mmlu,
+        "x.parquet",
+        "no parquet",
+        &["not a readable parquet file"],
+    );
+    check_failure(mmlu, "x.txt", "", &[".parquet, .jsonl or .csv"]);
+    let row = r#"{"question": "q", "subject": "s", "choices": ["a", "b", "c"], "answer": 0}"#;
+    check_failure(mmlu, "x.jsonl", row, &["row 1", "expected four texts"]);
+    let row = r#"{"question": "q", "subject": "s", "choices": ["a", "b", "c", "d"], "answer": 4}"#;
+    check_failure(mmlu, "x.jsonl", row, &["row 1", "0 to 3"]);
+
+    let boolq = Benchmark::Boolq;
+    let good = r#"{"question": "q", "passage": "p", "answer": true}"#;
+    let label = r#"{"question": "q", "passage": "p", "label": -1}"#;
+    check_failure(
+        boolq,
+        "v.jsonl",
+        &format!("{good}\n{label}"),
+        &["row 2", "label holds -1"],
+    );
+    let torn = format!("{good}\n{}", &good[..20]);
+    check_failure(boolq, "v.jsonl", &torn, &["row 2", "not a JSON object"]);
+    let empty = r#"{"question": "", "passage": "p", "answer": true}"#;
+    check_failure(boolq, "v.jsonl", empty, &["row 1", "question is empty"]);
+    let other = r#"{"query": "q", "passage": "p", "answer": true}"#;
+    check_failure(
+        boolq,
+        "v.jsonl",
+        other,
+        &["no column question", "query, passage, answer"],
+    );
+
+    let gpqa = Benchmark::Gpqa;
+    check_failure(
+        gpqa,
+        "gpqa.csv",
+        "Question,Answer\nq,a\n",
+        &["row 1", "no column Correct Answer"],
+    );
+    let text = "Question,Correct Answer,Incorrect Answer 1,Incorrect Answer 2,Incorrect Answer 3\nq,r,a,,c\n";
+    check_failure(
+        gpqa,
+        "gpqa.csv",
+        text,
+        &["row 1", "Incorrect Answer 2 is empty"],
+    );
+
+    let samples = Benchmark::Samples;
+    let row =
+        r#"{"doc_id": 0, "arguments": {"gen_args_0": {"arg_0": "c", "arg_1": {"until": []}}}}"#;
+    check_failure(
+        samples,
+        "samples_x_1.jsonl",
+        row,
+        &["row 1", "pairs of context"],
+    );
+
+    let error = DataSet::load(mmlu, Path::new("nowhere/at_all"), Split::Test).unwrap_err();
+    assert!(error.to_string().contains("Hugging Face cache"), "{error}");
+    let empty = TempDir::new().unwrap();
+    for (benchmark, part) in [
+        (mmlu, "test-*.parquet"),
+        (boolq, "dev.jsonl"),
+        (gpqa, "gpqa_diamond.csv"),
+    ] {
+        let error = DataSet::load(benchmark, empty.path(), Split::Test).unwrap_err();
+        assert!(error.to_string().contains(part), "{error}");
+    }
+}

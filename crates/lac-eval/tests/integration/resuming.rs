@@ -1,0 +1,310 @@
+//! Interrupted, resumed, parted, joined: the results are those of one run.
+
+use std::path::Path;
+
+use lac_core::{GateConfig, LastActive, Off};
+use lac_eval::{
+    Asking, Benchmark, DataSet, Error, Format, HarnessTask, Lane, Protocol, Report, ResultLog,
+    Results, Selection, Settings, Shard, Subjects, evaluate, merge, render, requests,
+};
+use lac_models::{Decoder, Tokenizer};
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use crate::{FailsAt, evaluation, lane, limit, load, model, settings};
+
+struct Bench {
+    model: Decoder,
+    tokenizer: Tokenizer,
+    data: DataSet,
+    asking: Asking,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let (model, tokenizer) = model();
+        Self {
+            model,
+            tokenizer,
+            data: load(Benchmark::Mmlu),
+            asking: Asking::lm_eval(HarnessTask::Mmlu, 0),
+        }
+    }
+
+    fn lanes() -> Vec<Lane> {
+        vec![lane(Off), lane(LastActive::new(GateConfig::new(0.4)))]
+    }
+
+    fn settings(&self) -> Vec<Settings> {
+        settings(&self.data, &self.asking, &Self::lanes())
+    }
+
+    fn run(
+        &self,
+        path: &Path,
+        selection: &Selection,
+        mut lanes: Vec<Lane>,
+    ) -> lac_eval::Result<()> {
+        let all = requests(
+            &self.data,
+            selection,
+            &self.asking,
+            &self.tokenizer,
+            Some(512),
+        )?;
+        let mut log = ResultLog::open(path, settings(&self.data, &self.asking, &lanes))?;
+        let evaluation = evaluation(&all, &self.asking, &self.tokenizer, 3);
+        evaluate(&self.model, &evaluation, &mut lanes, &mut log, &mut |_| {})
+    }
+}
+
+/// Without times, which no two runs share, and with numbers that different batches give alike.
+fn comparable(results: &Results) -> String {
+    let mut results = results.clone();
+    for record in &mut results.records {
+        record.seconds = 0.0;
+        for value in record.log_likelihoods.iter_mut().flatten() {
+            *value = (*value * 100.0).round();
+        }
+    }
+    results.to_lines()
+}
+
+#[test]
+fn a_run_goes_on_where_it_was_interrupted() {
+    let bench = Bench::new();
+    let folder = TempDir::new().unwrap();
+    let (whole, broken) = (
+        folder.path().join("whole.jsonl"),
+        folder.path().join("broken.jsonl"),
+    );
+    bench.run(&whole, &limit(20), Bench::lanes()).unwrap();
+
+    // The full model fails at its third pass; its policy calls itself off.
+    let mut lanes = Bench::lanes();
+    lanes[0] = lane(FailsAt { passes_left: 2 });
+    let error = bench.run(&broken, &limit(20), lanes).unwrap_err();
+    assert!(matches!(error, Error::Model { .. }), "{error}");
+    let before = Results::read(&broken).unwrap();
+    let n_before = before.records.len();
+    assert!(
+        (3..40).contains(&n_before),
+        "{n_before}: some batches of two variants"
+    );
+    bench.run(&broken, &limit(20), Bench::lanes()).unwrap();
+    let after = Results::read(&broken).unwrap();
+    assert_eq!(
+        after.records[..n_before],
+        before.records[..],
+        "nothing is done twice"
+    );
+    assert_eq!(
+        comparable(&after),
+        comparable(&Results::read(&whole).unwrap())
+    );
+
+    // A larger limit only adds.
+    bench.run(&broken, &limit(25), Bench::lanes()).unwrap();
+    assert_eq!(Results::read(&broken).unwrap().records.len(), 50);
+}
+
+#[test]
+fn other_settings_are_refused_with_their_difference() {
+    let mut bench = Bench::new();
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("results.jsonl");
+    bench.run(&path, &limit(3), Bench::lanes()).unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+
+    let mut lanes = Bench::lanes();
+    lanes[1] = lane(LastActive::new(GateConfig::new(0.8)));
+    let error = bench.run(&path, &limit(3), lanes).unwrap_err().to_string();
+    assert!(
+        error.contains("skipping.alpha: 0.4 in the file, 0.8 now"),
+        "{error}"
+    );
+    let error = bench
+        .run(&path, &limit(3), vec![lane(Off)])
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("last-active, α 0.4: in the file"), "{error}");
+    bench.asking.few_shot = 2;
+    let error = bench
+        .run(&path, &limit(3), Bench::lanes())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("asking.few_shot: 0 in the file, 2 now"),
+        "{error}"
+    );
+    assert_eq!(
+        std::fs::read_to_string(&path).unwrap(),
+        text,
+        "nothing was changed"
+    );
+
+    std::fs::write(&path, format!("{text}no result\n")).unwrap();
+    let error = Results::read(&path).unwrap_err().to_string();
+    let n_lines = text.lines().count() + 1;
+    assert!(error.contains(&format!("line {n_lines}")), "{error}");
+}
+
+#[test]
+fn two_processes_do_not_write_one_file() {
+    let bench = Bench::new();
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("results.jsonl");
+    let first = ResultLog::open(&path, bench.settings()).unwrap();
+    let error = ResultLog::open(&path, bench.settings()).unwrap_err();
+    assert!(matches!(error, Error::Locked { .. }), "{error}");
+    // Reading is free.
+    assert_eq!(Results::read(&path).unwrap().settings.len(), 2);
+    drop(first);
+    ResultLog::open(&path, bench.settings()).unwrap();
+}
+
+#[test]
+fn shards_joined_are_one_run() {
+    let bench = Bench::new();
+    let folder = TempDir::new().unwrap();
+    let whole = folder.path().join("whole.jsonl");
+    bench.run(&whole, &limit(24), Bench::lanes()).unwrap();
+    let whole = Results::read(&whole).unwrap();
+    let parts: Vec<(String, Results)> = (0..4)
+        .map(|index| {
+            let name = format!("part{index}.jsonl");
+            let path = folder.path().join(&name);
+            let selection = Selection {
+                shard: Some(Shard { index, count: 4 }),
+                ..limit(24)
+            };
+            bench.run(&path, &selection, Bench::lanes()).unwrap();
+            (name, Results::read(&path).unwrap())
+        })
+        .collect();
+    assert!(
+        parts
+            .iter()
+            .filter(|(_, part)| !part.records.is_empty())
+            .count()
+            >= 3
+    );
+    let merged = merge(&parts).unwrap();
+    assert_eq!(comparable(&merged), comparable(&whole));
+    let twice = [parts.clone(), parts.clone()].concat();
+    assert_eq!(merge(&twice).unwrap(), merged, "a question counts once");
+
+    let mut other = parts.clone();
+    other[1].1.settings[1].skipping.alpha = Some(0.5);
+    let error = merge(&other).unwrap_err().to_string();
+    assert!(
+        error.contains("part1.jsonl") && error.contains("skipping.alpha"),
+        "{error}"
+    );
+    let mut torn = twice;
+    let place = torn[4..]
+        .iter()
+        .position(|(_, part)| !part.records.is_empty())
+        .unwrap();
+    torn[4 + place].1.records[0].predicted = None;
+    let error = merge(&torn).unwrap_err().to_string();
+    assert!(error.contains("disagree about item"), "{error}");
+}
+
+#[test]
+fn a_report_has_the_papers_columns_and_keeps_protocols_apart() {
+    let mut bench = Bench::new();
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("results.jsonl");
+    bench.run(&path, &limit(30), Bench::lanes()).unwrap();
+    let scored = Results::read(&path).unwrap();
+    bench.asking = Asking::generative();
+    let other = folder.path().join("generated.jsonl");
+    bench.run(&other, &limit(6), vec![lane(Off)]).unwrap();
+    let report = Report::new(&[scored.clone(), Results::read(&other).unwrap()]);
+
+    assert_eq!(report.tables.len(), 2);
+    let table = &report.tables[0];
+    assert_eq!(table.settings.asking.protocol, Protocol::LmEval);
+    let [full, skipped] = &table.rows[..] else {
+        panic!("two variants");
+    };
+    assert_eq!((full.overall.n, skipped.overall.n), (30, 30));
+    let n_right = scored
+        .of(&table.settings)
+        .filter(|record| record.is_right())
+        .count();
+    assert_eq!(full.overall.n_right, n_right);
+    assert!((full.overall.accuracy - 100.0 * n_right as f64 / 30.0).abs() < 1e-9);
+    let by_subject: usize = full.subjects.values().map(|score| score.n).sum();
+    assert_eq!(by_subject, 30);
+    // The full model is not gated; the other flags some layers and runs all.
+    assert_eq!(
+        (full.overall.usage_prompt, full.overall.executed_prompt),
+        (None, Some(12.0))
+    );
+    let usage = skipped.overall.usage_prompt.unwrap();
+    assert!(usage > 20.0 && usage < 60.0, "{usage}");
+    let mean = skipped.layers.prompt.iter().sum::<f64>() / 12.0;
+    assert!((usage - mean).abs() < 1e-9);
+    let against = skipped.against_full.as_ref().unwrap();
+    assert_eq!(against.n, 30);
+    assert!(
+        (against.difference() * 100.0 - (skipped.overall.accuracy - full.overall.accuracy)).abs()
+            < 1e-9
+    );
+
+    let markdown = render(&report, Format::Markdown, Subjects::Apart).unwrap();
+    for part in [
+        "| off | 30 of 400 |",
+        "last-active, α 0.4",
+        "protocol generative",
+        "| pets |",
+        "p (McNemar)",
+    ] {
+        assert!(markdown.contains(part), "{part:?} is not in:\n{markdown}");
+    }
+    let json: serde_json::Value =
+        serde_json::from_str(&render(&report, Format::Json, Subjects::Together).unwrap()).unwrap();
+    assert_eq!(json["tables"][0]["rows"][0]["overall"]["n_right"], n_right);
+    let text = render(&report, Format::Csv, Subjects::Together).unwrap();
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+    let all = rows.iter().filter(|row| &row[6] == "all").count();
+    assert_eq!(all, 3);
+    assert!(rows.len() > 10);
+}
+
+fn written() -> (Vec<u8>, Vec<Settings>) {
+    use std::sync::OnceLock;
+    static WRITTEN: OnceLock<(Vec<u8>, Vec<Settings>)> = OnceLock::new();
+    WRITTEN
+        .get_or_init(|| {
+            let bench = Bench::new();
+            let folder = TempDir::new().unwrap();
+            let path = folder.path().join("results.jsonl");
+            bench.run(&path, &limit(6), Bench::lanes()).unwrap();
+            (std::fs::read(path).unwrap(), bench.settings())
+        })
+        .clone()
+}
+
+proptest! {
+    /// A file cut anywhere is taken up again: whole lines are kept, a torn one is taken off.
+    #[test]
+    fn a_file_torn_anywhere_goes_on(share in 0.0..1.0f64) {
+        let (bytes, settings) = written();
+        let cut = (share * bytes.len() as f64) as usize;
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("results.jsonl");
+        std::fs::write(&path, &bytes[..cut]).unwrap();
+        let log = ResultLog::open(&path, settings).unwrap();
+        let n_lines = bytes[..cut].iter().filter(|&&byte| byte == b'\n').count();
+        prop_assert_eq!(log.results().records.len(), n_lines.saturating_sub(2));
+        drop(log);
+        let after = std::fs::read(&path).unwrap();
+        let n_kept = n_lines.max(2);
+        prop_assert_eq!(after.iter().filter(|&&byte| byte == b'\n').count(), n_kept);
+        prop_assert!(bytes.starts_with(&after));
+    }
+}

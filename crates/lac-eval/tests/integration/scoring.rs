@@ -1,0 +1,210 @@
+//! The same numbers, however the work is cut.
+
+use lac_core::{Bypass, CausalLm, GateConfig, Halt, LastActive, Off, Trace};
+use lac_eval::{
+    Asking, Benchmark, HarnessTask, Lane, Record, ResultLog, Selection, evaluate, requests,
+};
+
+use crate::{Plain, evaluation, lane, limit, load, model, settings};
+
+/// Batches and padding change the order of sums, and with it the last bits.
+const TOLERANCE: f64 = 2e-4;
+
+fn run<M: CausalLm>(
+    model: &M,
+    benchmark: Benchmark,
+    asking: &Asking,
+    selection: &Selection,
+    lanes: &mut [Lane],
+    batch_size: usize,
+) -> Vec<Record> {
+    let (_, tokenizer) = crate::model();
+    let data = load(benchmark);
+    let requests = requests(&data, selection, asking, &tokenizer, Some(512)).unwrap();
+    let mut log = ResultLog::in_memory(settings(&data, asking, lanes));
+    let evaluation = evaluation(&requests, asking, &tokenizer, batch_size);
+    evaluate(model, &evaluation, lanes, &mut log, &mut |_| {}).unwrap();
+    let mut records = log.into_results().records;
+    records.sort_by(|a, b| (&a.settings, a.row).cmp(&(&b.settings, b.row)));
+    records
+}
+
+fn same(a: &[Record], b: &[Record], name: &str) {
+    assert_eq!(a.len(), b.len(), "{name}");
+    for (a, b) in a.iter().zip(b) {
+        assert_eq!(
+            (&a.item, a.answer, &a.order),
+            (&b.item, b.answer, &b.order),
+            "{name}"
+        );
+        assert_eq!(
+            (a.predicted, &a.text),
+            (b.predicted, &b.text),
+            "{name}, row {}",
+            a.row
+        );
+        for (phase_a, phase_b) in [
+            (&a.usage.prompt, &b.usage.prompt),
+            (&a.usage.response, &b.usage.response),
+        ] {
+            assert_eq!(phase_a.tokens, phase_b.tokens, "{name}, row {}", a.row);
+            // A delta may lie within rounding of its threshold.
+            for (count_a, count_b) in phase_a.active.iter().zip(&phase_b.active) {
+                assert!(
+                    count_a.abs_diff(*count_b) <= 1,
+                    "{name}: {phase_a:?}, {phase_b:?}"
+                );
+            }
+        }
+        let values = |record: &Record| record.log_likelihoods.clone().unwrap_or_default();
+        for (x, y) in values(a).iter().zip(values(b)) {
+            assert!(
+                (x - y).abs() < TOLERANCE,
+                "{name}, row {}: {x} against {y}",
+                a.row
+            );
+        }
+    }
+}
+
+fn policies() -> Vec<Lane> {
+    let gate = GateConfig::new(0.3);
+    vec![
+        lane(Off),
+        lane(Trace::new(gate)),
+        lane(LastActive::new(gate)),
+        lane(Bypass::new(gate)),
+        lane(Halt::new(gate)),
+    ]
+}
+
+/// Letters (one token each), with and without examples before them, and texts of several tokens.
+#[test]
+fn batches_caches_and_padding_change_nothing() {
+    let (model, _) = model();
+    let (plain, _) = crate::model();
+    let plain = Plain(plain);
+    for (task, few_shot) in [
+        (HarnessTask::Mmlu, 2),
+        (HarnessTask::MmluContinuation, 2),
+        (HarnessTask::GpqaZeroshot, 0),
+    ] {
+        let asking = Asking::lm_eval(task, few_shot);
+        let benchmark = task.benchmark();
+        let name = format!("{task:?}, {few_shot}-shot");
+        // Two subjects only: so that questions share their examples.
+        let subjects = match benchmark {
+            Benchmark::Mmlu => vec!["jobs".to_owned(), "reading".to_owned()],
+            _ => Vec::new(),
+        };
+        let selection = Selection {
+            subjects,
+            ..limit(5)
+        };
+        let records = |batch_size| {
+            run(
+                &model,
+                benchmark,
+                &asking,
+                &selection,
+                &mut policies(),
+                batch_size,
+            )
+        };
+        let one = records(1);
+        assert_eq!(one.len(), 5 * 5, "{name}");
+        same(&records(16), &one, &name);
+        let whole = run(&plain, benchmark, &asking, &selection, &mut policies(), 4);
+        same(&whole, &one, &format!("{name}, without repeated contexts"));
+    }
+}
+
+#[test]
+fn several_alphas_from_one_pass_are_those_of_one_pass_each() {
+    let (model, _) = model();
+    let alphas = [0.0, 0.2, 0.4, 0.8];
+    for task in [HarnessTask::Mmlu, HarnessTask::GpqaZeroshot] {
+        let asking = Asking::lm_eval(task, 0);
+        let benchmark = task.benchmark();
+        let records = |lanes: &mut [Lane]| run(&model, benchmark, &asking, &limit(5), lanes, 3);
+        let apart = |make: &dyn Fn(GateConfig) -> Lane| {
+            let lanes = alphas.iter().map(|&alpha| make(GateConfig::new(alpha)));
+            records(&mut lanes.collect::<Vec<_>>())
+        };
+        let last_active = apart(&|gate| lane(LastActive::new(gate)));
+        same(
+            &records(&mut [Lane::last_active(&alphas)]),
+            &last_active,
+            "last-active",
+        );
+        let traced = apart(&|gate| lane(Trace::new(gate)));
+        same(&records(&mut [Lane::traced(&alphas)]), &traced, "trace");
+        let shares: Vec<Option<f64>> = alphas
+            .iter()
+            .zip(settings(
+                &load(benchmark),
+                &asking,
+                &[Lane::traced(&alphas)],
+            ))
+            .map(|(_, settings)| {
+                let hash = settings.hash();
+                let of = traced.iter().filter(|record| record.settings == hash);
+                of.map(|record| record.usage.prompt.share()).sum()
+            })
+            .collect();
+        assert!(
+            shares.windows(2).all(|pair| pair[0] > pair[1]),
+            "{shares:?}"
+        );
+    }
+}
+
+/// Texts: greedy, and drawn from streams that belong to the questions.
+#[test]
+fn generated_answers_do_not_depend_on_batches() {
+    let (model, _) = model();
+    for (asking, n_right) in [(Asking::generative(), 6..=6), (Asking::paper(7), 2..=6)] {
+        let records = |batch_size| {
+            let gate = GateConfig::new(0.3);
+            let mut lanes = [
+                lane(Off),
+                lane(LastActive::new(gate)),
+                lane(Halt::new(gate)),
+            ];
+            run(
+                &model,
+                Benchmark::Mmlu,
+                &asking,
+                &limit(6),
+                &mut lanes,
+                batch_size,
+            )
+        };
+        let one = records(1);
+        same(&records(6), &one, asking.protocol.name());
+        let off = settings(&load(Benchmark::Mmlu), &asking, &[lane(Off)])[0].hash();
+        let right = one
+            .iter()
+            .filter(|record| record.settings == off && record.is_right());
+        let right = right.count();
+        assert!(n_right.contains(&right), "{} right of 6", right);
+        assert!(one.iter().any(|record| record.usage.response.tokens > 0));
+    }
+    // Another seed gives other texts.
+    let texts = |seed| {
+        let asking = Asking::paper(seed);
+        let records = run(
+            &model,
+            Benchmark::Boolq,
+            &asking,
+            &limit(6),
+            &mut [lane(Off)],
+            6,
+        );
+        records
+            .into_iter()
+            .map(|record| record.text.unwrap())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(texts(1), texts(1));
+}
