@@ -11,7 +11,6 @@
 use std::error::Error;
 use std::time::Duration;
 
-use burn::tensor::Device;
 use lac_core::{
     Bypass, GateConfig, GenerationConfig, Hooks, LastActive, LayerPolicy, Off, Trace, generate,
 };

@@ -12,6 +12,7 @@ use lac_models::{
     ChatOptions, Conversation, Decoder, EncodedChat, Message, ModelFolder, PromptKind, Tokenizer,
     WeightDtype, dummy_model,
 };
+use sha2::{Digest, Sha256};
 
 use crate::device::DeviceArg;
 use crate::model_path::LocalModel;
@@ -264,13 +265,23 @@ impl PolicyArgs {
         model: &ModelArgs,
         folder: &ModelFolder,
     ) -> Result<Box<dyn LayerPolicy>> {
+        self.policy_on(name, || model.fingerprint(folder))
+    }
+
+    /// The same for a model that is recognised by other means; it is asked only where a plan is
+    /// checked.
+    pub fn policy_on(
+        &self,
+        name: PolicyName,
+        fingerprint: impl FnOnce() -> Result<ModelFingerprint>,
+    ) -> Result<Box<dyn LayerPolicy>> {
         let gate = self.gate()?;
         Ok(match name {
             PolicyName::Planned => {
                 let (path, plan) = self
                     .read_plan()?
                     .context("--policy planned needs --plan FILE (lac plan makes one)")?;
-                let planned = Planned::new(&plan, &model.fingerprint(folder)?);
+                let planned = Planned::new(&plan, &fingerprint()?);
                 Box::new(planned.with_context(|| path.display().to_string())?)
             }
             PolicyName::Off => Box::new(Off),
@@ -279,6 +290,19 @@ impl PolicyArgs {
             PolicyName::Bypass => Box::new(Bypass::new(gate)),
             PolicyName::Halt => Box::new(Halt::new(gate)),
         })
+    }
+
+    /// What results under --plan are told apart by from those under another plan.
+    pub fn plan_digest(&self) -> Result<Option<String>> {
+        let Some((_, plan)) = self.read_plan()? else {
+            return Ok(None);
+        };
+        let digest = Sha256::digest(serde_json::to_vec(&plan)?);
+        let hex: String = digest[..4]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Ok(Some(format!("plan {hex}")))
     }
 
     /// The plan that --plan names, with its path.

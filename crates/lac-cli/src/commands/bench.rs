@@ -4,10 +4,10 @@ mod table;
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
-use lac_core::{CausalLm, GenerationConfig, Hooks, Usage, generate};
+use lac_core::{CausalLm, GenerationConfig, Hooks, LayerPolicy, ModelFingerprint, Usage, generate};
 use lac_models::{
     Decoder, DecoderConfig, ModelFolder, ModelShape, WeightDtype, dummy_model, read_bandwidth,
 };
@@ -161,7 +161,7 @@ impl Summary {
 
 /// A policy and a number of rows, with the times of its runs.
 struct Runs {
-    policy: PolicyName,
+    policy: Box<dyn LayerPolicy>,
     batch: u32,
     prefill: Vec<f64>,
     decode: Vec<f64>,
@@ -170,16 +170,16 @@ struct Runs {
 
 impl Bench {
     pub fn run(&self) -> Result<()> {
-        // Mistakes in the flags are reported before a model is made.
-        for &policy in &self.policy {
-            self.gate.policy(policy)?;
-        }
         let device = self.device.open()?;
         let source = self.model.open()?;
+        // Mistakes in the flags are reported before a model is made.
+        for &policy in &self.policy {
+            self.policy(policy, &source)?;
+        }
         let config = source.config()?;
         let room = config.max_position_embeddings;
         if self.prompt_tokens == 0 || self.prompt_tokens + self.new_tokens > room {
-            anyhow::bail!(
+            bail!(
                 "--prompt-tokens {} and --new-tokens {}: together they may be 3 to {room}, the model's context",
                 self.prompt_tokens,
                 self.new_tokens
@@ -189,7 +189,7 @@ impl Bench {
         let mut cases = Vec::new();
         for &dtype in &self.dtype {
             let model = source.load(dtype.weight_dtype(), &device)?;
-            cases.extend(self.measure(&model, dtype)?);
+            cases.extend(self.measure(&model, &source, dtype)?);
         }
         // Measured after the models, which are gone by now, so that it needs no memory beside theirs.
         let read_bandwidth = read_bandwidth(&device)?;
@@ -216,16 +216,13 @@ impl Bench {
         print_line(table::markdown(&report).trim_end())
     }
 
-    fn measure(&self, model: &Decoder, dtype: DtypeArg) -> Result<Vec<Case>> {
+    fn measure(&self, model: &Decoder, source: &Source, dtype: DtypeArg) -> Result<Vec<Case>> {
         let mut cases: Vec<Runs> = self
             .policy
             .iter()
-            .flat_map(|&policy| {
-                self.batch
-                    .iter()
-                    .map(move |&batch| Runs::new(policy, batch))
-            })
-            .collect();
+            .flat_map(|&policy| self.batch.iter().map(move |&batch| (policy, batch)))
+            .map(|(policy, batch)| Ok(Runs::new(self.policy(policy, source)?, batch)))
+            .collect::<Result<_>>()?;
         let n_runs = (self.repeats as usize + 1) * cases.len();
         let bar = progress::counting("measuring", n_runs);
         for repeat in 0..=self.repeats {
@@ -245,13 +242,13 @@ impl Bench {
         }
         bar.finish_and_clear();
         let cases = cases.into_iter();
-        cases
+        Ok(cases
             .map(|runs| self.case(runs, model.config(), dtype.weight_dtype()))
-            .collect()
+            .collect())
     }
 
     /// The times of the prompts' pass and of all passes after it.
-    fn time(&self, model: &Decoder, case: &Runs) -> Result<(Duration, Duration, Usage)> {
+    fn time(&self, model: &Decoder, case: &mut Runs) -> Result<(Duration, Duration, Usage)> {
         let vocab_size = model.vocab_size() as u32;
         let prompts: Vec<Vec<u32>> = (0..case.batch)
             .map(|row| {
@@ -262,16 +259,15 @@ impl Bench {
                 ids.collect()
             })
             .collect();
-        let mut policy = self.gate.policy(case.policy)?;
         let mut usage = Usage::default();
         let config = GenerationConfig::greedy(self.new_tokens);
         // Observing reads the gate's numbers back after every pass, which a policy without a gate has not.
-        let hooks = Hooks::new(policy.as_mut()).observer(&mut usage);
+        let hooks = Hooks::new(case.policy.as_mut()).observer(&mut usage);
         let output = generate(model, &prompts, &config, hooks)?;
         Ok((output.prefill_time, output.decode_time, usage))
     }
 
-    fn case(&self, runs: Runs, config: &DecoderConfig, dtype: WeightDtype) -> Result<Case> {
+    fn case(&self, runs: Runs, config: &DecoderConfig, dtype: WeightDtype) -> Case {
         let bytes_per_value = dtype.to_burn().size() as f64;
         let executed = PhasePair {
             prompt: runs.usage.prompt.executed_per_pass(),
@@ -289,9 +285,9 @@ impl Bench {
         let head = (config.vocab_size * config.hidden_size) as f64;
         let n_multiplied = config.n_parameters_read(executed.prompt.unwrap_or(n_layers)) - head;
         let prefill = Summary::of(&runs.prefill);
-        Ok(Case {
+        Case {
             dtype: dtype.name(),
-            policy: self.gate.policy(runs.policy)?.name().to_owned(),
+            policy: runs.policy.name().to_owned(),
             batch: runs.batch,
             prefill_flops: 2.0 * n_multiplied * prefill.mean,
             prefill,
@@ -303,12 +299,16 @@ impl Bench {
                 response: runs.usage.response.mean(),
             },
             executed,
-        })
+        }
+    }
+
+    fn policy(&self, name: PolicyName, source: &Source) -> Result<Box<dyn LayerPolicy>> {
+        self.gate.policy_on(name, || source.fingerprint())
     }
 }
 
 impl Runs {
-    fn new(policy: PolicyName, batch: u32) -> Self {
+    fn new(policy: Box<dyn LayerPolicy>, batch: u32) -> Self {
         Self {
             policy,
             batch,
@@ -359,6 +359,16 @@ impl Source {
             Source::Folder { folder, .. } => folder.config().decoder.clone(),
             Source::Shape(shape) => shape.config()?.decoder,
         })
+    }
+
+    /// What a plan is checked against.
+    fn fingerprint(&self) -> Result<ModelFingerprint> {
+        match self {
+            Source::Folder { folder, .. } => Ok(folder.fingerprint()?),
+            Source::Shape(_) => {
+                bail!("--policy planned needs --model: a plan is made on one model")
+            }
+        }
     }
 
     fn load(&self, dtype: WeightDtype, device: &Device) -> Result<Decoder> {

@@ -89,6 +89,7 @@ impl DecoderContext {
         let dtype = self.rotations.dtype();
         Some(Self {
             cache: Some(cache.repeat(rows, n_slots, capacity)),
+            omitted: self.omitted.clone(),
             ..Self::uncached(config, capacity, dtype, &self.device)
         })
     }

@@ -41,7 +41,7 @@ impl Default for FlushLimits {
 /// reader open.
 ///
 /// ```
-/// # use lac_core::{GateRecord, Observer, Pass, PassRecord};
+/// # use lac_core::{Decision, GateRecord, Observer, Pass, PassRecord};
 /// use lac_core::{GateConfig, Trace};
 /// use lac_trace::{TraceInfo, TraceReader, TraceWriter};
 ///
@@ -55,6 +55,7 @@ impl Default for FlushLimits {
 /// # let record = PassRecord {
 /// #     pass: Pass::prompt(&[[7, 8]], 0)?,
 /// #     executed: vec![true, true],
+/// #     decisions: vec![Decision::Run; 2],
 /// #     gate: Some(GateRecord {
 /// #         embedding_norms: vec![1.0, 1.0],
 /// #         norms: vec![2.0, 3.0, 1.5, 5.0],

@@ -5,8 +5,8 @@ use std::path::Path;
 use burn::tensor::module::embedding;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use lac_core::{
-    CausalLm, GateConfig, GateRecord, LayerPolicy, LayerStack, Observer, Pass, PassRecord, Phase,
-    Trace,
+    CausalLm, Decision, GateConfig, GateRecord, LayerPolicy, LayerStack, Observer, Pass,
+    PassRecord, Phase, Trace,
 };
 use lac_trace::{Token, TraceInfo, TraceReader, TraceWriter, regate};
 
@@ -67,6 +67,7 @@ pub fn record(pass: Pass, n_layers: usize, noise: &mut Noise) -> PassRecord {
     PassRecord {
         pass,
         executed: vec![true; n_layers],
+        decisions: vec![Decision::Run; n_layers],
         gate: Some(gate),
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use lac_core::LayerPolicy;
+use lac_core::{LayerPolicy, Off};
 use lac_eval::{
     Asking, DataSet, Evaluation, Feed, Lane, LoggedComparison, ModelId, Protocol, Report, Request,
     ResultLog, Results, RunConfig, SETTINGS_VERSION, Settings, Skipping, Subjects, evaluate,
@@ -81,7 +81,7 @@ impl Run {
             return show(first, &tokenizer);
         }
 
-        let mut lanes = self.lanes(&asking)?;
+        let mut lanes = self.lanes(&asking, &folder)?;
         let settings = self.settings(&data, &asking, &folder, &lanes)?;
         let mut log = match &self.out {
             Some(path) => ResultLog::open(path, settings)?,
@@ -116,38 +116,47 @@ impl Run {
     }
 
     /// The policies; several α share a pass where one trace has all that they need.
-    fn lanes(&self, asking: &Asking) -> Result<Vec<Lane>> {
+    fn lanes(&self, asking: &Asking, folder: &ModelFolder) -> Result<Vec<Lane>> {
         let is_plain = matches!(self.gate.gate_rounding, RoundingArg::F32);
         let alphas = &self.alphas[..];
         for &alpha in alphas {
-            self.policy_at(alpha)?;
+            self.policy_at(alpha, folder)?;
         }
         let mut lanes = match self.policy {
             _ if alphas.len() < 2 => {
                 let alpha = alphas.first().copied().unwrap_or(self.gate.alpha);
-                vec![Lane::new(self.policy_at(alpha)?)]
+                let lane = Lane::new(self.policy_at(alpha, folder)?);
+                match self.gate.plan_digest()? {
+                    Some(digest) if self.policy == PolicyName::Planned => {
+                        vec![lane.with_details(&digest)]
+                    }
+                    _ => vec![lane],
+                }
             }
             PolicyName::Off => bail!("--alphas: the policy off has no gate; choose --policy trace"),
+            PolicyName::Planned => {
+                bail!("--alphas: the policy planned has no gate: its plan decides")
+            }
             PolicyName::Trace if is_plain => vec![Lane::traced(alphas)],
             PolicyName::LastActive if is_plain && asking.protocol == Protocol::LmEval => {
                 vec![Lane::last_active(alphas)]
             }
             _ => alphas
                 .iter()
-                .map(|&alpha| Ok(Lane::new(self.policy_at(alpha)?)))
+                .map(|&alpha| Ok(Lane::new(self.policy_at(alpha, folder)?)))
                 .collect::<Result<_>>()?,
         };
         let is_full = lanes[0].variants()[0].is_full_model();
         if self.with_full && !is_full {
-            lanes.insert(0, Lane::new(self.gate.policy(PolicyName::Off)?));
+            lanes.insert(0, Lane::new(Box::new(Off)));
         }
         Ok(lanes)
     }
 
-    fn policy_at(&self, alpha: f32) -> Result<Box<dyn LayerPolicy>> {
+    fn policy_at(&self, alpha: f32, folder: &ModelFolder) -> Result<Box<dyn LayerPolicy>> {
         let mut gate = self.gate.clone();
         gate.alpha = alpha;
-        gate.policy(self.policy)
+        gate.policy(self.policy, &self.model, folder)
     }
 
     fn settings(

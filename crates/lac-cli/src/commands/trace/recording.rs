@@ -136,7 +136,7 @@ impl Trace {
         prompts: Vec<Vec<u32>>,
         config: &GenerationConfig,
     ) -> Result<()> {
-        let mut policy = self.gate.policy(self.policy)?;
+        let mut policy = self.gate.policy(self.policy, &self.model, folder)?;
         let writer = self.writer(folder, policy.as_ref(), Some(tokenizer))?;
         let writer = writer.context("--prompts needs --out")?;
         let model = self.model.load(folder)?;
