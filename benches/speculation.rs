@@ -61,9 +61,10 @@ fn main() -> AnyResult<()> {
     let plans = plans(&model, &calibration)?;
     println!();
     println!(
-        "{:9} {:28} {:>6} {:>8} {:>8} {:>7} {:>6} {:>6} {:>6} {:>6}",
+        "{:9} {:24} {:8} {:>6} {:>8} {:>8} {:>7} {:>6} {:>6} {:>6} {:>6}",
         "prompts",
         "drafts with",
+        "length",
         "tokens",
         "drafted",
         "accepted",
@@ -74,9 +75,13 @@ fn main() -> AnyResult<()> {
         "speed"
     );
     for kind in &kinds {
-        for (name, plan, is_following) in &plans {
+        let lengths = [DraftLength::Fixed(3), DraftLength::Adaptive { at_most: 8 }];
+        for ((name, plan, is_following), draft_length) in plans
+            .iter()
+            .flat_map(|plan| lengths.map(|length| (plan, length)))
+        {
             let config_of = SpeculationConfig {
-                draft_length: DraftLength::Adaptive { at_most: 8 },
+                draft_length,
                 gate: is_following.then(|| GateConfig::new(ALPHA)),
                 plan_updates: match is_following {
                     true => PlanUpdates::Follow(FollowConfig::default()),
@@ -88,8 +93,12 @@ fn main() -> AnyResult<()> {
             let (stats, speed) = compare(&model, &kind.prompts, &config, &mut speculator)?;
             let number = |value: Option<f64>| value.map_or("–".to_owned(), |v| format!("{v:.2}"));
             println!(
-                "{:9} {name:28} {:6} {:8} {:8} {:>7} {:>6} {:>6} {:>6} {speed:6.2}",
+                "{:9} {name:24} {:8} {:6} {:8} {:>8} {:>7} {:>6} {:>6} {:>6} {speed:6.2}",
                 kind.name,
+                match draft_length {
+                    DraftLength::Fixed(n_tokens) => format!("always {n_tokens}"),
+                    DraftLength::Adaptive { .. } => "adaptive".to_owned(),
+                },
                 stats.n_tokens,
                 stats.n_drafted,
                 number(stats.accepted_share()),

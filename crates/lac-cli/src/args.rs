@@ -209,7 +209,7 @@ pub struct PolicyArgs {
     /// Round the gate's numbers as the paper's released code does for a bf16 model
     #[arg(long, value_enum, default_value_t = RoundingArg::F32)]
     pub gate_rounding: RoundingArg,
-    /// The plan that --policy planned follows, as `lac plan` writes it
+    /// The plan that --policy planned follows and --speculative drafts with, as `lac plan` writes it
     #[arg(long, value_name = "FILE")]
     pub plan: Option<PathBuf>,
 }

@@ -160,6 +160,11 @@ impl DraftControl {
         self.next.add(is_accepted);
     }
 
+    /// A token was drafted that can gain nothing, be it right or wrong.
+    pub(super) fn fruitless(&mut self) {
+        self.next.add(false);
+    }
+
     /// A drafting pass was made.
     pub(super) fn drafted(&mut self, time: Duration) {
         if self.costs.is_measured {

@@ -219,13 +219,19 @@ impl<M: CausalLm + ?Sized> Session<'_, '_, M> {
             let logits = self.logits_of(&pass, drafter)?;
             let draft = choice::propose(&mut self.sampler, &logits);
             let draft = draft.ok_or_else(|| self.not_finite(slot))?;
-            confidences.push(draft.confidence);
-            drafts.push(draft);
             let time = start.elapsed();
             speculator.control.drafted(time);
             self.stats.n_drafted += 1;
             self.stats.draft_layers += speculator.plan.executed_layers();
             self.stats.draft_time += time;
+            if self.config.stop_tokens.contains(&draft.id) {
+                // Nothing follows it: the pass over the token before it decides, and verifying
+                // it as well would gain nothing.
+                speculator.control.fruitless();
+                break;
+            }
+            confidences.push(draft.confidence);
+            drafts.push(draft);
         }
         Ok(drafts)
     }

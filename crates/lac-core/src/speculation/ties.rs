@@ -30,8 +30,8 @@ pub enum Ties {
     Accept,
 }
 
-/// The default factor. The largest noise seen in measurements was below a thirtieth of it; see
-/// `docs/method.md`.
+/// The default factor: eleven times what the largest noise seen in measurements does to a margin;
+/// see `docs/method.md`.
 const FACTOR: f32 = 1024.0;
 
 /// A repetition that finds more noise than the allowance divided by this widens the allowance.

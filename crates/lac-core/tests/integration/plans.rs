@@ -235,7 +235,8 @@ fn plan(prompt: PhasePlan, response: PhasePlan) -> Result<VoidPlan, PlanError> {
 fn a_plan_is_refused_on_another_model_with_the_difference_named() {
     let plan = plan(PhasePlan::full(3), parts_plan()).unwrap();
     assert!(Planned::new(&plan, &fingerprint()).is_ok());
-    let changes: [(&str, fn(&mut ModelFingerprint)); 5] = [
+    type Change = fn(&mut ModelFingerprint);
+    let changes: [(&str, Change); 5] = [
         ("architecture", |model| {
             model.architecture = "qwen2".to_owned()
         }),
