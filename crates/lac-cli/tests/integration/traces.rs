@@ -112,7 +112,7 @@ fn reports_are_printed_or_written() {
     let f32_file = trace(&folder, "f32.parquet", &["--similarity", "--hidden", "3"]);
     let bf16_file = trace(&folder, "bf16.parquet", &["--dtype", "bf16"]);
     let text = stdout(&["report", &f32_file, &bf16_file, "--width", "60"]);
-    assert!(text.contains("prompt: 31 tokens"), "{text}");
+    assert!(text.contains("prompt: 30 tokens"), "{text}");
     assert!(text.contains("f32 against bf16"), "{text}");
     assert!(
         !text.contains('\u{1b}'),
@@ -139,7 +139,7 @@ fn reports_are_printed_or_written() {
             .len(),
         12
     );
-    assert!(numbers["agreements"][0]["prompt"]["n_tokens"].as_u64() == Some(31));
+    assert!(numbers["agreements"][0]["prompt"]["n_tokens"].as_u64() == Some(30));
 
     let csv = path(&folder, "trace.csv");
     stdout(&["export", &f32_file, "--out", &csv]);

@@ -41,22 +41,26 @@ impl Canvas {
     pub(super) fn write_png(&self, file: &mut dyn Write) -> std::io::Result<()> {
         let (width, height) = (self.pixels.width / SAMPLES, self.pixels.height / SAMPLES);
         let mut rgb = Vec::with_capacity(3 * (width * height) as usize);
-        for y in 0..height {
-            for x in 0..width {
-                for channel in 0..3 {
-                    let mut sum = 0;
-                    for (dx, dy) in (0..SAMPLES).flat_map(|dx| (0..SAMPLES).map(move |dy| (dx, dy)))
-                    {
-                        let at = (y * SAMPLES + dy) * self.pixels.width + x * SAMPLES + dx;
-                        sum += u32::from(self.pixels.rgb[3 * at as usize + channel]);
+        let mut sums = vec![0u32; 3 * width as usize];
+        let row = 3 * self.pixels.width as usize;
+        for rows in self.pixels.rgb.chunks_exact(row * SAMPLES as usize) {
+            sums.fill(0);
+            for row in rows.chunks_exact(row) {
+                let samples = row.chunks_exact(3 * SAMPLES as usize);
+                for (sums, samples) in sums.chunks_exact_mut(3).zip(samples) {
+                    for pixel in samples.chunks_exact(3) {
+                        sums[0] += u32::from(pixel[0]);
+                        sums[1] += u32::from(pixel[1]);
+                        sums[2] += u32::from(pixel[2]);
                     }
-                    rgb.push((sum / (SAMPLES * SAMPLES)) as u8);
                 }
             }
+            rgb.extend(sums.iter().map(|sum| (sum / (SAMPLES * SAMPLES)) as u8));
         }
         let mut encoder = png::Encoder::new(file, width, height);
         encoder.set_color(png::ColorType::Rgb);
         encoder.set_depth(png::BitDepth::Eight);
+        encoder.set_compression(png::Compression::Fast);
         let mut writer = encoder.write_header()?;
         writer.write_image_data(&rgb)?;
         Ok(writer.finish()?)
