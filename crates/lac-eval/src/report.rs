@@ -285,9 +285,10 @@ mod tests {
         }))
         .unwrap();
         let record = |i: usize| {
+            let subject = ["anatomy", "law"][i % 2];
             serde_json::from_value(json!({
                 "item": format!("{i:016x}"), "settings": settings.hash(), "row": i,
-                "subject": ["anatomy", "law"][i % 2], "answer": 0, "predicted": i % 2,
+                "subject": subject, "answer": 0, "predicted": i % 2,
                 "usage": {"prompt": {"tokens": 3, "passes": 1, "executed": 2},
                           "response": {"tokens": 0, "passes": 0, "executed": 0}},
                 "seconds": 0.5,
