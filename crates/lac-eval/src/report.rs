@@ -76,7 +76,7 @@ pub struct Score {
     /// Accuracy.
     pub accuracy: f64,
     /// Its standard error; for MMLU as a whole and its categories, that of the weighted average
-    /// over subjects.
+    /// over subjects, as the harness has it for groups of tasks.
     pub standard_error: Option<f64>,
     /// Accuracy by log-likelihood per character.
     pub accuracy_norm: Option<f64>,
@@ -193,7 +193,7 @@ fn row(settings: &Settings, records: &[&Record], against_full: Option<Comparison
         policy: settings.skipping.policy.clone(),
         alpha: settings.skipping.alpha,
         hash: settings.hash(),
-        overall: pooled(records),
+        overall: overall(settings.benchmark, records),
         groups: groups
             .into_iter()
             .map(|(name, records)| (name, pooled(&records)))
@@ -207,6 +207,14 @@ fn row(settings: &Settings, records: &[&Record], against_full: Option<Comparison
             response: shares(&usage.response.active, usage.response.tokens),
         },
         against_full,
+    }
+}
+
+/// MMLU's subjects, and the tasks of samples, are tasks of the harness; the domains of GPQA are not.
+fn overall(benchmark: Benchmark, records: &[&Record]) -> Score {
+    match benchmark {
+        Benchmark::Mmlu | Benchmark::Samples => pooled(records),
+        Benchmark::Gpqa | Benchmark::Boolq => score(records),
     }
 }
 
@@ -258,5 +266,55 @@ fn score(records: &[&Record]) -> Score {
         executed_response: usage.response.executed_per_pass(),
         seconds_per_item: records.iter().map(|record| record.seconds).sum::<f64>()
             / n.max(1) as f64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// Two subjects, one all right and one all wrong.
+    fn results(benchmark: &str) -> Results {
+        let settings: Settings = serde_json::from_value(json!({
+            "version": 1, "benchmark": benchmark, "data": {"n_items": 20, "hash": "d"},
+            "asking": {"protocol": "generative", "few_shot": 0, "chat": true,
+                       "passages": "as-in-file", "quirks": []},
+            "model": {"name": "m", "fingerprint": "f", "dtype": "f32"},
+            "skipping": {"policy": "off", "rounding": "f32"},
+        }))
+        .unwrap();
+        let record = |i: usize| {
+            let subject = ["anatomy", "law"][i % 2];
+            serde_json::from_value(json!({
+                "item": format!("{i:016x}"), "settings": settings.hash(), "row": i,
+                "subject": subject, "answer": 0, "predicted": i % 2,
+                "usage": {"prompt": {"tokens": 3, "passes": 1, "executed": 2},
+                          "response": {"tokens": 0, "passes": 0, "executed": 0}},
+                "seconds": 0.5,
+            }))
+            .unwrap()
+        };
+        Results {
+            records: (0..20).map(record).collect(),
+            settings: vec![settings],
+        }
+    }
+
+    #[test]
+    fn errors_are_pooled_over_tasks_of_the_harness_only() {
+        let error = |benchmark| {
+            let report = Report::new(&[results(benchmark)]);
+            let overall = &report.tables[0].rows[0].overall;
+            assert_eq!(
+                (overall.n, overall.n_right, overall.accuracy),
+                (20, 10, 50.0)
+            );
+            overall.standard_error.unwrap()
+        };
+        // Within each subject nothing varies.
+        assert_eq!(error("mmlu"), 0.0);
+        let whole = 100.0 * standard_error(10, 20).unwrap();
+        assert!((error("gpqa") - whole).abs() < 1e-9);
     }
 }

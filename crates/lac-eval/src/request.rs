@@ -286,3 +286,6 @@ impl Encoder<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -244,6 +244,9 @@ impl Asking {
         if benchmark == Benchmark::Samples && self.protocol != Protocol::LmEval {
             return invalid("protocol", self.protocol.to_string(), "lm-eval for samples");
         }
+        if self.protocol == Protocol::LmEval && self.task.is_none() {
+            return invalid("harness task", "none".to_owned(), "a task under lm-eval");
+        }
         if let Some(task) = self.task
             && task.benchmark() != benchmark
         {

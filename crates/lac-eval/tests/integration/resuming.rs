@@ -290,6 +290,9 @@ fn written() -> (Vec<u8>, Vec<Settings>) {
 }
 
 proptest! {
+    // Every case forces a file to the disk.
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
     /// A file cut anywhere is taken up again: whole lines are kept, a torn one is taken off.
     #[test]
     fn a_file_torn_anywhere_goes_on(share in 0.0..1.0f64) {

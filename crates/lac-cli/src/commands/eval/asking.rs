@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use lac_core::Sampling;
 use lac_eval::{
@@ -92,6 +92,8 @@ impl DataArgs {
 
 #[cfg(feature = "demo")]
 fn embedded(benchmark: Benchmark, split: Split) -> Result<DataSet> {
+    use anyhow::Context;
+
     let folder = tempfile::TempDir::new().context("--data demo: cannot make a temporary folder")?;
     lac_demo::unpack(lac_demo::set_files(), folder.path()).context("--data demo")?;
     let place = folder.path().join(benchmark.name());
