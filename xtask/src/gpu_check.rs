@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 
-/// Build the kernel's tests and benches for CUDA and run them: they print the figures that only a
+/// Build the kernel's tests, the benches and lac for CUDA and run them: they print the figures that only a
 /// machine with a GPU can give
 #[derive(Args, Debug)]
 pub struct GpuCheck {
@@ -58,6 +58,7 @@ impl GpuCheck {
         ] {
             programs.push((name, self.build(root, "lac-benches", &["--bench", bench])?));
         }
+        programs.push(("lac", self.build(root, "lac-cli", &["--bin", "lac"])?));
         let folder = match &self.build_only {
             Some(folder) => folder.clone(),
             None => root.join(RESULTS),
@@ -81,26 +82,18 @@ impl GpuCheck {
         Ok(())
     }
 
-    /// Builds one test or bench in release and returns where it lies.
+    /// Builds one test, bench or program in release and returns where it lies.
     fn build(&self, root: &Path, package: &str, target: &[&str]) -> Result<PathBuf> {
-        let kind = if target[0] == "--bench" {
-            "bench"
-        } else {
-            "test"
-        };
-        let mut command = self.command(root, kind);
-        command.args([
-            "--release",
-            "--no-run",
-            "--message-format=json",
-            "-p",
-            package,
-        ]);
-        if kind == "bench" {
+        let arguments: &[&str] = match target[0] {
             // `cargo bench` is release already and does not know the option.
-            command = self.command(root, kind);
-            command.args(["--no-run", "--message-format=json", "-p", package]);
-        }
+            "--bench" => &["bench", "--no-run"],
+            "--bin" => &["build", "--release"],
+            _ => &["test", "--no-run", "--release"],
+        };
+        let mut command = self.command(root, arguments[0]);
+        command
+            .args(&arguments[1..])
+            .args(["--message-format=json", "-p", package]);
         let output = command
             .args(target)
             .stderr(std::process::Stdio::inherit())
@@ -121,7 +114,7 @@ impl GpuCheck {
         let mut command = self.command(root, args[0]);
         command
             .args(&args[1..])
-            .args(["-p", "lac-core", "-p", "lac-benches"]);
+            .args(["-p", "lac-core", "-p", "lac-benches", "-p", "lac-cli"]);
         let status = command.status()?;
         ensure!(status.success(), "cargo failed: {status}");
         Ok(())
@@ -172,6 +165,7 @@ LAC_BENCH_DEVICE=cuda LAC_BENCH_DTYPE=bf16 LAC_BENCH_SHAPE=mistral-7b ./tracing-
 LAC_BENCH_DEVICE=cuda LAC_BENCH_DTYPE=bf16 LAC_BENCH_SHAPE=mistral-7b ./skipping-bench 2>&1 | tee skipping-7b.txt
 LAC_BENCH_DEVICE=cuda LAC_BENCH_DTYPE=bf16 ./skipping-bench 2>&1 | tee skipping-0.5b.txt
 LAC_BENCH_DEVICE=cuda LAC_BENCH_PROMPTS=10 ./speculation-bench 2>&1 | tee speculation.txt
+./lac bench --shape qwen2.5-7b --dtype bf16 --device cuda --batch 1,8,64 2>&1 | tee bench-7b.txt
 "#;
 
 /// Puts a file back as it was.
