@@ -19,8 +19,9 @@ use anyhow::{Context, Result};
 use burn::tensor::Device;
 use clap::Parser;
 use lac_core::{
-    Bypass, GateConfig, GenerationConfig, GenerationOutput, Halt, Hooks, LastActive, LayerPolicy,
-    Off, PhaseUsage, Trace, Usage, generate,
+    Bypass, GateConfig, GenerationConfig, GenerationOutput, Halt, Hooks, Keep, LastActive,
+    LayerPolicy, Off, Phase, PhaseUsage, PlanLearner, Planned, Ranking, Selection, SkippedKeys,
+    Trace, Units, Usage, generate,
 };
 use lac_eval::{ExactMatch, Exercise, exact_match};
 use lac_models::{
@@ -194,6 +195,9 @@ impl Run {
 /// The α under which the embedded sets are answered.
 const ALPHAS: [f32; 2] = [0.4, 0.8];
 
+/// How many of its twelve layers the planned model runs.
+const PLANNED_LAYERS: [usize; 3] = [11, 9, 6];
+
 /// The embedded benchmark sets under every policy.
 fn score(model: &Decoder, tokenizer: &Tokenizer) -> Result<()> {
     let sets = sets(tokenizer)?;
@@ -218,6 +222,11 @@ fn score(model: &Decoder, tokenizer: &Tokenizer) -> Result<()> {
         }
     }
     rows.sort_by_key(|(name, _)| name.split(',').next().map(order));
+    let learner = learn(model, tokenizer)?;
+    for n_layers in PLANNED_LAYERS {
+        let name = format!("planned, {n_layers} layers");
+        rows.push((name, Box::new(planned(&learner, n_layers)?)));
+    }
     for (name, policy) in &mut rows {
         write!(out, "{name:18}")?;
         let mut usage = Usage::default();
@@ -238,6 +247,38 @@ fn score(model: &Decoder, tokenizer: &Tokenizer) -> Result<()> {
         eprintln!("{name:18} {seconds:9.2}");
     }
     Ok(())
+}
+
+/// Traces answers to questions that are not scored.
+fn learn(model: &Decoder, tokenizer: &Tokenizer) -> Result<PlanLearner> {
+    let choices = lac_demo::choices()?;
+    let yes_no = lac_demo::yes_no_questions()?;
+    let prompts = choices
+        .iter()
+        .map(|item| item.prompt())
+        .skip(1)
+        .step_by(40)
+        .chain(yes_no.iter().map(|item| item.prompt()).skip(1).step_by(30));
+    let mut learner = PlanLearner::default();
+    let mut policy = Trace::new(GateConfig::new(ALPHAS[0]));
+    let config = GenerationConfig::greedy(4).with_stop_tokens(tokenizer.stop_ids().to_vec());
+    for prompt in prompts {
+        let hooks = Hooks::new(&mut policy).observer(&mut learner);
+        generate(model, &[chat_prompt(tokenizer, &prompt)?], &config, hooks)?;
+    }
+    Ok(learner)
+}
+
+/// Runs the layers that were most used, and no others.
+fn planned(learner: &PlanLearner, n_layers: usize) -> Result<Planned> {
+    let selection = Selection {
+        by: Ranking::Usage,
+        keep: Keep::Layers(n_layers),
+    };
+    let [prompt, response] = [Phase::Prompt, Phase::Response]
+        .map(|phase| learner.choose(phase, selection, Units::Layers));
+    let gate = GateConfig::new(ALPHAS[0]);
+    Ok(Planned::from_phases(prompt?, response?, SkippedKeys::Fill).with_gate(gate))
 }
 
 /// The place of a policy in the table.

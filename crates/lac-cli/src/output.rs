@@ -5,6 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use serde_json::Serializer;
+use serde_json::ser::{Formatter, PrettyFormatter};
 
 /// Writes a line to stdout.
 pub fn print_line(line: &str) -> Result<()> {
@@ -26,9 +28,14 @@ pub fn write_text(path: &Path, text: &str) -> Result<()> {
     write_whole(path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// The same, with line breaks and indentation, for files that people read.
-pub fn write_json_pretty(path: &Path, value: &impl Serialize) -> Result<()> {
-    let text = serde_json::to_string_pretty(value).context("cannot write JSON")?;
+/// The same for files that people read: a line for every field, lists on one line.
+pub fn write_json_readable(path: &Path, value: &impl Serialize) -> Result<()> {
+    let mut bytes = Vec::new();
+    let mut serializer = Serializer::with_formatter(&mut bytes, Readable::default());
+    value
+        .serialize(&mut serializer)
+        .context("cannot write JSON")?;
+    let text = String::from_utf8(bytes).context("cannot write JSON")?;
     if path == Path::new("-") {
         return print_line(&text);
     }
@@ -48,6 +55,47 @@ fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     file.as_file().sync_all()?;
     file.persist(path)?;
     Ok(())
+}
+
+/// Objects with line breaks and indentation, lists without.
+#[derive(Default)]
+struct Readable(PrettyFormatter<'static>);
+
+impl Formatter for Readable {
+    fn begin_array_value<W: Write + ?Sized>(
+        &mut self,
+        writer: &mut W,
+        is_first: bool,
+    ) -> std::io::Result<()> {
+        match is_first {
+            true => Ok(()),
+            false => writer.write_all(b", "),
+        }
+    }
+
+    fn begin_object<W: Write + ?Sized>(&mut self, writer: &mut W) -> std::io::Result<()> {
+        self.0.begin_object(writer)
+    }
+
+    fn end_object<W: Write + ?Sized>(&mut self, writer: &mut W) -> std::io::Result<()> {
+        self.0.end_object(writer)
+    }
+
+    fn begin_object_key<W: Write + ?Sized>(
+        &mut self,
+        writer: &mut W,
+        is_first: bool,
+    ) -> std::io::Result<()> {
+        self.0.begin_object_key(writer, is_first)
+    }
+
+    fn begin_object_value<W: Write + ?Sized>(&mut self, writer: &mut W) -> std::io::Result<()> {
+        self.0.begin_object_value(writer)
+    }
+
+    fn end_object_value<W: Write + ?Sized>(&mut self, writer: &mut W) -> std::io::Result<()> {
+        self.0.end_object_value(writer)
+    }
 }
 
 /// Whether an error only says that nobody reads our output any more.

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use anyhow::{Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use lac_core::{
-    AgreementSearch, CalibrationText, CausalLm, GenerationConfig, Hooks, Keep, Phase, PhasePlan,
-    PlanLearner, Provenance, Ranking, SearchStep, Selection, SkippedKeys, SplitLayers, Trace,
-    Units, VoidPlan, generate, search_by_agreement,
+    AgreementSearch, CalibrationText, CausalLm, Evidence, GenerationConfig, Hooks, Keep, Phase,
+    PhasePlan, PlanLearner, Provenance, Ranking, SearchStep, Selection, SkippedKeys, SplitLayers,
+    Trace, Units, VoidPlan, generate, search_by_agreement,
 };
 use lac_models::{Decoder, ModelFolder};
 
 use crate::args::{ModelArgs, PolicyArgs, SamplingArgs};
-use crate::output::{print_line, write_json_pretty};
+use crate::output::{print_line, write_json_readable};
 use crate::progress;
 use crate::prompts::PromptsArgs;
 
@@ -166,11 +166,11 @@ impl Plan {
                 traced_under: "trace".to_owned(),
                 alpha: self.alpha,
                 n_prompts: learner.n_prompts(),
-                prompt: learner.evidence(Phase::Prompt),
-                response: learner.evidence(Phase::Response),
+                prompt: rounded(learner.evidence(Phase::Prompt)),
+                response: rounded(learner.evidence(Phase::Response)),
             },
         )?;
-        write_json_pretty(&self.out, &plan)?;
+        write_json_readable(&self.out, &plan)?;
         if self.out != std::path::Path::new("-") {
             print_line(&summary)?;
         }
@@ -260,6 +260,14 @@ impl ChoiceArgs {
             },
         })
     }
+}
+
+/// As many digits as say something, for those who read the file.
+fn rounded(mut evidence: Evidence) -> Evidence {
+    for value in evidence.usage.iter_mut().chain(&mut evidence.mean_delta) {
+        *value = (*value * 1e4).round() / 1e4;
+    }
+    evidence
 }
 
 /// Continues a prompt and returns both.

@@ -185,7 +185,8 @@ impl DraftControl {
         }
     }
 
-    /// A round is over: it drafted and gave this many tokens.
+    /// A round is over: it made this many drafting passes and gave this many tokens. (A drafted
+    /// stop token takes a pass and is not verified.)
     pub(super) fn round(&mut self, n_drafted: usize, n_tokens: usize, time: Duration) {
         const MEMORY: f64 = 0.95;
         if n_drafted == 0 {

@@ -150,6 +150,7 @@ impl<M: CausalLm + ?Sized> Session<'_, '_, M> {
     fn round(&mut self, speculator: &mut Speculator) -> Result<()> {
         let start = Instant::now();
         let past = self.ids.len() - 1;
+        let n_drafted_before = self.stats.n_drafted;
         let drafts = self.draft(speculator)?;
         let mut token_ids = vec![self.ids[past]];
         token_ids.extend(drafts.iter().map(|draft| draft.id));
@@ -178,9 +179,10 @@ impl<M: CausalLm + ?Sized> Session<'_, '_, M> {
         let n_before = self.ids.len();
         self.decide(&drafts, &logits, speculator)?;
         let n_tokens = self.ids.len() - n_before;
+        let n_drafted = self.stats.n_drafted - n_drafted_before;
         speculator
             .control
-            .round(drafts.len(), n_tokens, start.elapsed());
+            .round(n_drafted, n_tokens, start.elapsed());
         if let Some(record) = record {
             self.report(record.first_slots(n_tokens), speculator)?;
         }
