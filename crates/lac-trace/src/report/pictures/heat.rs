@@ -120,10 +120,12 @@ impl<'a> HeatMap<'a> {
             )
             .map_err(text_of)?;
         }
-        let gap = i32::from(COLUMNS as usize / n_columns.max(1) > 5);
+        // A few tokens beside many of the other phase do not become wide bars.
+        let width = COLUMNS.min(16 * n_columns as i32);
+        let gap = i32::from(width as usize / n_columns.max(1) > 5);
         for column in 0..n_columns {
             let tokens = column * n_tokens / n_columns..(column + 1) * n_tokens / n_columns;
-            let x = |column: usize| left + (column * COLUMNS as usize / n_columns) as i32;
+            let x = |column: usize| left + (column * width as usize / n_columns) as i32;
             for layer in 0..self.n_layers {
                 let n_active = phase.tokens[tokens.clone()]
                     .iter()
@@ -145,14 +147,17 @@ impl<'a> HeatMap<'a> {
             }
         }
         let bottom = 36 + self.n_layers as i32 * cell + 12;
-        for (text, x) in [("0".to_owned(), 0), ((n_tokens - 1).to_string(), COLUMNS)] {
+        for (text, x) in [("0".to_owned(), 0), ((n_tokens - 1).to_string(), width)] {
             area.draw_text(&text, &centred(font(10.0, &SOFT)), (left + x, bottom))
                 .map_err(text_of)?;
+        }
+        if width < 120 {
+            return Ok(());
         }
         area.draw_text(
             "tokens",
             &centred(font(11.0, &SOFT)),
-            (left + COLUMNS / 2, bottom),
+            (left + width / 2, bottom),
         )
         .map_err(text_of)
     }
