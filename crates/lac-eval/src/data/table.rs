@@ -141,7 +141,11 @@ fn csv_rows(file: &Path) -> Result<Vec<Row<'_>>> {
     let header = reader
         .headers()
         .map_err(|error| csv_error(file, 0, &error))?;
-    let columns: Vec<String> = header.iter().map(String::from).collect();
+    // Spreadsheets begin a file with a byte-order mark.
+    let columns: Vec<String> = header
+        .iter()
+        .map(|name| name.trim_start_matches('\u{feff}').trim().to_owned())
+        .collect();
     reader
         .records()
         .enumerate()

@@ -90,8 +90,8 @@ fn gpqa_is_read_by_column_names() {
     // Other columns in another order; cells of several lines. The rows are made up.
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("gpqa_diamond.csv");
-    let text = "Unknown,Incorrect Answer 2,Question,Correct Answer,Incorrect Answer 1,Incorrect Answer 3\n\
-                x,\"w2\nnext line\",\"Which, \"\"one\"\"?\n\nSecond paragraph.\",right,w1,w3\n";
+    let text = "\u{feff}Incorrect Answer 2,Unknown,Question,Correct Answer,Incorrect Answer 1,Incorrect Answer 3\n\
+                \"w2\nnext line\",x,\"Which, \"\"one\"\"?\n\nSecond paragraph.\",right,w1,w3\n";
     std::fs::write(&file, text).unwrap();
     let data = DataSet::load(Benchmark::Gpqa, folder.path(), Split::Test).unwrap();
     let expected = Content::Choices {

@@ -1,6 +1,8 @@
 //! The same numbers, however the work is cut.
 
-use lac_core::{Bypass, CausalLm, GateConfig, Halt, LastActive, Off, Trace};
+use lac_core::{
+    Bypass, CausalLm, GateConfig, Halt, LastActive, Off, Sampling, SamplingConfig, Trace,
+};
 use lac_eval::{
     Asking, Benchmark, HarnessTask, Lane, Quirk, Record, ResultLog, Selection, evaluate, requests,
 };
@@ -70,12 +72,7 @@ fn same(a: &[Record], b: &[Record], name: &str) {
 
 fn policies() -> Vec<Lane> {
     let gate = GateConfig::new(0.3);
-    vec![
-        lane(Off),
-        lane(LastActive::new(gate)),
-        lane(Bypass::new(gate)),
-        lane(Halt::new(gate)),
-    ]
+    vec![lane(Off), lane(Bypass::new(gate)), lane(Halt::new(gate))]
 }
 
 /// Letters (one token each), with and without examples before them, and texts of several tokens.
@@ -99,7 +96,7 @@ fn batches_caches_and_padding_change_nothing() {
         };
         let selection = Selection {
             subjects,
-            ..limit(4)
+            ..limit(3)
         };
         let records = |batch_size| {
             run(
@@ -112,7 +109,7 @@ fn batches_caches_and_padding_change_nothing() {
             )
         };
         let one = records(1);
-        assert_eq!(one.len(), 4 * 4, "{name}");
+        assert_eq!(one.len(), 3 * 3, "{name}");
         same(&records(16), &one, &name);
         let whole = run(&plain, benchmark, &asking, &selection, &mut policies(), 4);
         same(&whole, &one, &format!("{name}, without repeated contexts"));
@@ -126,7 +123,7 @@ fn several_alphas_from_one_pass_are_those_of_one_pass_each() {
     for task in [HarnessTask::Mmlu, HarnessTask::GpqaZeroshot] {
         let asking = Asking::lm_eval(task, 0);
         let benchmark = task.benchmark();
-        let records = |lanes: &mut [Lane]| run(&model, benchmark, &asking, &limit(5), lanes, 3);
+        let records = |lanes: &mut [Lane]| run(&model, benchmark, &asking, &limit(4), lanes, 3);
         let apart = |make: &dyn Fn(GateConfig) -> Lane| {
             let lanes = alphas.iter().map(|&alpha| make(GateConfig::new(alpha)));
             records(&mut lanes.collect::<Vec<_>>())
@@ -164,6 +161,11 @@ fn several_alphas_from_one_pass_are_those_of_one_pass_each() {
 fn generated_answers_do_not_depend_on_batches() {
     let (model, _) = model();
     for (asking, n_right) in [(Asking::generative(), 6..=6), (Asking::paper(7), 2..=6)] {
+        // Texts that voids have spoilt go on to the limit.
+        let asking = Asking {
+            max_new_tokens: Some(6),
+            ..asking
+        };
         let records = |batch_size| {
             let gate = GateConfig::new(0.3);
             let mut lanes = [
@@ -190,9 +192,14 @@ fn generated_answers_do_not_depend_on_batches() {
         assert!(n_right.contains(&right), "{} right of 6", right);
         assert!(one.iter().any(|record| record.usage.response.tokens > 0));
     }
-    // Another seed gives other texts.
+    // The same seed gives the same texts, another one others.
     let texts = |seed| {
-        let asking = Asking::paper(seed);
+        // Hot enough for a model that is sure of its answers.
+        let asking = Asking {
+            sampling: Some(Sampling::Random(SamplingConfig::new(2.0, seed))),
+            max_new_tokens: Some(4),
+            ..Asking::paper(seed)
+        };
         let records = run(
             &model,
             Benchmark::Boolq,
@@ -206,7 +213,9 @@ fn generated_answers_do_not_depend_on_batches() {
             .map(|record| record.text.unwrap())
             .collect::<Vec<_>>()
     };
-    assert_eq!(texts(1), texts(1));
+    let first = texts(1);
+    assert_eq!(texts(1), first);
+    assert!((2..10).any(|seed| texts(seed) != first));
 }
 
 /// The released code stores an answer without its first token.
