@@ -323,7 +323,7 @@ impl Runs {
 enum Source {
     Folder {
         name: String,
-        folder: ModelFolder,
+        folder: Box<ModelFolder>,
         _local: LocalModel,
     },
     Shape(ModelShape),
@@ -337,7 +337,7 @@ impl BenchModel {
                 let folder = ModelFolder::open(local.path())?;
                 Ok(Source::Folder {
                     name: model.display().to_string(),
-                    folder,
+                    folder: Box::new(folder),
                     _local: local,
                 })
             }
