@@ -30,7 +30,7 @@ pub enum Ties {
     Accept,
 }
 
-/// The default factor: eleven times what the largest noise seen in measurements does to a margin;
+/// The default factor: more than ten times what the largest noise seen in measurements does to a margin;
 /// see `docs/method.md`.
 const FACTOR: f32 = 1024.0;
 
