@@ -1,10 +1,11 @@
-//! The operations on burn-flex: rayon over rows of weights, tokens or heads.
+//! The operations on burn-flex: threads over rows of weights, tokens or heads.
 
 mod attention;
 mod dot;
 mod linear;
 mod norm;
 mod numeric;
+mod pool;
 mod rotary;
 #[cfg(test)]
 mod tests;

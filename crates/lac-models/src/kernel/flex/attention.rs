@@ -2,11 +2,11 @@
 
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Shape;
-use rayon::prelude::*;
 
 use super::super::Visible;
-use super::dot::{Dot, Rows};
+use super::dot::{Dot, ReadFrom, Rows};
 use super::numeric::{add_weighted, softmax_weights};
+use super::pool;
 use super::{contiguous, row_start, with_whole_rows};
 
 /// Below this many products of a query's value with a key's the work is done before a second thread has
@@ -39,7 +39,7 @@ pub(super) fn attend<E: Dot>(
 
     // A task is the query heads of one query that share a key head; its outputs `[group, head_dim]` lie side
     // by side in `[batch, seq, heads, head_dim]`.
-    let attend = |(task, outputs): (usize, &mut [E])| {
+    let attend = |task: usize, outputs: &mut [E]| {
         let kv_head = task % n_kv_heads;
         let (row, query) = (task / n_kv_heads / seq, task / n_kv_heads % seq);
         let slots = visible.slots(row, query);
@@ -50,7 +50,7 @@ pub(super) fn attend<E: Dot>(
         let values = &all_values[row_start(&values, &[row, kv_head, slots.start])..];
 
         let mut scores = vec![0.0; group * slots.len()];
-        E::products(keys, queries, &mut scores, slots.len());
+        E::products(keys, queries, ReadFrom::Cache, &mut scores, slots.len());
         let mut sums = vec![0.0; head_dim];
         let heads = scores.chunks_exact_mut(slots.len());
         for (weights, outputs) in heads.zip(outputs.chunks_exact_mut(head_dim)) {
@@ -66,10 +66,9 @@ pub(super) fn attend<E: Dot>(
     let n_products = outputs.len() * (visible.past + seq);
     if n_products < MIN_PARALLEL_PRODUCTS {
         let tasks = outputs.chunks_exact_mut(group * head_dim).enumerate();
-        tasks.for_each(attend);
+        tasks.for_each(|(task, outputs)| attend(task, outputs));
     } else {
-        let tasks = outputs.par_chunks_exact_mut(group * head_dim).enumerate();
-        tasks.for_each(attend);
+        pool::for_each_chunk(&mut outputs, group * head_dim, attend);
     }
     E::tensor(outputs, Shape::from([batch, seq, n_heads * head_dim]))
 }

@@ -64,10 +64,8 @@ unsafe fn tile<I: Instructions, const LEFT: usize, const RIGHT: usize>(
     while at + I::STEP <= width {
         // SAFETY: `at + STEP` lies within every row.
         let load = |row: &[I::Value]| unsafe { I::load(row.as_ptr().add(at)) };
-        if RIGHT == 1 {
-            for row in left {
-                prefetch(row.as_ptr().wrapping_add(at));
-            }
+        if LEFT == 1 && RIGHT == 1 {
+            prefetch(left[0].as_ptr().wrapping_add(at));
         }
         add_products::<I, LEFT, RIGHT>(&mut sums, left, right, load);
         at += I::STEP;
@@ -139,6 +137,18 @@ fn prefetch<E>(values: *const E) {
     let _ = values;
 }
 
+/// Where left rows are read from, which says in what order they are best read. The sums are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReadFrom {
+    /// A cache: several rows at once, so that no sum waits for the one before.
+    Cache,
+    /// Memory: one row after another, as long as there are few right rows to meet it.
+    Memory,
+}
+
+/// With more right rows than this, products take longer than reading left rows from memory.
+const FEW: usize = 4;
+
 /// Rows side by side in a slice.
 #[derive(Clone, Copy)]
 pub(super) struct Rows<'a, E> {
@@ -196,6 +206,7 @@ impl<'a, E> Rows<'a, E> {
 unsafe fn products<I: Instructions>(
     left: Rows<'_, I::Value>,
     right: Rows<'_, I::Value>,
+    from: ReadFrom,
     outputs: &mut [f32],
     stride: usize,
 ) {
@@ -205,6 +216,10 @@ unsafe fn products<I: Instructions>(
         // SAFETY: the caller's promise.
         first += unsafe {
             match (right.len(), n_left) {
+                // One row after another is what memory hands out fastest.
+                (1..=FEW, _) if from == ReadFrom::Memory => {
+                    strip::<I, 1, 4>(left, first, right, outputs, stride)
+                }
                 (1, 4..) => strip::<I, 4, 1>(left, first, right, outputs, stride),
                 (1, _) => strip::<I, 1, 1>(left, first, right, outputs, stride),
                 (_, 6..) if I::LEFT == 6 => strip::<I, 6, 4>(left, first, right, outputs, stride),
@@ -260,7 +275,13 @@ unsafe fn strip<I: Instructions, const LEFT: usize, const RIGHT: usize>(
 pub(super) trait Dot: Value {
     /// The dot product of every left row with every right row, added to `outputs[right * stride + left]`.
     /// All rows are equally wide.
-    fn products(left: Rows<'_, Self>, right: Rows<'_, Self>, outputs: &mut [f32], stride: usize);
+    fn products(
+        left: Rows<'_, Self>,
+        right: Rows<'_, Self>,
+        from: ReadFrom,
+        outputs: &mut [f32],
+        stride: usize,
+    );
 }
 
 /// Lanes of a vector for any processor; the compiler takes what instructions it may count on.
@@ -320,6 +341,7 @@ macro_rules! impl_dot {
             fn products(
                 left: Rows<'_, Self>,
                 right: Rows<'_, Self>,
+                from: ReadFrom,
                 outputs: &mut [f32],
                 stride: usize,
             ) {
@@ -331,19 +353,20 @@ macro_rules! impl_dot {
                         fn with(
                             left: Rows<'_, $value>,
                             right: Rows<'_, $value>,
+                            from: ReadFrom,
                             outputs: &mut [f32],
                             stride: usize,
                         ) {
                             // SAFETY: this is entered where the instructions are there, and the widths are
                             // equal.
-                            unsafe { products::<$instructions>(left, right, outputs, stride) }
+                            unsafe { products::<$instructions>(left, right, from, outputs, stride) }
                         }
                         // SAFETY: the processor has just said that it has the instructions.
-                        return unsafe { with(left, right, outputs, stride) };
+                        return unsafe { with(left, right, from, outputs, stride) };
                     }
                 )+
                 // SAFETY: these need no particular instructions, and the widths are equal.
-                unsafe { products::<Plain<$value>>(left, right, outputs, stride) }
+                unsafe { products::<Plain<$value>>(left, right, from, outputs, stride) }
             }
         }
     };

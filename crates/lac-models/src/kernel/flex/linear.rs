@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Shape;
-use rayon::prelude::*;
 
-use super::dot::{Dot, Rows};
+use super::dot::{Dot, ReadFrom, Rows};
 use super::numeric::silu_times;
+use super::pool;
 use super::value::Value;
 use super::{contiguous, values};
 
@@ -46,8 +46,11 @@ pub(super) fn linear<E: Dot, const N: usize>(
         .map(|biases| std::array::from_fn(|idx| values(&biases[idx])));
 
     let tasks = tasks(&weights, inputs.len());
-    let blocks = run(&tasks, |task: &Task| {
-        let sums = products(weights[task.weight_idx].slice(task.outs.clone()), inputs);
+    let from = read_from(&weights);
+    let blocks: Vec<Vec<E>> = pool::map(tasks.len(), |idx| {
+        let task = &tasks[idx];
+        let weight = weights[task.weight_idx].slice(task.outs.clone());
+        let sums = products(weight, inputs, from);
         let Some(biases) = biases else {
             return sums.into_iter().map(E::narrow).collect();
         };
@@ -77,18 +80,35 @@ pub(super) fn swiglu<E: Dot>(input: FlexTensor, gate: FlexTensor, up: FlexTensor
 
     // Both weights' rows of a task are read by it; so a task has half as many of each.
     let tasks = tasks(&[gate, up], inputs.len());
+    let from = read_from(&[gate, up]);
     let tasks: Vec<Task> = tasks
         .into_iter()
         .filter(|task| task.weight_idx == 0)
         .collect();
-    let blocks = run(&tasks, |task: &Task| {
-        let mut gates = products(gate.slice(task.outs.clone()), inputs);
-        let ups = products(up.slice(task.outs.clone()), inputs);
+    let blocks: Vec<Vec<E>> = pool::map(tasks.len(), |idx| {
+        let task = &tasks[idx];
+        let mut gates = products(gate.slice(task.outs.clone()), inputs, from);
+        let ups = products(up.slice(task.outs.clone()), inputs, from);
         silu_times::<E>(&mut gates, &ups);
         gates.iter().map(|&value| E::narrow(value)).collect()
     });
     let blocks = tasks.into_iter().map(|task| task.outs).zip(blocks);
     assemble(blocks.collect(), inputs.len(), n_outs)
+}
+
+/// A model of many weights of this size together does not stay in a cache.
+const MIN_MEMORY_BYTES: usize = 1 << 20;
+
+fn read_from<E>(weights: &[Rows<'_, E>]) -> ReadFrom {
+    let n_values: usize = weights
+        .iter()
+        .map(|weight| weight.len() * weight.width())
+        .sum();
+    if n_values * size_of::<E>() < MIN_MEMORY_BYTES {
+        ReadFrom::Cache
+    } else {
+        ReadFrom::Memory
+    }
 }
 
 /// Some rows of a weight.
@@ -122,16 +142,8 @@ fn tasks<E>(weights: &[Rows<'_, E>], n_inputs: usize) -> Vec<Task> {
     weights.iter().enumerate().flat_map(cut).collect()
 }
 
-fn run<E: Value>(tasks: &[Task], work: impl Fn(&Task) -> Vec<E> + Send + Sync) -> Vec<Vec<E>> {
-    if rayon::current_num_threads() == 1 || tasks.len() < TASKS_PER_THREAD {
-        tasks.iter().map(work).collect()
-    } else {
-        tasks.par_iter().with_max_len(1).map(work).collect()
-    }
-}
-
 /// Dot products of some rows of a weight with all inputs, `[inputs, rows]`.
-fn products<E: Dot>(weight: Rows<'_, E>, inputs: Rows<'_, E>) -> Vec<f32> {
+fn products<E: Dot>(weight: Rows<'_, E>, inputs: Rows<'_, E>, from: ReadFrom) -> Vec<f32> {
     let mut sums = vec![0.0; inputs.len() * weight.len()];
     // Inputs that do not stay in the cache are taken some at a time: the weight's rows, which are few in a
     // task, pass once more for each.
@@ -142,7 +154,7 @@ fn products<E: Dot>(weight: Rows<'_, E>, inputs: Rows<'_, E>) -> Vec<f32> {
     for start in (0..inputs.len()).step_by(n_cached) {
         let end = (start + n_cached).min(inputs.len());
         let sums = &mut sums[start * weight.len()..end * weight.len()];
-        E::products(weight, inputs.slice(start..end), sums, weight.len());
+        E::products(weight, inputs.slice(start..end), from, sums, weight.len());
     }
     sums
 }

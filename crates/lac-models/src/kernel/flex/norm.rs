@@ -1,14 +1,17 @@
 //! Root-mean-square norm.
 
 use burn::backend::flex::FlexTensor;
-use rayon::prelude::*;
 
 use super::numeric::{scale_rows, sum_squares};
+use super::pool;
 use super::value::Value;
 use super::{contiguous, values};
 
 /// Below this many values the work is done before a second thread has woken up.
 const MIN_PARALLEL_VALUES: usize = 1 << 15;
+
+/// Values in a task, about.
+const VALUES_PER_TASK: usize = 1 << 13;
 
 /// `hidden / sqrt(mean(hidden²) + ε) * weight` over the last axis, the division in f32.
 pub(super) fn rms_norm<E: Value>(
@@ -20,21 +23,21 @@ pub(super) fn rms_norm<E: Value>(
     let (states, weight) = (values::<E>(&hidden), values::<E>(&weight));
     let width = weight.len();
     let mut outputs = vec![E::default(); states.len()];
-    let norm = |(state, output): (&[E], &mut [E])| {
-        let mean_square = sum_squares(state) / width as f32;
-        let scale = (mean_square + epsilon as f32).sqrt().recip();
-        scale_rows(state, scale, weight, output);
+    let norm = |first: usize, outputs: &mut [E]| {
+        let states = states[first * width..].chunks_exact(width);
+        for (state, output) in states.zip(outputs.chunks_exact_mut(width)) {
+            let mean_square = sum_squares(state) / width as f32;
+            let scale = (mean_square + epsilon as f32).sqrt().recip();
+            scale_rows(state, scale, weight, output);
+        }
     };
     if states.len() < MIN_PARALLEL_VALUES {
-        let rows = states
-            .chunks_exact(width)
-            .zip(outputs.chunks_exact_mut(width));
-        rows.for_each(norm);
+        norm(0, &mut outputs);
     } else {
-        let rows = states
-            .par_chunks_exact(width)
-            .zip(outputs.par_chunks_exact_mut(width));
-        rows.for_each(norm);
+        let n_rows = (VALUES_PER_TASK / width).max(1);
+        pool::for_each_chunk(&mut outputs, n_rows * width, |task, outputs| {
+            norm(task * n_rows, outputs);
+        });
     }
     E::tensor(outputs, hidden.layout().shape().clone())
 }

@@ -1,14 +1,17 @@
 //! Rotary positions.
 
 use burn::backend::flex::FlexTensor;
-use rayon::prelude::*;
 
 use super::numeric::rotate_halves;
+use super::pool;
 use super::value::Value;
 use super::{row_start, with_whole_rows};
 
 /// Below this many values the work is done before a second thread has woken up.
 const MIN_PARALLEL_VALUES: usize = 1 << 15;
+
+/// Rows in a task.
+const ROWS_PER_TASK: usize = 64;
 
 /// Rotates heads `[batch, heads, seq, head_dim]`, wherever they lie, by cosines and sines
 /// `[1 or batch, 1, seq, head_dim / 2]`.
@@ -22,23 +25,24 @@ pub(super) fn rotate<E: Value>(heads: FlexTensor, cos: FlexTensor, sin: FlexTens
     let (n_heads, seq, head_dim) = (shape[1], shape[2], shape[3]);
     let (from, cosines, sines) = (E::storage(&heads), E::storage(&cos), E::storage(&sin));
     let mut outputs = vec![E::default(); shape.num_elements()];
-    let rotate = |(row, output): (usize, &mut [E])| {
-        let indices = [row / seq / n_heads, row / seq % n_heads, row % seq];
-        rotate_halves(
-            &from[row_start(&heads, &indices)..][..head_dim],
-            &cosines[row_start(&cos, &indices)..][..head_dim / 2],
-            &sines[row_start(&sin, &indices)..][..head_dim / 2],
-            output,
-        );
+    let rotate = |first: usize, outputs: &mut [E]| {
+        for (row, output) in (first..).zip(outputs.chunks_exact_mut(head_dim)) {
+            let indices = [row / seq / n_heads, row / seq % n_heads, row % seq];
+            rotate_halves(
+                &from[row_start(&heads, &indices)..][..head_dim],
+                &cosines[row_start(&cos, &indices)..][..head_dim / 2],
+                &sines[row_start(&sin, &indices)..][..head_dim / 2],
+                output,
+            );
+        }
     };
     if outputs.len() < MIN_PARALLEL_VALUES {
-        outputs
-            .chunks_exact_mut(head_dim)
-            .enumerate()
-            .for_each(rotate);
+        rotate(0, &mut outputs);
     } else {
-        let rows = outputs.par_chunks_exact_mut(head_dim).with_min_len(64);
-        rows.enumerate().for_each(rotate);
+        let chunk_len = ROWS_PER_TASK * head_dim;
+        pool::for_each_chunk(&mut outputs, chunk_len, |task, outputs| {
+            rotate(task * ROWS_PER_TASK, outputs);
+        });
     }
     E::tensor(outputs, shape)
 }

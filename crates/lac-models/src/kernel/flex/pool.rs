@@ -1,0 +1,242 @@
+//! Threads that stay awake between operations.
+//!
+//! A token's pass is a hundred operations of some hundred microseconds each, one after another. A thread that
+//! goes to sleep between two of them costs a tenth of that to be woken; rayon's go to sleep after some
+//! microseconds. These wait for the next operation for as long as a pass may do other things, and sleep then.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+/// How long a thread stays awake without work.
+const AWAKE: Duration = Duration::from_micros(500);
+
+/// Looks at the state between two looks at the clock.
+const LOOKS: u32 = 256;
+
+/// Calls `work` for every chunk of `chunk_len` values, with its index; as [`for_each`].
+pub(super) fn for_each_chunk<T: Send>(
+    values: &mut [T],
+    chunk_len: usize,
+    work: impl Fn(usize, &mut [T]) + Sync,
+) {
+    let chunks: Vec<Mutex<&mut [T]>> = values.chunks_mut(chunk_len).map(Mutex::new).collect();
+    for_each(chunks.len(), |idx| {
+        // Each chunk is taken once, so nobody holds it, and nobody has panicked with it.
+        if let Ok(mut chunk) = chunks[idx].lock() {
+            work(idx, &mut chunk);
+        }
+    });
+}
+
+/// Calls `work` for every index below `n_tasks` and returns what it gave, in order; as [`for_each`].
+pub(super) fn map<T: Send + Sync>(n_tasks: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let results: Vec<OnceLock<T>> = (0..n_tasks).map(|_| OnceLock::new()).collect();
+    for_each(n_tasks, |task| {
+        // Each index is taken once, so the place is empty.
+        let _ = results[task].set(work(task));
+    });
+    let result = |place: OnceLock<T>| place.into_inner().expect("for_each has called all of them");
+    results.into_iter().map(result).collect()
+}
+
+/// Calls `work` for every index below `n_tasks`, on as many threads as rayon's pool has, and returns when all
+/// calls have returned. While another thread's work is under way, the caller does its own alone.
+pub(super) fn for_each(n_tasks: usize, work: impl Fn(usize) + Sync) {
+    static POOL: OnceLock<Option<Pool>> = OnceLock::new();
+    let n_threads = rayon::current_num_threads();
+    // A pool of one thread asks for one thread, however many there are elsewhere.
+    if n_tasks > 1
+        && n_threads > 1
+        && let Some(pool) = POOL.get_or_init(|| Pool::start(n_threads - 1))
+        && let Ok(_only_user) = pool.user.try_lock()
+    {
+        return pool.run(n_tasks, &work);
+    }
+    (0..n_tasks).for_each(work);
+}
+
+struct Pool {
+    shared: &'static Shared,
+    threads: Vec<Thread>,
+    /// Held while work is under way.
+    user: Mutex<()>,
+}
+
+/// A set bit while a job may be joined; the number of threads inside below it; above it a number that tells
+/// jobs apart.
+const OPEN: u64 = 1 << 31;
+const ONE_JOB: u64 = 1 << 32;
+const INSIDE: u64 = OPEN - 1;
+
+struct Shared {
+    state: AtomicU64,
+    /// The next index that nobody has taken.
+    next: AtomicUsize,
+    n_tasks: AtomicUsize,
+    /// Where a [`Work`] stands: good while the state is open, or a thread inside.
+    work: AtomicPtr<()>,
+    panicked: AtomicBool,
+    n_asleep: AtomicUsize,
+}
+
+/// What is called for every index.
+type Work<'a> = &'a (dyn Fn(usize) + Sync);
+
+impl Pool {
+    /// The threads last as long as the program. `None` where none can be had.
+    fn start(n_threads: usize) -> Option<Self> {
+        let shared: &'static Shared = Box::leak(Box::new(Shared {
+            state: AtomicU64::new(0),
+            next: AtomicUsize::new(0),
+            n_tasks: AtomicUsize::new(0),
+            work: AtomicPtr::new(std::ptr::null_mut()),
+            panicked: AtomicBool::new(false),
+            n_asleep: AtomicUsize::new(0),
+        }));
+        let threads = (0..n_threads)
+            .map(|idx| {
+                let thread = std::thread::Builder::new().name(format!("lac-models {idx}"));
+                let handle = thread.spawn(|| shared.serve())?;
+                Ok(handle.thread().clone())
+            })
+            .collect::<std::io::Result<Vec<_>>>();
+        Some(Self {
+            shared,
+            threads: threads.ok()?,
+            user: Mutex::new(()),
+        })
+    }
+
+    /// Only for the thread that holds `user`.
+    fn run(&self, n_tasks: usize, work: Work<'_>) {
+        let shared = self.shared;
+        let place = (&raw const work).cast_mut().cast::<()>();
+        shared.work.store(place, Ordering::Relaxed);
+        shared.n_tasks.store(n_tasks, Ordering::Relaxed);
+        shared.next.store(0, Ordering::Relaxed);
+        let job = (shared.state.load(Ordering::Relaxed) & !(OPEN | INSIDE)) + ONE_JOB;
+        shared.state.store(job | OPEN, Ordering::SeqCst);
+        if shared.n_asleep.load(Ordering::SeqCst) > 0 {
+            self.threads.iter().for_each(Thread::unpark);
+        }
+
+        // What panics here panics on only when no thread holds the work any more.
+        let own = catch_unwind(AssertUnwindSafe(|| shared.take_tasks(n_tasks, work)));
+        shared.state.fetch_and(!OPEN, Ordering::AcqRel);
+        while shared.state.load(Ordering::Acquire) & INSIDE > 0 {
+            std::hint::spin_loop();
+        }
+        if let Err(panic) = own {
+            resume_unwind(panic);
+        }
+        if shared.panicked.swap(false, Ordering::Relaxed) {
+            panic!("a thread of an operation panicked; its message stands above");
+        }
+    }
+}
+
+impl Shared {
+    fn take_tasks(&self, n_tasks: usize, work: Work<'_>) {
+        loop {
+            let task = self.next.fetch_add(1, Ordering::Relaxed);
+            if task >= n_tasks {
+                return;
+            }
+            work(task);
+        }
+    }
+
+    /// A thread's life.
+    fn serve(&self) {
+        let mut last_job = 0;
+        loop {
+            let state = self.wait_for_job(last_job);
+            let is_in = self
+                .state
+                .compare_exchange(state, state + 1, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok();
+            if !is_in {
+                continue;
+            }
+            last_job = state / ONE_JOB;
+            // SAFETY: this thread is inside a job, so that is where the job's work stands, and `run` does not
+            // return, and the work does not go away, before this thread has left.
+            let work = unsafe { *self.work.load(Ordering::Relaxed).cast::<Work<'_>>() };
+            let n_tasks = self.n_tasks.load(Ordering::Relaxed);
+            let result = catch_unwind(AssertUnwindSafe(|| self.take_tasks(n_tasks, work)));
+            if result.is_err() {
+                self.panicked.store(true, Ordering::Relaxed);
+            }
+            self.state.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    /// The state once it is open for another job than the last one.
+    fn wait_for_job(&self, last_job: u64) -> u64 {
+        let mut since = Instant::now();
+        loop {
+            for _ in 0..LOOKS {
+                let state = self.state.load(Ordering::Acquire);
+                if state & OPEN > 0 && state / ONE_JOB != last_job {
+                    return state;
+                }
+                std::hint::spin_loop();
+            }
+            if since.elapsed() < AWAKE {
+                continue;
+            }
+            // In this order, so that either this thread sees the job or whoever opens it sees this thread.
+            self.n_asleep.fetch_add(1, Ordering::SeqCst);
+            let state = self.state.load(Ordering::SeqCst);
+            if !(state & OPEN > 0 && state / ONE_JOB != last_job) {
+                std::thread::park();
+            }
+            self.n_asleep.fetch_sub(1, Ordering::SeqCst);
+            since = Instant::now();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_task_is_done_once_however_many_ask() {
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                scope.spawn(move || {
+                    for round in 0..300 {
+                        let n_tasks = (round + thread) % 40;
+                        let counts: Vec<AtomicUsize> =
+                            (0..n_tasks).map(|_| AtomicUsize::new(0)).collect();
+                        for_each(n_tasks, |task| {
+                            counts[task].fetch_add(1, Ordering::Relaxed);
+                        });
+                        assert!(counts.iter().all(|n| n.load(Ordering::Relaxed) == 1));
+                        if round % 100 == 0 {
+                            // Long enough for the threads to go to sleep.
+                            std::thread::sleep(2 * AWAKE);
+                        }
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_panic_reaches_who_asked_and_leaves_the_pool_usable() {
+        let result = catch_unwind(|| {
+            for_each(64, |task| assert_ne!(task, 13, "unlucky"));
+        });
+        assert!(result.is_err());
+        let n_done = AtomicUsize::new(0);
+        for_each(64, |_| {
+            n_done.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(n_done.into_inner(), 64);
+    }
+}
