@@ -101,7 +101,7 @@ struct Report {
     layers: usize,
     device: String,
     threads: Option<usize>,
-    /// Bytes a second.
+    /// Bytes a second, the mean over all repeats.
     read_bandwidth: f64,
     prompt_tokens: usize,
     new_tokens: usize,
@@ -124,7 +124,9 @@ struct Case {
     prefill_flops: f64,
     /// Bytes of weights and cache that a decoding pass has to read.
     bytes_per_pass: f64,
-    /// Those bytes a second, as a share of the read bandwidth.
+    /// Those bytes a second.
+    bytes_per_second: f64,
+    /// The same as a share of the read bandwidth that was measured between the case's runs.
     share_of_bandwidth: f64,
     executed: PhasePair,
     /// Share of layers the gate flagged active; none when the policy does not gate.
@@ -187,16 +189,12 @@ impl Bench {
         }
 
         let mut cases = Vec::new();
+        let mut read_bandwidths = Vec::new();
         for &dtype in &self.dtype {
             let model = source.load(dtype.weight_dtype(), &device)?;
-            cases.extend(self.measure(&model, &source, dtype)?);
+            cases.extend(self.measure(&model, &source, dtype, &mut read_bandwidths)?);
         }
-        // Measured after the models, which are gone by now, so that it needs no memory beside theirs.
-        let read_bandwidth = read_bandwidth(&device)?;
-        for case in &mut cases {
-            let passes_per_second = case.decode.mean / f64::from(case.batch);
-            case.share_of_bandwidth = case.bytes_per_pass * passes_per_second / read_bandwidth;
-        }
+        let read_bandwidth = Summary::of(&read_bandwidths).mean;
         let report = Report {
             model: source.name(),
             parameters: config.n_parameters(),
@@ -216,7 +214,13 @@ impl Bench {
         print_line(table::markdown(&report).trim_end())
     }
 
-    fn measure(&self, model: &Decoder, source: &Source, dtype: DtypeArg) -> Result<Vec<Case>> {
+    fn measure(
+        &self,
+        model: &Decoder,
+        source: &Source,
+        dtype: DtypeArg,
+        read_bandwidths: &mut Vec<f64>,
+    ) -> Result<Vec<Case>> {
         let mut cases: Vec<Runs> = self
             .policy
             .iter()
@@ -225,7 +229,10 @@ impl Bench {
             .collect::<Result<_>>()?;
         let n_runs = (self.repeats as usize + 1) * cases.len();
         let bar = progress::counting("measuring", n_runs);
+        let mut own_bandwidths = Vec::new();
         for repeat in 0..=self.repeats {
+            // The memory takes turns too: what else the machine does slows it down as well.
+            own_bandwidths.push(read_bandwidth(&model.device())?);
             for case in &mut cases {
                 let (prefill, decode, usage) = self.time(model, case)?;
                 // The first round is the warm-up.
@@ -241,9 +248,11 @@ impl Bench {
             }
         }
         bar.finish_and_clear();
+        let bandwidth = Summary::of(&own_bandwidths).mean;
+        read_bandwidths.extend(own_bandwidths);
         let cases = cases.into_iter();
         Ok(cases
-            .map(|runs| self.case(runs, model.config(), dtype.weight_dtype()))
+            .map(|runs| self.case(runs, model.config(), dtype.weight_dtype(), bandwidth))
             .collect())
     }
 
@@ -267,7 +276,13 @@ impl Bench {
         Ok((output.prefill_time, output.decode_time, usage))
     }
 
-    fn case(&self, runs: Runs, config: &DecoderConfig, dtype: WeightDtype) -> Case {
+    fn case(
+        &self,
+        runs: Runs,
+        config: &DecoderConfig,
+        dtype: WeightDtype,
+        read_bandwidth: f64,
+    ) -> Case {
         let bytes_per_value = dtype.to_burn().size() as f64;
         let executed = PhasePair {
             prompt: runs.usage.prompt.executed_per_pass(),
@@ -285,15 +300,19 @@ impl Bench {
         let head = (config.vocab_size * config.hidden_size) as f64;
         let n_multiplied = config.n_parameters_read(executed.prompt.unwrap_or(n_layers)) - head;
         let prefill = Summary::of(&runs.prefill);
+        let decode = Summary::of(&runs.decode);
+        let bytes_per_pass = bytes_per_value * (n_read + cached);
+        let bytes_per_second = bytes_per_pass * decode.mean / f64::from(runs.batch);
         Case {
             dtype: dtype.name(),
             policy: runs.policy.name().to_owned(),
             batch: runs.batch,
             prefill_flops: 2.0 * n_multiplied * prefill.mean,
             prefill,
-            decode: Summary::of(&runs.decode),
-            bytes_per_pass: bytes_per_value * (n_read + cached),
-            share_of_bandwidth: 0.0,
+            decode,
+            bytes_per_pass,
+            bytes_per_second,
+            share_of_bandwidth: bytes_per_second / read_bandwidth,
             active: PhasePair {
                 prompt: runs.usage.prompt.mean(),
                 response: runs.usage.response.mean(),

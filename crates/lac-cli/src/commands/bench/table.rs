@@ -29,12 +29,12 @@ pub fn markdown(report: &Report) -> String {
          | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for case in &report.cases {
-        line(&mut text, case, report.read_bandwidth);
+        line(&mut text, case);
     }
     text
 }
 
-fn line(text: &mut String, case: &Case, read_bandwidth: f64) {
+fn line(text: &mut String, case: &Case) {
     let layers = |layers: Option<f64>| layers.map_or("–".to_owned(), |n| format!("{n:.1}"));
     let percent = |share: Option<f64>| {
         share.map_or("–".to_owned(), |share| format!("{:.0} %", 100.0 * share))
@@ -48,7 +48,7 @@ fn line(text: &mut String, case: &Case, read_bandwidth: f64) {
         speed(&case.prefill),
         case.prefill_flops / 1e12,
         speed(&case.decode),
-        case.share_of_bandwidth * read_bandwidth / 1e9,
+        case.bytes_per_second / 1e9,
         100.0 * case.share_of_bandwidth,
         layers(case.executed.prompt),
         layers(case.executed.response),

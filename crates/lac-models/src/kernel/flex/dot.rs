@@ -124,7 +124,7 @@ unsafe fn padded<E: Value, const STEP: usize>(values: *const E, n: usize) -> [E;
 /// Asks for the values a page ahead: with two threads, the processor's own prefetching leaves a part of the
 /// memory's bandwidth unused.
 #[inline(always)]
-fn prefetch<E>(values: *const E) {
+pub(super) fn prefetch<E>(values: *const E) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

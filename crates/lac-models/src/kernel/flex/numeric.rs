@@ -3,6 +3,7 @@
 //! The operations are the same and in the same order for all of them, without fused multiply-add, so the
 //! results are the same on every processor.
 
+use super::dot::prefetch;
 use super::value::Value;
 
 /// Defines a function three times: for AVX-512, for AVX2, and for any processor.
@@ -104,6 +105,9 @@ vectorised! {
         let mut lanes = [0.0f32; MANY];
         let (blocks, rest) = values.as_chunks::<MANY>();
         for block in blocks {
+            for line in block.as_chunks::<LANES>().0 {
+                prefetch(line.as_ptr());
+            }
             for (lane, value) in lanes.iter_mut().zip(block) {
                 *lane += value.widen();
             }
