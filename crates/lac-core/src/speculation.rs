@@ -6,8 +6,8 @@
 
 mod choice;
 mod draft_length;
+mod drafting;
 mod follow;
-mod session;
 mod stats;
 mod ties;
 mod verification;
@@ -204,12 +204,12 @@ pub fn generate_speculative<M: CausalLm + ?Sized>(
     observer: &mut dyn Observer,
     sink: &mut dyn TokenSink,
 ) -> Result<SpeculationOutput> {
-    session::speculate(
+    drafting::speculate(
         model,
         one_prompt(prompts)?,
         config,
         speculator,
-        session::Hooks {
+        drafting::Hooks {
             observer,
             sink,
             watcher: &mut (),

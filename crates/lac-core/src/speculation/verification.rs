@@ -1,6 +1,6 @@
 //! Proof, on given prompts, that speculation changes nothing.
 
-use super::session::{self, Decided, Watcher};
+use super::drafting::{self, Decided, Watcher};
 use super::ties::{Top, noise};
 use super::{SpeculationStats, Speculator, one_prompt};
 use crate::error::{Error, Result};
@@ -91,12 +91,12 @@ pub fn verify_speculation<M: CausalLm + ?Sized>(
         largest_noise: 0.0,
         smallest_margin: f32::INFINITY,
     };
-    let hooks = session::Hooks {
+    let hooks = drafting::Hooks {
         observer: &mut (),
         sink: &mut (),
         watcher: &mut side_by_side,
     };
-    let output = session::speculate(model, prompt, config, speculator, hooks)?;
+    let output = drafting::speculate(model, prompt, config, speculator, hooks)?;
     let speculative = &output.generation.rows[0];
     let SideBySide {
         n_equal,

@@ -24,7 +24,7 @@ pub(super) struct Hooks<'a> {
     pub watcher: &'a mut dyn Watcher,
 }
 
-/// Looks over the shoulder of a session.
+/// Looks over the shoulder of a speculation.
 pub(super) trait Watcher {
     /// A token was decided; says whether to go on.
     fn decided(&mut self, decided: &Decided<'_>) -> Result<Flow> {
@@ -46,7 +46,7 @@ pub(super) struct Decided<'a> {
     pub verifying_logits: Option<&'a [f32]>,
 }
 
-struct Session<'a, 'h, M: CausalLm + ?Sized> {
+struct Drafting<'a, 'h, M: CausalLm + ?Sized> {
     model: &'a M,
     context: M::Context,
     config: &'a GenerationConfig,
@@ -81,7 +81,7 @@ pub(super) fn speculate<M: CausalLm + ?Sized>(
         Some(gate) => Box::new(Trace::new(gate)),
         None => Box::new(Off),
     };
-    let mut session = Session {
+    let mut drafting = Drafting {
         context: model.new_context(1, n_slots),
         model,
         config,
@@ -102,15 +102,15 @@ pub(super) fn speculate<M: CausalLm + ?Sized>(
     };
 
     let start = Instant::now();
-    session.prompt(&pass, speculator)?;
+    drafting.prompt(&pass, speculator)?;
     let prefill_time = start.elapsed();
-    while !session.rows.all_finished() {
-        session.round(speculator)?;
+    while !drafting.rows.all_finished() {
+        drafting.round(speculator)?;
     }
-    let stats = session.stats;
+    let stats = drafting.stats;
     Ok(SpeculationOutput {
         generation: GenerationOutput {
-            rows: session.rows.into_generated(),
+            rows: drafting.rows.into_generated(),
             prompt_logits: None,
             prefill_time,
             decode_time: start.elapsed() - prefill_time,
@@ -120,7 +120,7 @@ pub(super) fn speculate<M: CausalLm + ?Sized>(
     })
 }
 
-impl<M: CausalLm + ?Sized> Session<'_, '_, M> {
+impl<M: CausalLm + ?Sized> Drafting<'_, '_, M> {
     /// The pass over the prompt, and the first token.
     fn prompt(&mut self, pass: &Pass, speculator: &mut Speculator) -> Result<()> {
         let out = embed_and_run(self.model, pass, &mut self.context, self.full.as_mut())?;
