@@ -249,7 +249,7 @@ fn speculation_changes_no_token_of_the_trained_model() {
         // A software GPU takes long for each new shape.
         let (n_prompts, n_plans, new_tokens) = match backend {
             "flex" => (12, 3, 24),
-            _ => (2, 1, 8),
+            _ => (2, 2, 8),
         };
         let prompts = demo.prompts(n_prompts);
         let config = GenerationConfig::greedy(new_tokens)
