@@ -386,3 +386,80 @@ impl_dot!(f16:
     x86::Avx512<f16>, "avx512f,avx512bw,avx512vl", ["avx512f", "avx512bw", "avx512vl"];
     x86::Avx2<f16>, "avx2,fma,f16c", ["avx2", "fma", "f16c"];
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Values between −1 and 1, exact in every data type.
+    fn rows<E: Value>(n: usize, seed: usize) -> Vec<E> {
+        let value = |idx: usize| ((idx * 37 + seed * 11) % 129) as f32 / 64.0 - 1.0;
+        (0..n).map(|idx| E::narrow(value(idx))).collect()
+    }
+
+    /// Instructions that a wider processor would not choose give the same sums, but for rounding.
+    fn check<I: Instructions>(what: &str) {
+        for (n_left, n_right, width) in [
+            (1, 1, 1),
+            (7, 1, 40),
+            (7, 5, 33),
+            (13, 9, 1100),
+            (3, 2, 2049),
+        ] {
+            let (left, right) = (rows(n_left * width, 1), rows(n_right * width, 2));
+            for from in [ReadFrom::Cache, ReadFrom::Memory] {
+                let mut found = vec![0.0; n_left * n_right];
+                let matrix = |rows, n| Rows::new(rows, width, width, n);
+                // SAFETY: whoever calls `check` has asked the processor; all rows are `width` long.
+                unsafe {
+                    products::<I>(
+                        matrix(&left, n_left),
+                        matrix(&right, n_right),
+                        from,
+                        &mut found,
+                        n_left,
+                    );
+                }
+                for (idx, &found) in found.iter().enumerate() {
+                    let row = |rows: &[I::Value], row: usize| -> Vec<f64> {
+                        let row = rows[row * width..][..width].iter();
+                        row.map(|value| f64::from(value.widen())).collect()
+                    };
+                    let (x, w) = (row(&left, idx % n_left), row(&right, idx / n_left));
+                    let expected: f64 = x.iter().zip(&w).map(|(x, w)| x * w).sum();
+                    let error = (f64::from(found) - expected).abs();
+                    assert!(
+                        error <= 1e-7 * width as f64 + 1e-6,
+                        "{what}, {width}: {found}, {expected}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_kind_of_instructions_gives_the_same_sums() {
+        check::<Plain<f32>>("plain f32");
+        check::<Plain<bf16>>("plain bf16");
+        check::<Plain<f16>>("plain f16");
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("fma")
+                && is_x86_feature_detected!("f16c")
+            {
+                check::<x86::Avx2<f32>>("avx2 f32");
+                check::<x86::Avx2<bf16>>("avx2 bf16");
+                check::<x86::Avx2<f16>>("avx2 f16");
+            }
+            if is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vl")
+            {
+                check::<x86::Avx512<f32>>("avx512 f32");
+                check::<x86::Avx512<bf16>>("avx512 bf16");
+                check::<x86::Avx512<f16>>("avx512 f16");
+            }
+        }
+    }
+}
