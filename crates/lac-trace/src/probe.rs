@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use burn::tensor::{FloatDType, Tensor, Transaction};
-use lac_core::{BoxError, Carry, Decision, GateConfig, LayerPolicy, LayerStep, Pass};
+use lac_core::{BoxError, Carry, Decision, GateConfig, LayerPolicy, LayerStep, Pass, SkippedKeys};
 
 use crate::error::{Error, Result};
 
@@ -90,6 +90,10 @@ impl LayerPolicy for Probed<'_> {
 
     fn gate(&self) -> Option<GateConfig> {
         self.inner.gate()
+    }
+
+    fn skipped_keys(&self) -> SkippedKeys {
+        self.inner.skipped_keys()
     }
 
     fn begin(&mut self, pass: &Pass, embedding: &Tensor<3>) -> Result<(), BoxError> {

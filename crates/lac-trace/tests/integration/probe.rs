@@ -1,7 +1,8 @@
 //! What is read beside the gate, and that looking changes nothing.
 
 use lac_core::{
-    Bypass, GateConfig, GenerationConfig, Halt, Hooks, LastActive, LayerPolicy, Trace, generate,
+    Bypass, GateConfig, GenerationConfig, Halt, Hooks, LastActive, LayerPolicy, PhasePlan, Planned,
+    SkippedKeys, Trace, generate,
 };
 use lac_trace::{ProbeConfig, Probed, TraceReader, TraceWriter};
 use tempfile::TempDir;
@@ -32,6 +33,17 @@ fn policies() -> Vec<Box<dyn LayerPolicy>> {
         Box::new(Bypass::new(gate)),
         Box::new(Halt::new(gate)),
     ]
+}
+
+/// A policy that is looked at is asked everything that it would be asked alone.
+#[test]
+fn what_becomes_of_skipped_keys_is_the_policys_to_say() {
+    for keys in [SkippedKeys::Fill, SkippedKeys::LeaveOut] {
+        let full = PhasePlan::full(LAYERS);
+        let mut planned = Planned::from_phases(full.clone(), full, keys);
+        let (probed, _probe) = Probed::new(&mut planned, ProbeConfig::default());
+        assert_eq!(probed.skipped_keys(), keys);
+    }
 }
 
 #[test]
