@@ -302,8 +302,23 @@ fn forward_pass<M: CausalLm + ?Sized>(
     Ok(logits)
 }
 
-/// One pass from its token ids to the state for the final norm.
-pub(crate) fn embed_and_run<M: CausalLm + ?Sized>(
+/// The logits of the newest token of one row, by a policy that observes nothing.
+pub(crate) fn last_logits<M: CausalLm + ?Sized>(
+    model: &M,
+    pass: &Pass,
+    context: &mut M::Context,
+    policy: &mut dyn LayerPolicy,
+) -> Result<Vec<f32>> {
+    let logits = forward_pass(model, pass, context, policy, &mut ())?;
+    Ok(sampling::read_rows(logits)?.swap_remove(0))
+}
+
+/// One pass from its token ids through the layers, for passes that [`generate`] does not make: texts
+/// that are scored, drafts. Nothing is read back from the device.
+///
+/// # Errors
+/// As [`run`].
+pub fn embed_and_run<M: CausalLm + ?Sized>(
     model: &M,
     pass: &Pass,
     context: &mut M::Context,

@@ -53,7 +53,7 @@
 //! // third adds 2.5 where 0.8 × (5 − (−5)) = 8 would be needed. Both are voids.
 //! assert_eq!(gate.norms, [10.0, 2.0, 5.0, 1.0, 7.5, 1.5]);
 //! assert_eq!(gate.active, [true, true, false, false, false, false]);
-//! assert_eq!(record.executed, [true, true, true]);
+//! assert_eq!(record.executed(), [true, true, true]);
 //!
 //! let mut usage = Usage::default();
 //! usage.pass(&record)?;
@@ -75,7 +75,8 @@ pub use error::{BoxError, Error, Result, StateAt};
 pub use gate::{DEFAULT_ALPHA, Gate, GateConfig, GateReading, GateRounding, l2_norm};
 pub use generation::{
     Flow, Generated, GenerationConfig, GenerationOutput, Hooks, PromptLogits, Sampling,
-    SamplingConfig, StopReason, TextDecoder, TextSink, TokenSink, generate, prompt_pass,
+    SamplingConfig, StopReason, TextDecoder, TextSink, TokenSink, embed_and_run, generate,
+    prompt_pass,
 };
 pub use kv_cache::{KvCache, KvCacheShape};
 pub use observer::Observer;

@@ -15,6 +15,16 @@ pub enum Phase {
     Response,
 }
 
+impl Phase {
+    /// `prompt` or `response`: how the phase is spelled in files and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Prompt => "prompt",
+            Phase::Response => "response",
+        }
+    }
+}
+
 /// One pass: which tokens stand in which slot of a `[batch, seq]` block.
 ///
 /// Rows shorter than the block are padded **on the left**, so that the last slot holds the
@@ -301,8 +311,6 @@ pub struct GateRecord {
 pub struct PassRecord {
     /// The pass: phase, token ids, positions, padding.
     pub pass: Pass,
-    /// For each layer, whether it was run at all, in whole or in part.
-    pub executed: Vec<bool>,
     /// For each layer, what the policy decided: which parts were run.
     pub decisions: Vec<Decision>,
     /// What the gate saw; `None` when the policy does not gate.
@@ -312,12 +320,23 @@ pub struct PassRecord {
 impl PassRecord {
     /// Number of layers of the model.
     pub fn n_layers(&self) -> usize {
-        self.executed.len()
+        self.decisions.len()
+    }
+
+    /// For each layer, whether it was run at all, in whole or in part.
+    pub fn executed(&self) -> Vec<bool> {
+        let is_run = |decision: &Decision| *decision != Decision::Skip;
+        self.decisions.iter().map(is_run).collect()
     }
 
     /// Number of layers that were run, in whole or in part.
     pub fn n_executed(&self) -> usize {
-        self.executed.iter().filter(|&&run| run).count()
+        self.executed().iter().filter(|&&is_run| is_run).count()
+    }
+
+    /// Number of layers that were run, parts counted as halves, as in [`Usage`](crate::Usage).
+    pub fn executed_layers(&self) -> f64 {
+        self.decisions.iter().map(|layer| layer.executed()).sum()
     }
 
     /// The record of the first slots alone: of a pass whose later tokens were rejected.

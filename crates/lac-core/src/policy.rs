@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::BoxError;
 use crate::gate::{GateConfig, GateReading};
 use crate::pass::Pass;
+use crate::stack::LayerStack;
 
 /// Whether a layer is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,6 +59,17 @@ pub enum SkippedKeys {
     /// They are left out, and a later token that does run the layer does not attend to them
     /// ([`LayerParts::omit_keys`](crate::LayerParts::omit_keys)).
     LeaveOut,
+}
+
+impl SkippedKeys {
+    /// What becomes of them in drafts, which the full model's pass overwrites before any later one
+    /// runs the layer: filling them would be work for nothing, where a model can leave them out.
+    pub(crate) fn of_drafts<S: LayerStack + ?Sized>(stack: &S) -> Self {
+        match stack.parts() {
+            Some(_) => SkippedKeys::LeaveOut,
+            None => SkippedKeys::Fill,
+        }
+    }
 }
 
 /// Which state goes on to the next layer.

@@ -24,8 +24,8 @@ pub struct PhaseCount {
     pub active: Vec<u64>,
     /// Number of passes.
     pub passes: u64,
-    /// Number of layers run, over all passes.
-    pub executed: u64,
+    /// Number of layers run, over all passes; a layer run in part counts as a half.
+    pub executed: f64,
 }
 
 impl PhaseCount {
@@ -51,7 +51,7 @@ impl PhaseCount {
 
     /// The mean number of layers run per pass.
     pub fn executed_per_pass(&self) -> Option<f64> {
-        (self.passes > 0).then(|| self.executed as f64 / self.passes as f64)
+        (self.passes > 0).then(|| self.executed / self.passes as f64)
     }
 }
 
@@ -93,7 +93,7 @@ pub(crate) fn count_row(
     let phase = usage.phase(record.pass.phase());
     if count_pass == CountPass::Yes {
         phase.passes += 1;
-        phase.executed += record.n_executed() as u64;
+        phase.executed += record.executed_layers();
     }
     let slots = (from..record.pass.seq()).filter(|&slot| record.pass.counts(row, slot));
     let Some(gate) = &record.gate else {
@@ -118,5 +118,26 @@ impl Observer for Records {
     fn pass(&mut self, record: &PassRecord) -> Result<(), BoxError> {
         self.0.push(record.clone());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lac_core::{Decision, Off, Pass};
+
+    use super::*;
+
+    #[test]
+    fn a_layer_run_in_part_counts_as_a_half() {
+        let record = PassRecord {
+            pass: Pass::prompt(&[[1, 2]], 0).unwrap(),
+            decisions: vec![Decision::Run, Decision::SkipMlp, Decision::Skip],
+            gate: None,
+        };
+        let lane = Lane::new(Box::new(Off));
+        let mut usage = ItemUsage::default();
+        count_row(&mut usage, &record, &lane, 0, 0, 0, CountPass::Yes);
+        assert_eq!((usage.prompt.tokens, usage.prompt.passes), (2, 1));
+        assert_eq!(usage.prompt.executed_per_pass(), Some(1.5));
     }
 }

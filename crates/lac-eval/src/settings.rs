@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::data::DataId;
+use crate::data::{DataId, DataSet};
 use crate::error::{Error, Result};
 use crate::item::{Benchmark, short_hash};
+use crate::lane::Lane;
 
 /// How a benchmark is asked and scored. Results of different protocols are never put into one
 /// table: they are different measurements.
@@ -337,6 +338,21 @@ pub struct Settings {
 pub const SETTINGS_VERSION: u32 = 1;
 
 impl Settings {
+    /// The settings of every variant that some lanes run, in their order.
+    pub fn of_lanes(data: &DataSet, asking: &Asking, model: &ModelId, lanes: &[Lane]) -> Vec<Self> {
+        let variants = lanes.iter().flat_map(Lane::variants);
+        variants
+            .map(|skipping| Self {
+                version: SETTINGS_VERSION,
+                benchmark: data.benchmark,
+                data: data.id(),
+                asking: asking.clone(),
+                model: model.clone(),
+                skipping: skipping.clone(),
+            })
+            .collect()
+    }
+
     /// A hash of all settings, 16 hexadecimal digits.
     pub fn hash(&self) -> String {
         short_hash(Sha256::new_with_prefix(self.to_value().to_string()))

@@ -6,7 +6,7 @@ use lac_core::Phase;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::file::{TraceReader, write_beside};
+use crate::file::{SCALARS, TraceReader, write_beside};
 use crate::token::Token;
 
 /// One sequence of a trace, in the fields of `lac trace --json` that a trace can know
@@ -175,16 +175,7 @@ impl TraceReader {
 }
 
 fn csv_header(token: &Token<'_>) -> Vec<String> {
-    let mut header: Vec<String> = [
-        "sequence",
-        "phase",
-        "position",
-        "token_id",
-        "piece",
-        "embedding_norm",
-    ]
-    .map(str::to_owned)
-    .to_vec();
+    let mut header = SCALARS.map(str::to_owned).to_vec();
     let mut columns = vec!["norm", "delta", "threshold", "active", "executed"];
     if token.cosines.is_some() {
         columns.extend(["cosine", "contribution"]);
@@ -196,13 +187,9 @@ fn csv_header(token: &Token<'_>) -> Vec<String> {
 }
 
 fn csv_record(token: &Token<'_>) -> Vec<String> {
-    let phase = match token.phase {
-        Phase::Prompt => "prompt",
-        Phase::Response => "response",
-    };
     let mut record = vec![
         token.sequence.to_string(),
-        phase.to_owned(),
+        token.phase.name().to_owned(),
         token.position.to_string(),
         token.token_id.map(|id| id.to_string()).unwrap_or_default(),
         token.piece.unwrap_or_default().to_owned(),

@@ -12,3 +12,4 @@ pub use read::{TraceReader, TraceState};
 pub use write::{FlushLimits, TraceWriter};
 
 pub(crate) use part::write_beside;
+pub(crate) use schema::SCALARS;

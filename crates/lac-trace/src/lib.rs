@@ -20,7 +20,6 @@
 //! // One pass over two tokens through two layers, as the layer loop reports it.
 //! let record = PassRecord {
 //!     pass: Pass::prompt(&[[7, 8]], 0)?,
-//!     executed: vec![true, true],
 //!     decisions: vec![Decision::Run; 2],
 //!     gate: Some(GateRecord {
 //!         embedding_norms: vec![1.0, 1.0],

@@ -3,8 +3,8 @@
 
 use super::{PhasePlan, Units};
 use crate::error::Result;
-use crate::generation::embed_and_run;
-use crate::generation::sampling::{argmax, read_rows};
+use crate::generation::sampling::argmax;
+use crate::generation::{embed_and_run, last_logits};
 use crate::pass::Pass;
 use crate::policy::{Off, Planned, SkippedKeys};
 use crate::stack::CausalLm;
@@ -104,11 +104,7 @@ pub fn agreement<M: CausalLm + ?Sized>(
     plans: &[PhasePlan],
     positions_per_text: usize,
 ) -> Result<Vec<f64>> {
-    // A skipped layer is not run again before the full model has filled its keys and values.
-    let skipped_keys = match model.parts() {
-        Some(_) => SkippedKeys::LeaveOut,
-        None => SkippedKeys::Fill,
-    };
+    let skipped_keys = SkippedKeys::of_drafts(model);
     let mut drafters: Vec<Planned> = plans
         .iter()
         .map(|plan| Planned::from_phases(plan.clone(), plan.clone(), skipped_keys))
@@ -128,9 +124,8 @@ pub fn agreement<M: CausalLm + ?Sized>(
             n_places += 1;
             let pass = Pass::response(place, vec![text.ids[place]]);
             for (drafter, agreed) in drafters.iter_mut().zip(&mut agreed) {
-                let out = embed_and_run(model, &pass, &mut context, drafter)?;
-                let logits = read_rows(model.logits(out.hidden).squeeze_dim::<2>(1))?;
-                *agreed += usize::from(argmax(&logits[0]) == Some(text.ids[place + 1]));
+                let logits = last_logits(model, &pass, &mut context, drafter)?;
+                *agreed += usize::from(argmax(&logits) == Some(text.ids[place + 1]));
             }
         }
     }

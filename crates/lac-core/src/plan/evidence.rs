@@ -105,10 +105,7 @@ impl PlanLearner {
     ) -> Result<PhasePlan, PlanError> {
         let evidence = self.evidence(phase);
         if evidence.n_tokens == 0 {
-            let phase = match phase {
-                Phase::Prompt => "prompt",
-                Phase::Response => "response",
-            };
+            let phase = phase.name();
             return Err(PlanError::NoEvidence { phase });
         }
         let keep = match selection.keep {

@@ -72,11 +72,6 @@ impl PassReadings {
         };
         Ok(PassRecord {
             pass: pass.clone(),
-            executed: self
-                .decisions
-                .iter()
-                .map(|decision| decision.executed_parts() > 0)
-                .collect(),
             decisions: self.decisions,
             gate,
         })

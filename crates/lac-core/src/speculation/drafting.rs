@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::generation::sampling::{Sampler, read_rows};
 use crate::generation::{
     Flow, GenerationConfig, GenerationOutput, Rows, StopReason, TokenSink, check_prompts,
-    embed_and_run,
+    embed_and_run, last_logits,
 };
 use crate::observer::Observer;
 use crate::pass::{Pass, PassRecord};
@@ -88,11 +88,7 @@ pub(super) fn speculate<M: CausalLm + ?Sized>(
         hooks,
         sampler: Sampler::new(&config.sampling, 0)?,
         full,
-        // What a draft skips is not run again before a verifying pass has filled it.
-        skipped_keys: match model.parts() {
-            Some(_) => SkippedKeys::LeaveOut,
-            None => SkippedKeys::Fill,
-        },
+        skipped_keys: SkippedKeys::of_drafts(model),
         rows: Rows::new(1),
         ids: prompt.to_vec(),
         n_prompt: prompt.len(),
@@ -315,9 +311,7 @@ impl<M: CausalLm + ?Sized> Drafting<'_, '_, M> {
 
     /// The logits of a pass over one token.
     fn logits_of(&mut self, pass: &Pass, policy: &mut dyn LayerPolicy) -> Result<Vec<f32>> {
-        let out = embed_and_run(self.model, pass, &mut self.context, policy)?;
-        let mut rows = read_rows(self.model.logits(out.hidden).squeeze_dim::<2>(1))?;
-        Ok(rows.swap_remove(0))
+        last_logits(self.model, pass, &mut self.context, policy)
     }
 
     /// Takes a token into the text and says whether the text goes on.

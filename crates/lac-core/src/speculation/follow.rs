@@ -182,7 +182,6 @@ mod tests {
     fn token(active: [bool; 4]) -> PassRecord {
         PassRecord {
             pass: Pass::response(5, vec![1]),
-            executed: vec![true; 4],
             decisions: vec![Decision::Run; 4],
             gate: Some(GateRecord {
                 embedding_norms: vec![1.0],

@@ -4,9 +4,8 @@ use super::drafting::{self, Decided, Watcher};
 use super::ties::{Top, noise};
 use super::{SpeculationStats, Speculator, one_prompt};
 use crate::error::{Error, Result};
-use crate::generation::sampling::read_rows;
 use crate::generation::{
-    Flow, Generated, GenerationConfig, Hooks, Sampling, embed_and_run, generate,
+    Flow, Generated, GenerationConfig, Hooks, Sampling, generate, last_logits,
 };
 use crate::pass::Pass;
 use crate::policy::Off;
@@ -148,10 +147,7 @@ impl<M: CausalLm + ?Sized> SideBySide<'_, M> {
             true => Pass::prompt(&[before], self.pad_token)?,
             false => Pass::response(before.len() - 1, vec![before[before.len() - 1]]),
         };
-        let out = embed_and_run(self.model, &pass, &mut self.context, &mut Off)?;
-        let last = out.hidden.narrow(1, pass.seq() - 1, 1);
-        let mut rows = read_rows(self.model.logits(last).squeeze_dim::<2>(1))?;
-        Ok(rows.swap_remove(0))
+        last_logits(self.model, &pass, &mut self.context, &mut Off)
     }
 }
 

@@ -65,7 +65,7 @@ fn off_measures_nothing_and_changes_nothing() {
         let seen = outcome(&[1.0, 2.0], &[1.0, 2.0], &pass, &device, &mut Off).unwrap();
         assert_eq!(seen.hidden, [4.0, 5.0], "{backend}");
         assert_eq!(seen.record.gate, None);
-        assert_eq!(seen.record.executed, [true, true]);
+        assert_eq!(seen.record.executed(), [true, true]);
         let mut usage = Usage::default();
         usage.pass(&seen.record).unwrap();
         assert_eq!(usage.prompt.mean(), None);
@@ -97,7 +97,7 @@ fn halt_runs_no_layer_after_the_one_that_moved_nobody() {
         let seen = outcome(&adds, &[1.0, 2.0], &pass, &device, &mut policy).unwrap();
         assert_eq!(seen.calls.forward, [0, 1, 2], "{backend}");
         assert_eq!(seen.calls.skipped, [3, 4]);
-        assert_eq!(seen.record.executed, [true, true, true, false, false]);
+        assert_eq!(seen.record.executed(), [true, true, true, false, false]);
         assert_eq!(seen.hidden, [6.5, 7.5]);
         let gate = seen.record.gate.unwrap();
         assert_eq!(gate.norms[6..], [6.5, 7.5, 6.5, 7.5]);

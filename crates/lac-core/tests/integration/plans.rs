@@ -117,7 +117,7 @@ fn planned_runs_what_the_plan_of_the_phase_keeps() {
             "mlp 2",
         ];
         assert_eq!(calls, expected);
-        assert_eq!(record.executed, [true, false, true]);
+        assert_eq!(record.executed(), [true, false, true]);
         assert_eq!(record.decisions, parts_plan().decisions());
         // Halves count as such.
         let mut usage = Usage::default();
@@ -353,7 +353,6 @@ fn record_of(usage: &[f64], threshold: f64) -> PassRecord {
     let n_layers = usage.len();
     PassRecord {
         pass: Pass::response(1, vec![1]),
-        executed: vec![true; n_layers],
         decisions: vec![Decision::Run; n_layers],
         gate: Some(lac_core::GateRecord {
             embedding_norms: vec![1.0],

@@ -1,7 +1,7 @@
 //! The passes of a plan.
 
 use burn::tensor::Tensor;
-use lac_core::{CausalLm, Pass, PassRecord, Result, run};
+use lac_core::{CausalLm, Pass, PassRecord, Result, embed_and_run};
 
 use super::plan::{Counted, Plan, Rows, Target};
 use super::read;
@@ -116,10 +116,7 @@ impl<M: CausalLm + ?Sized> Feeder<'_, M> {
     }
 
     fn pass(&mut self, pass: &Pass, context: &mut M::Context, rows: &Rows) -> Result<Fed> {
-        self.model.begin_pass(pass, context);
-        let ids = pass.token_tensor(&self.model.device());
-        let embedding = self.model.embed(ids, context);
-        let out = run(self.model, embedding, context, pass, self.lane.policy())?;
+        let out = embed_and_run(self.model, pass, context, self.lane.policy())?;
         Ok(Fed {
             states: self.lane.states(out.hidden),
             record: out.readings.read(pass)?,

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor};
 use lac_core::{
     CausalLm, GateConfig, Generated, GenerationConfig, Hooks, LayerPolicy, Off, Pass, PassRecord,
-    Sampling, SamplingConfig, Trace, generate, run,
+    Sampling, SamplingConfig, Trace, embed_and_run, generate,
 };
 use lac_models::{Decoder, DecoderContext};
 
@@ -16,9 +16,7 @@ fn step(
     context: &mut DecoderContext,
     policy: &mut dyn LayerPolicy,
 ) -> (Tensor<3>, PassRecord) {
-    model.begin_pass(pass, context);
-    let embedding = model.embed(pass.token_tensor(&model.device()), context);
-    let out = run(model, embedding, context, pass, policy).unwrap();
+    let out = embed_and_run(model, pass, context, policy).unwrap();
     (out.hidden, out.readings.read(pass).unwrap())
 }
 

@@ -4,8 +4,8 @@ use burn::tensor::{Device, Tensor};
 use lac_core::{
     CausalLm, Decision, DraftLength, Error, GateConfig, GenerationConfig, Hooks, LayerPolicy, Off,
     Pass, PhasePlan, PlanLearner, PlanUpdates, Planned, PromptLogits, Provenance, SkippedKeys,
-    SpeculationConfig, SpeculationStats, Speculator, SplitLayers, Ties, Trace, VoidPlan, generate,
-    generate_speculative, prompt_pass, run, verify_speculation,
+    SpeculationConfig, SpeculationStats, Speculator, SplitLayers, Ties, Trace, VoidPlan,
+    embed_and_run, generate, generate_speculative, prompt_pass, verify_speculation,
 };
 use lac_models::{Decoder, DecoderContext};
 
@@ -24,9 +24,7 @@ fn step(
     pass: &Pass,
     policy: &mut dyn LayerPolicy,
 ) -> Tensor<3> {
-    model.begin_pass(pass, context);
-    let embedding = model.embed(pass.token_tensor(&model.device()), context);
-    run(model, embedding, context, pass, policy).unwrap().hidden
+    embed_and_run(model, pass, context, policy).unwrap().hidden
 }
 
 fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {

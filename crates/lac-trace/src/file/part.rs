@@ -108,8 +108,8 @@ fn write_row_group(
 
     write_ints(&mut group, &unsigned(&batch.sequences), None)?;
     let (prompt, response) = (
-        ByteArray::from(phase_name(Phase::Prompt)),
-        ByteArray::from(phase_name(Phase::Response)),
+        ByteArray::from(Phase::Prompt.name()),
+        ByteArray::from(Phase::Response.name()),
     );
     let phases: Vec<ByteArray> = batch
         .phases
@@ -164,14 +164,6 @@ fn write_row_group(
     }
     group.close()?;
     Ok(())
-}
-
-/// How a phase is spelled in files.
-pub(super) fn phase_name(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Prompt => "prompt",
-        Phase::Response => "response",
-    }
 }
 
 /// Parquet's levels of lists that all have the same length.

@@ -10,8 +10,7 @@ use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, FloatType
 use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
 
-use super::part::phase_name;
-use super::schema::{FLAG_LISTS, FLOAT_LISTS, HIDDEN_PREFIX, PROBED_LISTS};
+use super::schema::{FLAG_LISTS, FLOAT_LISTS, HIDDEN_PREFIX, PROBED_LISTS, SCALARS};
 use super::write::{FlushLimits, join_parts};
 use crate::error::{Error, Result};
 use crate::info::TraceInfo;
@@ -233,15 +232,7 @@ fn unpanicked<T>(path: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
 }
 
 fn check_columns(file: &Reader, path: &Path) -> Result<()> {
-    let columns = [
-        "sequence",
-        "phase",
-        "position",
-        "token_id",
-        "piece",
-        "embedding_norm",
-    ];
-    for name in columns.iter().chain(&FLOAT_LISTS).chain(&FLAG_LISTS) {
+    for name in SCALARS.iter().chain(&FLOAT_LISTS).chain(&FLAG_LISTS) {
         column_idx(file, name).ok_or_else(|| Error::column(path, name, "is missing"))?;
     }
     Ok(())
@@ -462,7 +453,7 @@ impl Group<'_> {
     fn phase(&self, name: &ByteArray) -> Result<Phase> {
         [Phase::Prompt, Phase::Response]
             .into_iter()
-            .find(|phase| phase_name(*phase).as_bytes() == name.data())
+            .find(|phase| phase.name().as_bytes() == name.data())
             .ok_or_else(|| {
                 let found = String::from_utf8_lossy(name.data()).into_owned();
                 self.error(

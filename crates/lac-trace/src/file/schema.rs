@@ -11,6 +11,15 @@ use crate::error::{Error, Result};
 use crate::info::TraceInfo;
 use crate::token::TokenBatch;
 
+/// Columns with one value for a token.
+pub(crate) const SCALARS: [&str; 6] = [
+    "sequence",
+    "phase",
+    "position",
+    "token_id",
+    "piece",
+    "embedding_norm",
+];
 /// Columns whose rows are lists with one value per layer.
 pub(super) const FLOAT_LISTS: [&str; 3] = ["norm", "delta", "threshold"];
 pub(super) const FLAG_LISTS: [&str; 2] = ["active", "executed"];

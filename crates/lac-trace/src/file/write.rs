@@ -54,7 +54,6 @@ impl Default for FlushLimits {
 /// // `recorder` is the observer of any number of generations; here, of one pass.
 /// # let record = PassRecord {
 /// #     pass: Pass::prompt(&[[7, 8]], 0)?,
-/// #     executed: vec![true, true],
 /// #     decisions: vec![Decision::Run; 2],
 /// #     gate: Some(GateRecord {
 /// #         embedding_norms: vec![1.0, 1.0],
@@ -238,6 +237,7 @@ impl<'a> TraceWriter<'a> {
                 expected: pass.batch() * pass.seq(),
             });
         }
+        let executed = record.executed();
         let batch = &mut self.buffer;
         let n_before = batch.len();
         for (row, slot) in record.counted() {
@@ -267,7 +267,7 @@ impl<'a> TraceWriter<'a> {
             batch
                 .active
                 .extend(layers.map(|layer| gate.active[at(layer)]));
-            batch.executed.extend_from_slice(&record.executed);
+            batch.executed.extend_from_slice(&executed);
             if let Some(probed) = &probed {
                 push_probed(batch, probed, token);
             }

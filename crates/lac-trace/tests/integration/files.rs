@@ -72,7 +72,7 @@ proptest! {
                     active: (0..n_layers)
                         .map(|layer| gate.active[record.at(layer, row, slot)])
                         .collect(),
-                    executed: record.executed.clone(),
+                    executed: record.executed(),
                 });
             }
         }

@@ -66,7 +66,6 @@ pub fn record(pass: Pass, n_layers: usize, noise: &mut Noise) -> PassRecord {
     }
     PassRecord {
         pass,
-        executed: vec![true; n_layers],
         decisions: vec![Decision::Run; n_layers],
         gate: Some(gate),
     }
