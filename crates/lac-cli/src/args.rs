@@ -9,14 +9,15 @@ use lac_core::{
     ModelFingerprint, Off, Planned, Sampling, SamplingConfig, Trace, VoidPlan,
 };
 use lac_models::{
-    ChatOptions, Conversation, Decoder, EncodedChat, Message, ModelFolder, PromptKind, Tokenizer,
-    WeightDtype, dummy_model,
+    ChatOptions, Conversation, Decoder, EncodedChat, ModelFolder, Tokenizer, WeightDtype,
+    dummy_model,
 };
 use sha2::{Digest, Sha256};
 
 use crate::device::DeviceArg;
 use crate::model_path::LocalModel;
 use crate::progress;
+use crate::prompts::{self, Prompt, Template};
 
 /// Which model, how precise, and where.
 #[derive(Args)]
@@ -112,13 +113,6 @@ struct PromptSource {
     messages: Option<PathBuf>,
 }
 
-/// A prompt, rendered and tokenised.
-pub struct Prompt {
-    /// The text that was tokenised; empty for ids given as they are.
-    pub text: String,
-    pub ids: Vec<u32>,
-}
-
 impl PromptArgs {
     /// Whether the tokenizer is needed to make the prompt.
     pub fn needs_tokenizer(&self) -> bool {
@@ -135,47 +129,24 @@ impl PromptArgs {
         }
         let tokenizer = tokenizer.context("--prompt and --messages need a tokenizer.json")?;
         let prompt = self.encode(tokenizer)?;
-        if prompt.ids.is_empty() {
-            bail!("the prompt is empty: it holds no token");
-        }
+        prompt.check()?;
         Ok(prompt)
     }
 
     /// Renders and tokenises every line of a file that is not blank, as --prompt would be.
     pub fn resolve_lines(&self, path: &Path, tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>> {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        let lines = text.lines().enumerate();
-        let prompts = lines
-            .filter(|(_, line)| !line.trim().is_empty())
-            .map(|(idx, line)| {
-                let Prompt { ids, .. } = self.encode_text(line, tokenizer)?;
-                if ids.is_empty() {
-                    bail!("line {} of {} holds no token", idx + 1, path.display());
-                }
-                Ok(ids)
-            });
-        let prompts = prompts.collect::<Result<Vec<_>>>()?;
-        if prompts.is_empty() {
-            bail!(
-                "{} holds no prompt: one is expected on each line",
-                path.display()
-            );
-        }
-        Ok(prompts)
+        prompts::of_lines(path, |line| {
+            let prompt = prompts::encode(line, self.template(), tokenizer)?;
+            prompt.check()?;
+            Ok(prompt.ids)
+        })
     }
 
-    /// A user's message in the chat template, or the text as it is.
-    fn encode_text(&self, text: &str, tokenizer: &Tokenizer) -> Result<Prompt> {
-        if self.raw || !tokenizer.has_chat_template() {
-            let ids = tokenizer.encode_prompt(text, PromptKind::Raw)?;
-            let text = text.to_owned();
-            return Ok(Prompt { text, ids });
+    fn template(&self) -> Template {
+        match self.raw {
+            true => Template::PassedBy,
+            false => Template::Applied,
         }
-        let messages = [Message::new("user", text)];
-        let EncodedChat { text, ids } =
-            tokenizer.encode_chat(&messages, &ChatOptions::default())?;
-        Ok(Prompt { text, ids })
     }
 
     fn encode(&self, tokenizer: &Tokenizer) -> Result<Prompt> {
@@ -191,7 +162,9 @@ impl PromptArgs {
                 options.extra = conversation.extra;
                 conversation.messages
             }
-            (None, Some(prompt)) => return self.encode_text(prompt, tokenizer),
+            (None, Some(prompt)) => {
+                return prompts::encode(prompt, self.template(), tokenizer);
+            }
             (None, None) => bail!("give --prompt, --prompt-ids or --messages"),
         };
         let EncodedChat { text, ids } = tokenizer.encode_chat(&messages, &options)?;

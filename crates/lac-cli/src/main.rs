@@ -8,6 +8,7 @@ mod commands;
 mod device;
 mod model_path;
 mod output;
+mod phase_pair;
 mod progress;
 mod prompts;
 mod speculation;

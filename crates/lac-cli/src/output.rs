@@ -17,10 +17,7 @@ pub fn print_line(line: &str) -> Result<()> {
 /// Writes JSON to a file, or to stdout for `-`.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string(value).context("cannot write JSON")?;
-    if path == Path::new("-") {
-        return print_line(&text);
-    }
-    write_text(path, &format!("{text}\n"))
+    write_line(path, &text)
 }
 
 /// Writes text to a file.
@@ -36,11 +33,15 @@ pub fn write_json_readable(path: &Path, value: &impl Serialize) -> Result<()> {
         .serialize(&mut serializer)
         .context("cannot write JSON")?;
     let text = String::from_utf8(bytes).context("cannot write JSON")?;
+    write_line(path, &text)
+}
+
+/// Writes a line to a file of its own, or to stdout for `-`.
+fn write_line(path: &Path, line: &str) -> Result<()> {
     if path == Path::new("-") {
-        return print_line(&text);
+        return print_line(line);
     }
-    write_whole(path, format!("{text}\n").as_bytes())
-        .with_context(|| format!("cannot write {}", path.display()))
+    write_text(path, &format!("{line}\n"))
 }
 
 /// Writes a temporary file beside the target, syncs it and renames it: a reader sees the old

@@ -1,11 +1,11 @@
 //! Several prompts at once, for commands that learn from them or try something on each.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use lac_core::CausalLm;
-use lac_models::{ChatOptions, Message, PromptKind, Tokenizer};
+use lac_models::{ChatOptions, EncodedChat, Message, PromptKind, Tokenizer};
 
 /// Prompts, each a text.
 #[derive(Args)]
@@ -49,49 +49,96 @@ impl PromptsArgs {
             prompts.push(self.tokens(tokenizer, text, false).context("--prompt")?);
         }
         if let Some(path) = &self.source.prompts {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("cannot read {}", path.display()))?;
             let is_json = path
                 .extension()
                 .is_some_and(|extension| extension == "jsonl");
-            for (idx, line) in text.lines().enumerate() {
-                if line.trim().is_empty() {
-                    continue;
-                }
-                let at = || format!("{}, line {}", path.display(), idx + 1);
+            prompts.extend(of_lines(path, |line| {
                 let ids = if is_json {
-                    let prompt: JsonPrompt = serde_json::from_str(line).with_context(at)?;
-                    self.tokens(tokenizer, &prompt.prompt, prompt.raw)
+                    let prompt: JsonPrompt = serde_json::from_str(line)?;
+                    self.tokens(tokenizer, &prompt.prompt, prompt.raw)?
                 } else {
-                    self.tokens(tokenizer, line, false)
+                    self.tokens(tokenizer, line, false)?
                 };
-                let ids = ids.with_context(at)?;
                 if let Some(max_context) = model.max_context() {
                     ensure!(
                         ids.len() <= max_context,
-                        "{}: the prompt has {} tokens, the model's context holds {max_context}",
-                        at(),
+                        "the prompt has {} tokens, the model's context holds {max_context}",
                         ids.len()
                     );
                 }
-                prompts.push(ids);
-            }
-            ensure!(!prompts.is_empty(), "{} holds no prompt", path.display());
+                Ok(ids)
+            })?);
         }
         Ok(prompts)
     }
 
     fn tokens(&self, tokenizer: &Tokenizer, text: &str, is_raw: bool) -> Result<Vec<u32>> {
-        let ids = if self.raw || is_raw || !tokenizer.has_chat_template() {
-            tokenizer.encode_prompt(text, PromptKind::Raw)?
-        } else {
-            let messages = [Message::new("user", text)];
-            let rendered = tokenizer.render_chat(&messages, &ChatOptions::default())?;
-            tokenizer.encode_prompt(&rendered, PromptKind::Rendered)?
+        let template = match self.raw || is_raw {
+            true => Template::PassedBy,
+            false => Template::Applied,
         };
-        if ids.is_empty() {
+        let prompt = encode(text, template, tokenizer)?;
+        prompt.check()?;
+        Ok(prompt.ids)
+    }
+}
+
+/// A prompt, rendered and tokenised.
+pub struct Prompt {
+    /// The text that was tokenised; empty for ids given as they are.
+    pub text: String,
+    pub ids: Vec<u32>,
+}
+
+impl Prompt {
+    /// Fails where there is nothing to begin with.
+    pub fn check(&self) -> Result<()> {
+        if self.ids.is_empty() {
             bail!("the prompt is empty: it holds no token");
         }
-        Ok(ids)
+        Ok(())
     }
+}
+
+/// What a chat template has to do with a text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Template {
+    /// The text is a user's message, where the model has a template.
+    Applied,
+    /// The text is taken as it is.
+    PassedBy,
+}
+
+/// Tokenises a text, in the chat template or as it is.
+pub fn encode(text: &str, template: Template, tokenizer: &Tokenizer) -> Result<Prompt> {
+    if template == Template::PassedBy || !tokenizer.has_chat_template() {
+        let ids = tokenizer.encode_prompt(text, PromptKind::Raw)?;
+        let text = text.to_owned();
+        return Ok(Prompt { text, ids });
+    }
+    let messages = [Message::new("user", text)];
+    let EncodedChat { text, ids } = tokenizer.encode_chat(&messages, &ChatOptions::default())?;
+    Ok(Prompt { text, ids })
+}
+
+/// What the lines of a file that are not blank stand for: a prompt's tokens each.
+pub fn of_lines(
+    path: &Path,
+    mut tokens: impl FnMut(&str) -> Result<Vec<u32>>,
+) -> Result<Vec<Vec<u32>>> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut prompts = Vec::new();
+    for (idx, line) in text.lines().enumerate() {
+        if !line.trim().is_empty() {
+            let ids = tokens(line);
+            prompts.push(ids.with_context(|| format!("{}, line {}", path.display(), idx + 1))?);
+        }
+    }
+    ensure!(
+        !prompts.is_empty(),
+        "{} holds no prompt: one is expected on each line",
+        path.display()
+    );
+    Ok(prompts)
 }

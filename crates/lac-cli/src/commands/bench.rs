@@ -17,6 +17,7 @@ use crate::args::{DtypeArg, PolicyArgs, PolicyName};
 use crate::device::DeviceArg;
 use crate::model_path::LocalModel;
 use crate::output::{print_line, write_json};
+use crate::phase_pair::PhasePair;
 use crate::progress;
 
 /// Measure prefill and decode in tokens a second, as a share of what the memory's speed allows
@@ -131,13 +132,6 @@ struct Case {
     executed: PhasePair,
     /// Share of layers the gate flagged active; none when the policy does not gate.
     active: PhasePair,
-}
-
-/// A number per phase.
-#[derive(Default, Serialize)]
-struct PhasePair {
-    prompt: Option<f64>,
-    response: Option<f64>,
 }
 
 /// Mean and standard deviation over the repeats.
@@ -284,10 +278,7 @@ impl Bench {
         read_bandwidth: f64,
     ) -> Case {
         let bytes_per_value = dtype.to_burn().size() as f64;
-        let executed = PhasePair {
-            prompt: runs.usage.prompt.executed_per_pass(),
-            response: runs.usage.response.executed_per_pass(),
-        };
+        let executed = PhasePair::executed(&runs.usage);
         let n_layers = config.n_layers as f64;
         let n_read = config.n_parameters_read(executed.response.unwrap_or(n_layers));
         let n_slots = self.prompt_tokens as f64 + self.new_tokens as f64 / 2.0;
@@ -313,10 +304,7 @@ impl Bench {
             bytes_per_pass,
             bytes_per_second,
             share_of_bandwidth: bytes_per_second / read_bandwidth,
-            active: PhasePair {
-                prompt: runs.usage.prompt.mean(),
-                response: runs.usage.response.mean(),
-            },
+            active: PhasePair::active(&runs.usage),
             executed,
         }
     }

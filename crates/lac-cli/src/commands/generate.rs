@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::args::{ModelArgs, PolicyArgs, PolicyName, PromptArgs, SamplingArgs};
 use crate::output::{print_line, write_json};
+use crate::phase_pair::PhasePair;
 use crate::speculation::{SpeculationArgs, SpeculationReport};
 
 /// Continue a prompt, with the full model or with its voids skipped
@@ -63,13 +64,6 @@ struct Generation<'a> {
     decode_passes: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     speculation: Option<SpeculationReport>,
-}
-
-/// A number per phase; `None` where there was nothing to count.
-#[derive(Serialize)]
-struct PhasePair {
-    prompt: Option<f64>,
-    response: Option<f64>,
 }
 
 impl Generate {
@@ -142,14 +136,8 @@ impl Generate {
                 Some(_) => "speculative",
                 None => policy.name(),
             },
-            usage: PhasePair {
-                prompt: usage.prompt.mean(),
-                response: usage.response.mean(),
-            },
-            executed: PhasePair {
-                prompt: usage.prompt.executed_per_pass(),
-                response: usage.response.executed_per_pass(),
-            },
+            usage: PhasePair::active(&usage),
+            executed: PhasePair::executed(&usage),
             prefill_seconds: output.prefill_time.as_secs_f64(),
             decode_seconds: output.decode_time.as_secs_f64(),
             decode_passes: output.n_decode_passes,

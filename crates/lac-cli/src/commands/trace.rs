@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::args::{ModelArgs, PolicyArgs, PolicyName, PromptArgs, SamplingArgs};
 use crate::output::{print_line, write_json};
+use crate::phase_pair::PhasePair;
 use crate::progress;
 use recording::{Recording, summary};
 
@@ -69,7 +70,7 @@ struct TraceJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     logits_last: Option<&'a [f32]>,
     usage: UsageJson,
-    executed: ExecutedJson,
+    executed: PhasePair,
 }
 
 #[derive(Serialize)]
@@ -78,13 +79,6 @@ struct UsageJson {
     response: Vec<f64>,
     prompt_mean: Option<f64>,
     response_mean: Option<f64>,
-}
-
-/// The mean number of layers run per pass.
-#[derive(Serialize)]
-struct ExecutedJson {
-    prompt: Option<f64>,
-    response: Option<f64>,
 }
 
 impl Trace {
@@ -110,7 +104,7 @@ impl Trace {
                 .as_ref()
                 .context("--prompts needs a tokenizer.json")?;
             let prompts = self.prompt.resolve_lines(prompts, tokenizer)?;
-            return self.record_many(&folder, tokenizer, prompts, &config);
+            return self.record_many(&folder, tokenizer, policy.as_mut(), prompts, &config);
         }
         let prompt = self.prompt.resolve(tokenizer.as_ref())?;
         let mut writer = self.writer(&folder, policy.as_ref(), tokenizer.as_ref())?;
@@ -182,10 +176,7 @@ impl Trace {
                 prompt_mean: usage.prompt.mean(),
                 response_mean: usage.response.mean(),
             },
-            executed: ExecutedJson {
-                prompt: usage.prompt.executed_per_pass(),
-                response: usage.response.executed_per_pass(),
-            },
+            executed: PhasePair::executed(&usage),
         };
         write_json(path, &json)
     }

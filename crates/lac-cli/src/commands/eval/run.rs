@@ -7,8 +7,7 @@ use clap::Args;
 use lac_core::{LayerPolicy, Off};
 use lac_eval::{
     Asking, DataSet, Evaluation, Feed, Lane, LoggedComparison, ModelId, Protocol, Report, Request,
-    ResultLog, Results, RunConfig, SETTINGS_VERSION, Settings, Skipping, Subjects, evaluate,
-    render, requests,
+    ResultLog, Results, RunConfig, Settings, Skipping, Subjects, evaluate, render, requests,
 };
 use lac_models::{ModelFolder, Tokenizer};
 
@@ -184,18 +183,7 @@ impl Run {
             fingerprint,
             dtype: self.model.dtype.weight_dtype().name().to_owned(),
         };
-        Ok(lanes
-            .iter()
-            .flat_map(Lane::variants)
-            .map(|skipping| Settings {
-                version: SETTINGS_VERSION,
-                benchmark: data.benchmark,
-                data: data.id(),
-                asking: asking.clone(),
-                model: model.clone(),
-                skipping: skipping.clone(),
-            })
-            .collect())
+        Ok(Settings::of_lanes(data, asking, &model, lanes))
     }
 }
 

@@ -133,14 +133,14 @@ impl Trace {
         &self,
         folder: &ModelFolder,
         tokenizer: &Tokenizer,
+        policy: &mut dyn LayerPolicy,
         prompts: Vec<Vec<u32>>,
         config: &GenerationConfig,
     ) -> Result<()> {
-        let mut policy = self.gate.policy(self.policy, &self.model, folder)?;
-        let writer = self.writer(folder, policy.as_ref(), Some(tokenizer))?;
+        let writer = self.writer(folder, policy, Some(tokenizer))?;
         let writer = writer.context("--prompts needs --out")?;
         let model = self.model.load(folder)?;
-        let (mut policy, probe) = self.recording.probed(policy.as_mut());
+        let (mut policy, probe) = self.recording.probed(policy);
         let writer = match probe {
             Some(probe) => writer.with_probe(probe),
             None => writer,
