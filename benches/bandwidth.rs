@@ -14,7 +14,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use burn::tensor::{DType, Device, Distribution, Tensor};
-use lac_benches::{devices, interleaved, parallel_copy, wait};
+use lac_benches::{devices, env, env_number, interleaved, is_test, parallel_copy, wait};
 use lac_core::{Gate, GateConfig};
 use lac_models::parallel_read;
 
@@ -22,12 +22,10 @@ use lac_models::parallel_read;
 const ROTATED_BYTES: usize = 512 << 20;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // `cargo test` runs benches too, to see that they do.
-    if std::env::args().any(|arg| arg == "--test") {
+    if is_test() {
         return Ok(());
     }
-    let env = |name: &str| std::env::var(name).ok();
-    let n_rounds = env("LAC_BENCH_ROUNDS").map_or(Ok(41), |rounds| rounds.parse())?;
+    let n_rounds = env_number("LAC_BENCH_ROUNDS", 41)?;
     let shapes = match env("LAC_BENCH_SHAPE") {
         Some(shape) => vec![dims(&shape)?],
         None => vec![[1, 1, 896], [1, 512, 896], [1, 512, 4096]],

@@ -1,12 +1,14 @@
 //! Criterion benches of lac's functions; `cargo bench -p lac-benches` runs them all.
 //!
-//! Here is what they share: the devices, and timings that other work on the machine does not bias.
+//! Here is what they share: the devices, settings from the environment, and timings that other work on the machine does not bias.
 
 #![deny(missing_docs)]
 
+use std::error::Error;
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
+use lac_models::{DecoderConfig, ModelShape, WeightDtype};
 
 /// Every backend compiled in that has a device, by name.
 pub fn devices() -> Vec<(&'static str, Device)> {
@@ -37,6 +39,57 @@ pub fn device(wanted: &str) -> Result<Device, String> {
         .into_iter()
         .find_map(|(name, device)| (name == wanted).then_some(device))
         .ok_or_else(|| format!("{wanted} was not compiled in, or has no device"))
+}
+
+/// Whether `cargo test` runs the bench, which it does to see that it starts.
+pub fn is_test() -> bool {
+    std::env::args().any(|arg| arg == "--test")
+}
+
+/// The value of an environment variable.
+pub fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// A number from an environment variable, or what stands in for it.
+///
+/// # Errors
+/// When the variable holds something else.
+pub fn env_number(name: &str, default: usize) -> Result<usize, std::num::ParseIntError> {
+    env(name).map_or(Ok(default), |number| number.parse())
+}
+
+/// The data type that `LAC_BENCH_DTYPE` names; f32 when it is not set.
+///
+/// # Errors
+/// When it names none.
+pub fn env_dtype() -> Result<WeightDtype, String> {
+    match env("LAC_BENCH_DTYPE").as_deref() {
+        None | Some("f32") => Ok(WeightDtype::F32),
+        Some("f16") => Ok(WeightDtype::F16),
+        Some("bf16") => Ok(WeightDtype::Bf16),
+        Some(other) => Err(format!("no data type {other}")),
+    }
+}
+
+/// The configuration of the shape that `LAC_BENCH_SHAPE` names; Qwen2.5-0.5B's when it is not set.
+///
+/// # Errors
+/// When it names none.
+pub fn env_shape() -> Result<DecoderConfig, Box<dyn Error>> {
+    let shape = match env("LAC_BENCH_SHAPE") {
+        None => ModelShape::Qwen2_5_0_5b,
+        Some(name) => name.parse()?,
+    };
+    Ok(shape.config()?.decoder)
+}
+
+/// The device that `LAC_BENCH_DEVICE` names; the CPU when it is not set.
+///
+/// # Errors
+/// As [`device`].
+pub fn env_device() -> Result<Device, String> {
+    device(env("LAC_BENCH_DEVICE").as_deref().unwrap_or("flex"))
 }
 
 /// Waits for everything that was asked of the device.

@@ -9,7 +9,7 @@ use std::error::Error;
 
 use burn::module::Param;
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use lac_benches::{devices, interleaved, wait};
+use lac_benches::{devices, env, interleaved, is_test, wait};
 use lac_models::Linear;
 
 /// Bytes of weights that are rotated through: more than a cache holds.
@@ -20,11 +20,10 @@ const SHAPES: [[usize; 2]; 2] = [[4864, 896], [896, 4864]];
 const ROWS: [usize; 7] = [1, 2, 4, 8, 16, 64, 256];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // `cargo test` runs benches too, to see that they do.
-    if std::env::args().any(|arg| arg == "--test") {
+    if is_test() {
         return Ok(());
     }
-    let only = std::env::var("LAC_BENCH_DTYPE").ok();
+    let only = env("LAC_BENCH_DTYPE");
     println!(
         "device dtype  out x in     rows      linear: µs, GB/s, GFLOP/s     matmul: µs, GB/s, GFLOP/s"
     );

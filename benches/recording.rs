@@ -19,14 +19,10 @@ use lac_trace::{TraceInfo, TraceWriter};
 const NEW_TOKENS: usize = 400;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // `cargo test` runs benches too, to see that they do.
-    if std::env::args().any(|arg| arg == "--test") {
+    if lac_benches::is_test() {
         return Ok(());
     }
-    let n_pairs: usize = match std::env::var("LAC_BENCH_PAIRS") {
-        Ok(n_pairs) => n_pairs.parse()?,
-        Err(_) => 25,
-    };
+    let n_pairs = lac_benches::env_number("LAC_BENCH_PAIRS", 25)?;
     let folder = tempfile::tempdir()?;
     lac_demo::unpack(lac_demo::model_files(), folder.path())?;
     let files = ModelFolder::open(folder.path())?;

@@ -14,8 +14,9 @@
 use std::error::Error;
 use std::time::Duration;
 
+use lac_benches::{env, env_device, env_dtype, env_number, env_shape, is_test};
 use lac_core::{GenerationConfig, Hooks, PhasePlan, Planned, SkippedKeys, generate};
-use lac_models::{Decoder, DecoderConfig, ModelShape, WeightDtype, dummy_model};
+use lac_models::{Decoder, DecoderConfig, dummy_model};
 
 const PROMPT_TOKENS: usize = 128;
 const NEW_TOKENS: usize = 17;
@@ -65,30 +66,16 @@ impl Contender {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // `cargo test` runs benches too, to see that they do.
-    if std::env::args().any(|arg| arg == "--test") {
+    if is_test() {
         return Ok(());
     }
-    let env = |name: &str| std::env::var(name).ok();
-    let n_rounds: usize = match env("LAC_BENCH_ROUNDS") {
-        Some(n_rounds) => n_rounds.parse()?,
-        None => 9,
-    };
-    let dtype = match env("LAC_BENCH_DTYPE").as_deref() {
-        None | Some("f32") => WeightDtype::F32,
-        Some("f16") => WeightDtype::F16,
-        Some("bf16") => WeightDtype::Bf16,
-        Some(other) => return Err(format!("no data type {other}").into()),
-    };
-    let shape: ModelShape = match env("LAC_BENCH_SHAPE") {
-        None => ModelShape::Qwen2_5_0_5b,
-        Some(name) => name.parse()?,
-    };
-    let mut config = shape.config()?.decoder;
+    let n_rounds = env_number("LAC_BENCH_ROUNDS", 9)?;
+    let dtype = env_dtype()?;
+    let mut config = env_shape()?;
     if let Some(vocab) = env("LAC_BENCH_VOCAB") {
         config.vocab_size = vocab.parse()?;
     }
-    let device = lac_benches::device(env("LAC_BENCH_DEVICE").as_deref().unwrap_or("flex"))?;
+    let device = env_device()?;
     let model = dummy_model(&config, dtype, &device, 1)?;
 
     let n_layers = config.n_layers;

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use lac_core::{
     AgreementSearch, CalibrationText, CausalLm, DraftLength, FollowConfig, GateConfig,
     GenerationConfig, Hooks, Keep, Off, Pass, Phase, PhasePlan, PlanLearner, PlanUpdates, Ranking,
-    SearchStep, Selection, SpeculationConfig, SpeculationStats, Speculator, Trace, Units, generate,
-    generate_speculative, run, search_by_agreement, speed_up_bound,
+    SearchStep, Selection, SpeculationConfig, SpeculationStats, Speculator, Trace, Units,
+    embed_and_run, generate, generate_speculative, search_by_agreement, speed_up_bound,
 };
 use lac_models::{ChatOptions, Decoder, Message, ModelFolder, PromptKind, Tokenizer, WeightDtype};
 
@@ -34,16 +34,11 @@ struct Kind {
 }
 
 fn main() -> AnyResult<()> {
-    // `cargo test` runs benches too, to see that they do.
-    if std::env::args().any(|arg| arg == "--test") {
+    if lac_benches::is_test() {
         return Ok(());
     }
-    let env = |name: &str| std::env::var(name).ok();
-    let n_prompts: usize = match env("LAC_BENCH_PROMPTS") {
-        Some(n_prompts) => n_prompts.parse()?,
-        None => 70,
-    };
-    let device = lac_benches::device(env("LAC_BENCH_DEVICE").as_deref().unwrap_or("flex"))?;
+    let n_prompts = lac_benches::env_number("LAC_BENCH_PROMPTS", 70)?;
+    let device = lac_benches::env_device()?;
     let unpacked = tempfile::TempDir::new()?;
     lac_demo::unpack(lac_demo::model_files(), unpacked.path())?;
     let folder = ModelFolder::open(unpacked.path())?;
@@ -120,9 +115,7 @@ fn passes(model: &Decoder) -> AnyResult<()> {
     let mut context = model.new_context(1, 128);
     let prompt: Vec<u32> = (10..100).collect();
     let step = |context: &mut _, pass: &Pass| -> AnyResult<()> {
-        model.begin_pass(pass, context);
-        let embedding = model.embed(pass.token_tensor(&model.device()), context);
-        let out = run(model, embedding, context, pass, &mut Off)?;
+        let out = embed_and_run(model, pass, context, &mut Off)?;
         model.logits(out.hidden).try_into_vec_as::<f32>()?;
         Ok(())
     };
@@ -258,8 +251,9 @@ fn kinds(
 ) -> AnyResult<Vec<Kind>> {
     let chat = |message: &str| -> AnyResult<Vec<u32>> {
         let messages = [Message::new("user", message)];
-        let text = tokenizer.render_chat(&messages, &ChatOptions::default())?;
-        Ok(tokenizer.encode_prompt(&text, PromptKind::Rendered)?)
+        Ok(tokenizer
+            .encode_chat(&messages, &ChatOptions::default())?
+            .ids)
     };
     let n_all = n_prompts + N_CALIBRATION;
     let stories = lac_demo::yes_no_questions()?;

@@ -11,37 +11,24 @@
 use std::error::Error;
 use std::time::Duration;
 
+use lac_benches::{env_device, env_dtype, env_number, env_shape, is_test};
 use lac_core::{
     Bypass, GateConfig, GenerationConfig, Hooks, LastActive, LayerPolicy, Off, Trace, generate,
 };
-use lac_models::{Decoder, ModelShape, WeightDtype, dummy_model};
+use lac_models::{Decoder, dummy_model};
 
 const PROMPT_TOKENS: usize = 256;
 const NEW_TOKENS: usize = 24;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // `cargo test` runs benches too, to see that they do.
-    if std::env::args().any(|arg| arg == "--test") {
+    if is_test() {
         return Ok(());
     }
-    let env = |name: &str| std::env::var(name).ok();
-    let n_pairs: usize = match env("LAC_BENCH_PAIRS") {
-        Some(n_pairs) => n_pairs.parse()?,
-        None => 15,
-    };
-    let dtype = match env("LAC_BENCH_DTYPE").as_deref() {
-        None | Some("f32") => WeightDtype::F32,
-        Some("f16") => WeightDtype::F16,
-        Some("bf16") => WeightDtype::Bf16,
-        Some(other) => return Err(format!("no data type {other}").into()),
-    };
-    let shape: ModelShape = match env("LAC_BENCH_SHAPE") {
-        None => ModelShape::Qwen2_5_0_5b,
-        Some(name) => name.parse()?,
-    };
-    let config = shape.config()?;
-    let device = lac_benches::device(env("LAC_BENCH_DEVICE").as_deref().unwrap_or("flex"))?;
-    let model = dummy_model(&config.decoder, dtype, &device, 1)?;
+    let n_pairs = env_number("LAC_BENCH_PAIRS", 15)?;
+    let dtype = env_dtype()?;
+    let config = env_shape()?;
+    let device = env_device()?;
+    let model = dummy_model(&config, dtype, &device, 1)?;
 
     println!("policy        decode ms/token off, on, ratio      prefill ms off, on, ratio");
     let gate = GateConfig::default();

@@ -17,8 +17,7 @@ use clap::Parser;
 use lac_core::{GateConfig, LastActive, Off};
 use lac_eval::{
     Asking, Benchmark, DataSet, Evaluation, Format, HarnessTask, Lane, ModelId, Report, ResultLog,
-    Results, RunConfig, SETTINGS_VERSION, Selection, Settings, Split, Subjects, evaluate, render,
-    requests,
+    Results, RunConfig, Selection, Settings, Split, Subjects, evaluate, render, requests,
 };
 use lac_models::{Decoder, ModelFolder, Tokenizer, WeightDtype};
 
@@ -95,19 +94,9 @@ impl Bench {
         };
         let max_context = self.model.config().max_position_embeddings;
         let requests = requests(data, &selection, asking, &self.tokenizer, Some(max_context))?;
-        let settings = lanes
-            .iter()
-            .flat_map(Lane::variants)
-            .map(|skipping| Settings {
-                version: SETTINGS_VERSION,
-                benchmark: data.benchmark,
-                data: data.id(),
-                asking: asking.clone(),
-                model: self.id.clone(),
-                skipping: skipping.clone(),
-            });
+        let settings = Settings::of_lanes(data, asking, &self.id, &lanes);
         // `ResultLog::open` keeps results in a file, from which an interrupted run goes on.
-        let mut log = ResultLog::in_memory(settings.collect());
+        let mut log = ResultLog::in_memory(settings);
         let evaluation = Evaluation {
             requests: &requests,
             asking,

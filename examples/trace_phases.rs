@@ -131,6 +131,7 @@ fn prompt(tokenizer: &Tokenizer, messages: &[Message], turn: &str) -> Result<Vec
     if !tokenizer.has_chat_template() {
         return Ok(tokenizer.encode_prompt(turn, PromptKind::Raw)?);
     }
-    let text = tokenizer.render_chat(messages, &ChatOptions::default())?;
-    Ok(tokenizer.encode_prompt(&text, PromptKind::Rendered)?)
+    Ok(tokenizer
+        .encode_chat(messages, &ChatOptions::default())?
+        .ids)
 }

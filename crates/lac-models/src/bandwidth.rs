@@ -18,11 +18,8 @@ const ROUNDS: usize = 7;
 /// # Errors
 /// When the device fails.
 pub fn read_bandwidth(device: &Device) -> Result<f64, ExecutionError> {
-    let tensor = Tensor::<1>::ones([BYTES / 8], (device, DType::F32));
-    device.sync()?;
     #[cfg(feature = "flex")]
-    if crate::kernel::has_kernels(&tensor) {
-        drop(tensor);
+    if crate::kernel::has_kernels(&Tensor::<1>::ones([1], (device, DType::F32))) {
         let values = vec![1.0f32; BYTES / size_of::<f32>()];
         let fastest = fastest(|| {
             std::hint::black_box(parallel_read(&values));
@@ -30,6 +27,8 @@ pub fn read_bandwidth(device: &Device) -> Result<f64, ExecutionError> {
         })?;
         return Ok(BYTES as f64 / fastest.as_secs_f64());
     }
+    let tensor = Tensor::<1>::ones([BYTES / 8], (device, DType::F32));
+    device.sync()?;
     let fastest = fastest(|| {
         let _copy = tensor.clone() * 2.0;
         device.sync()

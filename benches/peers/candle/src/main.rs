@@ -53,7 +53,7 @@ fn main() -> Result<()> {
     println!(
         "{}",
         serde_json::json!({
-            "peer": "candle 0.9",
+            "peer": "candle 0.9.2",
             "dtype": dtype_name,
             "prompt_tokens": PROMPT_TOKENS,
             "new_tokens": NEW_TOKENS,

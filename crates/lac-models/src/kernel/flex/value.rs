@@ -24,18 +24,21 @@ pub(super) trait Value: Copy + Default + Send + Sync + 'static {
     }
 }
 
-impl Value for f32 {
-    fn storage(tensor: &FlexTensor) -> &[Self] {
-        tensor.storage::<f32>()
-    }
+/// How a tensor holds values of the type that is implemented.
+macro_rules! held_as {
+    ($dtype:expr) => {
+        fn storage(tensor: &FlexTensor) -> &[Self] {
+            tensor.storage::<Self>()
+        }
 
-    fn tensor(values: Vec<Self>, shape: Shape) -> FlexTensor {
-        FlexTensor::new(
-            Bytes::from_elems(values),
-            Layout::contiguous(shape),
-            DType::F32,
-        )
-    }
+        fn tensor(values: Vec<Self>, shape: Shape) -> FlexTensor {
+            FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape), $dtype)
+        }
+    };
+}
+
+impl Value for f32 {
+    held_as!(DType::F32);
 
     #[inline(always)]
     fn widen(self) -> f32 {
@@ -49,17 +52,7 @@ impl Value for f32 {
 }
 
 impl Value for bf16 {
-    fn storage(tensor: &FlexTensor) -> &[Self] {
-        tensor.storage::<bf16>()
-    }
-
-    fn tensor(values: Vec<Self>, shape: Shape) -> FlexTensor {
-        FlexTensor::new(
-            Bytes::from_elems(values),
-            Layout::contiguous(shape),
-            DType::BF16,
-        )
-    }
+    held_as!(DType::BF16);
 
     #[inline(always)]
     fn widen(self) -> f32 {
@@ -78,17 +71,7 @@ impl Value for bf16 {
 }
 
 impl Value for f16 {
-    fn storage(tensor: &FlexTensor) -> &[Self] {
-        tensor.storage::<f16>()
-    }
-
-    fn tensor(values: Vec<Self>, shape: Shape) -> FlexTensor {
-        FlexTensor::new(
-            Bytes::from_elems(values),
-            Layout::contiguous(shape),
-            DType::F16,
-        )
-    }
+    held_as!(DType::F16);
 
     /// The exponent's bias differs by 112, denormals included; NaN and infinity keep the highest exponent. In
     /// integers, because the compiler vectorises that and not a table of cases.
