@@ -14,8 +14,9 @@ use super::{contiguous, values};
 /// Below this many multiplications the work is done before a second thread has woken up.
 const MIN_PARALLEL_PRODUCTS: usize = 1 << 18;
 
-/// Tasks per thread: enough for a thread that is held up to leave some of its share to the others.
-const TASKS_PER_THREAD: usize = 8;
+/// A task takes this part of what is left, for each thread: a thread that is held up leaves some of its share
+/// to the others, and the last tasks are so small that all threads end at about the same time.
+const SHARE_OF_REST: usize = 2;
 
 /// Rows of a weight in a task are a multiple of this, which is what a tile of dot products takes at once.
 const TILE: usize = 12;
@@ -45,7 +46,7 @@ pub(super) fn linear<E: Dot, const N: usize>(
         .as_ref()
         .map(|biases| std::array::from_fn(|idx| values(&biases[idx])));
 
-    let tasks = tasks(&weights, inputs.len());
+    let tasks = tasks(&weights, inputs.len(), inputs.len() * inputs.width());
     let from = read_from(&weights);
     let blocks: Vec<Vec<E>> = pool::map(tasks.len(), |idx| {
         let task = &tasks[idx];
@@ -78,13 +79,9 @@ pub(super) fn swiglu<E: Dot>(input: FlexTensor, gate: FlexTensor, up: FlexTensor
     let (gate, up) = (rows::<E>(&gate), rows::<E>(&up));
     let n_outs = gate.len();
 
-    // Both weights' rows of a task are read by it; so a task has half as many of each.
-    let tasks = tasks(&[gate, up], inputs.len());
+    // A task reads the same rows of both weights.
+    let tasks = tasks(&[gate], inputs.len(), 2 * inputs.len() * inputs.width());
     let from = read_from(&[gate, up]);
-    let tasks: Vec<Task> = tasks
-        .into_iter()
-        .filter(|task| task.weight_idx == 0)
-        .collect();
     let blocks: Vec<Vec<E>> = pool::map(tasks.len(), |idx| {
         let task = &tasks[idx];
         let mut gates = products(gate.slice(task.outs.clone()), inputs, from);
@@ -117,29 +114,35 @@ struct Task {
     outs: Range<usize>,
 }
 
-/// Cuts weights into tasks, weight after weight.
-fn tasks<E>(weights: &[Rows<'_, E>], n_inputs: usize) -> Vec<Task> {
+/// Cuts weights into tasks, weight after weight. `n_products` multiplications are made for each of their rows.
+fn tasks<E>(weights: &[Rows<'_, E>], n_inputs: usize, n_products: usize) -> Vec<Task> {
     let n_outs: usize = weights.iter().map(Rows::len).sum();
-    let width = weights.first().map_or(0, Rows::width);
-    let n_tasks = if n_outs * width * n_inputs < MIN_PARALLEL_PRODUCTS {
-        1
+    let n_threads = rayon::current_num_threads();
+    let is_parallel = n_threads > 1 && n_outs * n_products >= MIN_PARALLEL_PRODUCTS;
+    let max_outs = if n_inputs > MANY_INPUTS {
+        MAX_CACHED_OUTS
     } else {
-        TASKS_PER_THREAD * rayon::current_num_threads()
+        usize::MAX
     };
-    let outs_per_task = n_outs.div_ceil(n_tasks).next_multiple_of(TILE);
-    let outs_per_task = if n_inputs > MANY_INPUTS {
-        outs_per_task.min(MAX_CACHED_OUTS)
-    } else {
-        outs_per_task
-    };
-    let cut = |(weight_idx, weight): (usize, &Rows<'_, E>)| {
-        let n_outs = weight.len();
-        (0..n_outs).step_by(outs_per_task).map(move |start| Task {
-            weight_idx,
-            outs: start..(start + outs_per_task).min(n_outs),
-        })
-    };
-    weights.iter().enumerate().flat_map(cut).collect()
+    let mut tasks = Vec::new();
+    let mut n_left = n_outs;
+    for (weight_idx, weight) in weights.iter().enumerate() {
+        let mut start = 0;
+        while start < weight.len() {
+            let share = if is_parallel {
+                n_left
+                    .div_ceil(SHARE_OF_REST * n_threads)
+                    .next_multiple_of(TILE)
+            } else {
+                n_left
+            };
+            let outs = start..(start + share.min(max_outs)).min(weight.len());
+            n_left -= outs.len();
+            start = outs.end;
+            tasks.push(Task { weight_idx, outs });
+        }
+    }
+    tasks
 }
 
 /// Dot products of some rows of a weight with all inputs, `[inputs, rows]`.
