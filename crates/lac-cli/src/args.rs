@@ -182,7 +182,7 @@ pub struct PolicyArgs {
     /// Round the gate's numbers as the paper's released code does for a bf16 model
     #[arg(long, value_enum, default_value_t = RoundingArg::F32)]
     pub gate_rounding: RoundingArg,
-    /// The plan that --policy planned follows and --speculative drafts with, as `lac plan` writes it
+    /// The plan that --policy planned follows and speculation drafts with, as `lac plan` writes it
     #[arg(long, value_name = "FILE")]
     pub plan: Option<PathBuf>,
 }
@@ -209,6 +209,9 @@ pub enum PolicyName {
     Halt,
     /// The layers that --plan names are not run
     Planned,
+    /// The layers that --plan keeps draft and the full model verifies: its own text; without --plan the drafting
+    /// layers follow the text
+    Speculative,
 }
 
 impl PolicyArgs {
@@ -262,6 +265,10 @@ impl PolicyArgs {
             PolicyName::LastActive => Box::new(LastActive::new(gate)),
             PolicyName::Bypass => Box::new(Bypass::new(gate)),
             PolicyName::Halt => Box::new(Halt::new(gate)),
+            PolicyName::Speculative => bail!(
+                "--policy speculative is no way through the layers: it has no trace of its own (lac generate, \
+                 lac eval and lac bench take it)"
+            ),
         })
     }
 

@@ -5,13 +5,12 @@ use std::fmt;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use lac_core::{
-    DraftCost, DraftLength, FollowConfig, PhasePlan, PlanUpdates, SpeculationConfig,
-    SpeculationStats, Speculator, Ties,
+    DraftCost, DraftLength, FollowConfig, ModelFingerprint, PhasePlan, PlanUpdates,
+    SpeculationConfig, SpeculationStats, Speculator, Ties,
 };
-use lac_models::ModelFolder;
 use serde::Serialize;
 
-use crate::args::{DtypeArg, ModelArgs, PolicyArgs};
+use crate::args::{DtypeArg, PolicyArgs};
 
 /// How speculation goes about it.
 #[derive(Args)]
@@ -33,6 +32,15 @@ pub struct SpeculationArgs {
     ties: Option<TiesArg>,
 }
 
+/// What speculation is done with.
+#[derive(Clone, Copy)]
+pub struct Verifier {
+    pub dtype: DtypeArg,
+    pub n_layers: usize,
+    /// Whether tokens are chosen greedily, and not drawn.
+    pub is_greedy: bool,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum TiesArg {
     Replay,
@@ -40,24 +48,20 @@ enum TiesArg {
 }
 
 impl SpeculationArgs {
-    /// Drafts with the response layers that --plan keeps, checked against the model; without a
-    /// plan, with layers that follow the text.
+    /// Drafts with the response layers that --plan keeps, checked against the model, whose fingerprint is asked
+    /// for only then; without a plan, with layers that follow the text.
     pub fn speculator(
         &self,
         gate: &PolicyArgs,
-        model: &ModelArgs,
-        folder: &ModelFolder,
-        is_greedy: bool,
+        verifier: Verifier,
+        fingerprint: impl FnOnce() -> Result<ModelFingerprint>,
     ) -> Result<Speculator> {
         let plan = gate.read_plan()?;
         let follows = self.follow || plan.is_none();
         if self.fixed_draft && self.draft_tokens == 0 {
             bail!("--draft-tokens 0 --fixed-draft would draft nothing");
         }
-        let ties = self.ties.unwrap_or(match model.dtype {
-            DtypeArg::F32 => TiesArg::Replay,
-            DtypeArg::F16 | DtypeArg::Bf16 => TiesArg::Accept,
-        });
+        let ties = self.ties(verifier.dtype);
         let share = plan
             .as_ref()
             .map_or(FollowConfig::default().first_share, |(_, plan)| {
@@ -71,7 +75,7 @@ impl SpeculationArgs {
                 },
             },
             // What is drawn must depend on the seed alone, and not on the clock.
-            draft_cost: match is_greedy {
+            draft_cost: match verifier.is_greedy {
                 true => DraftCost::Measured,
                 false => DraftCost::Ratio(share.max(0.01)),
             },
@@ -86,13 +90,39 @@ impl SpeculationArgs {
             },
         };
         match plan {
-            Some((path, plan)) => Speculator::from_plan(&plan, &model.fingerprint(folder)?, config)
+            Some((path, plan)) => Speculator::from_plan(&plan, &fingerprint()?, config)
                 .with_context(|| path.display().to_string()),
-            None => {
-                let full = PhasePlan::full(folder.config().decoder.n_layers);
-                Ok(Speculator::new(full, config)?)
+            None => Ok(Speculator::new(PhasePlan::full(verifier.n_layers), config)?),
+        }
+    }
+
+    fn ties(&self, dtype: DtypeArg) -> TiesArg {
+        self.ties.unwrap_or(match dtype {
+            DtypeArg::F32 => TiesArg::Replay,
+            DtypeArg::F16 | DtypeArg::Bf16 => TiesArg::Accept,
+        })
+    }
+
+    /// What results depend on besides the plan's hash: drawn texts on the drafts, and greedy ones where ties are
+    /// not replayed.
+    pub fn details(&self, gate: &PolicyArgs, verifier: Verifier) -> Result<String> {
+        let plan = gate.plan_digest()?;
+        let follows = self.follow || plan.is_none();
+        let mut details = plan.unwrap_or_else(|| "no plan".to_owned());
+        if self.ties(verifier.dtype) == TiesArg::Accept || !verifier.is_greedy {
+            let fixed = match self.fixed_draft {
+                true => "always",
+                false => "at most",
+            };
+            details.push_str(&format!(", {fixed} {} drafted", self.draft_tokens));
+            if follows {
+                details.push_str(", following");
+            }
+            if self.ties(verifier.dtype) == TiesArg::Accept {
+                details.push_str(", ties accepted");
             }
         }
+        Ok(details)
     }
 }
 

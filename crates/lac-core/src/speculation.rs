@@ -168,6 +168,11 @@ impl Speculator {
         Self::new(plan.response.clone(), config)
     }
 
+    /// The settings.
+    pub fn config(&self) -> &SpeculationConfig {
+        &self.config
+    }
+
     /// The plan that drafts, as it stands now.
     pub fn plan(&self) -> &PhasePlan {
         &self.plan

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Bool, Tensor};
 use lac_core::{
-    BoxError, Carry, GateConfig, GateRecord, GateRounding, Gating, LayerPolicy, LayerStep, Pass,
+    BoxError, Carry, GateConfig, GateRecord, Gating, LayerPolicy, LayerStep, Off, Pass, Speculator,
     Trace,
 };
 
@@ -21,6 +21,11 @@ enum Route {
     Traced(Trace),
     /// The full model's layers; per α the output of each token's last active layer is kept.
     LastActive(LastActiveSweep),
+    /// Drafts, and the full model's passes that verify them.
+    Speculative {
+        speculator: Box<Speculator>,
+        full: Off,
+    },
 }
 
 /// An α at which the gate's threshold is the range of the earlier deltas itself.
@@ -29,16 +34,24 @@ const WHOLE_RANGE: f32 = 1.0;
 impl Lane {
     /// One policy, named in results by what it says of itself: its name, and its gate's settings.
     pub fn new(policy: Box<dyn LayerPolicy>) -> Self {
-        let gate = policy.gate();
-        let skipping = Skipping {
-            policy: policy.name().to_owned(),
-            alpha: gate.map(|gate| gate.alpha),
-            rounding: gate.map(|gate| gate.rounding).unwrap_or_default(),
-            details: None,
-        };
         Self {
+            variants: vec![variant(policy.name(), policy.gate())],
             route: Route::One(policy),
-            variants: vec![skipping],
+        }
+    }
+
+    /// Lossless speculation, for protocols that generate text: one question at a time, with the full
+    /// model's answers where they are greedy and the full model's distribution where they are drawn.
+    ///
+    /// The speculator learns from one greedy question for the next. Where answers are drawn, each
+    /// question begins with it as it is given here: what is drawn depends on the drafts.
+    pub fn speculative(speculator: Speculator) -> Self {
+        Self {
+            variants: vec![variant("speculative", speculator.config().gate)],
+            route: Route::Speculative {
+                speculator: Box::new(speculator),
+                full: Off,
+            },
         }
     }
 
@@ -79,13 +92,26 @@ impl Lane {
         !matches!(self.route, Route::LastActive(_))
     }
 
+    /// Whether the lane can score log-likelihoods, in which nothing can be drafted.
+    pub fn can_score(&self) -> bool {
+        !matches!(self.route, Route::Speculative { .. })
+    }
+
+    /// What speculates, where the lane does.
+    pub(crate) fn speculator(&mut self) -> Option<&mut Speculator> {
+        match &mut self.route {
+            Route::Speculative { speculator, .. } => Some(speculator),
+            _ => None,
+        }
+    }
+
     /// Whether a token's result depends on no token that comes after it in the pass, so that a
     /// text may be fed in parts. Policies that are asked after every layer may decide about a
     /// sequence as a whole, as Halt does.
     pub(crate) fn allows_parts(&self) -> bool {
         match &self.route {
             Route::One(policy) => policy.gate().is_none() || policy.gating() != Gating::Stepwise,
-            Route::Traced(_) | Route::LastActive(_) => true,
+            Route::Traced(_) | Route::LastActive(_) | Route::Speculative { .. } => true,
         }
     }
 
@@ -94,6 +120,7 @@ impl Lane {
             Route::One(policy) => policy.as_mut(),
             Route::Traced(policy) => policy,
             Route::LastActive(policy) => policy,
+            Route::Speculative { full, .. } => full,
         }
     }
 
@@ -118,15 +145,19 @@ impl Lane {
     }
 }
 
+fn variant(policy: &str, gate: Option<GateConfig>) -> Skipping {
+    Skipping {
+        policy: policy.to_owned(),
+        alpha: gate.map(|gate| gate.alpha),
+        rounding: gate.map(|gate| gate.rounding).unwrap_or_default(),
+        details: None,
+    }
+}
+
 fn variants(policy: &str, alphas: &[f32]) -> Vec<Skipping> {
     alphas
         .iter()
-        .map(|&alpha| Skipping {
-            policy: policy.to_owned(),
-            alpha: Some(alpha),
-            rounding: GateRounding::F32,
-            details: None,
-        })
+        .map(|&alpha| variant(policy, Some(GateConfig::new(alpha))))
         .collect()
 }
 

@@ -42,7 +42,7 @@ pub use prompt::{OptionKind, OptionOrders, Prompt, Question, QuestionOption, que
 pub use record::Record;
 pub use report::{Format, PhaseLayers, Report, Row, Score, Subjects, Table, compare, render};
 pub use request::{Feed, Request, ScoredOption, requests};
-pub use row_usage::{ItemUsage, PhaseCount};
+pub use row_usage::{Drafts, ItemUsage, PhaseCount};
 pub use runner::{Evaluation, Progress, RunConfig, StoredTexts, evaluate};
 pub use settings::{
     Asking, HarnessTask, ModelId, Passages, Protocol, Quirk, SETTINGS_VERSION, Settings, Skipping,

@@ -116,6 +116,15 @@ pub fn evaluate<M: CausalLm + ?Sized>(
             expected: "one lane per α where text is generated".to_owned(),
         });
     }
+    if asking.protocol.compares_likelihoods() && lanes.iter().any(|lane| !lane.can_score()) {
+        return Err(Error::Invalid {
+            field: "lane",
+            value: format!("speculation under {}", asking.protocol),
+            expected: "a protocol that generates text (paper, generative): in log-likelihoods nothing can be \
+                       drafted"
+                .to_owned(),
+        });
+    }
     let is_pending = |log: &ResultLog, request: &Request| {
         (0..n_variants).any(|variant| !log.has(&request.id, variant))
     };
@@ -271,7 +280,9 @@ impl<M: CausalLm + ?Sized> BatchRun<'_, M> {
                 })?;
                 for (variant, usage) in written.usage.into_iter().enumerate() {
                     let hash = &self.hashes[variant];
-                    let record = Record::written(request, hash, answer.clone(), usage, seconds);
+                    let answer = answer.clone();
+                    let record =
+                        Record::written(request, hash, answer, usage, written.drafts, seconds);
                     records.push((variant, record));
                 }
             }

@@ -2,12 +2,13 @@
 
 mod table;
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
-use lac_core::{CausalLm, GenerationConfig, Hooks, LayerPolicy, ModelFingerprint, Usage, generate};
+use lac_core::{
+    CausalLm, GenerationConfig, GenerationOutput, Hooks, LayerPolicy, ModelFingerprint,
+    SpeculationStats, Speculator, Usage, generate, generate_speculative,
+};
 use lac_models::{
     Decoder, DecoderConfig, ModelFolder, ModelShape, WeightDtype, dummy_model, read_bandwidth,
 };
@@ -19,6 +20,7 @@ use crate::model_path::LocalModel;
 use crate::output::{print_line, write_json};
 use crate::phase_pair::PhasePair;
 use crate::progress;
+use crate::speculation::{SpeculationArgs, SpeculationReport, Verifier};
 
 /// Measure prefill and decode in tokens a second, as a share of what the memory's speed allows
 ///
@@ -26,7 +28,7 @@ use crate::progress;
 /// what else the machine does falls on all of them.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  lac bench --shape qwen2.5-0.5b --dtype f32,bf16\n  lac bench --model DIR --policy off,trace,last-active --batch 1,8 --json > bench.json\n  lac bench --shape qwen2.5-7b --dtype bf16 --device cuda --batch 1,8,64"
+    after_help = "Examples:\n  lac bench --shape qwen2.5-0.5b --dtype f32,bf16\n  lac bench --model DIR --policy off,trace,last-active --batch 1,8 --json > bench.json\n  lac bench --model DIR --policy off,planned,speculative --plan plan.json\n  lac bench --shape qwen2.5-7b --dtype bf16 --device cuda --batch 1,8,64"
 )]
 pub struct Bench {
     #[command(flatten)]
@@ -48,6 +50,8 @@ pub struct Bench {
     policy: Vec<PolicyName>,
     #[command(flatten)]
     gate: PolicyArgs,
+    #[command(flatten)]
+    speculation: SpeculationArgs,
     /// Rows that are prompted at once
     #[arg(long, value_delimiter = ',', value_name = "N", default_value = "1")]
     batch: Vec<u32>,
@@ -123,15 +127,19 @@ struct Case {
     decode: Summary,
     /// Operations a second of the prompt's pass in its linear maps, two for a multiplication and an addition.
     prefill_flops: f64,
-    /// Bytes of weights and cache that a decoding pass has to read.
+    /// Bytes of weights and cache that a decoding pass has to read; by speculation, all passes for a token.
     bytes_per_pass: f64,
     /// Those bytes a second.
     bytes_per_second: f64,
     /// The same as a share of the read bandwidth that was measured between the case's runs.
     share_of_bandwidth: f64,
+    /// Layers run per pass; by speculation, those of the drafts included, per token.
     executed: PhasePair,
     /// Share of layers the gate flagged active; none when the policy does not gate.
     active: PhasePair,
+    /// What was drafted, where the full model verifies drafts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    speculation: Option<SpeculationReport>,
 }
 
 /// Mean and standard deviation over the repeats.
@@ -155,13 +163,29 @@ impl Summary {
     }
 }
 
-/// A policy and a number of rows, with the times of its runs.
+/// How text is generated.
+enum Way {
+    Policy(Box<dyn LayerPolicy>),
+    Speculation(Box<Speculator>),
+}
+
+impl Way {
+    fn name(&self) -> &str {
+        match self {
+            Way::Policy(policy) => policy.name(),
+            Way::Speculation(_) => "speculative",
+        }
+    }
+}
+
+/// A way of generating and a number of rows, with the times of its runs.
 struct Runs {
-    policy: Box<dyn LayerPolicy>,
+    way: Way,
     batch: u32,
     prefill: Vec<f64>,
     decode: Vec<f64>,
     usage: Usage,
+    stats: SpeculationStats,
 }
 
 impl Bench {
@@ -169,8 +193,11 @@ impl Bench {
         let device = self.device.open()?;
         let source = self.model.open()?;
         // Mistakes in the flags are reported before a model is made.
-        for &policy in &self.policy {
-            self.policy(policy, &source)?;
+        for (&policy, &dtype) in self.policy.iter().zip(self.dtype.iter().cycle()) {
+            self.way(policy, dtype, &source)?;
+        }
+        if self.policy.contains(&PolicyName::Speculative) && self.batch != [1] {
+            bail!("--policy speculative continues one row at a time: leave --batch at 1");
         }
         let config = source.config()?;
         let room = config.max_position_embeddings;
@@ -219,7 +246,7 @@ impl Bench {
             .policy
             .iter()
             .flat_map(|&policy| self.batch.iter().map(move |&batch| (policy, batch)))
-            .map(|(policy, batch)| Ok(Runs::new(self.policy(policy, source)?, batch)))
+            .map(|(policy, batch)| Ok(Runs::new(self.way(policy, dtype, source)?, batch)))
             .collect::<Result<_>>()?;
         let n_runs = (self.repeats as usize + 1) * cases.len();
         let bar = progress::counting("measuring", n_runs);
@@ -228,15 +255,17 @@ impl Bench {
             // The memory takes turns too: what else the machine does slows it down as well.
             own_bandwidths.push(read_bandwidth(&model.device())?);
             for case in &mut cases {
-                let (prefill, decode, usage) = self.time(model, case)?;
+                let (output, usage, stats) = self.generate(model, case)?;
                 // The first round is the warm-up.
                 if repeat > 0 {
                     let n_rows = f64::from(case.batch);
                     let n_prompt = n_rows * self.prompt_tokens as f64;
                     let n_new = n_rows * (self.new_tokens - 1) as f64;
-                    case.prefill.push(n_prompt / prefill.as_secs_f64());
-                    case.decode.push(n_new / decode.as_secs_f64());
+                    case.prefill
+                        .push(n_prompt / output.prefill_time.as_secs_f64());
+                    case.decode.push(n_new / output.decode_time.as_secs_f64());
                     case.usage.merge(&usage);
+                    case.stats.merge(&stats);
                 }
                 bar.inc(1);
             }
@@ -250,8 +279,12 @@ impl Bench {
             .collect())
     }
 
-    /// The times of the prompts' pass and of all passes after it.
-    fn time(&self, model: &Decoder, case: &mut Runs) -> Result<(Duration, Duration, Usage)> {
+    /// One run of a case.
+    fn generate(
+        &self,
+        model: &Decoder,
+        case: &mut Runs,
+    ) -> Result<(GenerationOutput, Usage, SpeculationStats)> {
         let vocab_size = model.vocab_size() as u32;
         let prompts: Vec<Vec<u32>> = (0..case.batch)
             .map(|row| {
@@ -264,10 +297,27 @@ impl Bench {
             .collect();
         let mut usage = Usage::default();
         let config = GenerationConfig::greedy(self.new_tokens);
-        // Observing reads the gate's numbers back after every pass, which a policy without a gate has not.
-        let hooks = Hooks::new(case.policy.as_mut()).observer(&mut usage);
-        let output = generate(model, &prompts, &config, hooks)?;
-        Ok((output.prefill_time, output.decode_time, usage))
+        let (output, stats) = match &mut case.way {
+            // Observing reads the gate's numbers back after every pass, which a policy without a gate has not.
+            Way::Policy(policy) => {
+                let hooks = Hooks::new(policy.as_mut()).observer(&mut usage);
+                let output = generate(model, &prompts, &config, hooks)?;
+                (output, SpeculationStats::default())
+            }
+            Way::Speculation(speculator) => {
+                let speculator = speculator.as_mut();
+                let output = generate_speculative(
+                    model,
+                    &prompts,
+                    &config,
+                    speculator,
+                    &mut usage,
+                    &mut (),
+                )?;
+                (output.generation, output.stats)
+            }
+        };
+        Ok((output, usage, stats))
     }
 
     fn case(
@@ -278,9 +328,18 @@ impl Bench {
         read_bandwidth: f64,
     ) -> Case {
         let bytes_per_value = dtype.to_burn().size() as f64;
-        let executed = PhasePair::executed(&runs.usage);
+        let mut executed = PhasePair::executed(&runs.usage);
+        // Passes for each token of a row.
+        let mut n_passes = 1.0;
+        if let Way::Speculation(_) = runs.way {
+            let n_tokens = f64::from(self.repeats) * (self.new_tokens - 1) as f64;
+            executed.response = Some(runs.stats.executed_layers(config.n_layers) / n_tokens);
+            n_passes = (runs.stats.n_full_passes() + runs.stats.n_drafted) as f64 / n_tokens;
+        }
         let n_layers = config.n_layers as f64;
-        let n_read = config.n_parameters_read(executed.response.unwrap_or(n_layers));
+        // What a pass reads besides layers, it reads each time.
+        let n_read = config.n_parameters_read(executed.response.unwrap_or(n_layers))
+            + (n_passes - 1.0) * config.n_parameters_read(0.0);
         let n_slots = self.prompt_tokens as f64 + self.new_tokens as f64 / 2.0;
         let cached = 2.0
             * executed.response.unwrap_or(n_layers)
@@ -296,7 +355,7 @@ impl Bench {
         let bytes_per_second = bytes_per_pass * decode.mean / f64::from(runs.batch);
         Case {
             dtype: dtype.name(),
-            policy: runs.policy.name().to_owned(),
+            policy: runs.way.name().to_owned(),
             batch: runs.batch,
             prefill_flops: 2.0 * n_multiplied * prefill.mean,
             prefill,
@@ -306,22 +365,41 @@ impl Bench {
             share_of_bandwidth: bytes_per_second / read_bandwidth,
             active: PhasePair::active(&runs.usage),
             executed,
+            speculation: match &runs.way {
+                Way::Policy(_) => None,
+                Way::Speculation(speculator) => {
+                    Some(SpeculationReport::new(runs.stats, speculator))
+                }
+            },
         }
     }
 
-    fn policy(&self, name: PolicyName, source: &Source) -> Result<Box<dyn LayerPolicy>> {
-        self.gate.policy_on(name, || source.fingerprint())
+    fn way(&self, name: PolicyName, dtype: DtypeArg, source: &Source) -> Result<Way> {
+        let fingerprint = || source.fingerprint();
+        if name != PolicyName::Speculative {
+            return Ok(Way::Policy(self.gate.policy_on(name, fingerprint)?));
+        }
+        let verifier = Verifier {
+            dtype,
+            n_layers: source.config()?.n_layers,
+            is_greedy: true,
+        };
+        let speculator = self
+            .speculation
+            .speculator(&self.gate, verifier, fingerprint)?;
+        Ok(Way::Speculation(Box::new(speculator)))
     }
 }
 
 impl Runs {
-    fn new(policy: Box<dyn LayerPolicy>, batch: u32) -> Self {
+    fn new(way: Way, batch: u32) -> Self {
         Self {
-            policy,
+            way,
             batch,
             prefill: Vec::new(),
             decode: Vec::new(),
             usage: Usage::default(),
+            stats: SpeculationStats::default(),
         }
     }
 }
@@ -373,7 +451,7 @@ impl Source {
         match self {
             Source::Folder { folder, .. } => Ok(folder.fingerprint()?),
             Source::Shape(_) => {
-                bail!("--policy planned needs --model: a plan is made on one model")
+                bail!("--plan needs --model: a plan is made on one model")
             }
         }
     }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::args::{ModelArgs, PolicyArgs, PolicyName, PromptArgs, SamplingArgs};
 use crate::output::{print_line, write_json};
 use crate::phase_pair::PhasePair;
-use crate::speculation::{SpeculationArgs, SpeculationReport};
+use crate::speculation::{SpeculationArgs, SpeculationReport, Verifier};
 
 /// Continue a prompt, with the full model or with its voids skipped
 #[derive(Args)]
@@ -36,8 +36,9 @@ pub struct Generate {
     policy: PolicyName,
     #[command(flatten)]
     gate: PolicyArgs,
-    /// Let the layers that --plan keeps draft tokens and the full model verify them: faster where
-    /// the drafts are good, and the same text. Without --plan the drafting layers follow the text
+    /// The same as --policy speculative: let the layers that --plan keeps draft tokens and the full model
+    /// verify them, faster where the drafts are good, and the same text. Without --plan the drafting layers
+    /// follow the text
     #[arg(long, help_heading = "Speculation")]
     speculative: bool,
     #[command(flatten)]
@@ -68,20 +69,29 @@ struct Generation<'a> {
 
 impl Generate {
     pub fn run(&self) -> Result<()> {
+        let is_speculative = self.speculative || self.policy == PolicyName::Speculative;
         ensure!(
-            !self.speculative || self.policy == PolicyName::Off,
-            "--speculative verifies with the full model: it takes no --policy"
+            !is_speculative || matches!(self.policy, PolicyName::Off | PolicyName::Speculative),
+            "--speculative verifies with the full model: it takes no other --policy"
         );
+        // The full model verifies.
+        let policy = match is_speculative {
+            true => PolicyName::Off,
+            false => self.policy,
+        };
         let local = self.model.find()?;
         let folder = ModelFolder::open(local.path())?;
-        let mut policy = self.gate.policy(self.policy, &self.model, &folder)?;
-        let mut speculator = match self.speculative {
-            true => Some(self.speculation.speculator(
-                &self.gate,
-                &self.model,
-                &folder,
-                self.sampling.is_greedy(),
-            )?),
+        let mut policy = self.gate.policy(policy, &self.model, &folder)?;
+        let verifier = Verifier {
+            dtype: self.model.dtype,
+            n_layers: folder.config().decoder.n_layers,
+            is_greedy: self.sampling.is_greedy(),
+        };
+        let mut speculator = match is_speculative {
+            true => Some(
+                self.speculation
+                    .speculator(&self.gate, verifier, || self.model.fingerprint(&folder))?,
+            ),
             false => None,
         };
         let tokenizer = folder.tokenizer()?;

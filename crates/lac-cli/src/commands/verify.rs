@@ -10,7 +10,7 @@ use crate::args::{ModelArgs, PolicyArgs, SamplingArgs};
 use crate::output::{print_line, write_json};
 use crate::progress;
 use crate::prompts::PromptsArgs;
-use crate::speculation::SpeculationArgs;
+use crate::speculation::{SpeculationArgs, Verifier};
 
 /// Generate greedily with and without speculation and compare every token; fails at a difference
 #[derive(Args)]
@@ -73,9 +73,14 @@ impl Verify {
         let local = self.model.find()?;
         let folder = ModelFolder::open(local.path())?;
         let tokenizer = folder.tokenizer()?;
+        let verifier = Verifier {
+            dtype: self.model.dtype,
+            n_layers: folder.config().decoder.n_layers,
+            is_greedy: true,
+        };
         let mut speculator = self
             .speculation
-            .speculator(&self.gate, &self.model, &folder, true)?;
+            .speculator(&self.gate, verifier, || self.model.fingerprint(&folder))?;
         let model = self.model.load(&folder)?;
         let prompts = self.prompts.resolve(&tokenizer, &model)?;
         let greedy = SamplingArgs::greedy();

@@ -280,3 +280,83 @@ fn mistakes_are_named() {
         "{prompt}"
     );
 }
+
+#[test]
+fn planned_and_speculative_are_chosen_like_every_policy() {
+    let folder = TempDir::new().unwrap();
+    let plan = folder.path().join("plan.json").display().to_string();
+    let prompts = ["Tell me about Modo.", "What is the pet of Mina?"];
+    stdout(&[
+        "plan",
+        "--model",
+        "demo",
+        "--alpha",
+        "0.4",
+        "--prompt",
+        prompts[0],
+        "--prompt",
+        prompts[1],
+        "--keep-layers",
+        "8",
+        "--max-new-tokens",
+        "8",
+        "--out",
+        &plan,
+    ]);
+    let run = |file: &str, options: &[&str]| {
+        let path = folder.path().join(file);
+        let out = path.display().to_string();
+        let args = ["--protocol", "generative", "--limit", "12", "--with-full"];
+        let report = json(&with(
+            &[&args[..], options, &["--out", &out, "--format", "json"]].concat(),
+        ));
+        (records(&path), report["tables"][0]["rows"].clone())
+    };
+
+    let planned = ["--policy", "planned", "--plan", &plan];
+    let (_, rows) = run("planned.jsonl", &planned);
+    assert_eq!(rows[0]["overall"]["executed_prompt"], 12.0);
+    assert_eq!(rows[1]["overall"]["executed_prompt"], 8.0);
+
+    let drafting = ["--fixed-draft", "--draft-tokens", "2"];
+    for plan in [&[][..], &["--plan", &plan]] {
+        let options = [&["--policy", "speculative"], &drafting[..], plan].concat();
+        let (records, rows) = run(&format!("speculative{}.jsonl", plan.len()), &options);
+        assert_eq!(records.len(), 24);
+        let mut texts: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
+        for ((item, _), record) in &records {
+            let both = [&record["predicted"], &record["text"]];
+            texts.entry(item).or_default().extend(both);
+        }
+        for (item, texts) in texts {
+            assert_eq!(texts[..2], texts[2..], "{item}");
+        }
+        let (full, row) = (&rows[0], &rows[1]);
+        assert_eq!(
+            (&full["policy"], &full["drafts"]),
+            (&"off".into(), &Value::Null)
+        );
+        assert_eq!(row["policy"], "speculative");
+        assert_eq!(row["against_full"]["agreement"], 1.0);
+        let drafts = |name: &str| row["drafts"][name].as_u64().unwrap();
+        assert!(drafts("drafted") >= drafts("accepted"));
+        assert!(drafts("tokens") >= 12);
+        // The same file goes on with nothing left to ask; another draft length changes no greedy text.
+        let (again, _) = run(
+            &format!("speculative{}.jsonl", plan.len()),
+            &options[..2].iter().chain(plan).copied().collect::<Vec<_>>(),
+        );
+        assert_eq!(again, records);
+    }
+
+    for (options, reason) in [
+        (&[][..], "--protocol paper or generative"),
+        (
+            &["--protocol", "generative", "--alphas", "0.2,0.4"],
+            "--alphas",
+        ),
+    ] {
+        let speculative = [&["--policy", "speculative"], options].concat();
+        check_failure(&with(&speculative), 1, &[reason]);
+    }
+}

@@ -499,11 +499,32 @@ fn bench_measures_every_case() {
         4
     );
 
+    let options = ["--policy", "off,speculative", "--new-tokens", "12"];
+    let args = [
+        "bench",
+        "--model",
+        "demo",
+        "--prompt-tokens",
+        "8",
+        "--repeats",
+        "1",
+    ];
+    let report = json(&[&args[..], &options, &["--json"]].concat());
+    let [plain, speculative] = &report["cases"].as_array().unwrap()[..] else {
+        panic!("{report}");
+    };
+    assert!(plain["speculation"].is_null());
+    assert_eq!(speculative["policy"], "speculative");
+    assert_eq!(speculative["speculation"]["n_tokens"], 12);
+    assert!(speculative["decode"]["mean"].as_f64().unwrap() > 0.0);
+    assert!(stdout(&[&args[..], &options].concat()).contains("drafted "));
+
     for (flags, reason) in [
-        (["--prompt-tokens", "511"], "context"),
-        (["--new-tokens", "1"], "2 or more"),
+        (&["--prompt-tokens", "511"][..], "context"),
+        (&["--new-tokens", "1"], "2 or more"),
+        (&["--policy", "speculative", "--batch", "2"], "--batch"),
     ] {
-        let output = lac(&[&["bench", "--model", "demo"], &flags[..]].concat());
+        let output = lac(&[&["bench", "--model", "demo"], flags].concat());
         assert!(!output.status.success());
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(stderr.contains(reason), "{stderr}");

@@ -136,7 +136,7 @@ fn speculative_text_is_the_plain_text() {
         "--speculative",
     ];
     let refused = lac(&[&args[..], &["--policy", "bypass"]].concat());
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("takes no --policy"));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("takes no other --policy"));
 }
 
 #[test]

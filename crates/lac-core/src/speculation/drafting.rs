@@ -110,7 +110,7 @@ pub(super) fn speculate<M: CausalLm + ?Sized>(
             prompt_logits: None,
             prefill_time,
             decode_time: start.elapsed() - prefill_time,
-            n_decode_passes: stats.n_verify_passes + stats.n_plain_passes + stats.n_replay_passes,
+            n_decode_passes: stats.n_full_passes(),
         },
         stats,
     })

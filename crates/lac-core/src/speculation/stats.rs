@@ -61,9 +61,20 @@ impl SpeculationStats {
         (n_judged > 0).then(|| self.n_accepted as f64 / n_judged as f64)
     }
 
+    /// Passes of the full model after the prompt's, repetitions included.
+    pub fn n_full_passes(&self) -> usize {
+        self.n_verify_passes + self.n_plain_passes + self.n_replay_passes
+    }
+
+    /// Layers that were run after the prompt's pass of a model of that many layers, in drafts and in passes of
+    /// the full model together; halves are counted as such.
+    pub fn executed_layers(&self, n_layers: usize) -> f64 {
+        self.draft_layers + (self.n_full_passes() * n_layers) as f64
+    }
+
     /// Tokens per pass of the full model after the prompt's, repetitions included.
     pub fn tokens_per_pass(&self) -> Option<f64> {
-        let n_passes = self.n_verify_passes + self.n_plain_passes + self.n_replay_passes;
+        let n_passes = self.n_full_passes();
         // The prompt's pass has given the first token.
         (n_passes > 0).then(|| self.n_tokens.saturating_sub(1) as f64 / n_passes as f64)
     }

@@ -50,6 +50,7 @@ fn markdown(report: &Report, subjects: Subjects) -> String {
     for table in &report.tables {
         text.push_str(&heading(table));
         text.push_str(&overall(table));
+        text.push_str(&drafts(table));
         let differences = differences(table);
         if !differences.is_empty() {
             text.push_str(&differences);
@@ -127,6 +128,26 @@ fn overall(table: &Table) -> String {
     }
     text.push('\n');
     text
+}
+
+fn drafts(table: &Table) -> String {
+    let lines: Vec<String> = table
+        .rows
+        .iter()
+        .filter_map(|row| {
+            let drafts = row.drafts?;
+            let share = 100.0 * drafts.accepted as f64 / drafts.drafted.max(1) as f64;
+            Some(format!(
+                "{}: {} tokens drafted, {} accepted ({share:.1} %); {} full passes for {} tokens; layers run RG \
+                 are per token, the drafts' included.\n",
+                row.label, drafts.drafted, drafts.accepted, drafts.full_passes, drafts.tokens,
+            ))
+        })
+        .collect();
+    match lines.is_empty() {
+        true => String::new(),
+        false => lines.concat() + "\n",
+    }
 }
 
 fn differences(table: &Table) -> String {

@@ -31,6 +31,17 @@ pub fn markdown(report: &Report) -> String {
     for case in &report.cases {
         line(&mut text, case);
     }
+    for case in &report.cases {
+        if let Some(speculation) = &case.speculation {
+            let _ = writeln!(
+                text,
+                "\n{}, speculative; the prompt is random tokens, of which a model says nothing certain: on text of \
+                 yours, lac generate --speculative --stats\n{}",
+                case.dtype,
+                speculation.to_string().trim_end()
+            );
+        }
+    }
     text
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use lac_core::{LayerPolicy, Off};
+use lac_core::{LayerPolicy, Off, Sampling};
 use lac_eval::{
     Asking, DataSet, Evaluation, Feed, Lane, LoggedComparison, ModelId, Protocol, Report, Request,
     ResultLog, Results, RunConfig, Settings, Skipping, Subjects, evaluate, render, requests,
@@ -16,6 +16,7 @@ use super::results::FormatArg;
 use crate::args::{ModelArgs, PolicyArgs, PolicyName, RoundingArg};
 use crate::output::print_line;
 use crate::progress::Answering;
+use crate::speculation::{SpeculationArgs, Verifier};
 
 #[derive(Args)]
 pub struct Run {
@@ -39,6 +40,8 @@ pub struct Run {
         help_heading = "Gate and policy"
     )]
     alphas: Vec<f32>,
+    #[command(flatten)]
+    speculation: SpeculationArgs,
     /// Run the full model beside the policy, so that the table has both
     #[arg(long, help_heading = "Gate and policy")]
     with_full: bool,
@@ -118,10 +121,13 @@ impl Run {
     fn lanes(&self, asking: &Asking, folder: &ModelFolder) -> Result<Vec<Lane>> {
         let is_plain = matches!(self.gate.gate_rounding, RoundingArg::F32);
         let alphas = &self.alphas[..];
-        for &alpha in alphas {
-            self.policy_at(alpha, folder)?;
+        if self.policy != PolicyName::Speculative {
+            for &alpha in alphas {
+                self.policy_at(alpha, folder)?;
+            }
         }
         let mut lanes = match self.policy {
+            PolicyName::Speculative => vec![self.speculative(asking, folder)?],
             _ if alphas.len() < 2 => {
                 let alpha = alphas.first().copied().unwrap_or(self.gate.alpha);
                 let lane = Lane::new(self.policy_at(alpha, folder)?);
@@ -150,6 +156,31 @@ impl Run {
             lanes.insert(0, Lane::new(Box::new(Off)));
         }
         Ok(lanes)
+    }
+
+    fn speculative(&self, asking: &Asking, folder: &ModelFolder) -> Result<Lane> {
+        if !self.alphas.is_empty() {
+            bail!(
+                "--alphas: the full model verifies at any α; give --alpha for the usage in the table"
+            );
+        }
+        if asking.protocol.compares_likelihoods() {
+            bail!(
+                "--policy speculative needs --protocol paper or generative: {} compares log-likelihoods, in which \
+                 nothing can be drafted",
+                asking.protocol
+            );
+        }
+        let verifier = Verifier {
+            dtype: self.model.dtype,
+            n_layers: folder.config().decoder.n_layers,
+            is_greedy: !matches!(asking.sampling, Some(Sampling::Random(_))),
+        };
+        let speculator = self
+            .speculation
+            .speculator(&self.gate, verifier, || self.model.fingerprint(folder))?;
+        let details = self.speculation.details(&self.gate, verifier)?;
+        Ok(Lane::speculative(speculator).with_details(&details))
     }
 
     fn policy_at(&self, alpha: f32, folder: &ModelFolder) -> Result<Box<dyn LayerPolicy>> {
