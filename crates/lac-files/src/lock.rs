@@ -18,9 +18,8 @@ pub struct Busy {
 
 impl Busy {
     fn words(&self) -> String {
-        self.process.map_or(String::new(), |process| {
-            format!(", whose id is {process}")
-        })
+        self.process
+            .map_or(String::new(), |process| format!(", whose id is {process}"))
     }
 }
 

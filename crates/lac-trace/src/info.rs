@@ -136,7 +136,11 @@ impl TraceInfo {
             .filter(|key| ours.get(*key) != theirs.get(*key))
             .map(|key| {
                 let name = key.trim_start_matches("lac.").trim_start_matches("note.");
-                format!("{name}: {} there, {} now", value(&ours, key), value(&theirs, key))
+                format!(
+                    "{name}: {} there, {} now",
+                    value(&ours, key),
+                    value(&theirs, key)
+                )
             })
             .collect()
     }

@@ -180,7 +180,10 @@ impl TokenBatch {
     /// Takes over the tokens of some sequences.
     pub(crate) fn append_where(&mut self, other: &Self, is_wanted: impl Fn(u32) -> bool) {
         let mut start = 0;
-        for run in other.sequences.chunk_by(|&a, &b| is_wanted(a) == is_wanted(b)) {
+        for run in other
+            .sequences
+            .chunk_by(|&a, &b| is_wanted(a) == is_wanted(b))
+        {
             let range = start..start + run.len();
             start = range.end;
             if is_wanted(run[0]) {

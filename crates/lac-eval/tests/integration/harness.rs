@@ -35,7 +35,10 @@ fn run(
     let mut lanes = [lane(Off)];
     let mut log = ResultLog::in_memory(settings(data, asking, &lanes));
     let evaluation = evaluation(&requests, asking, &tokenizer, 16);
-    evaluate(&model, &evaluation, &mut lanes, &mut log, &mut |_| Flow::Continue).unwrap();
+    evaluate(&model, &evaluation, &mut lanes, &mut log, &mut |_| {
+        Flow::Continue
+    })
+    .unwrap();
     let texts = requests
         .iter()
         .map(|request| (request.row, request.text.clone()));

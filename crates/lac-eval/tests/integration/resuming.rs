@@ -54,7 +54,9 @@ impl Bench {
         )?;
         let mut log = ResultLog::open(path, settings(&self.data, &self.asking, &lanes))?;
         let evaluation = evaluation(&all, &self.asking, &self.tokenizer, 3);
-        evaluate(&self.model, &evaluation, &mut lanes, &mut log, &mut |_| Flow::Continue)
+        evaluate(&self.model, &evaluation, &mut lanes, &mut log, &mut |_| {
+            Flow::Continue
+        })
     }
 }
 

@@ -1,8 +1,7 @@
 //! The same numbers, however the work is cut.
 
 use lac_core::{
-    Flow,
-    Bypass, CausalLm, GateConfig, Halt, LastActive, Off, Sampling, SamplingConfig, Trace,
+    Bypass, CausalLm, Flow, GateConfig, Halt, LastActive, Off, Sampling, SamplingConfig, Trace,
 };
 use lac_eval::{
     Asking, Benchmark, HarnessTask, Lane, Quirk, Record, ResultLog, Selection, evaluate, requests,

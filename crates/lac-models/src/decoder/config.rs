@@ -78,7 +78,14 @@ impl DecoderConfig {
     /// Number of keys' and values' numbers that a context of `batch` rows of `n_slots` slots holds, all allocated
     /// when it is made.
     pub fn n_cached(&self, batch: usize, n_slots: usize) -> u64 {
-        let sizes = [2, self.n_layers, batch, self.n_kv_heads, n_slots, self.head_dim];
+        let sizes = [
+            2,
+            self.n_layers,
+            batch,
+            self.n_kv_heads,
+            n_slots,
+            self.head_dim,
+        ];
         let product = |product: u64, size: usize| product.saturating_mul(size as u64);
         sizes.into_iter().fold(1, product)
     }
