@@ -79,7 +79,11 @@ fn a_write_that_fails_half_way_leaves_what_was_there() {
         };
         ended.check(1, &["cannot write", file, "File too large"]);
         if is_log {
-            assert_eq!(std::fs::read(&path).unwrap(), b"", "nothing torn is left");
+            let left = std::fs::read(&path).unwrap();
+            assert!(
+                left.is_empty() || left.ends_with(b"\n"),
+                "nothing torn is left"
+            );
         } else if name == "report" {
             assert!(place.names("report").is_empty(), "nothing half is left");
         } else {
@@ -292,12 +296,12 @@ fn what_cannot_fit_into_memory_is_refused_with_numbers() {
             "take a smaller model",
         ],
     );
-    // Keys and values of 2^40 tokens.
+    // Keys and values of 2^31 tokens.
     check(
         "\"tie_word",
-        "\"max_position_embeddings\": 1099511627776, \"tie_word",
-        &["--max-new-tokens", "1099511627776"],
-        &["x 1099511627776 tokens", "lower --max-new-tokens"],
+        "\"max_position_embeddings\": 2147483647, \"tie_word",
+        &["--max-new-tokens", "2147483647"],
+        &["x 2147483647 tokens", "lower --max-new-tokens"],
     );
 }
 
