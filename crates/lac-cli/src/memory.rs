@@ -1,9 +1,10 @@
 //! Whether what is asked for fits into memory, before it is allocated: afterwards the system ends the program
 //! without a word.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::{Result, bail};
 use lac_models::{DecoderConfig, WeightDtype};
-use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System};
 
 use crate::device::DeviceArg;
 
@@ -24,24 +25,56 @@ struct Machine {
 }
 
 impl Machine {
-    /// `None` where the system does not tell.
+    /// By Linux's own account; `None` where the system does not tell.
     fn new() -> Option<Self> {
-        let mut system = System::new();
-        system.refresh_memory();
-        let (mut total, mut free) = (system.total_memory(), system.available_memory());
-        // A container's limit stands at the root of what it sees, a batch job's in its own group.
-        let own = sysinfo::get_current_pid().ok().and_then(|own| {
-            let only = ProcessesToUpdate::Some(&[own]);
-            system.refresh_processes_specifics(only, false, ProcessRefreshKind::nothing());
-            system.process(own)?.cgroup_limits()
+        let table = std::fs::read_to_string("/proc/meminfo").ok()?;
+        let field = |name: &str| meminfo(&table, name);
+        let swap = field("SwapTotal").unwrap_or(0);
+        let total = field("MemTotal")?;
+        let own_groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let limits = limit_files(&own_groups).into_iter().filter_map(|file| {
+            // "max", or a number that nothing reaches, where there is no limit.
+            std::fs::read_to_string(file)
+                .ok()?
+                .trim()
+                .parse::<u64>()
+                .ok()
         });
-        for limits in system.cgroup_limits().into_iter().chain(own) {
-            total = total.min(limits.total_memory);
-            free = free.min(limits.free_memory);
-        }
-        let (total, free) = (total + system.total_swap(), free + system.free_swap());
-        (total > 0).then_some(Self { total, free })
+        let total = limits.fold(total, u64::min).saturating_add(swap);
+        let free = field("MemAvailable")? + field("SwapFree").unwrap_or(0);
+        Some(Self {
+            total,
+            free: free.min(total),
+        })
     }
+}
+
+/// A field of `/proc/meminfo` in bytes.
+fn meminfo(table: &str, name: &str) -> Option<u64> {
+    let mut lines = table.lines();
+    let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    let kib: u64 = value.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// Where the limits of this process's control groups stand: a container's at the root of what it sees, a batch
+/// job's in its own group or in one above it.
+fn limit_files(own_groups: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for line in own_groups.lines() {
+        // `0::/path`, and in the older layout `4:memory:/path`.
+        let (root, name, path) = match line.splitn(3, ':').collect::<Vec<_>>()[..] {
+            ["0", "", path] => ("/sys/fs/cgroup", "memory.max", path),
+            [_, "memory", path] => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", path),
+            _ => continue,
+        };
+        let group = Path::new(root).join(path.trim_start_matches('/'));
+        let groups = group
+            .ancestors()
+            .take_while(|group| group.starts_with(root));
+        files.extend(groups.map(|group| group.join(name)));
+    }
+    files
 }
 
 /// Refuses what this machine cannot hold: weights, and keys and values of `rows`. It is what is needed at least;
@@ -124,6 +157,29 @@ mod tests {
     use lac_models::ModelShape;
 
     use super::*;
+
+    #[test]
+    fn the_kernels_tables_are_read() {
+        let table = "MemTotal:       24607732 kB\nMemAvailable:   23000000 kB\n";
+        assert_eq!(meminfo(table, "MemAvailable"), Some(23_000_000 << 10));
+        assert_eq!(meminfo(table, "Mem"), None);
+        let files = limit_files("4:memory:/job\n0::/slurm/job_7\n1:cpu:/\n");
+        let files: Vec<&str> = files.iter().map(|file| file.to_str().unwrap()).collect();
+        assert_eq!(
+            files,
+            [
+                "/sys/fs/cgroup/memory/job/memory.limit_in_bytes",
+                "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+                "/sys/fs/cgroup/slurm/job_7/memory.max",
+                "/sys/fs/cgroup/slurm/memory.max",
+                "/sys/fs/cgroup/memory.max",
+            ]
+        );
+        if cfg!(target_os = "linux") {
+            let machine = Machine::new().unwrap();
+            assert!(machine.free <= machine.total && machine.total > 1 << 28);
+        }
+    }
 
     #[test]
     fn what_does_not_fit_is_refused_with_numbers() {

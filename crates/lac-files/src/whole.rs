@@ -97,14 +97,15 @@ impl WholeFile {
 impl Write for WholeFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.target {
-            Target::Beside(file, _) => file.write(bytes),
+            // tempfile would add the temporary name to errors.
+            Target::Beside(file, _) => file.as_file_mut().write(bytes),
             Target::InPlace(file) => file.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match &mut self.target {
-            Target::Beside(file, _) => file.flush(),
+            Target::Beside(file, _) => file.as_file_mut().flush(),
             Target::InPlace(file) => file.flush(),
         }
     }

@@ -51,12 +51,16 @@ pub(crate) fn write_whole(
     lac_files::write_whole(path, write).map_err(Error::io("write", path))
 }
 
+/// The system's own words, where it was the system that failed.
 fn write_error(path: &Path, error: ParquetError) -> Error {
-    Error::Io {
-        doing: "write",
-        path: path.to_owned(),
-        source: std::io::Error::other(error),
-    }
+    let source = match error {
+        ParquetError::External(error) => match error.downcast::<std::io::Error>() {
+            Ok(error) => *error,
+            Err(error) => std::io::Error::other(error),
+        },
+        error => std::io::Error::other(error),
+    };
+    Error::io("write", path)(source)
 }
 
 type RowGroup<'a> = SerializedRowGroupWriter<'a, WholeFile>;
