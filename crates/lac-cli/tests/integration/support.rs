@@ -114,8 +114,9 @@ impl Lac {
     }
 
     pub fn signal(&self, name: &str) {
-        let id = self.0.id().to_string();
-        let sent = Command::new("kill").args([name, &id]).status().unwrap();
+        // The shell's own: a bare system has no program of that name.
+        let script = format!("kill {name} {}", self.0.id());
+        let sent = Command::new("sh").args(["-c", &script]).status().unwrap();
         assert!(sent.success());
     }
 
