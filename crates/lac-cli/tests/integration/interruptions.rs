@@ -67,7 +67,7 @@ fn csv(place: &Place, trace: &str) -> String {
 #[test]
 fn an_interrupted_trace_goes_on_after_any_end() {
     let place = Place::new();
-    let (model, prompts) = (place.text("model"), place.prompts(120));
+    let (model, prompts) = (place.text("model"), place.prompts(80));
     let trace = |out: &str, more: &[&str]| {
         let out = place.text(out);
         let args = [
@@ -113,9 +113,9 @@ fn an_interrupted_trace_goes_on_after_any_end() {
     }
     run.kill();
     let ended = Lac::start(&args).end();
-    ended.check(0, &["going on after", "of 120 prompts"]);
+    ended.check(0, &["going on after", "of 80 prompts"]);
     assert!(
-        ended.stdout.contains("tokens of 120 sequences"),
+        ended.stdout.contains("tokens of 80 sequences"),
         "{}",
         ended.stdout
     );
@@ -263,10 +263,10 @@ fn a_killed_writer_leaves_a_whole_file() {
         Lac::start(&args).end().check(0, &[]);
         let took = begun.elapsed();
         let new = std::fs::read(&file).unwrap();
-        for moment in 1..=6 {
+        for moment in 2..=5 {
             std::fs::write(&file, "older").unwrap();
             let run = Lac::start(&args);
-            std::thread::sleep(took.mul_f64(f64::from(moment) / 6.0));
+            std::thread::sleep(took.mul_f64(f64::from(moment) / 5.0));
             run.kill();
             let left = std::fs::read(&file).unwrap();
             assert!(
