@@ -12,7 +12,7 @@ use std::error::Error;
 use std::time::{Duration, Instant};
 
 use lac_core::{
-    AgreementSearch, CalibrationText, CausalLm, DraftLength, FollowConfig, GateConfig,
+    AgreementSearch, CalibrationText, CausalLm, DraftLength, Flow, FollowConfig, GateConfig,
     GenerationConfig, Hooks, Keep, Off, Pass, Phase, PhasePlan, PlanLearner, PlanUpdates, Ranking,
     SearchStep, Selection, SpeculationConfig, SpeculationStats, Speculator, Trace, Units,
     embed_and_run, generate, generate_speculative, search_by_agreement, speed_up_bound,
@@ -152,7 +152,7 @@ fn plans(model: &Decoder, texts: &[CalibrationText]) -> AnyResult<Vec<(String, P
             least_agreement: 0.2,
         };
         let start = Instant::now();
-        let steps = search_by_agreement(model, texts, &search, &mut |_| ())?;
+        let steps = search_by_agreement(model, texts, &search, &mut |_| Flow::Continue)?;
         println!("\nsearched by agreement, {name}, {:.0?}:", start.elapsed());
         for step in &steps {
             println!(

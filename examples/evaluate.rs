@@ -14,7 +14,7 @@ use std::io::Write;
 use anyhow::{Context, Result};
 use burn::tensor::Device;
 use clap::Parser;
-use lac_core::{GateConfig, LastActive, Off};
+use lac_core::{Flow, GateConfig, LastActive, Off};
 use lac_eval::{
     Asking, Benchmark, DataSet, Evaluation, Format, HarnessTask, Lane, ModelId, Report, ResultLog,
     Results, RunConfig, Selection, Settings, Split, Subjects, evaluate, render, requests,
@@ -116,6 +116,7 @@ impl Bench {
                     "\r{} {}/{}  ",
                     data.benchmark, progress.n_done, progress.n_total
                 );
+                Flow::Continue
             },
         )?;
         eprintln!();

@@ -95,6 +95,7 @@ fn tidy() -> Result<()> {
         ("lac-trace", &["lac-models", "lac-eval"][..]),
         ("lac-eval", &["lac-models", "lac-trace"][..]),
         ("lac-demo", &["lac-core", "burn"][..]),
+        ("lac-files", &["lac-core", "burn"][..]),
     ] {
         let dependencies = dependencies(&["-p", crate_name])?;
         for other in forbidden {

@@ -15,6 +15,7 @@ use lac_models::{
 use sha2::{Digest, Sha256};
 
 use crate::device::DeviceArg;
+use crate::memory::{self, Rows};
 use crate::model_path::LocalModel;
 use crate::progress;
 use crate::prompts::{self, Prompt, Template};
@@ -74,12 +75,15 @@ impl ModelArgs {
         })
     }
 
-    /// Loads the weights, with a progress bar.
-    pub fn load(&self, folder: &ModelFolder) -> Result<Decoder> {
-        let device = self.device.open()?;
+    /// Loads the weights, with a progress bar, unless this machine cannot hold them and `rows`; `lower` names the
+    /// flags that `rows` come from.
+    pub fn load(&self, folder: &ModelFolder, rows: Rows, lower: &str) -> Result<Decoder> {
+        let config = &folder.config().decoder;
         let dtype = self.dtype.weight_dtype();
+        memory::check(&self.device, config, dtype, rows, lower)?;
+        let device = self.device.open()?;
         let model = if self.dummy_weights {
-            dummy_model(&folder.config().decoder, dtype, &device, DUMMY_SEED)
+            dummy_model(config, dtype, &device, DUMMY_SEED)
         } else {
             progress::while_loading(|report| folder.load(dtype, &device, report))
         };

@@ -6,6 +6,9 @@
 mod args;
 mod commands;
 mod device;
+mod failure;
+mod interrupt;
+mod memory;
 mod model_path;
 mod output;
 mod phase_pair;
@@ -18,6 +21,7 @@ mod threads;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use interrupt::Interrupted;
 
 /// Find and skip the voids of language models: the layers that, for a given token, do nothing
 /// that the L2 norm of the residual stream can see.
@@ -50,26 +54,56 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     #[cfg(feature = "flex")]
     threads::start(cli.threads);
-    let result = match cli.command {
-        Command::Inspect(command) => command.run(),
-        Command::Tokenize(command) => command.run(),
-        Command::Generate(command) => command.run(),
-        Command::Trace(command) => command.run(),
-        Command::Report(command) => command.run(),
-        Command::Export(command) => command.run(),
-        Command::Eval(command) => command.run(),
-        Command::Bench(command) => command.run(),
-        Command::Plan(command) => command.run(),
-        Command::Verify(command) => command.run(),
-        Command::Devices(command) => command.run(),
-    };
-    match result {
+    let lower = cli.command.lower();
+    match failure::run_unpanicked(|| cli.command.run()) {
         Ok(()) => ExitCode::SUCCESS,
         // A reader that has seen enough, such as `head`, is no failure.
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("lac: {error:#}");
+            if error.chain().any(|cause| cause.is::<Interrupted>()) {
+                return ExitCode::from(interrupt::EXIT_CODE);
+            }
+            if let Some(advice) = failure::advice(&error, lower) {
+                eprintln!("lac: {advice}");
+            }
             ExitCode::FAILURE
+        }
+    }
+}
+
+impl Command {
+    fn run(self) -> anyhow::Result<()> {
+        interrupt::survive_file_size_limit()?;
+        match self {
+            Command::Inspect(command) => command.run(),
+            Command::Tokenize(command) => command.run(),
+            Command::Generate(command) => command.run(),
+            Command::Trace(command) => command.run(),
+            Command::Report(command) => command.run(),
+            Command::Export(command) => command.run(),
+            Command::Eval(command) => command.run(),
+            Command::Bench(command) => command.run(),
+            Command::Plan(command) => command.run(),
+            Command::Verify(command) => command.run(),
+            Command::Devices(command) => command.run(),
+        }
+    }
+
+    /// The flags that a command's memory depends on, as the beginning of a sentence.
+    fn lower(&self) -> &'static str {
+        match self {
+            Command::Generate(_) | Command::Plan(_) | Command::Verify(_) => {
+                "lower --max-new-tokens, shorten the prompt, "
+            }
+            Command::Trace(_) => "lower --batch or --max-new-tokens, shorten the prompts, ",
+            Command::Eval(_) => "lower --batch-size, ",
+            Command::Bench(_) => "lower --batch, --prompt-tokens or --new-tokens, ",
+            Command::Inspect(_)
+            | Command::Tokenize(_)
+            | Command::Report(_)
+            | Command::Export(_)
+            | Command::Devices(_) => "",
         }
     }
 }

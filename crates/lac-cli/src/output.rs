@@ -22,7 +22,8 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 
 /// Writes text to a file.
 pub fn write_text(path: &Path, text: &str) -> Result<()> {
-    write_whole(path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
+    lac_files::write_whole(path, |file| file.write_all(text.as_bytes()))
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// The same for files that people read: a line for every field, lists on one line.
@@ -42,20 +43,6 @@ fn write_line(path: &Path, line: &str) -> Result<()> {
         return print_line(line);
     }
     write_text(path, &format!("{line}\n"))
-}
-
-/// Writes a temporary file beside the target, syncs it and renames it: a reader sees the old
-/// file or the new one, and a full disk leaves the old one as it was.
-fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
 }
 
 /// Objects with line breaks and indentation, lists without.

@@ -98,10 +98,12 @@ pub enum Error {
         differences: String,
     },
     /// Another process writes to the file of results.
-    #[error("{} is being written by another process", file.display())]
+    #[error("cannot write {}", file.display())]
     Locked {
         /// The file.
         file: PathBuf,
+        /// Who holds it.
+        source: lac_files::Busy,
     },
     /// A line of a file of results cannot be used.
     #[error("{}, line {line}: {reason}", file.display())]

@@ -5,11 +5,12 @@
 //! locked while it is written; the lock goes with the process, whatever ends it.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use lac_files::{is_busy, open_locked};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -156,6 +157,8 @@ pub struct ResultLog {
 #[derive(Debug)]
 struct LogFile {
     file: File,
+    /// Bytes of whole lines.
+    len: u64,
     path: PathBuf,
     synced: Instant,
 }
@@ -185,21 +188,13 @@ impl ResultLog {
             file: path.to_owned(),
             source,
         };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .open(path)
-            .map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(Error::Locked {
-                    file: path.to_owned(),
-                });
-            }
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
-        }
+        let mut file = open_locked(path).map_err(|error| match is_busy(&error) {
+            Some(busy) => Error::Locked {
+                file: path.to_owned(),
+                source: busy.clone(),
+            },
+            None => failed(error),
+        })?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(failed)?;
         let (results, whole) = parse(path, &bytes)?;
@@ -210,6 +205,7 @@ impl ResultLog {
         let mut log = Self {
             file: Some(LogFile {
                 file,
+                len: whole as u64,
                 path: path.to_owned(),
                 synced: Instant::now(),
             }),
@@ -265,7 +261,10 @@ impl ResultLog {
     /// # Errors
     /// [`Error::Write`].
     pub fn sync(&mut self) -> Result<()> {
-        if let Some(LogFile { file, path, synced }) = &mut self.file {
+        if let Some(LogFile {
+            file, path, synced, ..
+        }) = &mut self.file
+        {
             file.sync_data().map_err(|source| Error::Write {
                 file: path.clone(),
                 source,
@@ -276,12 +275,16 @@ impl ResultLog {
     }
 
     fn write(&mut self, text: &str) -> Result<()> {
-        if let Some(LogFile { file, path, .. }) = &mut self.file {
-            file.write_all(text.as_bytes())
-                .map_err(|source| Error::Write {
-                    file: path.clone(),
+        if let Some(log) = &mut self.file {
+            if let Err(source) = log.file.write_all(text.as_bytes()) {
+                // A torn line is taken off at once: nothing may be written behind it.
+                let _ = log.file.set_len(log.len);
+                return Err(Error::Write {
+                    file: log.path.clone(),
                     source,
-                })?;
+                });
+            }
+            log.len += text.len() as u64;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ mod batches;
 
 use std::time::{Duration, Instant};
 
-use lac_core::{CausalLm, Sampling, TextModel};
+use lac_core::{CausalLm, Flow, Sampling, TextModel};
 
 use self::batches::{Batch, batches};
 use crate::error::{Error, Result};
@@ -87,6 +87,9 @@ impl Progress {
 /// Answers all questions that the log has no result for, under every lane, and appends the
 /// results batch by batch.
 ///
+/// `on_progress` is called before the first batch and after each, and says whether to go on: a run that it stops
+/// is a run that ended early, with all that was recorded on the disk.
+///
 /// The log's settings are those of the lanes' variants, in their order.
 ///
 /// # Errors
@@ -97,7 +100,7 @@ pub fn evaluate<M: CausalLm + ?Sized>(
     evaluation: &Evaluation<'_>,
     lanes: &mut [Lane],
     log: &mut ResultLog,
-    on_progress: &mut dyn FnMut(&Progress),
+    on_progress: &mut dyn FnMut(&Progress) -> Flow,
 ) -> Result<()> {
     let Evaluation {
         requests, asking, ..
@@ -145,9 +148,12 @@ pub fn evaluate<M: CausalLm + ?Sized>(
     }
     let repeats = Repeats::of(model);
     let start = Instant::now();
-    on_progress(&progress);
+    let mut flow = on_progress(&progress);
     let mut prefixes: Vec<Option<Prefix<M::Context>>> = lanes.iter().map(|_| None).collect();
     for batch in batches(&pending, evaluation.config.batch_size.max(1)) {
+        if flow == Flow::Stop {
+            break;
+        }
         let mut first_variant = 0;
         for (lane, prefix) in lanes.iter_mut().zip(&mut prefixes) {
             let variants = first_variant..first_variant + lane.variants().len();
@@ -192,7 +198,7 @@ pub fn evaluate<M: CausalLm + ?Sized>(
             .map(|request| request.n_tokens())
             .sum::<usize>();
         progress.elapsed = start.elapsed();
-        on_progress(&progress);
+        flow = on_progress(&progress);
     }
     log.sync()
 }

@@ -1,15 +1,16 @@
-//! Weights in safetensors files, mapped into memory and read tensor by tensor.
+//! Weights in safetensors files, read tensor by tensor.
 
 mod digest;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Bytes, DType, Device, Tensor, TensorData};
 use half::{bf16, f16};
-use memmap2::{Mmap, MmapOptions};
-use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorInfo};
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
 use crate::decoder::TensorSource;
 
@@ -138,14 +139,20 @@ pub struct LoadProgress {
 
 /// The weights of a folder in Hugging Face layout.
 ///
-/// Each tensor's part of its file is mapped while the tensor is read, and unmapped after: the
-/// file's pages do not add up beside the loaded weights.
+/// A tensor is read when it is asked for, a piece at a time: what is read does not add up beside the loaded
+/// weights, and a file that is cut off meanwhile is an error.
 pub struct Checkpoint {
     path: PathBuf,
     shards: Vec<Shard>,
     place: HashMap<String, usize>,
     used: BTreeSet<String>,
 }
+
+/// The longest header that the format's own library reads.
+const MAX_HEADER_LEN: u64 = 100_000_000;
+
+/// Bytes that are converted at a time: they stay in the processor's cache.
+const PIECE_LEN: usize = 1 << 18;
 
 struct Shard {
     path: PathBuf,
@@ -325,15 +332,27 @@ impl Shard {
         if len == 0 {
             return Err(malformed("it is empty".to_owned()));
         }
-        let mapping = map(&file, path, 0, len as usize)?;
-        let (header_len, metadata) =
-            SafeTensors::read_metadata(&mapping).map_err(|error| match error {
-                SafeTensorError::MetadataIncompleteBuffer => malformed(format!(
-                    "its header does not describe its {len} bytes; was it cut off?"
-                )),
-                error => malformed(error.to_string()),
-            })?;
-        let data_start = 8 + header_len as u64;
+        let mut header_len = [0; 8];
+        if len < 8 {
+            return Err(malformed(format!("it has {len} bytes; was it cut off?")));
+        }
+        read_at(&file, path, 0, &mut header_len)?;
+        let header_len = u64::from_le_bytes(header_len);
+        if header_len > MAX_HEADER_LEN || 8 + header_len > len {
+            return Err(malformed(format!(
+                "its header would take {header_len} of its {len} bytes; was it cut off?"
+            )));
+        }
+        let mut header = vec![0; header_len as usize];
+        read_at(&file, path, 8, &mut header)?;
+        let metadata: Metadata =
+            serde_json::from_slice(&header).map_err(|error| malformed(error.to_string()))?;
+        let data_start = 8 + header_len;
+        if data_start + metadata.data_len() as u64 != len {
+            return Err(malformed(format!(
+                "its header does not describe its {len} bytes; was it cut off?"
+            )));
+        }
         let tensors = metadata
             .tensors()
             .into_iter()
@@ -355,24 +374,72 @@ impl Shard {
         dtype: WeightDtype,
     ) -> Result<TensorData, CheckpointError> {
         let (start, end) = info.data_offsets;
-        let mapping;
-        let bytes: &[u8] = if start == end {
-            &[]
-        } else {
-            mapping = map(
-                &self.file,
-                &self.path,
-                self.data_start + start as u64,
-                end - start,
-            )?;
-            &mapping
-        };
+        let place = self.data_start + start as u64..self.data_start + end as u64;
         let shape = info.shape.clone();
-        convert(bytes, info.dtype, shape, dtype).ok_or_else(|| CheckpointError::WrongDtype {
-            path: self.path.clone(),
-            name: name.to_owned(),
-            dtype: format!("{:?}", info.dtype),
+        let same = matches!(
+            (info.dtype, dtype),
+            (Dtype::F32, WeightDtype::F32)
+                | (Dtype::F16, WeightDtype::F16)
+                | (Dtype::BF16, WeightDtype::Bf16)
+        );
+        if same && cfg!(target_endian = "little") {
+            let mut bytes = vec![0; end - start];
+            read_at(&self.file, &self.path, place.start, &mut bytes)?;
+            let bytes = Bytes::from_bytes_vec(bytes);
+            return Ok(TensorData::from_bytes(bytes, shape, dtype.to_burn()));
+        }
+        let from_f16 = |bytes: [u8; 2]| f16::from_le_bytes(bytes).to_f32();
+        let from_bf16 = |bytes: [u8; 2]| bf16::from_le_bytes(bytes).to_f32();
+        match info.dtype {
+            Dtype::F32 => self.convert(place, f32::from_le_bytes, shape, dtype),
+            Dtype::F16 => self.convert(place, from_f16, shape, dtype),
+            Dtype::BF16 => self.convert(place, from_bf16, shape, dtype),
+            other => Err(CheckpointError::WrongDtype {
+                path: self.path.clone(),
+                name: name.to_owned(),
+                dtype: format!("{other:?}"),
+            }),
+        }
+    }
+
+    /// Reads little-endian values of `N` bytes and converts them.
+    fn convert<const N: usize>(
+        &self,
+        place: Range<u64>,
+        value: impl Fn([u8; N]) -> f32,
+        shape: Vec<usize>,
+        to: WeightDtype,
+    ) -> Result<TensorData, CheckpointError> {
+        Ok(match to {
+            WeightDtype::F32 => TensorData::new(self.values(place, value)?, shape),
+            WeightDtype::F16 => {
+                let values = self.values(place, |bytes| f16::from_f32(value(bytes)))?;
+                TensorData::new(values, shape)
+            }
+            WeightDtype::Bf16 => {
+                let values = self.values(place, |bytes| bf16::from_f32(value(bytes)))?;
+                TensorData::new(values, shape)
+            }
         })
+    }
+
+    fn values<const N: usize, T>(
+        &self,
+        place: Range<u64>,
+        value: impl Fn([u8; N]) -> T,
+    ) -> Result<Vec<T>, CheckpointError> {
+        let len = (place.end - place.start) as usize;
+        let mut values = Vec::with_capacity(len / N);
+        let mut piece = vec![0; len.min(PIECE_LEN)];
+        let mut offset = place.start;
+        while offset < place.end {
+            let len = (place.end - offset).min(PIECE_LEN as u64) as usize;
+            read_at(&self.file, &self.path, offset, &mut piece[..len])?;
+            let (chunks, _) = piece[..len].as_chunks::<N>();
+            values.extend(chunks.iter().map(|&chunk| value(chunk)));
+            offset += len as u64;
+        }
+        Ok(values)
     }
 }
 
@@ -436,47 +503,21 @@ fn unreadable(path: &Path) -> impl Fn(std::io::Error) -> CheckpointError + '_ {
     }
 }
 
-fn map(file: &File, path: &Path, offset: u64, len: usize) -> Result<Mmap, CheckpointError> {
-    // SAFETY: the mapping is only read, and only while `self` of this crate holds the file open.
-    // Another program that shortens the file meanwhile could make a read fault; that is the one
-    // promise mapped weights ask of a user, and docs/ARCHITECTURE.md states it.
-    unsafe { MmapOptions::new().offset(offset).len(len).map(file) }.map_err(unreadable(path))
-}
-
-/// Converts little-endian values; `None` for a type that weights cannot have.
-fn convert(bytes: &[u8], from: Dtype, shape: Vec<usize>, to: WeightDtype) -> Option<TensorData> {
-    let same = matches!(
-        (from, to),
-        (Dtype::F32, WeightDtype::F32)
-            | (Dtype::F16, WeightDtype::F16)
-            | (Dtype::BF16, WeightDtype::Bf16)
-    );
-    if same && cfg!(target_endian = "little") {
-        let bytes = Bytes::from_bytes_vec(bytes.to_vec());
-        return Some(TensorData::from_bytes(bytes, shape, to.to_burn()));
-    }
-    let from_f32 = |bytes: [u8; 4]| f32::from_le_bytes(bytes);
-    let from_f16 = |bytes: [u8; 2]| f16::from_le_bytes(bytes).to_f32();
-    let from_bf16 = |bytes: [u8; 2]| bf16::from_le_bytes(bytes).to_f32();
-    match from {
-        Dtype::F32 => Some(collect(bytes, from_f32, shape, to)),
-        Dtype::F16 => Some(collect(bytes, from_f16, shape, to)),
-        Dtype::BF16 => Some(collect(bytes, from_bf16, shape, to)),
-        _ => None,
-    }
-}
-
-fn collect<const N: usize>(
-    bytes: &[u8],
-    value: impl Fn([u8; N]) -> f32,
-    shape: Vec<usize>,
-    to: WeightDtype,
-) -> TensorData {
-    let (chunks, _) = bytes.as_chunks::<N>();
-    let values = chunks.iter().map(|&chunk| value(chunk));
-    match to {
-        WeightDtype::F32 => TensorData::new(values.collect::<Vec<f32>>(), shape),
-        WeightDtype::F16 => TensorData::new(values.map(f16::from_f32).collect::<Vec<_>>(), shape),
-        WeightDtype::Bf16 => TensorData::new(values.map(bf16::from_f32).collect::<Vec<_>>(), shape),
-    }
+/// Fills `bytes` from a place of a file.
+fn read_at(
+    mut file: &File,
+    path: &Path,
+    offset: u64,
+    bytes: &mut [u8],
+) -> Result<(), CheckpointError> {
+    let read = file
+        .seek(SeekFrom::Start(offset))
+        .and_then(|_| file.read_exact(bytes));
+    read.map_err(|error: io::Error| match error.kind() {
+        ErrorKind::UnexpectedEof => CheckpointError::Malformed {
+            path: path.to_owned(),
+            reason: "it was cut off while it was being read".to_owned(),
+        },
+        _ => unreadable(path)(error),
+    })
 }

@@ -1,8 +1,10 @@
 //! What a model folder is recognised by, without reading all of it.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
@@ -16,14 +18,7 @@ const PLACE_BYTES: u64 = 4096;
 /// 64 places of 4 KiB, the first and the last among them: 16 hexadecimal digits. It tells one
 /// fine-tuned model from another, and reads a quarter of a megabyte per file.
 pub(crate) fn digest(folder: &Path) -> io::Result<String> {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)?
-        .map(|entry| Ok(entry?.path()))
-        .collect::<io::Result<_>>()?;
-    files.retain(|file| {
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
-        name.ends_with(".safetensors") || name == "config.json" || name == "tokenizer.json"
-    });
-    files.sort();
+    let files = model_files(folder)?;
     let mut hash = Sha256::new();
     for file in files {
         hash.update(file.file_name().unwrap_or_default().as_encoded_bytes());
@@ -34,6 +29,72 @@ pub(crate) fn digest(folder: &Path) -> io::Result<String> {
         .map(|byte| format!("{byte:02x}"))
         .collect();
     Ok(digits)
+}
+
+/// The files that make a model what it is, by name.
+fn model_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<io::Result<_>>()?;
+    files.retain(|file| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        name.ends_with(".safetensors") || name == "config.json" || name == "tokenizer.json"
+    });
+    files.sort();
+    Ok(files)
+}
+
+/// What the system says of the same files: enough to see that one was replaced or written to.
+#[derive(Clone, Debug)]
+pub(crate) struct Stamps {
+    folder: PathBuf,
+    files: BTreeMap<PathBuf, Stamp>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stamp {
+    len: u64,
+    modified: Option<SystemTime>,
+    /// Device and number of the file, where files have one.
+    file: Option<(u64, u64)>,
+}
+
+impl Stamps {
+    pub(crate) fn of(folder: &Path) -> Self {
+        let files = model_files(folder).unwrap_or_default().into_iter();
+        Self {
+            folder: folder.to_owned(),
+            files: files
+                .filter_map(|path| Some((path.clone(), Stamp::of(&path)?)))
+                .collect(),
+        }
+    }
+
+    /// A file that is not the one it was.
+    pub(crate) fn changed(&self) -> Option<PathBuf> {
+        let now = Self::of(&self.folder);
+        let both = self.files.keys().chain(now.files.keys());
+        let mut changed = both.filter(|path| self.files.get(*path) != now.files.get(*path));
+        changed.next().cloned()
+    }
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        let metadata = std::fs::metadata(path).ok()?;
+        #[cfg(unix)]
+        let file = {
+            use std::os::unix::fs::MetadataExt;
+            Some((metadata.dev(), metadata.ino()))
+        };
+        #[cfg(not(unix))]
+        let file = None;
+        Some(Self {
+            len: metadata.len(),
+            modified: metadata.modified().ok(),
+            file,
+        })
+    }
 }
 
 fn sample(path: &Path, hash: &mut Sha256) -> io::Result<()> {
@@ -59,6 +120,30 @@ fn sample(path: &Path, hash: &mut Sha256) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn stamps_tell_that_a_file_was_replaced_or_written_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let weights = path("model.safetensors");
+        std::fs::write(&weights, "aaaa").unwrap();
+        let changed = |change: &dyn Fn()| {
+            let stamps = Stamps::of(folder.path());
+            assert_eq!(stamps.changed(), None);
+            change();
+            stamps.changed()
+        };
+        assert_eq!(changed(&|| std::fs::write(path("log"), "").unwrap()), None);
+        let longer = || std::fs::write(&weights, "aaaaa").unwrap();
+        assert_eq!(changed(&longer).as_ref(), Some(&weights));
+        let replaced = || {
+            std::fs::write(path("new"), "bbbbb").unwrap();
+            std::fs::rename(path("new"), &weights).unwrap();
+        };
+        assert_eq!(changed(&replaced).as_ref(), Some(&weights));
+        let removed = || std::fs::remove_file(&weights).unwrap();
+        assert_eq!(changed(&removed).as_ref(), Some(&weights));
+    }
 
     #[test]
     fn a_changed_file_is_another_model() {

@@ -9,7 +9,7 @@ use lac_core::ModelFingerprint;
 use crate::architecture::{ConfigError, ModelConfig};
 use crate::checkpoint::{Checkpoint, CheckpointError, LoadProgress, WeightDtype};
 use crate::decoder::{Decoder, DecoderConfig, DummyWeights, HeadKind};
-use crate::digest;
+use crate::digest::{self, Stamps};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// Why a model folder cannot be used.
@@ -39,6 +39,12 @@ pub enum ModelError {
         /// The reason.
         source: std::io::Error,
     },
+    /// A file was written to or replaced after the folder was opened and before the model was loaded.
+    #[error("{} was changed while the model was being loaded: load it again", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
     /// The device cannot compute in the wanted data type.
     #[error("the device does not support {dtype}; choose another data type")]
     UnsupportedDtype {
@@ -52,6 +58,7 @@ pub enum ModelError {
 pub struct ModelFolder {
     path: PathBuf,
     config: ModelConfig,
+    stamps: Stamps,
 }
 
 impl ModelFolder {
@@ -64,8 +71,13 @@ impl ModelFolder {
         if !path.is_dir() {
             return Err(ModelError::NotAFolder { path });
         }
+        let stamps = Stamps::of(&path);
         let config = ModelConfig::from_file(&path.join("config.json"))?;
-        Ok(Self { path, config })
+        Ok(Self {
+            path,
+            config,
+            stamps,
+        })
     }
 
     /// The folder.
@@ -86,9 +98,11 @@ impl ModelFolder {
         Ok(Checkpoint::open(&self.path)?)
     }
 
-    /// Loads the model, tensor by tensor.
+    /// Loads the model, tensor by tensor. Loaded, it depends on no file any more.
     ///
     /// # Errors
+    /// [`ModelError::Changed`] when a file is not the one it was when the folder was opened: what was read since
+    /// (digest, tokenizer, weights) might be of two models.
     /// A tensor that is missing, unexpected, mis-shaped or of the wrong type; an unreadable file;
     /// a device that cannot compute in the data type.
     pub fn load(
@@ -107,7 +121,10 @@ impl ModelFolder {
             name.ends_with("rotary_emb.inv_freq")
                 || (config.head == HeadKind::Tied && name == "lm_head.weight")
         })?;
-        Ok(model)
+        match self.stamps.changed() {
+            None => Ok(model),
+            Some(path) => Err(ModelError::Changed { path }),
+        }
     }
 
     /// What tells this model from others: plans are checked against it. Some kilobytes of each

@@ -117,6 +117,19 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// What an interrupted run left behind is of another run than the one that was to go on with it.
+    #[error(
+        "{} holds what an interrupted run of other settings had recorded ({differences}): \
+         read it as it is, or move or remove it",
+        path.display()
+    )]
+    OtherRun {
+        /// The folder of parts.
+        path: PathBuf,
+        /// What differs.
+        differences: String,
+    },
+
     /// The trace holds no token.
     #[error("{} holds no token", path.display())]
     Empty {

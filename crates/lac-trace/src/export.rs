@@ -6,7 +6,7 @@ use lac_core::Phase;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::file::{SCALARS, TraceReader, write_beside};
+use crate::file::{SCALARS, TraceReader, write_whole};
 use crate::token::Token;
 
 /// One sequence of a trace, in the fields of `lac trace --json` that a trace can know
@@ -135,7 +135,7 @@ impl TraceReader {
     /// As [`sequence`](Self::sequence), and what the system reports.
     pub fn write_json(&self, path: &Path, sequence: u32) -> Result<()> {
         let json = self.sequence(sequence)?;
-        write_beside(path, |file| {
+        write_whole(path, |file| {
             serde_json::to_writer(&mut *file, &json)?;
             writeln!(file)
         })
@@ -148,7 +148,7 @@ impl TraceReader {
     /// What reading and the system report.
     pub fn write_csv(&self, path: &Path) -> Result<()> {
         let mut failed = None;
-        write_beside(path, |file| {
+        write_whole(path, |file| {
             let mut writer = csv::Writer::from_writer(file);
             let mut has_header = false;
             for batch in self.batches() {

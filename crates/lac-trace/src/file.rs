@@ -4,6 +4,7 @@
 //! its end they become the one file. A reader takes the file or the folder.
 
 mod part;
+mod parts;
 mod read;
 mod schema;
 mod write;
@@ -11,5 +12,5 @@ mod write;
 pub use read::{TraceReader, TraceState};
 pub use write::{FlushLimits, TraceWriter};
 
-pub(crate) use part::write_beside;
+pub(crate) use part::write_whole;
 pub(crate) use schema::SCALARS;

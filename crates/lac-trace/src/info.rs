@@ -1,6 +1,6 @@
 //! What a trace says of itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use lac_core::{GateConfig, GateRounding, LayerPolicy};
@@ -14,6 +14,8 @@ pub const FORMAT_VERSION: u32 = 1;
 
 /// The value of `lac.format` in every trace.
 const FORMAT: &str = "lac-trace";
+
+const WHOLE_SEQUENCES: &str = "lac.whole_sequences";
 
 /// What a trace says of itself: the model, how it was run, and how it was gated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +41,9 @@ pub struct TraceInfo {
     /// The last token of each sequence that was chosen but never fed, by sequence: nothing was
     /// measured of it.
     pub unfed: BTreeMap<u32, u32>,
+    /// In the parts of a run: how many sequences, from the first on, were over when the part was written.
+    #[serde(skip)]
+    pub(crate) whole_sequences: u32,
 }
 
 impl TraceInfo {
@@ -61,6 +66,7 @@ impl TraceInfo {
             lac_version: env!("CARGO_PKG_VERSION").to_owned(),
             notes: BTreeMap::new(),
             unfed: BTreeMap::new(),
+            whole_sequences: 0,
         })
     }
 
@@ -110,6 +116,35 @@ impl TraceInfo {
         )
     }
 
+    /// What differs between two runs, in words; nothing where one could be a part of the other.
+    pub(crate) fn differences(&self, other: &Self) -> Vec<String> {
+        // What a run learns on its way is no difference.
+        let fixed = |info: &Self| -> BTreeMap<String, Option<String>> {
+            let pairs = info.to_metadata().into_iter();
+            pairs
+                .map(|pair| (pair.key, pair.value))
+                .filter(|(key, _)| key != "lac.unfed" && key != WHOLE_SEQUENCES)
+                .collect()
+        };
+        let (ours, theirs) = (fixed(self), fixed(other));
+        let keys: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+        let value = |pairs: &BTreeMap<String, Option<String>>, key: &String| {
+            let value = pairs.get(key).cloned().flatten();
+            value.unwrap_or_else(|| "missing".to_owned())
+        };
+        keys.into_iter()
+            .filter(|key| ours.get(*key) != theirs.get(*key))
+            .map(|key| {
+                let name = key.trim_start_matches("lac.").trim_start_matches("note.");
+                format!(
+                    "{name}: {} there, {} now",
+                    value(&ours, key),
+                    value(&theirs, key)
+                )
+            })
+            .collect()
+    }
+
     pub(crate) fn to_metadata(&self) -> Vec<KeyValue> {
         let rounding = match self.gate.rounding {
             GateRounding::F32 => "f32",
@@ -137,6 +172,10 @@ impl TraceInfo {
                 .map(|(sequence, id)| format!("{sequence}:{id}"))
                 .collect();
             pairs.push(("lac.unfed".to_owned(), unfed.join(",")));
+        }
+        if self.whole_sequences > 0 {
+            let whole = self.whole_sequences.to_string();
+            pairs.push((WHOLE_SEQUENCES.to_owned(), whole));
         }
         for (key, value) in &self.notes {
             pairs.push((format!("lac.note.{key}"), value.clone()));
@@ -207,6 +246,10 @@ impl TraceInfo {
             lac_version: fields.text("lac.version")?,
             notes,
             unfed: fields.unfed()?,
+            whole_sequences: match fields.pairs.contains_key(WHOLE_SEQUENCES) {
+                true => fields.number(WHOLE_SEQUENCES, "a number of sequences")?,
+                false => 0,
+            },
         })
     }
 }

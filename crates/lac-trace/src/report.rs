@@ -8,10 +8,11 @@ pub use terminal::TerminalConfig;
 
 use std::path::{Path, PathBuf};
 
+use lac_files::FolderLock;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::file::{TraceReader, TraceState, write_beside};
+use crate::file::{TraceReader, TraceState, write_whole};
 use crate::statistics::{Agreement, Statistics, Summary, agreement};
 use page::TokenColumns;
 
@@ -112,7 +113,7 @@ impl Report {
     /// What the system reports.
     pub fn write_page(&self, path: &Path) -> Result<()> {
         let page = page::render(self);
-        write_beside(path, |file| file.write_all(page.as_bytes()))
+        write_whole(path, |file| file.write_all(page.as_bytes()))
     }
 
     /// Writes the numbers: one object per trace, and the agreement of each pair.
@@ -144,7 +145,7 @@ impl Report {
                 })
                 .collect(),
         };
-        write_beside(path, |file| {
+        write_whole(path, |file| {
             serde_json::to_writer_pretty(&mut *file, &json)?;
             writeln!(file)
         })
@@ -154,9 +155,11 @@ impl Report {
     /// `statistics.json`, and the pictures. Returns the files written.
     ///
     /// # Errors
-    /// What the system and the drawing library report.
+    /// What the system and the drawing library report; each file is whole or as it was. A folder that another
+    /// process writes a report into is refused.
     pub fn write(&self, folder: &Path) -> Result<Vec<PathBuf>> {
         std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        let _only_writer = FolderLock::take(folder).map_err(Error::io("write into", folder))?;
         let page = folder.join("report.html");
         self.write_page(&page)?;
         let numbers = folder.join("statistics.json");

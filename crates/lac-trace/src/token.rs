@@ -1,5 +1,7 @@
 //! Tokens and what was seen of them, many at a time.
 
+use std::ops::Range;
+
 use lac_core::Phase;
 
 /// What was seen of one token in its pass. The slices are `[layers]`.
@@ -172,32 +174,65 @@ impl TokenBatch {
 
     /// Takes over all tokens of another batch with the same columns.
     pub(crate) fn append(&mut self, other: &Self) {
-        self.sequences.extend_from_slice(&other.sequences);
-        self.phases.extend_from_slice(&other.phases);
-        self.positions.extend_from_slice(&other.positions);
-        self.token_ids.extend_from_slice(&other.token_ids);
-        self.pieces.extend_from_slice(&other.pieces);
-        self.embedding_norms
-            .extend_from_slice(&other.embedding_norms);
-        self.norms.extend_from_slice(&other.norms);
-        self.deltas.extend_from_slice(&other.deltas);
-        self.thresholds.extend_from_slice(&other.thresholds);
-        self.active.extend_from_slice(&other.active);
-        self.executed.extend_from_slice(&other.executed);
-        append_optional(&mut self.cosines, &other.cosines);
-        append_optional(&mut self.contributions, &other.contributions);
-        if self.hidden.is_empty() {
-            self.hidden.clone_from(&other.hidden);
-        } else {
-            for (states, more) in self.hidden.iter_mut().zip(&other.hidden) {
-                states.values.extend_from_slice(&more.values);
+        self.append_range(other, 0..other.len());
+    }
+
+    /// Takes over the tokens of some sequences.
+    pub(crate) fn append_where(&mut self, other: &Self, is_wanted: impl Fn(u32) -> bool) {
+        let mut start = 0;
+        for run in other
+            .sequences
+            .chunk_by(|&a, &b| is_wanted(a) == is_wanted(b))
+        {
+            let range = start..start + run.len();
+            start = range.end;
+            if is_wanted(run[0]) {
+                self.append_range(other, range);
             }
+        }
+    }
+
+    fn append_range(&mut self, other: &Self, tokens: Range<usize>) {
+        let values = |width: usize| tokens.start * width..tokens.end * width;
+        let layers = values(other.n_layers);
+        self.sequences
+            .extend_from_slice(&other.sequences[tokens.clone()]);
+        self.phases.extend_from_slice(&other.phases[tokens.clone()]);
+        self.positions
+            .extend_from_slice(&other.positions[tokens.clone()]);
+        self.token_ids
+            .extend_from_slice(&other.token_ids[tokens.clone()]);
+        self.pieces.extend_from_slice(&other.pieces[tokens.clone()]);
+        self.embedding_norms
+            .extend_from_slice(&other.embedding_norms[tokens.clone()]);
+        self.norms.extend_from_slice(&other.norms[layers.clone()]);
+        self.deltas.extend_from_slice(&other.deltas[layers.clone()]);
+        self.thresholds
+            .extend_from_slice(&other.thresholds[layers.clone()]);
+        self.active.extend_from_slice(&other.active[layers.clone()]);
+        self.executed
+            .extend_from_slice(&other.executed[layers.clone()]);
+        append_optional(&mut self.cosines, &other.cosines, layers.clone());
+        append_optional(&mut self.contributions, &other.contributions, layers);
+        if self.hidden.is_empty() {
+            let empty = |states: &HiddenStates| HiddenStates {
+                layer_idx: states.layer_idx,
+                width: states.width,
+                values: Vec::new(),
+            };
+            self.hidden = other.hidden.iter().map(empty).collect();
+        }
+        for (states, more) in self.hidden.iter_mut().zip(&other.hidden) {
+            let values = &more.values[values(more.width)];
+            states.values.extend_from_slice(values);
         }
     }
 }
 
-fn append_optional(column: &mut Option<Vec<f32>>, more: &Option<Vec<f32>>) {
+fn append_optional(column: &mut Option<Vec<f32>>, more: &Option<Vec<f32>>, range: Range<usize>) {
     if let Some(more) = more {
-        column.get_or_insert_default().extend_from_slice(more);
+        column
+            .get_or_insert_default()
+            .extend_from_slice(&more[range]);
     }
 }

@@ -16,6 +16,8 @@ use serde::Serialize;
 
 use crate::args::{DtypeArg, PolicyArgs, PolicyName};
 use crate::device::DeviceArg;
+use crate::interrupt;
+use crate::memory::{self, Rows};
 use crate::model_path::LocalModel;
 use crate::output::{print_line, write_json};
 use crate::phase_pair::PhasePair;
@@ -209,10 +211,21 @@ impl Bench {
             );
         }
 
+        let rows = Rows {
+            batch: self.batch.iter().copied().max().unwrap_or(1) as usize,
+            n_slots: self.prompt_tokens + self.new_tokens,
+        };
+        // All of them beforehand: the last one's refusal would throw the others' times away.
+        for dtype in &self.dtype {
+            let lower = "lower --batch or --prompt-tokens";
+            memory::check(&self.device, &config, dtype.weight_dtype(), rows, lower)?;
+        }
+
         let mut cases = Vec::new();
         let mut read_bandwidths = Vec::new();
         for &dtype in &self.dtype {
             let model = source.load(dtype.weight_dtype(), &device)?;
+            interrupt::listen("the run under way")?;
             cases.extend(self.measure(&model, &source, dtype, &mut read_bandwidths)?);
         }
         let read_bandwidth = Summary::of(&read_bandwidths).mean;
@@ -255,6 +268,7 @@ impl Bench {
             // The memory takes turns too: what else the machine does slows it down as well.
             own_bandwidths.push(read_bandwidth(&model.device())?);
             for case in &mut cases {
+                interrupt::check().context("nothing is reported of runs that were not all made")?;
                 let (output, usage, stats) = self.generate(model, case)?;
                 // The first round is the warm-up.
                 if repeat > 0 {

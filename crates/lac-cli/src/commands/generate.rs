@@ -2,13 +2,15 @@
 
 use std::io::Write;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
-use lac_core::{Hooks, TextSink, Usage, generate, generate_speculative};
+use lac_core::{Hooks, StopReason, TextSink, Usage, generate, generate_speculative};
 use lac_models::{ModelFolder, SpecialTokensInText};
 use serde::Serialize;
 
 use crate::args::{ModelArgs, PolicyArgs, PolicyName, PromptArgs, SamplingArgs};
+use crate::interrupt;
+use crate::memory::Rows;
 use crate::output::{print_line, write_json};
 use crate::phase_pair::PhasePair;
 use crate::speculation::{SpeculationArgs, SpeculationReport, Verifier};
@@ -96,7 +98,12 @@ impl Generate {
         };
         let tokenizer = folder.tokenizer()?;
         let prompt = self.prompt.resolve(Some(&tokenizer))?;
-        let model = self.model.load(&folder)?;
+        let rows = Rows {
+            batch: 1,
+            n_slots: prompt.ids.len().saturating_add(self.max_new_tokens),
+        };
+        let model = self.model.load(&folder, rows, "lower --max-new-tokens")?;
+        interrupt::listen("the token under way")?;
         let config = self
             .sampling
             .generation(self.max_new_tokens, tokenizer.stop_ids());
@@ -104,7 +111,7 @@ impl Generate {
         let quiet = self.json;
         let mut stdout = anstream::stdout();
         let mut write_error = None;
-        let mut sink = TextSink::new(
+        let mut sink = interrupt::Tokens(TextSink::new(
             vec![tokenizer.stream(SpecialTokensInText::Skip)],
             &self.stop,
             |_, text| {
@@ -113,7 +120,7 @@ impl Generate {
                     write_error = written.err();
                 }
             },
-        );
+        ));
         let mut usage = Usage::default();
         let prompts = std::slice::from_ref(&prompt.ids);
         let (output, speculation) = match &mut speculator {
@@ -131,7 +138,7 @@ impl Generate {
                 (output.generation, Some(report))
             }
         };
-        let texts = sink.into_texts();
+        let texts = sink.0.into_texts();
         if let Some(error) = write_error {
             return Err(error.into());
         }
@@ -154,17 +161,29 @@ impl Generate {
             speculation,
         };
         if self.json {
-            return write_json("-".as_ref(), &generation);
+            write_json("-".as_ref(), &generation)?;
+        } else {
+            print_line("")?;
         }
-        print_line("")?;
-        if self.stats {
+        if self.stats && !self.json {
             print_stats(&generation, folder.config().decoder.n_layers);
             if let Some(speculation) = &generation.speculation {
                 eprint!("{speculation}");
             }
         }
-        Ok(())
+        if row.stop_reason == StopReason::ContextFull {
+            eprintln!("lac: {}", context_full(&folder));
+        }
+        interrupt::check().with_context(|| format!("the text ends after {} tokens", row.ids.len()))
     }
+}
+
+/// Why a text is shorter than was asked for.
+pub fn context_full(folder: &ModelFolder) -> String {
+    format!(
+        "the text ends where the model's context of {} tokens is full",
+        folder.config().decoder.max_position_embeddings
+    )
 }
 
 fn print_stats(generation: &Generation<'_>, n_layers: usize) {

@@ -2,16 +2,18 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use lac_core::{
-    AgreementSearch, CalibrationText, CausalLm, Evidence, GenerationConfig, Hooks, Keep, Phase,
-    PhasePlan, PlanLearner, Provenance, Ranking, SearchStep, Selection, SkippedKeys, SplitLayers,
-    Trace, Units, VoidPlan, generate, search_by_agreement,
+    AgreementSearch, CalibrationText, CausalLm, Evidence, Flow, GenerationConfig, Hooks, Keep,
+    Phase, PhasePlan, PlanLearner, Provenance, Ranking, SearchStep, Selection, SkippedKeys,
+    SplitLayers, Trace, Units, VoidPlan, generate, search_by_agreement,
 };
 use lac_models::{Decoder, ModelFolder};
 
 use crate::args::{ModelArgs, PolicyArgs, SamplingArgs};
+use crate::interrupt;
+use crate::memory::Rows;
 use crate::output::{print_line, write_json_readable};
 use crate::progress;
 use crate::prompts::PromptsArgs;
@@ -95,6 +97,9 @@ enum KeysArg {
 /// Kept where no budget is given.
 const DEFAULT_SHARE: f64 = 0.7;
 
+/// What an interruption leaves.
+const NO_PLAN: &str = "no plan was written, and a plan that was there is as it was";
+
 /// At how many places of a response a draft is tried.
 const POSITIONS_PER_TEXT: usize = 16;
 
@@ -105,7 +110,12 @@ impl Plan {
         let folder = ModelFolder::open(local.path())?;
         let fingerprint = self.model.fingerprint(&folder)?;
         let tokenizer = folder.tokenizer()?;
-        let model = self.model.load(&folder)?;
+        let rows = Rows {
+            batch: 1,
+            n_slots: self.max_new_tokens,
+        };
+        let lower = "lower --max-new-tokens";
+        let model = self.model.load(&folder, rows, lower)?;
         let prompts = self.prompts.resolve(&tokenizer, &model)?;
         let greedy = SamplingArgs::greedy();
         let config = greedy.generation(self.max_new_tokens, tokenizer.stop_ids());
@@ -125,7 +135,9 @@ impl Plan {
         };
         let bar = progress::counting("tracing", prompts.len());
         let mut calibration = Vec::new();
+        interrupt::listen("the prompt or the search's step under way")?;
         for prompt in &prompts {
+            interrupt::check().context(NO_PLAN)?;
             calibration.push(trace(prompt)?);
             bar.inc(1);
         }
@@ -207,8 +219,15 @@ impl Plan {
             }),
         };
         let bar = progress::counting("taking out", units.per_layer() * n_layers);
-        let steps = search_by_agreement(model, texts, &search, &mut |_| bar.inc(1))?;
+        let steps = search_by_agreement(model, texts, &search, &mut |_| {
+            bar.inc(1);
+            match interrupt::is_requested() {
+                true => Flow::Stop,
+                false => Flow::Continue,
+            }
+        })?;
         bar.finish_and_clear();
+        interrupt::check().context(NO_PLAN)?;
         for step in &steps {
             eprintln!(
                 "{:5.1} of {n_layers} layers: {:5.1} % of next tokens are the full model's",

@@ -6,12 +6,15 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use lac_core::{Hooks, PromptLogits, TextSink, Usage, generate};
+use lac_core::{Hooks, PromptLogits, StopReason, TextSink, Usage, generate};
 use lac_models::{ModelFolder, SpecialTokensInText};
 use lac_trace::{PhaseTrace, Recorder, Style, heat_map};
 use serde::Serialize;
 
 use crate::args::{ModelArgs, PolicyArgs, PolicyName, PromptArgs, SamplingArgs};
+use crate::commands::generate::context_full;
+use crate::interrupt;
+use crate::memory::Rows;
 use crate::output::{print_line, write_json};
 use crate::phase_pair::PhasePair;
 use crate::progress;
@@ -107,8 +110,10 @@ impl Trace {
             return self.record_many(&folder, tokenizer, policy.as_mut(), prompts, &config);
         }
         let prompt = self.prompt.resolve(tokenizer.as_ref())?;
-        let mut writer = self.writer(&folder, policy.as_ref(), tokenizer.as_ref())?;
-        let model = self.model.load(&folder)?;
+        let mut writer = self.writer(&folder, policy.as_ref(), tokenizer.as_ref(), None)?;
+        let rows = self.rows(1, prompt.ids.len());
+        let model = self.model.load(&folder, rows, "lower --max-new-tokens")?;
+        interrupt::listen("the token under way")?;
         let policy_name = policy.name().to_owned();
         let (mut policy, probe) = self.recording.probed(policy.as_mut());
         writer = match (writer, probe) {
@@ -118,7 +123,7 @@ impl Trace {
 
         let bar = progress::generating(self.max_new_tokens);
         let mut observer = (
-            (Recorder::new(0), writer),
+            ((Recorder::new(0), writer), interrupt::Passes),
             (Usage::default(), Counter(&bar)),
         );
         let mut sink = tokenizer.as_ref().map(|tokenizer| {
@@ -132,10 +137,19 @@ impl Trace {
         if self.logits {
             hooks = hooks.prompt_logits(PromptLogits::Return);
         }
-        let output = generate(&model, std::slice::from_ref(&prompt.ids), &config, hooks)?;
+        let output = generate(&model, std::slice::from_ref(&prompt.ids), &config, hooks);
         bar.finish_and_clear();
+        let output = match output {
+            Err(_) if interrupt::is_requested() => {
+                return interrupt::check().context(self.recording.left_by_one_prompt());
+            }
+            output => output?,
+        };
+        if output.rows[0].stop_reason == StopReason::ContextFull {
+            eprintln!("lac: {}", context_full(&folder));
+        }
         let text = sink.and_then(|sink| sink.into_texts().pop());
-        let ((recorder, writer), (usage, _)) = observer;
+        let (((recorder, writer), _), (usage, _)) = observer;
         if let Some(mut writer) = writer {
             recording::note_unfed(&mut writer, 0, &output);
             self.recording.finish(writer, &usage)?;
@@ -179,6 +193,14 @@ impl Trace {
             executed: PhasePair::executed(&usage),
         };
         write_json(path, &json)
+    }
+
+    /// What is in memory side by side.
+    fn rows(&self, batch: usize, longest: usize) -> Rows {
+        Rows {
+            batch,
+            n_slots: longest.saturating_add(self.max_new_tokens),
+        }
     }
 }
 

@@ -1,12 +1,14 @@
 //! `lac verify`: proof that speculation changes no token.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use lac_core::{Divergence, SpeculationStats, Verification, verify_speculation};
 use lac_models::{ModelFolder, SpecialTokensInText, Tokenizer};
 use serde::Serialize;
 
 use crate::args::{ModelArgs, PolicyArgs, SamplingArgs};
+use crate::interrupt;
+use crate::memory::Rows;
 use crate::output::{print_line, write_json};
 use crate::progress;
 use crate::prompts::PromptsArgs;
@@ -81,13 +83,18 @@ impl Verify {
         let mut speculator = self
             .speculation
             .speculator(&self.gate, verifier, || self.model.fingerprint(&folder))?;
-        let model = self.model.load(&folder)?;
+        let rows = Rows {
+            batch: 1,
+            n_slots: self.max_new_tokens,
+        };
+        let lower = "lower --max-new-tokens";
+        let model = self.model.load(&folder, rows, lower)?;
         let prompts = self.prompts.resolve(&tokenizer, &model)?;
         let greedy = SamplingArgs::greedy();
         let config = greedy.generation(self.max_new_tokens, tokenizer.stop_ids());
 
         let mut report = Report {
-            prompts: prompts.len(),
+            prompts: 0,
             tokens: 0,
             equal: true,
             largest_noise: 0.0,
@@ -97,11 +104,15 @@ impl Verify {
             stats: SpeculationStats::default(),
         };
         let bar = progress::counting("verifying", prompts.len());
+        interrupt::listen("the prompt under way")?;
         for (idx, prompt) in prompts.iter().enumerate() {
             let prompt = std::slice::from_ref(prompt);
             let seen = verify_speculation(&model, prompt, &config, &mut speculator)?;
             report.add(idx, &seen, &tokenizer);
             bar.inc(1);
+            if interrupt::is_requested() {
+                break;
+            }
         }
         bar.finish_and_clear();
         report.accepted_share = report.stats.accepted_share();
@@ -110,9 +121,15 @@ impl Verify {
         } else {
             report.print()?;
         }
+        let n_verified = report.prompts;
         if !report.equal {
             let n_differ = report.divergences.len();
-            bail!("{n_differ} of {} texts differ", prompts.len());
+            bail!("{n_differ} of {n_verified} texts differ");
+        }
+        if n_verified < prompts.len() {
+            let n_prompts = prompts.len();
+            return interrupt::check()
+                .with_context(|| format!("{n_verified} of {n_prompts} prompts were verified"));
         }
         Ok(())
     }
@@ -120,6 +137,7 @@ impl Verify {
 
 impl Report {
     fn add(&mut self, prompt: usize, seen: &Verification, tokenizer: &Tokenizer) {
+        self.prompts += 1;
         self.tokens += seen.n_equal;
         self.largest_noise = self.largest_noise.max(seen.largest_noise);
         self.smallest_margin = self.smallest_margin.min(seen.smallest_margin);

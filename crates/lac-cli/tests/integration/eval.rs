@@ -24,10 +24,10 @@ fn with<'a>(extra: &[&'a str]) -> Vec<&'a str> {
     [&BASE[..], extra].concat()
 }
 
-type Records = BTreeMap<(String, String), Value>;
+pub type Records = BTreeMap<(String, String), Value>;
 
 /// The records of a file by question and settings.
-fn records(path: &Path) -> Records {
+pub fn records(path: &Path) -> Records {
     let text = std::fs::read_to_string(path).unwrap();
     let mut records = Records::new();
     for line in text.lines() {
@@ -44,7 +44,7 @@ fn records(path: &Path) -> Records {
 }
 
 /// The same questions, choices and numbers; other batches sum in another order.
-fn same(a: &Path, b: &Path) {
+pub fn same(a: &Path, b: &Path) {
     let (a, b) = (records(a), records(b));
     assert!(a.keys().eq(b.keys()), "{} and {} records", a.len(), b.len());
     for (a, b) in a.values().zip(b.values()) {
@@ -60,7 +60,7 @@ fn same(a: &Path, b: &Path) {
     }
 }
 
-fn n_lines(path: &Path) -> usize {
+pub fn n_lines(path: &Path) -> usize {
     std::fs::read(path).map_or(0, |bytes| {
         bytes.iter().filter(|&&byte| byte == b'\n').count()
     })

@@ -3,8 +3,17 @@
 #![allow(clippy::unwrap_used)]
 
 #[cfg(feature = "demo")]
+mod determinism;
+#[cfg(feature = "demo")]
 mod eval;
+#[cfg(all(feature = "demo", unix))]
+mod faults;
+// When a child listens to Ctrl-C is seen in /proc.
+#[cfg(all(feature = "demo", target_os = "linux"))]
+mod interruptions;
 mod plans;
+#[cfg(all(feature = "demo", unix))]
+mod support;
 #[cfg(feature = "demo")]
 mod traces;
 

@@ -4,7 +4,7 @@
 use super::{PhasePlan, Units};
 use crate::error::Result;
 use crate::generation::sampling::argmax;
-use crate::generation::{embed_and_run, last_logits};
+use crate::generation::{Flow, embed_and_run, last_logits};
 use crate::pass::Pass;
 use crate::policy::{Off, Planned, SkippedKeys};
 use crate::stack::CausalLm;
@@ -42,7 +42,8 @@ pub struct SearchStep {
 /// the full model; returns the plans on the way, the full one first.
 ///
 /// The drafts are made as speculation makes them: each for one token, with the full model's keys
-/// and values of all earlier ones. `progress` is called after every step.
+/// and values of all earlier ones. `progress` is called after every step and says whether to go on; what was found
+/// until then is returned.
 ///
 /// # Errors
 /// What the model's passes report; parts that the model does not offer.
@@ -50,7 +51,7 @@ pub fn search_by_agreement<M: CausalLm + ?Sized>(
     model: &M,
     texts: &[CalibrationText],
     search: &AgreementSearch,
-    progress: &mut dyn FnMut(&SearchStep),
+    progress: &mut dyn FnMut(&SearchStep) -> Flow,
 ) -> Result<Vec<SearchStep>> {
     let n_units = search.units.per_layer() * model.n_layers();
     let plan_of = |kept: &[bool]| match search.units {
@@ -87,8 +88,11 @@ pub fn search_by_agreement<M: CausalLm + ?Sized>(
             plan: candidates[best].clone(),
             agreement: agreements[best],
         };
-        progress(&step);
+        let flow = progress(&step);
         steps.push(step);
+        if flow == Flow::Stop {
+            break;
+        }
     }
     Ok(steps)
 }

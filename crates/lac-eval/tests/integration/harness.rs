@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use lac_core::Off;
+use lac_core::{Flow, Off};
 use lac_eval::{
     Asking, Benchmark, DataSet, HarnessTask, LoggedComparison, Passages, Record, ResultLog,
     Selection, Split, evaluate, requests,
@@ -35,7 +35,10 @@ fn run(
     let mut lanes = [lane(Off)];
     let mut log = ResultLog::in_memory(settings(data, asking, &lanes));
     let evaluation = evaluation(&requests, asking, &tokenizer, 16);
-    evaluate(&model, &evaluation, &mut lanes, &mut log, &mut |_| {}).unwrap();
+    evaluate(&model, &evaluation, &mut lanes, &mut log, &mut |_| {
+        Flow::Continue
+    })
+    .unwrap();
     let texts = requests
         .iter()
         .map(|request| (request.row, request.text.clone()));

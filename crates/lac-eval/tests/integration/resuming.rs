@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lac_core::{GateConfig, LastActive, Off};
+use lac_core::{Flow, GateConfig, LastActive, Off};
 use lac_eval::{
     Asking, Benchmark, DataSet, Error, Format, HarnessTask, Lane, Protocol, Record, Report,
     ResultLog, Results, Selection, Settings, Shard, Subjects, evaluate, merge, render, requests,
@@ -54,7 +54,9 @@ impl Bench {
         )?;
         let mut log = ResultLog::open(path, settings(&self.data, &self.asking, &lanes))?;
         let evaluation = evaluation(&all, &self.asking, &self.tokenizer, 3);
-        evaluate(&self.model, &evaluation, &mut lanes, &mut log, &mut |_| {})
+        evaluate(&self.model, &evaluation, &mut lanes, &mut log, &mut |_| {
+            Flow::Continue
+        })
     }
 }
 

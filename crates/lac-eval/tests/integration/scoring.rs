@@ -1,7 +1,7 @@
 //! The same numbers, however the work is cut.
 
 use lac_core::{
-    Bypass, CausalLm, GateConfig, Halt, LastActive, Off, Sampling, SamplingConfig, Trace,
+    Bypass, CausalLm, Flow, GateConfig, Halt, LastActive, Off, Sampling, SamplingConfig, Trace,
 };
 use lac_eval::{
     Asking, Benchmark, HarnessTask, Lane, Quirk, Record, ResultLog, Selection, evaluate, requests,
@@ -26,7 +26,7 @@ fn run<M: CausalLm>(
     let requests = requests(&data, selection, asking, &tokenizer, Some(512)).unwrap();
     let mut log = ResultLog::in_memory(settings(&data, asking, lanes));
     let evaluation = evaluation(&requests, asking, &tokenizer, batch_size);
-    evaluate(model, &evaluation, lanes, &mut log, &mut |_| {}).unwrap();
+    evaluate(model, &evaluation, lanes, &mut log, &mut |_| Flow::Continue).unwrap();
     let mut records = log.into_results().records;
     records.sort_by(|a, b| (&a.settings, a.row).cmp(&(&b.settings, b.row)));
     records

@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{Checkpoint, CheckpointError, map, n_bytes};
+use super::{Checkpoint, CheckpointError, n_bytes, read_at};
 
 /// Pieces of a tensor that are read, evenly spaced over it, and the bytes of each.
 const PIECES: u64 = 8;
@@ -15,7 +15,7 @@ impl Checkpoint {
     /// the same digest.
     ///
     /// # Errors
-    /// [`CheckpointError::Unreadable`].
+    /// [`CheckpointError::Unreadable`], and [`CheckpointError::Malformed`] for a file that was cut off meanwhile.
     pub fn digest(&self) -> Result<String, CheckpointError> {
         let mut names: Vec<&String> = self.place.keys().collect();
         names.sort();
@@ -27,8 +27,9 @@ impl Checkpoint {
             let (start, len) = (info.data_offsets.0 as u64, n_bytes(info));
             for piece in pieces(len) {
                 let offset = shard.data_start + start + piece.start;
-                let len = (piece.end - piece.start) as usize;
-                hasher.update(&map(&shard.file, &shard.path, offset, len)?[..]);
+                let mut bytes = vec![0; (piece.end - piece.start) as usize];
+                read_at(&shard.file, &shard.path, offset, &mut bytes)?;
+                hasher.update(&bytes);
             }
         }
         let digest = hasher.finalize();

@@ -75,6 +75,21 @@ impl DecoderConfig {
         n_executed * self.n_layer_parameters() as f64 + head + self.hidden_size as f64
     }
 
+    /// Number of keys' and values' numbers that a context of `batch` rows of `n_slots` slots holds, all allocated
+    /// when it is made.
+    pub fn n_cached(&self, batch: usize, n_slots: usize) -> u64 {
+        let sizes = [
+            2,
+            self.n_layers,
+            batch,
+            self.n_kv_heads,
+            n_slots,
+            self.head_dim,
+        ];
+        let product = |product: u64, size: usize| product.saturating_mul(size as u64);
+        sizes.into_iter().fold(1, product)
+    }
+
     /// Number of parameters of a layer.
     fn n_layer_parameters(&self) -> u64 {
         let size = |n: usize| n as u64;

@@ -4,13 +4,13 @@
 use burn::tensor::Device;
 use lac_core::{
     Bypass, CausalLm, GateConfig, GenerationConfig, Halt, Hooks, LastActive, LayerPolicy, Off,
-    Pass, Sampling, SamplingConfig, Trace, Usage, generate, prompt_pass, run,
+    Pass, PromptLogits, Sampling, SamplingConfig, Trace, Usage, generate, prompt_pass, run,
 };
-use lac_models::{Decoder, DummyWeights, ModelConfig};
+use lac_models::{Decoder, DummyWeights, ModelConfig, ModelFolder, WeightDtype};
 use lac_trace::Recorder;
 
 use crate::devices::devices;
-use crate::parity::{expected, load};
+use crate::parity::{expected, fixture, load};
 
 /// Row observers for a whole batch.
 struct Rows(Vec<Recorder>);
@@ -109,6 +109,53 @@ fn a_padded_row_equals_the_row_alone() {
         };
         for name in names {
             check(name, backend, &load(name, &device), policies);
+        }
+    }
+}
+
+/// On the CPU not only the tokens but every bit of norms, deltas and logits is that of the row alone.
+#[test]
+fn neighbours_change_no_bit_on_the_cpu() {
+    let device = Device::flex();
+    for name in ["llama", "mistral-window", "qwen2"] {
+        let folder = ModelFolder::open(fixture(name)).unwrap();
+        let prompts: Vec<Vec<u32>> = expected(name)
+            .prompts
+            .into_iter()
+            .map(|prompt| prompt.prompt_ids)
+            .collect();
+        for dtype in [WeightDtype::F32, WeightDtype::Bf16, WeightDtype::F16] {
+            let model = folder.load(dtype, &device, &mut |_| {}).unwrap();
+            let run = |prompts: &[Vec<u32>], seed| {
+                let rows = (0..prompts.len()).map(Recorder::new).collect();
+                let mut observer = Rows(rows);
+                let sampling = Sampling::Random(SamplingConfig::new(1.0, seed));
+                let config = GenerationConfig::greedy(6).with_sampling(sampling);
+                let mut policy = Trace::new(GateConfig::new(0.8));
+                let hooks = Hooks::new(&mut policy)
+                    .observer(&mut observer)
+                    .prompt_logits(PromptLogits::Return);
+                let output = generate(&model, prompts, &config, hooks).unwrap();
+                let logits = output.prompt_logits.unwrap();
+                let ids: Vec<Vec<u32>> = output.rows.into_iter().map(|row| row.ids).collect();
+                (ids, logits, observer.0)
+            };
+            let (ids, logits, rows) = run(&prompts, 5);
+            for (row, prompt) in prompts.iter().enumerate() {
+                let what = format!("{name} in {}, row {row}", dtype.name());
+                let (alone_ids, alone_logits, alone) =
+                    run(std::slice::from_ref(prompt), 5 + row as u64);
+                assert_eq!(ids[row], alone_ids[0], "{what}: tokens");
+                // Equal numbers: no logit is a zero of another sign, and none is NaN.
+                assert_eq!(logits[row], alone_logits[0], "{what}: logits");
+                for (batched, single) in [
+                    (&rows[row].prompt, &alone[0].prompt),
+                    (&rows[row].response, &alone[0].response),
+                ] {
+                    assert_eq!(batched.norms, single.norms, "{what}: norms");
+                    assert_eq!(batched.deltas, single.deltas, "{what}: deltas");
+                }
+            }
         }
     }
 }

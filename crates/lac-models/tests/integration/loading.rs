@@ -256,3 +256,71 @@ fn replace_bytes(path: &Path, from: &[u8], to: &[u8]) {
     bytes[start..start + to.len()].copy_from_slice(to);
     fs::write(path, bytes).unwrap();
 }
+
+/// Weights that another program changes while they are read are an error, never a fault and never a mixture.
+#[test]
+fn files_that_change_during_the_load_are_an_error() {
+    type Change = fn(&Path);
+    let cases: [(&str, Change, &[&str]); 4] = [
+        (
+            "cut off",
+            |file| {
+                let file = fs::OpenOptions::new().write(true).open(file).unwrap();
+                file.set_len(9000).unwrap();
+            },
+            &["model.safetensors", "cut off while it was being read"],
+        ),
+        (
+            "written to",
+            |file| {
+                let mut bytes = fs::read(file).unwrap();
+                *bytes.last_mut().unwrap() ^= 1;
+                fs::write(file, bytes).unwrap();
+            },
+            &["model.safetensors was changed while", "load it again"],
+        ),
+        (
+            "replaced",
+            |file| {
+                let beside = file.with_extension("new");
+                fs::copy(file, &beside).unwrap();
+                fs::rename(beside, file).unwrap();
+            },
+            &["model.safetensors was changed while"],
+        ),
+        (
+            "another configuration",
+            |file| {
+                let config = file.with_file_name("config.json");
+                let text = fs::read_to_string(&config).unwrap();
+                fs::write(config, text + " ").unwrap();
+            },
+            &["config.json was changed while"],
+        ),
+    ];
+    for (name, change, parts) in cases {
+        let copy = broken("llama", |_| {});
+        let weights = copy.path().join("model.safetensors");
+        // Times of files are as coarse as some milliseconds: as if it had been there for long.
+        let file = fs::OpenOptions::new().write(true).open(&weights).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH)
+            .unwrap();
+        let folder = ModelFolder::open(copy.path()).unwrap();
+        let mut is_changed = false;
+        let mut progress = |_| {
+            if !is_changed {
+                change(&weights);
+                is_changed = true;
+            }
+        };
+        let result = folder.load(WeightDtype::F32, &Device::flex(), &mut progress);
+        let text = result.err().unwrap().to_string();
+        for part in parts {
+            assert!(text.contains(part), "{name}: {text}");
+        }
+        // Opened anew it is what it is now.
+        let again = ModelFolder::open(copy.path()).unwrap();
+        let result = again.load(WeightDtype::F32, &Device::flex(), &mut |_| {});
+        assert_eq!(result.is_ok(), name != "cut off", "{name}");
+    }
+}

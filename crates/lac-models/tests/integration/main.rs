@@ -10,4 +10,5 @@ mod loading;
 mod parity;
 mod scoring;
 mod skipping;
+mod soak;
 mod template_parity;

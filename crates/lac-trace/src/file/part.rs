@@ -1,14 +1,13 @@
 //! One Parquet file, written whole.
 
-use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
 use lac_core::Phase;
+use lac_files::WholeFile;
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, FloatType, Int32Type};
 use parquet::errors::ParquetError;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
-use tempfile::NamedTempFile;
 
 use super::schema::Columns;
 use crate::error::{Error, Result};
@@ -17,12 +16,12 @@ use crate::token::TokenBatch;
 
 /// A file that appears under its name when it is finished, and not before.
 pub(super) struct PartWriter {
-    file: SerializedFileWriter<NamedTempFile>,
+    file: SerializedFileWriter<WholeFile>,
 }
 
 impl PartWriter {
     pub(super) fn create(path: &Path, info: &TraceInfo, columns: &Columns) -> Result<Self> {
-        let file = temporary(path).map_err(Error::io("write", path))?;
+        let file = WholeFile::create(path).map_err(Error::io("write", path))?;
         let writer = SerializedFileWriter::new(file, columns.schema()?, columns.properties(info));
         Ok(Self {
             file: writer.map_err(|error| write_error(path, error))?,
@@ -40,67 +39,34 @@ impl PartWriter {
             .file
             .into_inner()
             .map_err(|error| write_error(path, error))?;
-        persist(file, path).map_err(Error::io("write", path))
+        file.finish().map_err(Error::io("write", path))
     }
 }
 
-/// Writes a whole file beside its target, syncs it and renames it: a reader sees the old file or
-/// the new one, and a full disk leaves the old one as it was.
-pub(crate) fn write_beside(
+/// Writes a whole file, or leaves what was there.
+pub(crate) fn write_whole(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> Result<()> {
-    let whole = || {
-        let mut file = std::io::BufWriter::new(temporary(path)?);
-        write(&mut file)?;
-        let file = file.into_inner().map_err(|error| error.into_error())?;
-        persist(file, path)
-    };
-    whole().map_err(Error::io("write", path))
+    lac_files::write_whole(path, write).map_err(Error::io("write", path))
 }
 
-/// A temporary file beside the target, with the permissions of a new file.
-fn temporary(path: &Path) -> std::io::Result<NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".lac-").suffix(".tmp");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // The user's mask still applies.
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    builder.tempfile_in(folder_of(path))
-}
-
-fn persist(file: NamedTempFile, path: &Path) -> std::io::Result<()> {
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    // The name is kept through a power cut as well, where the system can promise that.
-    if let Ok(folder) = File::open(folder_of(path)) {
-        let _ = folder.sync_all();
-    }
-    Ok(())
-}
-
-fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
-}
-
+/// The system's own words, where it was the system that failed.
 fn write_error(path: &Path, error: ParquetError) -> Error {
-    Error::Io {
-        doing: "write",
-        path: path.to_owned(),
-        source: std::io::Error::other(error),
-    }
+    let source = match error {
+        ParquetError::External(error) => match error.downcast::<std::io::Error>() {
+            Ok(error) => *error,
+            Err(error) => std::io::Error::other(error),
+        },
+        error => std::io::Error::other(error),
+    };
+    Error::io("write", path)(source)
 }
 
-type RowGroup<'a> = SerializedRowGroupWriter<'a, NamedTempFile>;
+type RowGroup<'a> = SerializedRowGroupWriter<'a, WholeFile>;
 
 fn write_row_group(
-    file: &mut SerializedFileWriter<NamedTempFile>,
+    file: &mut SerializedFileWriter<WholeFile>,
     batch: &TokenBatch,
 ) -> Result<(), ParquetError> {
     let mut group = file.next_row_group()?;

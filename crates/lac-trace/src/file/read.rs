@@ -64,6 +64,7 @@ impl TraceReader {
                 Some(first) => {
                     // Sequences end while a run goes on.
                     first.unfed.clone_from(&info.unfed);
+                    first.whole_sequences = info.whole_sequences;
                     if *first != info {
                         return Err(Error::Mismatch {
                             left: parts[0].display().to_string(),
@@ -158,7 +159,7 @@ impl TraceReader {
 }
 
 /// The parts in a folder, in their order; temporary files are none.
-fn parts_in(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn parts_in(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut parts = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(Error::io("read", folder))? {
         let path = entry.map_err(Error::io("read", folder))?.path();

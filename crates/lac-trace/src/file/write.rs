@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use lac_core::{BoxError, Observer, PassRecord};
+use lac_files::FolderLock;
 
 use super::part::PartWriter;
+use super::parts::{has_parts, keep_whole_sequences, lock_parts, part_path};
 use super::read::{PARTS_SUFFIX, TraceReader};
 use super::schema::Columns;
 use crate::error::{Error, Result};
@@ -38,7 +40,7 @@ impl Default for FlushLimits {
 /// prompts, whose rows continue the numbering of sequences. Finished parts go into the folder
 /// `FILE.parts`; [`finish`](Self::finish) makes the file of them and removes the folder. Dropped
 /// or killed before that, a recorder leaves the folder, which [`TraceReader`] and every Parquet
-/// reader open.
+/// reader open, and which [`resume`](Self::resume) goes on with. One recorder at a time writes to a file.
 ///
 /// ```
 /// # use lac_core::{Decision, GateRecord, Observer, Pass, PassRecord};
@@ -76,6 +78,8 @@ impl Default for FlushLimits {
 pub struct TraceWriter<'a> {
     path: PathBuf,
     parts: PathBuf,
+    /// Held until the end.
+    lock: Option<FolderLock>,
     info: TraceInfo,
     pieces: Box<dyn Fn(u32) -> Option<String> + 'a>,
     probe: Option<Probe>,
@@ -94,29 +98,48 @@ impl<'a> TraceWriter<'a> {
     /// Starts recording to a file, which appears under its name when it is finished.
     ///
     /// # Errors
-    /// [`Error::InterruptedRun`] when an earlier run left its parts there; what the system
-    /// reports.
+    /// [`Error::InterruptedRun`] when an earlier run left its parts there; [`Error::Io`] with
+    /// [`lac_files::Busy`] as its source when another process records to the file; what the system reports.
     pub fn create(path: &Path, info: TraceInfo) -> Result<Self> {
+        let writer = Self::start(path, info)?;
+        match has_parts(&writer.parts)? {
+            true => Err(Error::InterruptedRun {
+                path: writer.parts.clone(),
+            }),
+            false => Ok(writer),
+        }
+    }
+
+    /// The same, going on with what an interrupted run of the same settings had recorded: the sequences that
+    /// [`sequences_are_whole`](Self::sequences_are_whole) was said of are kept, what was recorded of later ones
+    /// is dropped. [`n_sequences`](Self::n_sequences) says how many need not be run again.
+    ///
+    /// Two runs are taken for the same when everything in their [`TraceInfo`] is; what else their texts depend on
+    /// belongs into a note.
+    ///
+    /// # Errors
+    /// [`Error::OtherRun`] when the interrupted run had other settings; as [`create`](Self::create).
+    pub fn resume(path: &Path, info: TraceInfo) -> Result<Self> {
+        let mut writer = Self::start(path, info)?;
+        if has_parts(&writer.parts)? {
+            let kept = keep_whole_sequences(&writer.parts, &writer.info)?;
+            writer.info = kept.info;
+            writer.n_parts = kept.n_parts;
+            writer.n_tokens = kept.n_tokens;
+            writer.n_earlier = writer.info.whole_sequences;
+        }
+        Ok(writer)
+    }
+
+    fn start(path: &Path, info: TraceInfo) -> Result<Self> {
         let mut parts = path.as_os_str().to_owned();
         parts.push(PARTS_SUFFIX);
         let parts = PathBuf::from(parts);
-        match std::fs::create_dir(&parts) {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                // An empty folder is what a run leaves that was stopped before its first part.
-                let is_empty = std::fs::read_dir(&parts)
-                    .map_err(Error::io("read", &parts))?
-                    .next()
-                    .is_none();
-                if !is_empty {
-                    return Err(Error::InterruptedRun { path: parts });
-                }
-            }
-            Err(error) => return Err(Error::io("create", &parts)(error)),
-        }
+        let lock = lock_parts(&parts)?;
         Ok(Self {
             path: path.to_owned(),
             parts,
+            lock: Some(lock),
             buffer: TokenBatch::new(info.n_layers),
             info,
             pieces: Box::new(|_| None),
@@ -164,6 +187,11 @@ impl<'a> TraceWriter<'a> {
         self.info.unfed.insert(sequence, token_id);
     }
 
+    /// Notes that all sequences so far are over: a run that is interrupted later keeps them.
+    pub fn sequences_are_whole(&mut self) {
+        self.info.whole_sequences = self.n_sequences();
+    }
+
     /// Writes what waits in memory to disk, as a finished part.
     ///
     /// # Errors
@@ -172,7 +200,7 @@ impl<'a> TraceWriter<'a> {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        let path = self.parts.join(format!("part-{:06}.parquet", self.n_parts));
+        let path = part_path(&self.parts, self.n_parts);
         let columns = Columns::of(&self.buffer);
         let mut part = PartWriter::create(&path, &self.info, &columns)?;
         part.write(&path, &self.buffer)?;
@@ -190,11 +218,11 @@ impl<'a> TraceWriter<'a> {
     pub fn finish(mut self) -> Result<u64> {
         self.flush()?;
         if self.n_parts == 0 {
-            let _ = std::fs::remove_dir(&self.parts);
             return Err(Error::Empty {
                 path: self.path.clone(),
             });
         }
+        self.info.whole_sequences = 0;
         let n_tokens = join_parts(&self.parts, &self.path, Some(&self.info), self.limits)?;
         std::fs::remove_dir_all(&self.parts).map_err(Error::io("remove", &self.parts))?;
         Ok(n_tokens)
@@ -336,6 +364,8 @@ impl Drop for TraceWriter<'_> {
     fn drop(&mut self) {
         // Nobody is left to be told of a failure.
         let _ = self.flush();
+        // Its file would keep the folder from being empty.
+        self.lock = None;
         if self.n_parts == 0 {
             let _ = std::fs::remove_dir(&self.parts);
         }

@@ -118,3 +118,98 @@ fn a_dropped_recorder_leaves_its_parts() {
     let trace = TraceReader::open(&folder.path().join("trace.parquet.parts")).unwrap();
     assert_eq!(trace.n_tokens(), 6);
 }
+
+/// Three batches of two prompts each: two fed tokens of the prompt, and one or more of the response.
+fn batch(first: u32, n_passes: usize) -> Vec<lac_core::PassRecord> {
+    let mut noise = Noise::new(u64::from(first) + 1);
+    let mut pass = Pass::prompt(&[[first, 2], [first + 1, 3]], 0).unwrap();
+    let records = (0..n_passes).map(|_| {
+        let record = record(pass.clone(), LAYERS, &mut noise);
+        pass = pass.next(vec![noise.below(50) as u32; 2], vec![false; 2]);
+        record
+    });
+    records.collect()
+}
+
+/// Ended at any pass, flushed or not, a run that goes on is the run that was not interrupted.
+#[test]
+fn an_interrupted_run_goes_on_with_whole_sequences() {
+    let batches: Vec<_> = [(0, 3), (2, 5), (4, 2)]
+        .map(|(first, n_passes)| batch(first, n_passes))
+        .into();
+    let run = |writer: &mut TraceWriter<'_>, mut passes_left: usize| {
+        for (idx, batch) in batches.iter().enumerate() {
+            if (2 * idx as u32) < writer.n_sequences() {
+                continue;
+            }
+            for record in batch {
+                if passes_left == 0 {
+                    return;
+                }
+                passes_left -= 1;
+                writer.pass(record).unwrap();
+            }
+            writer.unfed(2 * idx as u32, 7);
+            writer.sequences_are_whole();
+        }
+    };
+    let folder = TempDir::new().unwrap();
+    let whole = folder.path().join("whole.parquet");
+    let mut writer = TraceWriter::create(&whole, info(LAYERS)).unwrap();
+    run(&mut writer, usize::MAX);
+    writer.finish().unwrap();
+    let whole = TraceReader::open(&whole).unwrap();
+
+    for n_bytes in [1, 1 << 20] {
+        let limits = FlushLimits {
+            bytes: n_bytes,
+            after: Duration::from_secs(3600),
+        };
+        for n_passes in 0..10 {
+            let path = folder.path().join(format!("{n_bytes}-{n_passes}.parquet"));
+            let mut writer = TraceWriter::resume(&path, info(LAYERS))
+                .unwrap()
+                .with_limits(limits);
+            run(&mut writer, n_passes);
+            drop(writer);
+            let n_whole = match n_passes {
+                0..3 => 0,
+                3..8 => 2,
+                _ => 4,
+            };
+            let mut writer = TraceWriter::resume(&path, info(LAYERS)).unwrap();
+            // What was over is known once something was written after it.
+            let n_known = writer.n_sequences();
+            assert!(
+                n_known == n_whole || (n_bytes == 1 && [3, 8].contains(&n_passes)),
+                "{n_known} of {n_whole} after {n_passes} passes"
+            );
+            run(&mut writer, usize::MAX);
+            writer.finish().unwrap();
+            let trace = TraceReader::open(&path).unwrap();
+            assert_eq!(tokens(&trace), tokens(&whole), "{n_bytes}, {n_passes}");
+            assert_eq!(trace.info(), whole.info());
+        }
+    }
+}
+
+#[test]
+fn another_run_or_another_writer_is_told_apart() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("trace.parquet");
+    let mut writer = TraceWriter::create(&path, info(LAYERS)).unwrap();
+    let error = TraceWriter::resume(&path, info(LAYERS)).err().unwrap();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(
+        source.contains("being written by another process"),
+        "{source}"
+    );
+    writer.pass(&batch(0, 1)[0]).unwrap();
+    drop(writer);
+    let other = info(LAYERS).with_note("run", "another");
+    let error = TraceWriter::resume(&path, other).err().unwrap().to_string();
+    assert!(error.contains("run: missing there, another now"), "{error}");
+    // What could not be gone on with is as it was.
+    let parts = folder.path().join("trace.parquet.parts");
+    assert_eq!(TraceReader::open(&parts).unwrap().n_tokens(), 4);
+}

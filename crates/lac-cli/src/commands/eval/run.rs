@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use lac_core::{LayerPolicy, Off, Sampling};
+use lac_core::{Flow, LayerPolicy, Off, Sampling};
 use lac_eval::{
     Asking, DataSet, Evaluation, Feed, Lane, LoggedComparison, ModelId, Protocol, Report, Request,
     ResultLog, Results, RunConfig, Settings, Skipping, Subjects, evaluate, render, requests,
@@ -14,6 +14,8 @@ use lac_models::{ModelFolder, Tokenizer};
 use super::asking::{AskingArgs, DataArgs};
 use super::results::FormatArg;
 use crate::args::{ModelArgs, PolicyArgs, PolicyName, RoundingArg};
+use crate::interrupt;
+use crate::memory::Rows;
 use crate::output::print_line;
 use crate::progress::Answering;
 use crate::speculation::{SpeculationArgs, Verifier};
@@ -89,7 +91,12 @@ impl Run {
             Some(path) => ResultLog::open(path, settings)?,
             None => ResultLog::in_memory(settings),
         };
-        let model = self.model.load(&folder)?;
+        let rows = Rows {
+            batch: self.batch_size.min(requests.len()),
+            n_slots: requests.iter().map(Request::n_tokens).max().unwrap_or(0),
+        };
+        let model = self.model.load(&folder, rows, "lower --batch-size")?;
+        interrupt::listen("the batch under way")?;
         let labels = lanes
             .iter()
             .flat_map(Lane::variants)
@@ -105,11 +112,26 @@ impl Run {
                 texts: self.asking.stored_texts(data.benchmark),
             },
         };
+        let mut is_through = false;
         let outcome = evaluate(&model, &evaluation, &mut lanes, &mut log, &mut |progress| {
             bar.show(progress);
+            is_through = progress.n_done == progress.n_total;
+            match interrupt::is_requested() {
+                true => Flow::Stop,
+                false => Flow::Continue,
+            }
         });
         bar.finish();
         outcome?;
+        if !is_through {
+            return interrupt::check().context(match &self.out {
+                Some(path) => format!(
+                    "{} holds what was answered: the same command goes on from there",
+                    path.display()
+                ),
+                None => "what was answered is gone: --out keeps it".to_owned(),
+            });
+        }
         let results = log.into_results();
         compare_with_logged(&data, &results);
         let report = Report::new(&[results]);

@@ -9,8 +9,10 @@ use lac_core::{
 };
 use lac_models::{ModelFolder, Tokenizer};
 use lac_trace::{Probe, ProbeConfig, Probed, TraceInfo, TraceWriter};
+use sha2::{Digest, Sha256};
 
 use super::{Counter, Trace};
+use crate::interrupt;
 use crate::output::print_line;
 use crate::progress;
 
@@ -66,6 +68,26 @@ impl Recording {
         (MaybeProbed::Probed(policy), Some(probe))
     }
 
+    /// What an interruption leaves.
+    pub fn left_by_one_prompt(&self) -> String {
+        match &self.out {
+            Some(path) => format!(
+                "{0}.parts holds the tokens so far, for lac report and lac export; to begin anew, remove it",
+                path.display()
+            ),
+            None => "nothing was written".to_owned(),
+        }
+    }
+
+    /// The same of many prompts.
+    fn left_by_prompts(&self) -> String {
+        let path = self.out.as_deref().unwrap_or("".as_ref());
+        format!(
+            "{}.parts holds the prompts so far: the same command goes on from there",
+            path.display()
+        )
+    }
+
     /// Makes the file and says what is in it.
     pub fn finish(&self, writer: TraceWriter<'_>, usage: &Usage) -> Result<()> {
         let n_sequences = writer.n_sequences();
@@ -87,12 +109,14 @@ impl Recording {
 }
 
 impl Trace {
-    /// The recorder, if a file was asked for.
+    /// The recorder, if a file was asked for. It goes on with what an interrupted run had recorded if that was the
+    /// same `run`.
     pub fn writer<'t>(
         &self,
         folder: &ModelFolder,
         policy: &dyn LayerPolicy,
         tokenizer: Option<&'t Tokenizer>,
+        run: Option<&str>,
     ) -> Result<Option<TraceWriter<'t>>> {
         let Some(path) = &self.recording.out else {
             return Ok(None);
@@ -120,8 +144,11 @@ impl Trace {
         if self.sampling.temperature.is_some() {
             info = info.with_seed(self.sampling.seed);
         }
-        let writer = TraceWriter::create(path, info)
-            .with_context(|| format!("cannot record to {}", path.display()))?;
+        let writer = match run {
+            Some(run) => TraceWriter::resume(path, info.with_note("run", run)),
+            None => TraceWriter::create(path, info),
+        };
+        let writer = writer.with_context(|| format!("cannot record to {}", path.display()))?;
         Ok(Some(match tokenizer {
             Some(tokenizer) => writer.with_pieces(|id| tokenizer.id_to_piece(id)),
             None => writer,
@@ -137,9 +164,22 @@ impl Trace {
         prompts: Vec<Vec<u32>>,
         config: &GenerationConfig,
     ) -> Result<()> {
-        let writer = self.writer(folder, policy, Some(tokenizer))?;
+        let run = self.digest(folder, &prompts, config)?;
+        let writer = self.writer(folder, policy, Some(tokenizer), Some(&run))?;
         let writer = writer.context("--prompts needs --out")?;
-        let model = self.model.load(folder)?;
+        let n_before = writer.n_sequences() as usize;
+        if n_before > 0 {
+            eprintln!(
+                "lac: going on after {n_before} of {} prompts",
+                prompts.len()
+            );
+        }
+        let batch_size = self.recording.batch as usize;
+        let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
+        let rows = self.rows(batch_size.min(prompts.len()), longest);
+        let lower = "lower --batch or --max-new-tokens";
+        let model = self.model.load(folder, rows, lower)?;
+        interrupt::listen("the prompts under way")?;
         let (mut policy, probe) = self.recording.probed(policy);
         let writer = match probe {
             Some(probe) => writer.with_probe(probe),
@@ -148,17 +188,45 @@ impl Trace {
         let n_batches = prompts.len().div_ceil(self.recording.batch as usize);
         let bar = progress::generating(n_batches * (config.max_new_tokens + 1));
         let mut observer = (writer, (Usage::default(), Counter(&bar)));
-        for (batch_idx, batch) in prompts.chunks(self.recording.batch as usize).enumerate() {
-            let first = batch_idx * self.recording.batch as usize;
+        for (batch_idx, batch) in prompts.chunks(batch_size).enumerate() {
+            let first = batch_idx * batch_size;
+            if first < n_before {
+                continue;
+            }
+            interrupt::check().with_context(|| self.recording.left_by_prompts())?;
             let hooks = Hooks::new(policy.as_policy()).observer(&mut observer);
             let output = generate(&model, batch, config, hooks)
                 .with_context(|| format!("prompts {} to {}", first + 1, first + batch.len()))?;
             note_unfed(&mut observer.0, first as u32, &output);
+            observer.0.sequences_are_whole();
             bar.set_position(((batch_idx + 1) * (config.max_new_tokens + 1)) as u64);
         }
         bar.finish_and_clear();
         let (writer, (usage, _)) = observer;
+        if n_before > 0 {
+            print_line("of the prompts that were left:")?;
+        }
         self.recording.finish(writer, &usage)
+    }
+
+    /// What the tokens of a run depend on beside what its trace says.
+    fn digest(
+        &self,
+        folder: &ModelFolder,
+        prompts: &[Vec<u32>],
+        config: &GenerationConfig,
+    ) -> Result<String> {
+        let parts = (
+            prompts,
+            config,
+            self.recording.batch,
+            (self.recording.similarity, &self.recording.hidden),
+            (folder.digest()?, self.model.dummy_weights),
+            self.gate.plan_digest()?,
+        );
+        let digest = Sha256::digest(serde_json::to_vec(&parts)?);
+        let hex = digest[..8].iter().map(|byte| format!("{byte:02x}"));
+        Ok(hex.collect())
     }
 }
 

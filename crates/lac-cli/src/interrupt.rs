@@ -1,0 +1,120 @@
+//! Ctrl-C: the first one ends a run where nothing is lost, the second one at once.
+
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use anyhow::{Context, Result};
+use lac_core::{BoxError, Flow, Observer, PassRecord, TokenSink};
+use signal_hook::consts::SIGINT;
+use signal_hook::flag;
+
+/// The exit code of a run that was interrupted, as shells have it: 128 and the number of SIGINT.
+pub const EXIT_CODE: u8 = 130;
+
+static REQUESTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+/// What a run that was interrupted ends with.
+#[derive(Debug)]
+pub struct Interrupted;
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("interrupted")
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
+/// From here on Ctrl-C is for [`is_requested`] to see; before, there is nothing to lose, and it ends the program.
+/// `under_way` is what is finished first.
+pub fn listen(under_way: &'static str) -> Result<()> {
+    if REQUESTED.get().is_some() {
+        return Ok(());
+    }
+    let requested = Arc::new(AtomicBool::new(false));
+    let register = || -> io::Result<()> {
+        // In this order: the second signal finds the flag set.
+        flag::register_conditional_shutdown(SIGINT, i32::from(EXIT_CODE), requested.clone())?;
+        flag::register(SIGINT, requested.clone())?;
+        announce(under_way)
+    };
+    register().context("cannot listen to Ctrl-C")?;
+    let _ = REQUESTED.set(requested);
+    Ok(())
+}
+
+/// Says at once that the first Ctrl-C was heard: what is under way may take a while.
+#[cfg(unix)]
+fn announce(under_way: &'static str) -> io::Result<()> {
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT])?;
+    let wait = move || {
+        if signals.forever().next().is_some() {
+            eprintln!("\nlac: stopping after {under_way}; Ctrl-C again ends at once");
+        }
+    };
+    let thread = std::thread::Builder::new().name("lac: Ctrl-C".to_owned());
+    thread.spawn(wait).map(|_| ())
+}
+
+#[cfg(not(unix))]
+fn announce(_under_way: &'static str) -> io::Result<()> {
+    Ok(())
+}
+
+/// A file that grows beyond what the shell allows (`ulimit -f`) is an error like a full disk, and does not kill.
+#[cfg(unix)]
+pub fn survive_file_size_limit() -> Result<()> {
+    let nobody_looks = Arc::new(AtomicBool::new(false));
+    flag::register(signal_hook::consts::SIGXFSZ, nobody_looks)
+        .map(|_| ())
+        .context("cannot handle SIGXFSZ")
+}
+
+#[cfg(not(unix))]
+pub fn survive_file_size_limit() -> Result<()> {
+    Ok(())
+}
+
+/// Whether Ctrl-C was pressed.
+pub fn is_requested() -> bool {
+    REQUESTED
+        .get()
+        .is_some_and(|requested| requested.load(Ordering::Relaxed))
+}
+
+/// Between two things that are done one after the other.
+pub fn check() -> Result<(), Interrupted> {
+    match is_requested() {
+        true => Err(Interrupted),
+        false => Ok(()),
+    }
+}
+
+/// Ends a generation after the pass that is under way, with an error.
+pub struct Passes;
+
+impl Observer for Passes {
+    fn pass(&mut self, _record: &PassRecord) -> Result<(), BoxError> {
+        Ok(check()?)
+    }
+
+    fn wants_records(&self) -> bool {
+        false
+    }
+}
+
+/// Ends a text after the token that is under way; what was generated is kept.
+pub struct Tokens<S>(pub S);
+
+impl<S: TokenSink> TokenSink for Tokens<S> {
+    fn token(&mut self, row: usize, id: u32) -> Result<Flow, BoxError> {
+        let flow = self.0.token(row, id)?;
+        Ok(if is_requested() { Flow::Stop } else { flow })
+    }
+
+    fn end(&mut self, row: usize) -> Result<(), BoxError> {
+        self.0.end(row)
+    }
+}

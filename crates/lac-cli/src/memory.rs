@@ -1,0 +1,227 @@
+//! Whether what is asked for fits into memory, before it is allocated: afterwards the system ends the program
+//! without a word.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use lac_models::{DecoderConfig, WeightDtype};
+
+use crate::device::DeviceArg;
+
+/// Rows that are in memory side by side, and the slots of each.
+#[derive(Clone, Copy)]
+pub struct Rows {
+    pub batch: usize,
+    pub n_slots: usize,
+}
+
+/// What a machine has, in bytes.
+#[derive(Clone, Copy)]
+struct Machine {
+    /// Memory and swap, or what the container or the batch job was given.
+    total: u64,
+    /// What is free at present.
+    free: u64,
+}
+
+impl Machine {
+    /// By Linux's own account; `None` where the system does not tell.
+    fn new() -> Option<Self> {
+        let table = std::fs::read_to_string("/proc/meminfo").ok()?;
+        let field = |name: &str| meminfo(&table, name);
+        let swap = field("SwapTotal").unwrap_or(0);
+        let total = field("MemTotal")?;
+        let own_groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let limits = limit_files(&own_groups).into_iter().filter_map(|file| {
+            // "max", or a number that nothing reaches, where there is no limit.
+            std::fs::read_to_string(file)
+                .ok()?
+                .trim()
+                .parse::<u64>()
+                .ok()
+        });
+        let total = limits.fold(total, u64::min).saturating_add(swap);
+        let free = field("MemAvailable")? + field("SwapFree").unwrap_or(0);
+        Some(Self {
+            total,
+            free: free.min(total),
+        })
+    }
+}
+
+/// A field of `/proc/meminfo` in bytes.
+fn meminfo(table: &str, name: &str) -> Option<u64> {
+    let mut lines = table.lines();
+    let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    let kib: u64 = value.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// Where the limits of this process's control groups stand: a container's at the root of what it sees, a batch
+/// job's in its own group or in one above it.
+fn limit_files(own_groups: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for line in own_groups.lines() {
+        // `0::/path`, and in the older layout `4:memory:/path`.
+        let (root, name, path) = match line.splitn(3, ':').collect::<Vec<_>>()[..] {
+            ["0", "", path] => ("/sys/fs/cgroup", "memory.max", path),
+            [_, "memory", path] => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", path),
+            _ => continue,
+        };
+        let group = Path::new(root).join(path.trim_start_matches('/'));
+        let groups = group
+            .ancestors()
+            .take_while(|group| group.starts_with(root));
+        files.extend(groups.map(|group| group.join(name)));
+    }
+    files
+}
+
+/// Refuses what this machine cannot hold: weights, and keys and values of `rows`. It is what is needed at least;
+/// of other devices than the CPU nothing is known beforehand. `lower` names the flags that `rows` come from.
+pub fn check(
+    device: &DeviceArg,
+    config: &DecoderConfig,
+    dtype: WeightDtype,
+    rows: Rows,
+    lower: &str,
+) -> Result<()> {
+    let machine = match device.is_cpu() {
+        true => Machine::new(),
+        false => None,
+    };
+    match machine {
+        Some(machine) => check_on(machine, config, dtype, rows, lower),
+        None => Ok(()),
+    }
+}
+
+fn check_on(
+    machine: Machine,
+    config: &DecoderConfig,
+    dtype: WeightDtype,
+    rows: Rows,
+    lower: &str,
+) -> Result<()> {
+    let bytes = |n_values: u64| n_values.saturating_mul(dtype.to_burn().size() as u64);
+    let n_slots = rows.n_slots.min(config.max_position_embeddings);
+    let weights = bytes(config.n_parameters());
+    let cache = bytes(config.n_cached(rows.batch, n_slots));
+    let needed = weights.saturating_add(cache);
+    if needed <= machine.free {
+        return Ok(());
+    }
+    let needs = format!(
+        "this needs about {} of memory: {} for the weights in {} and {} for keys and values of {} x {n_slots} tokens",
+        gib(needed),
+        gib(weights),
+        dtype.name(),
+        gib(cache),
+        rows.batch,
+    );
+    if needed <= machine.total {
+        eprintln!(
+            "lac: {needs}; {} of {} are free at present",
+            gib(machine.free),
+            gib(machine.total)
+        );
+        return Ok(());
+    }
+    let mut ways = Vec::new();
+    if cache > machine.total / 16 {
+        ways.push(lower.to_owned());
+    }
+    if dtype == WeightDtype::F32 {
+        ways.push("use --dtype bf16".to_owned());
+    }
+    if weights > machine.total / 16 {
+        ways.push("take a smaller model".to_owned());
+    }
+    bail!(
+        "{needs}; this machine has {}: {}",
+        gib(machine.total),
+        ways.join(", or ")
+    )
+}
+
+fn gib(bytes: u64) -> String {
+    let gib = bytes as f64 / (1u64 << 30) as f64;
+    match gib {
+        0.0..10.0 => format!("{gib:.1} GiB"),
+        _ => format!("{gib:.0} GiB"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lac_models::ModelShape;
+
+    use super::*;
+
+    #[test]
+    fn the_kernels_tables_are_read() {
+        let table = "MemTotal:       24607732 kB\nMemAvailable:   23000000 kB\n";
+        assert_eq!(meminfo(table, "MemAvailable"), Some(23_000_000 << 10));
+        assert_eq!(meminfo(table, "Mem"), None);
+        let files = limit_files("4:memory:/job\n0::/slurm/job_7\n1:cpu:/\n");
+        let files: Vec<&str> = files.iter().map(|file| file.to_str().unwrap()).collect();
+        assert_eq!(
+            files,
+            [
+                "/sys/fs/cgroup/memory/job/memory.limit_in_bytes",
+                "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+                "/sys/fs/cgroup/slurm/job_7/memory.max",
+                "/sys/fs/cgroup/slurm/memory.max",
+                "/sys/fs/cgroup/memory.max",
+            ]
+        );
+        if cfg!(target_os = "linux") {
+            let machine = Machine::new().unwrap();
+            assert!(machine.free <= machine.total && machine.total > 1 << 28);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_numbers() {
+        const GIB: u64 = 1 << 30;
+        let config = ModelShape::Llama3_8b.config().unwrap().decoder;
+        let check = |total: u64, dtype, batch, parts: &[&str]| {
+            let machine = Machine {
+                total: total * GIB,
+                free: total * GIB / 2,
+            };
+            let rows = Rows {
+                batch,
+                n_slots: 100_000,
+            };
+            let result = check_on(machine, &config, dtype, rows, "lower --batch");
+            assert_eq!(result.is_ok(), parts.is_empty());
+            let text = result.err().map_or(String::new(), |e| e.to_string());
+            for part in parts {
+                assert!(text.contains(part), "{part:?} is not in: {text}");
+            }
+        };
+        check(64, WeightDtype::F32, 1, &[]);
+        // 8.03 billion parameters, and 32 layers of keys and values of 8 heads of 128 for 8192 tokens.
+        check(
+            23,
+            WeightDtype::F32,
+            1,
+            &[
+                "about 32 GiB",
+                "30 GiB for the weights in f32",
+                "2.0 GiB for keys and values of 1 x 8192 tokens",
+                "has 23 GiB: lower --batch, or use --dtype bf16, or take a smaller model",
+            ],
+        );
+        check(23, WeightDtype::Bf16, 1, &[]);
+        check(
+            23,
+            WeightDtype::Bf16,
+            64,
+            &["about 79 GiB", "lower --batch, or take"],
+        );
+        // Nothing overflows.
+        check(23, WeightDtype::F32, usize::MAX, &["lower --batch"]);
+    }
+}

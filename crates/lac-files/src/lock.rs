@@ -1,0 +1,162 @@
+//! One writer at a time.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+/// How often a file is opened anew that was replaced between opening and locking it.
+const ATTEMPTS: usize = 100;
+
+/// Another writer holds a file or a folder.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is being written by another process{}", self.words())]
+#[non_exhaustive]
+pub struct Busy {
+    /// The id of its process, where the system tells.
+    pub process: Option<u32>,
+}
+
+impl Busy {
+    fn words(&self) -> String {
+        self.process
+            .map_or(String::new(), |process| format!(", whose id is {process}"))
+    }
+}
+
+/// The writer that holds a file, if that is what an error says.
+pub fn is_busy(error: &io::Error) -> Option<&Busy> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// Opens a file to read it and to append to it, makes it if it is not there, and locks it for as long as it is
+/// open.
+///
+/// # Errors
+/// [`Busy`], as the source of an error of the kind [`ErrorKind::ResourceBusy`], when another writer holds it;
+/// what the system reports, among it that the file system cannot lock.
+pub fn open_locked(path: &Path) -> io::Result<File> {
+    for _ in 0..ATTEMPTS {
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(path)?;
+        lock(&file)?;
+        // Between the two its last writer may have replaced or removed it.
+        if is_at(&file, path) {
+            return Ok(file);
+        }
+    }
+    Err(io::Error::new(
+        ErrorKind::ResourceBusy,
+        Busy { process: None },
+    ))
+}
+
+/// Held by the one who writes into a folder.
+///
+/// It is the lock of a file in the folder, which is removed with it; one that a killed process leaves is locked
+/// by nobody.
+#[derive(Debug)]
+pub struct FolderLock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl FolderLock {
+    /// The name of the file in the folder.
+    pub const FILE_NAME: &str = ".lac-lock";
+
+    /// Takes the lock of a folder that is there.
+    ///
+    /// # Errors
+    /// As [`open_locked`].
+    pub fn take(folder: &Path) -> io::Result<Self> {
+        let path = folder.join(Self::FILE_NAME);
+        Ok(Self {
+            _file: open_locked(&path)?,
+            path,
+        })
+    }
+}
+
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        // Whoever opened it meanwhile sees that it is gone. It goes with the folder in some cases.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Keeps others from writing to a file that is to be replaced.
+pub(crate) type Hold = File;
+
+/// Holds a file; `None` where the file system does not lock, or the file cannot be opened, which is no
+/// hindrance to replacing it.
+pub(crate) fn hold(path: &Path) -> io::Result<Option<Hold>> {
+    let Ok(file) = File::open(path) else {
+        return Ok(None);
+    };
+    match lock(&file) {
+        Ok(()) => Ok(Some(file)),
+        Err(error) if error.kind() == ErrorKind::ResourceBusy => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+fn lock(file: &File) -> io::Result<()> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(io::Error::new(
+            ErrorKind::ResourceBusy,
+            Busy {
+                process: holder(file),
+            },
+        )),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Whether the file still stands under its path.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+
+    match (file.metadata(), std::fs::metadata(path)) {
+        (Ok(open), Ok(there)) => (open.dev(), open.ino()) == (there.dev(), there.ino()),
+        _ => false,
+    }
+}
+
+/// An open file cannot be replaced there.
+#[cfg(not(unix))]
+fn is_at(_file: &File, _path: &Path) -> bool {
+    true
+}
+
+/// The process that holds a file's lock, by the kernel's table of locks.
+#[cfg(target_os = "linux")]
+fn holder(file: &File) -> Option<u32> {
+    use std::os::unix::fs::MetadataExt;
+
+    let inode = file.metadata().ok()?.ino();
+    let device = file.metadata().ok()?.dev();
+    let (major, minor) = (
+        (device >> 8 & 0xfff) | (device >> 32 & !0xfff),
+        (device & 0xff) | (device >> 12 & !0xff),
+    );
+    let place = format!("{major:02x}:{minor:02x}:{inode}");
+    let table = std::fs::read_to_string("/proc/locks").ok()?;
+    table.lines().find_map(|line| {
+        // `1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF`
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        match fields[..] {
+            [_, "FLOCK", _, _, process, held, ..] if held == place => process.parse().ok(),
+            _ => None,
+        }
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn holder(_file: &File) -> Option<u32> {
+    None
+}
