@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Once, OnceLock};
 
 use anyhow::{Context, Result};
 use lac_core::{BoxError, Flow, Observer, PassRecord, TokenSink};
@@ -13,7 +13,23 @@ use signal_hook::flag;
 /// The exit code of a run that was interrupted, as shells have it: 128 and the number of SIGINT.
 pub const EXIT_CODE: u8 = 130;
 
-static REQUESTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+static LISTENING: OnceLock<Listening> = OnceLock::new();
+
+struct Listening {
+    is_requested: Arc<AtomicBool>,
+    under_way: &'static str,
+    said: Once,
+}
+
+impl Listening {
+    /// Whoever sees the request first says so, and nobody else.
+    fn say(&self) {
+        self.said.call_once(|| {
+            let Self { under_way, .. } = self;
+            eprintln!("\nlac: stopping after {under_way}; Ctrl-C again ends at once");
+        });
+    }
+}
 
 /// What a run that was interrupted ends with.
 #[derive(Debug)]
@@ -30,28 +46,33 @@ impl std::error::Error for Interrupted {}
 /// From here on Ctrl-C is for [`is_requested`] to see; before, there is nothing to lose, and it ends the program.
 /// `under_way` is what is finished first.
 pub fn listen(under_way: &'static str) -> Result<()> {
-    if REQUESTED.get().is_some() {
+    let requested = Arc::new(AtomicBool::new(false));
+    let listening = Listening {
+        is_requested: requested.clone(),
+        under_way,
+        said: Once::new(),
+    };
+    if LISTENING.set(listening).is_err() {
         return Ok(());
     }
-    let requested = Arc::new(AtomicBool::new(false));
     let register = || -> io::Result<()> {
         // In this order: the second signal finds the flag set.
         flag::register_conditional_shutdown(SIGINT, i32::from(EXIT_CODE), requested.clone())?;
-        flag::register(SIGINT, requested.clone())?;
-        announce(under_way)
+        flag::register(SIGINT, requested)?;
+        announce()
     };
-    register().context("cannot listen to Ctrl-C")?;
-    let _ = REQUESTED.set(requested);
-    Ok(())
+    register().context("cannot listen to Ctrl-C")
 }
 
 /// Says at once that the first Ctrl-C was heard: what is under way may take a while.
 #[cfg(unix)]
-fn announce(under_way: &'static str) -> io::Result<()> {
+fn announce() -> io::Result<()> {
     let mut signals = signal_hook::iterator::Signals::new([SIGINT])?;
     let wait = move || {
-        if signals.forever().next().is_some() {
-            eprintln!("\nlac: stopping after {under_way}; Ctrl-C again ends at once");
+        if signals.forever().next().is_some()
+            && let Some(listening) = LISTENING.get()
+        {
+            listening.say();
         }
     };
     let thread = std::thread::Builder::new().name("lac: Ctrl-C".to_owned());
@@ -59,7 +80,7 @@ fn announce(under_way: &'static str) -> io::Result<()> {
 }
 
 #[cfg(not(unix))]
-fn announce(_under_way: &'static str) -> io::Result<()> {
+fn announce() -> io::Result<()> {
     Ok(())
 }
 
@@ -79,9 +100,9 @@ pub fn survive_file_size_limit() -> Result<()> {
 
 /// Whether Ctrl-C was pressed.
 pub fn is_requested() -> bool {
-    REQUESTED
-        .get()
-        .is_some_and(|requested| requested.load(Ordering::Relaxed))
+    let listening = LISTENING.get();
+    let listening = listening.filter(|seen| seen.is_requested.load(Ordering::Relaxed));
+    listening.inspect(|listening| listening.say()).is_some()
 }
 
 /// Between two things that are done one after the other.
