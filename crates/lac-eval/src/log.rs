@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::excerpt::excerpt;
 use crate::item::ItemId;
 use crate::record::Record;
 use crate::settings::Settings;
@@ -125,16 +126,25 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<(Results, usize)> {
             .map_err(|_| fail("neither settings nor a result of this program".to_owned()))?;
         match line {
             Line::Header(header) => {
-                hashes.insert(header.hash.clone());
+                let hash = header.settings.hash();
+                if hash != header.hash {
+                    return Err(fail(format!(
+                        "its hash is {}, and that of its settings {hash}: they were changed, or \
+                         another version wrote them",
+                        excerpt(&header.hash)
+                    )));
+                }
+                hashes.insert(hash);
                 results.settings.push(header.settings);
             }
             Line::Record(record) => {
                 if !hashes.contains(&record.settings) {
-                    let hash = &record.settings;
+                    let hash = excerpt(&record.settings);
                     return Err(fail(format!(
                         "the settings {hash} stand on no line before it"
                     )));
                 }
+                record.check().map_err(fail)?;
                 if seen.insert((record.item.clone(), record.settings.clone())) {
                     results.records.push(*record);
                 }

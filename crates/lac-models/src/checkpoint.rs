@@ -1,17 +1,21 @@
 //! Weights in safetensors files, mapped into memory and read tensor by tensor.
 
 mod digest;
+mod index;
+mod shard;
+mod unique;
+mod values;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{Bytes, DType, Device, Tensor, TensorData};
-use half::{bf16, f16};
-use memmap2::{Mmap, MmapOptions};
-use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorInfo};
+use burn::tensor::{DType, Device, Tensor};
+use safetensors::tensor::TensorInfo;
 
 use crate::decoder::TensorSource;
+use crate::file;
+use index::Index;
+use shard::Shard;
 
 /// The data type weights are converted to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -115,6 +119,40 @@ pub enum CheckpointError {
         /// The data type in the file.
         dtype: String,
     },
+    /// A weight is infinite or no number.
+    #[error(
+        "{}: the tensor {name} holds {value} at {at:?}, with which nothing can be computed; \
+         is the file damaged?",
+        path.display()
+    )]
+    NotFinite {
+        /// The weights file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// The first such value's place in the tensor.
+        at: Vec<usize>,
+        /// The value.
+        value: f32,
+    },
+    /// A weight does not fit the data type that was asked for.
+    #[error(
+        "{}: the tensor {name} holds {value} at {at:?}, which {dtype} cannot hold; \
+         load it as bf16 or f32",
+        path.display()
+    )]
+    TooLarge {
+        /// The weights file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// The first such value's place in the tensor.
+        at: Vec<usize>,
+        /// The value.
+        value: f32,
+        /// The data type that was asked for.
+        dtype: &'static str,
+    },
     /// The files hold tensors that the model does not have.
     #[error("{}: {count} unexpected tensors, the first one is {first}; does config.json belong to these weights?", path.display())]
     UnexpectedTensors {
@@ -147,14 +185,6 @@ pub struct Checkpoint {
     used: BTreeSet<String>,
 }
 
-struct Shard {
-    path: PathBuf,
-    file: File,
-    /// Where the tensors' bytes start, behind the header.
-    data_start: u64,
-    tensors: HashMap<String, TensorInfo>,
-}
-
 /// A checkpoint as a source of tensors of one data type on one device.
 pub struct CheckpointSource<'a> {
     checkpoint: &'a mut Checkpoint,
@@ -173,7 +203,7 @@ impl Checkpoint {
     pub fn open(folder: &Path) -> Result<Self, CheckpointError> {
         let single = folder.join("model.safetensors");
         let index = folder.join("model.safetensors.index.json");
-        if single.is_file() {
+        if file::is_there(&single) {
             let shard = Shard::open(&single)?;
             let place = shard.tensors.keys().map(|name| (name.clone(), 0)).collect();
             Ok(Self {
@@ -182,7 +212,7 @@ impl Checkpoint {
                 place,
                 used: BTreeSet::new(),
             })
-        } else if index.is_file() {
+        } else if file::is_there(&index) {
             Self::open_index(folder, index)
         } else {
             Err(CheckpointError::NoWeights {
@@ -191,47 +221,40 @@ impl Checkpoint {
         }
     }
 
-    fn open_index(folder: &Path, index: PathBuf) -> Result<Self, CheckpointError> {
-        #[derive(serde::Deserialize)]
-        struct Index {
-            weight_map: BTreeMap<String, String>,
-        }
-        let malformed = |reason: String| CheckpointError::MalformedIndex {
-            path: index.clone(),
-            reason,
-        };
-        let text = std::fs::read_to_string(&index).map_err(unreadable(&index))?;
-        let Index { weight_map } =
-            serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
-
-        let file_names: BTreeSet<&String> = weight_map.values().collect();
-        let mut shards = Vec::with_capacity(file_names.len());
+    fn open_index(folder: &Path, path: PathBuf) -> Result<Self, CheckpointError> {
+        let index = Index::read(&path)?;
+        let mut shards = Vec::new();
         let mut shard_idx = HashMap::new();
-        for file_name in file_names {
-            // A shard lies beside its index: a name that leads elsewhere is not followed.
-            let is_plain = Path::new(file_name).file_name() == Some(file_name.as_ref());
-            if !is_plain {
-                return Err(malformed(format!("{file_name:?} is not a plain file name")));
-            }
-            shard_idx.insert(file_name.clone(), shards.len());
+        for file_name in index.file_names() {
+            shard_idx.insert(file_name, shards.len());
             shards.push(Shard::open(&folder.join(file_name))?);
         }
-        let mut place = HashMap::with_capacity(weight_map.len());
-        for (name, file_name) in &weight_map {
-            let idx = shard_idx[file_name];
+        let mut place = HashMap::with_capacity(index.weight_map.len());
+        for (name, file_name) in &index.weight_map {
+            let idx = shard_idx[file_name.as_str()];
             if !shards[idx].tensors.contains_key(name) {
-                return Err(malformed(format!(
-                    "{file_name} does not hold the tensor {name}"
-                )));
+                return Err(CheckpointError::MalformedIndex {
+                    path,
+                    reason: format!("{file_name} does not hold the tensor {name}"),
+                });
             }
             place.insert(name.clone(), idx);
         }
         Ok(Self {
-            path: index,
+            path,
             shards,
             place,
             used: BTreeSet::new(),
         })
+    }
+
+    /// The names of the weights files beside a `model.safetensors.index.json`.
+    ///
+    /// # Errors
+    /// An index that cannot be read or is malformed; one that names a file outside its folder.
+    pub fn shard_names(index: &Path) -> Result<BTreeSet<String>, CheckpointError> {
+        let index = Index::read(index)?;
+        Ok(index.file_names().into_iter().map(String::from).collect())
     }
 
     /// The weights file, or the index of several.
@@ -308,71 +331,9 @@ impl Checkpoint {
             Some(first) => Err(CheckpointError::UnexpectedTensors {
                 path: self.path.clone(),
                 count: unexpected.len(),
-                first: (*first).clone(),
+                first: file::excerpt(first),
             }),
         }
-    }
-}
-
-impl Shard {
-    fn open(path: &Path) -> Result<Self, CheckpointError> {
-        let malformed = |reason: String| CheckpointError::Malformed {
-            path: path.to_owned(),
-            reason,
-        };
-        let file = File::open(path).map_err(unreadable(path))?;
-        let len = file.metadata().map_err(unreadable(path))?.len();
-        if len == 0 {
-            return Err(malformed("it is empty".to_owned()));
-        }
-        let mapping = map(&file, path, 0, len as usize)?;
-        let (header_len, metadata) =
-            SafeTensors::read_metadata(&mapping).map_err(|error| match error {
-                SafeTensorError::MetadataIncompleteBuffer => malformed(format!(
-                    "its header does not describe its {len} bytes; was it cut off?"
-                )),
-                error => malformed(error.to_string()),
-            })?;
-        let data_start = 8 + header_len as u64;
-        let tensors = metadata
-            .tensors()
-            .into_iter()
-            .map(|(name, info)| (name, info.clone()))
-            .collect();
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-            data_start,
-            tensors,
-        })
-    }
-
-    /// Reads a tensor's bytes as values of the wanted data type.
-    fn read(
-        &self,
-        name: &str,
-        info: &TensorInfo,
-        dtype: WeightDtype,
-    ) -> Result<TensorData, CheckpointError> {
-        let (start, end) = info.data_offsets;
-        let mapping;
-        let bytes: &[u8] = if start == end {
-            &[]
-        } else {
-            mapping = map(
-                &self.file,
-                &self.path,
-                self.data_start + start as u64,
-                end - start,
-            )?;
-            &mapping
-        };
-        let shape = info.shape.clone();
-        convert(bytes, info.dtype, shape, dtype).ok_or_else(|| CheckpointError::WrongDtype {
-            path: self.path.clone(),
-            name: name.to_owned(),
-            dtype: format!("{:?}", info.dtype),
-        })
     }
 }
 
@@ -433,50 +394,5 @@ fn unreadable(path: &Path) -> impl Fn(std::io::Error) -> CheckpointError + '_ {
     |source| CheckpointError::Unreadable {
         path: path.to_owned(),
         source,
-    }
-}
-
-fn map(file: &File, path: &Path, offset: u64, len: usize) -> Result<Mmap, CheckpointError> {
-    // SAFETY: the mapping is only read, and only while `self` of this crate holds the file open.
-    // Another program that shortens the file meanwhile could make a read fault; that is the one
-    // promise mapped weights ask of a user, and docs/ARCHITECTURE.md states it.
-    unsafe { MmapOptions::new().offset(offset).len(len).map(file) }.map_err(unreadable(path))
-}
-
-/// Converts little-endian values; `None` for a type that weights cannot have.
-fn convert(bytes: &[u8], from: Dtype, shape: Vec<usize>, to: WeightDtype) -> Option<TensorData> {
-    let same = matches!(
-        (from, to),
-        (Dtype::F32, WeightDtype::F32)
-            | (Dtype::F16, WeightDtype::F16)
-            | (Dtype::BF16, WeightDtype::Bf16)
-    );
-    if same && cfg!(target_endian = "little") {
-        let bytes = Bytes::from_bytes_vec(bytes.to_vec());
-        return Some(TensorData::from_bytes(bytes, shape, to.to_burn()));
-    }
-    let from_f32 = |bytes: [u8; 4]| f32::from_le_bytes(bytes);
-    let from_f16 = |bytes: [u8; 2]| f16::from_le_bytes(bytes).to_f32();
-    let from_bf16 = |bytes: [u8; 2]| bf16::from_le_bytes(bytes).to_f32();
-    match from {
-        Dtype::F32 => Some(collect(bytes, from_f32, shape, to)),
-        Dtype::F16 => Some(collect(bytes, from_f16, shape, to)),
-        Dtype::BF16 => Some(collect(bytes, from_bf16, shape, to)),
-        _ => None,
-    }
-}
-
-fn collect<const N: usize>(
-    bytes: &[u8],
-    value: impl Fn([u8; N]) -> f32,
-    shape: Vec<usize>,
-    to: WeightDtype,
-) -> TensorData {
-    let (chunks, _) = bytes.as_chunks::<N>();
-    let values = chunks.iter().map(|&chunk| value(chunk));
-    match to {
-        WeightDtype::F32 => TensorData::new(values.collect::<Vec<f32>>(), shape),
-        WeightDtype::F16 => TensorData::new(values.map(f16::from_f32).collect::<Vec<_>>(), shape),
-        WeightDtype::Bf16 => TensorData::new(values.map(bf16::from_f32).collect::<Vec<_>>(), shape),
     }
 }

@@ -1,6 +1,5 @@
 //! What a model folder is recognised by, without reading all of it.
 
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -37,7 +36,7 @@ pub(crate) fn digest(folder: &Path) -> io::Result<String> {
 }
 
 fn sample(path: &Path, hash: &mut Sha256) -> io::Result<()> {
-    let mut file = File::open(path)?;
+    let mut file = crate::file::open(path)?;
     let size = file.metadata()?.len();
     hash.update(size.to_le_bytes());
     let last = size.saturating_sub(PLACE_BYTES);

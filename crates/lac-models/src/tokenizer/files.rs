@@ -367,7 +367,7 @@ fn read_json<T: DeserializeOwned>(folder: &Path, name: &str) -> Result<Option<T>
 }
 
 fn read_text(file: &PathBuf) -> Result<Option<String>, TokenizerError> {
-    match std::fs::read_to_string(file) {
+    match crate::file::read_to_string(file) {
         Ok(text) => Ok(Some(text)),
         Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(TokenizerError::Read {

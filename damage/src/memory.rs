@@ -1,0 +1,35 @@
+//! What reading may cost.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use allocation_counter::measure;
+
+/// How many bytes may be held at once while something is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowance {
+    /// For each byte of the file.
+    pub per_byte: usize,
+    /// Whatever the file's size.
+    pub constant: usize,
+}
+
+/// Runs a reader and insists that the peak of what its thread allocates stays within the allowance.
+///
+/// # Panics
+/// When it does not.
+pub fn within<T>(allowance: Allowance, file_len: usize, read: impl FnOnce() -> T) -> T {
+    let mut result = None;
+    // The counter does not survive a panic, and proptest tries a case that panicked many times.
+    let seen = measure(|| result = Some(catch_unwind(AssertUnwindSafe(read))));
+    let result = match result.expect("the reader has run") {
+        Ok(result) => result,
+        Err(panic) => resume_unwind(panic),
+    };
+    let limit = allowance.constant + allowance.per_byte * file_len;
+    assert!(
+        seen.bytes_max <= limit as u64,
+        "{} bytes were held at once while {file_len} were read, at most {limit} may be",
+        seen.bytes_max
+    );
+    result
+}
