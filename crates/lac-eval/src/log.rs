@@ -306,6 +306,9 @@ impl ResultLog {
     }
 }
 
+/// Differences that an error tells one by one.
+const MOST_DIFFERENCES: usize = 20;
+
 /// A file's settings have to be the first of those asked for: all of them, unless its process was
 /// killed while it wrote them.
 fn check_settings(path: &Path, before: &[Settings], now: &[Settings]) -> Result<()> {
@@ -322,6 +325,12 @@ fn check_settings(path: &Path, before: &[Settings], now: &[Settings]) -> Result<
     if differences.is_empty() {
         return Ok(());
     }
+    let n_more = differences.len().saturating_sub(MOST_DIFFERENCES);
+    differences.truncate(MOST_DIFFERENCES);
+    if n_more > 0 {
+        differences.push(format!("and {n_more} more"));
+    }
+    let differences: Vec<String> = differences.iter().map(|line| excerpt(line)).collect();
     Err(Error::OtherSettings {
         file: path.to_owned(),
         differences: differences.join("\n"),

@@ -226,8 +226,15 @@ impl Checkpoint {
         let mut shards = Vec::new();
         let mut shard_idx = HashMap::new();
         for file_name in index.file_names() {
+            let shard = folder.join(file_name);
+            if !file::is_there(&shard) {
+                return Err(CheckpointError::MalformedIndex {
+                    path,
+                    reason: format!("it names {file_name}, which is not beside it"),
+                });
+            }
             shard_idx.insert(file_name, shards.len());
-            shards.push(Shard::open(&folder.join(file_name))?);
+            shards.push(Shard::open(&shard)?);
         }
         let mut place = HashMap::with_capacity(index.weight_map.len());
         for (name, file_name) in &index.weight_map {
