@@ -12,6 +12,7 @@ seed safetensors "$fixtures/checkpoints/qwen2/model.safetensors.index.json" inde
 for family in llama3 mistral qwen; do
     seed tokenizer "$fixtures/chat/$family/tokenizer.json" "$family"
 done
+seed trace_parquet ../crates/lac-trace/tests/fixtures/trace.parquet fixture
 seed chat_template "$fixtures/chat/llama3/chat_template.jinja" llama3
 mkdir -p corpus/dataset
 with_choice() { { printf "\\x0$1"; cat "$2"; } >"corpus/dataset/$3"; }
