@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::io;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
@@ -218,17 +218,11 @@ impl ChatTemplate {
             line: 0,
             message: message.to_owned(),
         };
-        // The thread owns what it works on: it may be left behind.
-        let (template, messages) = (self.clone(), messages.to_vec());
-        let (special_tokens, options) = (special_tokens.clone(), options.clone());
-        let (sender, receiver) = mpsc::sync_channel(1);
-        thread::Builder::new()
-            .name("chat template".to_owned())
-            .stack_size(stack_size(self.limits.steps))
-            .spawn(move || {
-                // Nobody listens any more where the time was up.
-                let _ = sender.send(template.render_here(&messages, &special_tokens, &options));
-            })
+        // Where there is no room for so large a stack, fewer steps need a smaller one.
+        let steps = self.limits.steps;
+        let receiver = self
+            .start(steps, messages, special_tokens, options)
+            .or_else(|_| self.start(steps / 16, messages, special_tokens, options))
             .map_err(|source| ChatError::NoThread {
                 file: self.file.clone(),
                 source,
@@ -241,6 +235,33 @@ impl ChatTemplate {
             }),
             Err(RecvTimeoutError::Disconnected) => Err(failed("the template engine failed")),
         }
+    }
+
+    /// Starts to render within so many steps, on a thread that owns what it works on: it may be left
+    /// behind.
+    fn start(
+        &self,
+        steps: u64,
+        messages: &[Message],
+        special_tokens: &Map<String, Value>,
+        options: &ChatOptions,
+    ) -> io::Result<Receiver<Result<String, ChatError>>> {
+        let limits = RenderLimits {
+            steps,
+            ..self.limits
+        };
+        let template = self.clone().with_limits(limits);
+        let messages = messages.to_vec();
+        let (special_tokens, options) = (special_tokens.clone(), options.clone());
+        let (sender, receiver) = mpsc::sync_channel(1);
+        thread::Builder::new()
+            .name("chat template".to_owned())
+            .stack_size(stack_size(steps))
+            .spawn(move || {
+                // Nobody listens any more where the time was up.
+                let _ = sender.send(template.render_here(&messages, &special_tokens, &options));
+            })?;
+        Ok(receiver)
     }
 
     /// Renders on the stack that there is.
