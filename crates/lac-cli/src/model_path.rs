@@ -99,6 +99,7 @@ mod hub {
     use anyhow::{Context, Result};
     use hf_hub::api::sync::{ApiBuilder, ApiRepo};
     use hf_hub::{Cache, CacheRepo};
+    use lac_models::Checkpoint;
 
     const CONFIG: &str = "config.json";
     const WEIGHTS: &str = "model.safetensors";
@@ -127,7 +128,7 @@ mod hub {
     fn cached(repo: &CacheRepo) -> Option<PathBuf> {
         let config = repo.get(CONFIG)?;
         if repo.get(WEIGHTS).is_none() {
-            for shard in shards(&repo.get(INDEX)?).ok()? {
+            for shard in Checkpoint::shard_names(&repo.get(INDEX)?).ok()? {
                 repo.get(&shard)?;
             }
         }
@@ -157,23 +158,10 @@ mod hub {
 
     fn download_shards(repo: &ApiRepo) -> Result<()> {
         let index = repo.get(INDEX)?;
-        for shard in shards(&index)? {
+        for shard in Checkpoint::shard_names(&index)? {
             repo.get(&shard)?;
         }
         Ok(())
-    }
-
-    /// The files that an index names.
-    fn shards(index: &Path) -> Result<BTreeSet<String>> {
-        #[derive(serde::Deserialize)]
-        struct Index {
-            weight_map: std::collections::BTreeMap<String, String>,
-        }
-        let text = std::fs::read_to_string(index)
-            .with_context(|| format!("cannot read {}", index.display()))?;
-        let index: Index = serde_json::from_str(&text)
-            .with_context(|| format!("{} is not an index", index.display()))?;
-        Ok(index.weight_map.into_values().collect())
     }
 }
 

@@ -88,6 +88,44 @@ pub struct Provenance {
     pub response: Evidence,
 }
 
+impl Provenance {
+    fn check(&self, n_layers: usize) -> Result<(), PlanError> {
+        let wrong = |field: &str, value: String, expected| {
+            let field = field.to_owned();
+            Err(PlanError::Provenance {
+                field,
+                value,
+                expected,
+            })
+        };
+        if !self.alpha.is_finite() || self.alpha < 0.0 {
+            let expected = "a number that is not negative";
+            return wrong("alpha", self.alpha.to_string(), expected);
+        }
+        for (phase, evidence) in [("prompt", &self.prompt), ("response", &self.response)] {
+            for (name, values) in [
+                ("usage", &evidence.usage),
+                ("mean_delta", &evidence.mean_delta),
+            ] {
+                let field = format!("{phase}.{name}");
+                if ![0, n_layers, 2 * n_layers].contains(&values.len()) {
+                    let found = format!("a list of {}", values.len());
+                    return wrong(&field, found, "one number for each layer, or for each part");
+                }
+                if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+                    return wrong(&field, value.to_string(), "finite numbers");
+                }
+            }
+            let is_share = |usage: &&f64| (0.0..=1.0).contains(*usage);
+            if let Some(usage) = evidence.usage.iter().find(|usage| !is_share(usage)) {
+                let field = format!("{phase}.usage");
+                return wrong(&field, usage.to_string(), "shares from 0 to 1");
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Why a plan cannot be used.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -149,6 +187,16 @@ pub enum PlanError {
         /// What would be right.
         expected: &'static str,
     },
+    /// What it says of its making cannot be.
+    #[error("provenance.{field} is {value}, expected {expected}")]
+    Provenance {
+        /// The field.
+        field: String,
+        /// Its value.
+        value: String,
+        /// What would be right.
+        expected: &'static str,
+    },
     /// There is nothing to choose by.
     #[error("no token of the {phase} phase was traced: there is nothing to choose layers by")]
     NoEvidence {
@@ -161,7 +209,8 @@ impl VoidPlan {
     /// A plan of these parts.
     ///
     /// # Errors
-    /// [`PlanError::OtherDepth`] when a phase is for another number of layers than the model has.
+    /// [`PlanError::OtherDepth`] when a phase is for another number of layers than the model has;
+    /// [`PlanError::Provenance`] for evidence that no trace of such a model gives.
     pub fn new(
         model: ModelFingerprint,
         prompt: PhasePlan,
@@ -171,6 +220,7 @@ impl VoidPlan {
     ) -> Result<Self, PlanError> {
         check_depth("prompt", &prompt, model.n_layers)?;
         check_depth("response", &response, model.n_layers)?;
+        provenance.check(model.n_layers)?;
         Ok(Self {
             format: FORMAT,
             model,

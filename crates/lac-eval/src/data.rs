@@ -4,6 +4,7 @@ mod boolq;
 mod gpqa;
 mod hub;
 mod mmlu;
+mod parquet_rows;
 mod samples;
 mod table;
 

@@ -55,6 +55,7 @@ mod answer;
 mod data;
 mod error;
 mod exact_match;
+mod excerpt;
 mod item;
 mod lane;
 mod log;

@@ -14,6 +14,7 @@ use lac_files::{is_busy, open_locked};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::excerpt::excerpt;
 use crate::item::ItemId;
 use crate::record::Record;
 use crate::settings::Settings;
@@ -126,16 +127,25 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<(Results, usize)> {
             .map_err(|_| fail("neither settings nor a result of this program".to_owned()))?;
         match line {
             Line::Header(header) => {
-                hashes.insert(header.hash.clone());
+                let hash = header.settings.hash();
+                if hash != header.hash {
+                    return Err(fail(format!(
+                        "its hash is {}, and that of its settings {hash}: they were changed, or \
+                         another version wrote them",
+                        excerpt(&header.hash)
+                    )));
+                }
+                hashes.insert(hash);
                 results.settings.push(header.settings);
             }
             Line::Record(record) => {
                 if !hashes.contains(&record.settings) {
-                    let hash = &record.settings;
+                    let hash = excerpt(&record.settings);
                     return Err(fail(format!(
                         "the settings {hash} stand on no line before it"
                     )));
                 }
+                record.check().map_err(fail)?;
                 if seen.insert((record.item.clone(), record.settings.clone())) {
                     results.records.push(*record);
                 }
@@ -299,6 +309,9 @@ impl ResultLog {
     }
 }
 
+/// Differences that an error tells one by one.
+const MOST_DIFFERENCES: usize = 20;
+
 /// A file's settings have to be the first of those asked for: all of them, unless its process was
 /// killed while it wrote them.
 fn check_settings(path: &Path, before: &[Settings], now: &[Settings]) -> Result<()> {
@@ -315,6 +328,12 @@ fn check_settings(path: &Path, before: &[Settings], now: &[Settings]) -> Result<
     if differences.is_empty() {
         return Ok(());
     }
+    let n_more = differences.len().saturating_sub(MOST_DIFFERENCES);
+    differences.truncate(MOST_DIFFERENCES);
+    if n_more > 0 {
+        differences.push(format!("and {n_more} more"));
+    }
+    let differences: Vec<String> = differences.iter().map(|line| excerpt(line)).collect();
     Err(Error::OtherSettings {
         file: path.to_owned(),
         differences: differences.join("\n"),

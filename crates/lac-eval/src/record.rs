@@ -60,6 +60,22 @@ impl Record {
             .map(|predicted| predicted == self.answer)
     }
 
+    /// Whether a record from a file can be counted.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        for (phase, count) in [
+            ("prompt", &self.usage.prompt),
+            ("response", &self.usage.response),
+        ] {
+            count
+                .check()
+                .map_err(|reason| format!("usage.{phase}.{reason}"))?;
+        }
+        if !(0.0..1e12).contains(&self.seconds) {
+            return Err(format!("seconds is {}, expected a time", self.seconds));
+        }
+        Ok(())
+    }
+
     pub(crate) fn scored(
         request: &Request,
         settings: &str,

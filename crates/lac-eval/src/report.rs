@@ -97,13 +97,19 @@ pub struct Score {
 impl Report {
     /// Tables of everything that several files of results hold.
     pub fn new(files: &[Results]) -> Self {
+        // By hash: a file of results can hold as many settings as it likes.
         let mut variants: Vec<(&Settings, Vec<&Record>)> = Vec::new();
+        let mut places: HashMap<String, usize> = HashMap::new();
         for results in files {
             for settings in &results.settings {
-                let records = results.of(settings);
-                match variants.iter_mut().find(|(known, _)| *known == settings) {
-                    Some((_, all)) => all.extend(records),
-                    None => variants.push((settings, records.collect())),
+                places.entry(settings.hash()).or_insert_with(|| {
+                    variants.push((settings, Vec::new()));
+                    variants.len() - 1
+                });
+            }
+            for record in &results.records {
+                if let Some(&place) = places.get(&record.settings) {
+                    variants[place].1.push(record);
                 }
             }
         }
@@ -112,12 +118,15 @@ impl Report {
             records.retain(|record| seen.insert(&record.item));
         }
         let mut tables: Vec<Vec<(&Settings, Vec<&Record>)>> = Vec::new();
+        let mut places: HashMap<String, usize> = HashMap::new();
         for variant in variants {
-            let same = |table: &&mut Vec<(&Settings, _)>| table[0].0.is_comparable(variant.0);
-            match tables.iter_mut().find(same) {
-                Some(table) => table.push(variant),
-                None => tables.push(vec![variant]),
-            }
+            let place = *places
+                .entry(variant.0.comparable_hash())
+                .or_insert_with(|| {
+                    tables.push(Vec::new());
+                    tables.len() - 1
+                });
+            tables[place].push(variant);
         }
         Self {
             tables: tables.into_iter().map(table).collect(),

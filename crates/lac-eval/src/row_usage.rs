@@ -31,24 +31,45 @@ pub struct PhaseCount {
 }
 
 impl PhaseCount {
+    /// Whether counts from a file are those of some tokens, and few enough to be added up.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        /// More than any question has, and a thousandth of what a sum holds.
+        const MOST: u64 = 1 << 44;
+        for (name, count) in [("tokens", self.tokens), ("passes", self.passes)] {
+            if count > MOST {
+                return Err(format!("{name} is {count}, expected at most {MOST}"));
+            }
+        }
+        if let Some(layer_idx) = self.active.iter().position(|&count| count > self.tokens) {
+            return Err(format!(
+                "active[{layer_idx}] is {}, expected at most the {} tokens",
+                self.active[layer_idx], self.tokens
+            ));
+        }
+        if !(0.0..1e18).contains(&self.executed) {
+            return Err(format!("executed is {}, expected a count", self.executed));
+        }
+        Ok(())
+    }
+
     /// Adds other counts.
     pub fn add(&mut self, other: &PhaseCount) {
-        self.tokens += other.tokens;
-        self.passes += other.passes;
+        self.tokens = self.tokens.saturating_add(other.tokens);
+        self.passes = self.passes.saturating_add(other.passes);
         self.executed += other.executed;
         if self.active.len() < other.active.len() {
             self.active.resize(other.active.len(), 0);
         }
         for (total, count) in self.active.iter_mut().zip(&other.active) {
-            *total += count;
+            *total = total.saturating_add(*count);
         }
     }
 
     /// The share of layers flagged active, over tokens and layers; `None` where nothing was gated.
     pub fn share(&self) -> Option<f64> {
-        let n_layers = self.active.len() as u64;
-        let total: u64 = self.active.iter().sum();
-        (self.tokens > 0 && n_layers > 0).then(|| total as f64 / (self.tokens * n_layers) as f64)
+        let n_layers = self.active.len();
+        let total: f64 = self.active.iter().map(|&count| count as f64).sum();
+        (self.tokens > 0 && n_layers > 0).then(|| total / (self.tokens as f64 * n_layers as f64))
     }
 
     /// The mean number of layers run per pass.

@@ -373,17 +373,25 @@ impl Settings {
     /// Whether two results differ in nothing but what is done with the layers, so that their
     /// answers can be compared pair by pair and stand in one table.
     pub fn is_comparable(&self, other: &Settings) -> bool {
-        let blank = |settings: &Settings| {
-            let mut settings = settings.clone();
-            settings.skipping = Skipping {
+        self.blank() == other.blank()
+    }
+
+    /// The same for all settings that can be compared with these.
+    pub(crate) fn comparable_hash(&self) -> String {
+        self.blank().hash()
+    }
+
+    /// The same whatever is done with the layers.
+    fn blank(&self) -> Self {
+        Self {
+            skipping: Skipping {
                 policy: String::new(),
                 alpha: None,
                 rounding: GateRounding::F32,
                 details: None,
-            };
-            settings
-        };
-        blank(self) == blank(other)
+            },
+            ..self.clone()
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::decoder::DecoderConfig;
+use crate::file::{self, excerpt};
 use fields::Fields;
 
 /// The families of checkpoints that can be loaded.
@@ -118,7 +119,23 @@ pub enum ConfigError {
         /// What is supported.
         supported: String,
     },
+    /// Sizes that make sense one by one and not together.
+    #[error(
+        "{}: {fields} together make {n_parameters} parameters, expected at most {MAX_PARAMETERS}",
+        path.display()
+    )]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The fields.
+        fields: &'static str,
+        /// Number of parameters.
+        n_parameters: u64,
+    },
 }
+
+/// More parameters than any model has, and few enough to count their bytes.
+const MAX_PARAMETERS: u64 = 1 << 50;
 
 impl ModelConfig {
     /// Reads a `config.json`.
@@ -127,7 +144,7 @@ impl ModelConfig {
     /// A field that is missing, impossible, or that would change the result and is not
     /// supported; unknown fields count among the latter.
     pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+        let text = file::read_to_string(path).map_err(|source| ConfigError::Unreadable {
             path: path.to_owned(),
             source,
         })?;
@@ -146,7 +163,7 @@ impl ModelConfig {
         let object = match serde_json::from_str(text) {
             Ok(Value::Object(object)) => object,
             Ok(_) => return Err(malformed("it holds another kind of value".to_owned())),
-            Err(error) => return Err(malformed(error.to_string())),
+            Err(error) => return Err(malformed(excerpt(&error.to_string()))),
         };
         let mut fields = Fields::new(object, path);
         let architecture = architecture(&mut fields)?;
@@ -155,6 +172,15 @@ impl ModelConfig {
             Architecture::Mistral => mistral::decoder_config(&mut fields)?,
             Architecture::Qwen2 => qwen2::decoder_config(&mut fields)?,
         };
+        let n_parameters = decoder.n_parameters();
+        if n_parameters > MAX_PARAMETERS {
+            return Err(ConfigError::TooLarge {
+                path: path.to_owned(),
+                fields: "vocab_size, hidden_size, intermediate_size, num_hidden_layers, \
+                         num_attention_heads and head_dim",
+                n_parameters,
+            });
+        }
         let saved_dtype = fields.text("torch_dtype")?.or(fields.text("dtype")?);
         let eos_token_ids = fields.token_ids("eos_token_id")?;
         fields.finish()?;

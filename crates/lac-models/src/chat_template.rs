@@ -8,6 +8,9 @@
 use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::io;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
 use chrono::{Local, NaiveDateTime};
 use minijinja::value::Serde;
@@ -74,9 +77,13 @@ pub struct ChatOptions {
 
 /// Bounds on what rendering a template may cost.
 ///
-/// One thing escapes them: the engine frees nested lists recursively, so a
-/// template that builds a list nested many ten thousand deep overflows the
-/// stack.
+/// Steps bound the time and the memory: a step pays for 64 bytes of what a template makes, shown or
+/// not. They miss one thing: values that share their parts, each a list of the one before it
+/// twice, are small and take for ever to be compared. That is what the time is for. A template
+/// that exceeds it goes on, unheard, on the thread that it was rendered on, until the program ends.
+///
+/// That thread's stack is large enough to compare, print and free a list that is nested as deep as
+/// the steps allow; only the part of it that is used takes memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RenderLimits {
     /// Steps of the template engine; a few hundred serve one message. Each 64
@@ -86,6 +93,8 @@ pub struct RenderLimits {
     pub bytes: usize,
     /// Depth of nested macro calls and loops.
     pub depth: usize,
+    /// The time after which the caller waits no longer.
+    pub time: Duration,
 }
 
 /// Why a conversation could not be rendered.
@@ -128,6 +137,22 @@ pub enum ChatError {
         file: String,
         /// The limit that was exceeded.
         steps: u64,
+    },
+    /// The template ran longer than [`RenderLimits::time`].
+    #[error("{file}: rendering did not end within {seconds} s")]
+    TooSlow {
+        /// Where the template comes from.
+        file: String,
+        /// The limit that was exceeded.
+        seconds: f64,
+    },
+    /// There was no thread to render on.
+    #[error("{file}: cannot start a thread to render the template")]
+    NoThread {
+        /// Where the template comes from.
+        file: String,
+        /// The system's own words.
+        source: io::Error,
     },
     /// The text grew beyond [`RenderLimits::bytes`].
     #[error("{file}: the rendered text exceeds {bytes} bytes")]
@@ -183,6 +208,64 @@ impl ChatTemplate {
     /// # Errors
     /// See [`ChatError`].
     pub fn render(
+        &self,
+        messages: &[Message],
+        special_tokens: &Map<String, Value>,
+        options: &ChatOptions,
+    ) -> Result<String, ChatError> {
+        let failed = |message: &str| ChatError::Template {
+            file: self.file.clone(),
+            line: 0,
+            message: message.to_owned(),
+        };
+        // Where there is no room for so large a stack, fewer steps need a smaller one.
+        let steps = self.limits.steps;
+        let receiver = self
+            .start(steps, messages, special_tokens, options)
+            .or_else(|_| self.start(steps / 16, messages, special_tokens, options))
+            .map_err(|source| ChatError::NoThread {
+                file: self.file.clone(),
+                source,
+            })?;
+        match receiver.recv_timeout(self.limits.time) {
+            Ok(rendered) => rendered,
+            Err(RecvTimeoutError::Timeout) => Err(ChatError::TooSlow {
+                file: self.file.clone(),
+                seconds: self.limits.time.as_secs_f64(),
+            }),
+            Err(RecvTimeoutError::Disconnected) => Err(failed("the template engine failed")),
+        }
+    }
+
+    /// Starts to render within so many steps, on a thread that owns what it works on: it may be left
+    /// behind.
+    fn start(
+        &self,
+        steps: u64,
+        messages: &[Message],
+        special_tokens: &Map<String, Value>,
+        options: &ChatOptions,
+    ) -> io::Result<Receiver<Result<String, ChatError>>> {
+        let limits = RenderLimits {
+            steps,
+            ..self.limits
+        };
+        let template = self.clone().with_limits(limits);
+        let messages = messages.to_vec();
+        let (special_tokens, options) = (special_tokens.clone(), options.clone());
+        let (sender, receiver) = mpsc::sync_channel(1);
+        thread::Builder::new()
+            .name("chat template".to_owned())
+            .stack_size(stack_size(steps))
+            .spawn(move || {
+                // Nobody listens any more where the time was up.
+                let _ = sender.send(template.render_here(&messages, &special_tokens, &options));
+            })?;
+        Ok(receiver)
+    }
+
+    /// Renders on the stack that there is.
+    fn render_here(
         &self,
         messages: &[Message],
         special_tokens: &Map<String, Value>,
@@ -254,7 +337,7 @@ impl ChatTemplate {
         let mut cause = error.source();
         while let Some(inner) = cause {
             if let Some(raised) = inner.downcast_ref::<environment::Raised>() {
-                let message = raised.0.clone();
+                let message = shortened(&raised.0);
                 return ChatError::Rejected {
                     file,
                     line,
@@ -278,7 +361,7 @@ impl ChatTemplate {
             _ => ChatError::Template {
                 file,
                 line,
-                message,
+                message: shortened(&message),
             },
         }
     }
@@ -311,9 +394,10 @@ impl ChatOptions {
 impl Default for RenderLimits {
     fn default() -> Self {
         Self {
-            steps: 4_000_000,
+            steps: 1_000_000,
             bytes: 16 << 20,
             depth: 200,
+            time: Duration::from_secs(10),
         }
     }
 }
@@ -338,6 +422,25 @@ impl io::Write for BoundedWriter {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// A stack on which the engine can compare, print and free lists that are nested as deep as so many
+/// steps can make them.
+fn stack_size(steps: u64) -> usize {
+    /// What the engine takes without any nesting.
+    const BASE: u64 = 8 << 20;
+    // Measured with minijinja 3.1: 500 bytes a level with optimisations, 2000 without.
+    const PER_LEVEL: u64 = if cfg!(debug_assertions) { 2560 } else { 768 };
+    usize::try_from(steps.saturating_mul(PER_LEVEL).saturating_add(BASE)).unwrap_or(usize::MAX)
+}
+
+/// A message of a template, which can be as long as a template likes.
+fn shortened(message: &str) -> String {
+    const MAX_CHARS: usize = 2000;
+    match message.char_indices().nth(MAX_CHARS) {
+        None => message.to_owned(),
+        Some((end, _)) => format!("{}…", &message[..end]),
     }
 }
 

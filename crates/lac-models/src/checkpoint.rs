@@ -1,18 +1,21 @@
 //! Weights in safetensors files, read tensor by tensor.
 
 mod digest;
+mod index;
+mod shard;
+mod unique;
+mod values;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::File;
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{Bytes, DType, Device, Tensor, TensorData};
-use half::{bf16, f16};
-use safetensors::tensor::{Dtype, Metadata, TensorInfo};
+use burn::tensor::{DType, Device, Tensor};
+use safetensors::tensor::TensorInfo;
 
 use crate::decoder::TensorSource;
+use crate::file;
+use index::Index;
+use shard::Shard;
 
 /// The data type weights are converted to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -116,6 +119,40 @@ pub enum CheckpointError {
         /// The data type in the file.
         dtype: String,
     },
+    /// A weight is infinite or no number.
+    #[error(
+        "{}: the tensor {name} holds {value} at {at:?}, with which nothing can be computed; \
+         is the file damaged?",
+        path.display()
+    )]
+    NotFinite {
+        /// The weights file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// The first such value's place in the tensor.
+        at: Vec<usize>,
+        /// The value.
+        value: f32,
+    },
+    /// A weight does not fit the data type that was asked for.
+    #[error(
+        "{}: the tensor {name} holds {value} at {at:?}, which {dtype} cannot hold; \
+         load it as bf16 or f32",
+        path.display()
+    )]
+    TooLarge {
+        /// The weights file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// The first such value's place in the tensor.
+        at: Vec<usize>,
+        /// The value.
+        value: f32,
+        /// The data type that was asked for.
+        dtype: &'static str,
+    },
     /// The files hold tensors that the model does not have.
     #[error("{}: {count} unexpected tensors, the first one is {first}; does config.json belong to these weights?", path.display())]
     UnexpectedTensors {
@@ -148,20 +185,6 @@ pub struct Checkpoint {
     used: BTreeSet<String>,
 }
 
-/// The longest header that the format's own library reads.
-const MAX_HEADER_LEN: u64 = 100_000_000;
-
-/// Bytes that are converted at a time: they stay in the processor's cache.
-const PIECE_LEN: usize = 1 << 18;
-
-struct Shard {
-    path: PathBuf,
-    file: File,
-    /// Where the tensors' bytes start, behind the header.
-    data_start: u64,
-    tensors: HashMap<String, TensorInfo>,
-}
-
 /// A checkpoint as a source of tensors of one data type on one device.
 pub struct CheckpointSource<'a> {
     checkpoint: &'a mut Checkpoint,
@@ -180,7 +203,7 @@ impl Checkpoint {
     pub fn open(folder: &Path) -> Result<Self, CheckpointError> {
         let single = folder.join("model.safetensors");
         let index = folder.join("model.safetensors.index.json");
-        if single.is_file() {
+        if file::is_there(&single) {
             let shard = Shard::open(&single)?;
             let place = shard.tensors.keys().map(|name| (name.clone(), 0)).collect();
             Ok(Self {
@@ -189,7 +212,7 @@ impl Checkpoint {
                 place,
                 used: BTreeSet::new(),
             })
-        } else if index.is_file() {
+        } else if file::is_there(&index) {
             Self::open_index(folder, index)
         } else {
             Err(CheckpointError::NoWeights {
@@ -198,47 +221,47 @@ impl Checkpoint {
         }
     }
 
-    fn open_index(folder: &Path, index: PathBuf) -> Result<Self, CheckpointError> {
-        #[derive(serde::Deserialize)]
-        struct Index {
-            weight_map: BTreeMap<String, String>,
-        }
-        let malformed = |reason: String| CheckpointError::MalformedIndex {
-            path: index.clone(),
-            reason,
-        };
-        let text = std::fs::read_to_string(&index).map_err(unreadable(&index))?;
-        let Index { weight_map } =
-            serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
-
-        let file_names: BTreeSet<&String> = weight_map.values().collect();
-        let mut shards = Vec::with_capacity(file_names.len());
+    fn open_index(folder: &Path, path: PathBuf) -> Result<Self, CheckpointError> {
+        let index = Index::read(&path)?;
+        let mut shards = Vec::new();
         let mut shard_idx = HashMap::new();
-        for file_name in file_names {
-            // A shard lies beside its index: a name that leads elsewhere is not followed.
-            let is_plain = Path::new(file_name).file_name() == Some(file_name.as_ref());
-            if !is_plain {
-                return Err(malformed(format!("{file_name:?} is not a plain file name")));
+        for file_name in index.file_names() {
+            let shard = folder.join(file_name);
+            if !file::is_there(&shard) {
+                return Err(CheckpointError::MalformedIndex {
+                    path,
+                    reason: format!("it names {file_name}, which is not beside it"),
+                });
             }
-            shard_idx.insert(file_name.clone(), shards.len());
-            shards.push(Shard::open(&folder.join(file_name))?);
+            shard_idx.insert(file_name, shards.len());
+            shards.push(Shard::open(&shard)?);
         }
-        let mut place = HashMap::with_capacity(weight_map.len());
-        for (name, file_name) in &weight_map {
-            let idx = shard_idx[file_name];
+        let mut place = HashMap::with_capacity(index.weight_map.len());
+        for (name, file_name) in &index.weight_map {
+            let idx = shard_idx[file_name.as_str()];
             if !shards[idx].tensors.contains_key(name) {
-                return Err(malformed(format!(
-                    "{file_name} does not hold the tensor {name}"
-                )));
+                return Err(CheckpointError::MalformedIndex {
+                    path,
+                    reason: format!("{file_name} does not hold the tensor {name}"),
+                });
             }
             place.insert(name.clone(), idx);
         }
         Ok(Self {
-            path: index,
+            path,
             shards,
             place,
             used: BTreeSet::new(),
         })
+    }
+
+    /// The names of the weights files beside a `model.safetensors.index.json`.
+    ///
+    /// # Errors
+    /// An index that cannot be read or is malformed; one that names a file outside its folder.
+    pub fn shard_names(index: &Path) -> Result<BTreeSet<String>, CheckpointError> {
+        let index = Index::read(index)?;
+        Ok(index.file_names().into_iter().map(String::from).collect())
     }
 
     /// The weights file, or the index of several.
@@ -315,131 +338,9 @@ impl Checkpoint {
             Some(first) => Err(CheckpointError::UnexpectedTensors {
                 path: self.path.clone(),
                 count: unexpected.len(),
-                first: (*first).clone(),
+                first: file::excerpt(first),
             }),
         }
-    }
-}
-
-impl Shard {
-    fn open(path: &Path) -> Result<Self, CheckpointError> {
-        let malformed = |reason: String| CheckpointError::Malformed {
-            path: path.to_owned(),
-            reason,
-        };
-        let file = File::open(path).map_err(unreadable(path))?;
-        let len = file.metadata().map_err(unreadable(path))?.len();
-        if len == 0 {
-            return Err(malformed("it is empty".to_owned()));
-        }
-        let mut header_len = [0; 8];
-        if len < 8 {
-            return Err(malformed(format!("it has {len} bytes; was it cut off?")));
-        }
-        read_at(&file, path, 0, &mut header_len)?;
-        let header_len = u64::from_le_bytes(header_len);
-        if header_len > MAX_HEADER_LEN || 8 + header_len > len {
-            return Err(malformed(format!(
-                "its header would take {header_len} of its {len} bytes; was it cut off?"
-            )));
-        }
-        let mut header = vec![0; header_len as usize];
-        read_at(&file, path, 8, &mut header)?;
-        let metadata: Metadata =
-            serde_json::from_slice(&header).map_err(|error| malformed(error.to_string()))?;
-        let data_start = 8 + header_len;
-        if data_start + metadata.data_len() as u64 != len {
-            return Err(malformed(format!(
-                "its header does not describe its {len} bytes; was it cut off?"
-            )));
-        }
-        let tensors = metadata
-            .tensors()
-            .into_iter()
-            .map(|(name, info)| (name, info.clone()))
-            .collect();
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-            data_start,
-            tensors,
-        })
-    }
-
-    /// Reads a tensor's bytes as values of the wanted data type.
-    fn read(
-        &self,
-        name: &str,
-        info: &TensorInfo,
-        dtype: WeightDtype,
-    ) -> Result<TensorData, CheckpointError> {
-        let (start, end) = info.data_offsets;
-        let place = self.data_start + start as u64..self.data_start + end as u64;
-        let shape = info.shape.clone();
-        let same = matches!(
-            (info.dtype, dtype),
-            (Dtype::F32, WeightDtype::F32)
-                | (Dtype::F16, WeightDtype::F16)
-                | (Dtype::BF16, WeightDtype::Bf16)
-        );
-        if same && cfg!(target_endian = "little") {
-            let mut bytes = vec![0; end - start];
-            read_at(&self.file, &self.path, place.start, &mut bytes)?;
-            let bytes = Bytes::from_bytes_vec(bytes);
-            return Ok(TensorData::from_bytes(bytes, shape, dtype.to_burn()));
-        }
-        let from_f16 = |bytes: [u8; 2]| f16::from_le_bytes(bytes).to_f32();
-        let from_bf16 = |bytes: [u8; 2]| bf16::from_le_bytes(bytes).to_f32();
-        match info.dtype {
-            Dtype::F32 => self.convert(place, f32::from_le_bytes, shape, dtype),
-            Dtype::F16 => self.convert(place, from_f16, shape, dtype),
-            Dtype::BF16 => self.convert(place, from_bf16, shape, dtype),
-            other => Err(CheckpointError::WrongDtype {
-                path: self.path.clone(),
-                name: name.to_owned(),
-                dtype: format!("{other:?}"),
-            }),
-        }
-    }
-
-    /// Reads little-endian values of `N` bytes and converts them.
-    fn convert<const N: usize>(
-        &self,
-        place: Range<u64>,
-        value: impl Fn([u8; N]) -> f32,
-        shape: Vec<usize>,
-        to: WeightDtype,
-    ) -> Result<TensorData, CheckpointError> {
-        Ok(match to {
-            WeightDtype::F32 => TensorData::new(self.values(place, value)?, shape),
-            WeightDtype::F16 => {
-                let values = self.values(place, |bytes| f16::from_f32(value(bytes)))?;
-                TensorData::new(values, shape)
-            }
-            WeightDtype::Bf16 => {
-                let values = self.values(place, |bytes| bf16::from_f32(value(bytes)))?;
-                TensorData::new(values, shape)
-            }
-        })
-    }
-
-    fn values<const N: usize, T>(
-        &self,
-        place: Range<u64>,
-        value: impl Fn([u8; N]) -> T,
-    ) -> Result<Vec<T>, CheckpointError> {
-        let len = (place.end - place.start) as usize;
-        let mut values = Vec::with_capacity(len / N);
-        let mut piece = vec![0; len.min(PIECE_LEN)];
-        let mut offset = place.start;
-        while offset < place.end {
-            let len = (place.end - offset).min(PIECE_LEN as u64) as usize;
-            read_at(&self.file, &self.path, offset, &mut piece[..len])?;
-            let (chunks, _) = piece[..len].as_chunks::<N>();
-            values.extend(chunks.iter().map(|&chunk| value(chunk)));
-            offset += len as u64;
-        }
-        Ok(values)
     }
 }
 
@@ -501,23 +402,4 @@ fn unreadable(path: &Path) -> impl Fn(std::io::Error) -> CheckpointError + '_ {
         path: path.to_owned(),
         source,
     }
-}
-
-/// Fills `bytes` from a place of a file.
-fn read_at(
-    mut file: &File,
-    path: &Path,
-    offset: u64,
-    bytes: &mut [u8],
-) -> Result<(), CheckpointError> {
-    let read = file
-        .seek(SeekFrom::Start(offset))
-        .and_then(|_| file.read_exact(bytes));
-    read.map_err(|error: io::Error| match error.kind() {
-        ErrorKind::UnexpectedEof => CheckpointError::Malformed {
-            path: path.to_owned(),
-            reason: "it was cut off while it was being read".to_owned(),
-        },
-        _ => unreadable(path)(error),
-    })
 }

@@ -1,7 +1,6 @@
 //! What a model folder is recognised by, without reading all of it.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -98,7 +97,7 @@ impl Stamp {
 }
 
 fn sample(path: &Path, hash: &mut Sha256) -> io::Result<()> {
-    let mut file = File::open(path)?;
+    let mut file = crate::file::open(path)?;
     let size = file.metadata()?.len();
     hash.update(size.to_le_bytes());
     let last = size.saturating_sub(PLACE_BYTES);

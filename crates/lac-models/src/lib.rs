@@ -63,6 +63,7 @@ mod chat_template;
 mod checkpoint;
 mod decoder;
 mod digest;
+mod file;
 mod folder;
 mod kernel;
 mod shapes;

@@ -15,9 +15,11 @@ use crate::chat_template::{ChatError, ChatOptions, ChatTemplate, Message};
 
 mod cleanup;
 mod files;
+mod guard;
 mod stream;
 
 use files::{Markers, TokenizerFiles};
+use guard::{check_growth, unpanicked};
 pub use stream::TextStream;
 
 /// The tokenizer of a checkpoint.
@@ -141,14 +143,19 @@ impl Tokenizer {
     /// Every error names the file at fault; a missing optional file is none.
     pub fn from_folder(folder: &Path) -> Result<Self, TokenizerError> {
         let file = folder.join("tokenizer.json");
-        let bytes = std::fs::read(&file).map_err(|source| {
+        let bytes = crate::file::read(&file).map_err(|source| {
             let file = file.clone();
             TokenizerError::Read { file, source }
         })?;
         let files = TokenizerFiles::read(folder)?;
-        let inner = tokenizers::Tokenizer::from_bytes(bytes)
-            .and_then(|inner| configure(inner, &files))
-            .map_err(|source| TokenizerError::Tokenizer { file, source })?;
+        let inner = unpanicked(|| {
+            tokenizers::Tokenizer::from_bytes(bytes).and_then(|inner| configure(inner, &files))
+        })
+        .map_err(|source| TokenizerError::Tokenizer {
+            file: file.clone(),
+            source,
+        })?;
+        check_growth(&inner).map_err(|message| TokenizerError::Inconsistent { file, message })?;
 
         let id = |name| files.special(name).and_then(|text| inner.token_to_id(text));
         let (bos, eos) = (id("bos_token"), id("eos_token"));
@@ -184,8 +191,7 @@ impl Tokenizer {
     /// # Errors
     /// Fails if the model of the tokenizer cannot represent the text.
     pub fn encode(&self, text: &str, special: SpecialTokens) -> Result<Vec<u32>, TokenizerError> {
-        self.inner
-            .encode_fast(text, special == SpecialTokens::Add)
+        unpanicked(|| self.inner.encode_fast(text, special == SpecialTokens::Add))
             .map(|encoding| encoding.get_ids().to_vec())
             .map_err(TokenizerError::Encode)
     }
@@ -343,8 +349,7 @@ impl Tokenizer {
         {
             return Ok(String::new());
         }
-        self.inner
-            .decode(ids, special == SpecialTokensInText::Skip)
+        unpanicked(|| self.inner.decode(ids, special == SpecialTokensInText::Skip))
             .map_err(TokenizerError::Decode)
     }
 

@@ -3,6 +3,8 @@
 //! A run writes finished parts, each a whole trace of its own, into the folder `FILE.parts`; at
 //! its end they become the one file. A reader takes the file or the folder.
 
+mod group;
+mod pages;
 mod part;
 mod parts;
 mod read;

@@ -92,9 +92,10 @@ fn label(row: &Row<'_>) -> Result<bool> {
         Value::Bool(answer) => Ok(*answer),
         Value::Number(number) if number.as_i64() == Some(0) => Ok(false),
         Value::Number(number) if number.as_i64() == Some(1) => Ok(true),
-        other => Err(row.fail(format!(
-            "column {column} holds {other}, expected true, false, 0 or 1 (SuperGLUE's test split \
-             has no labels)"
-        ))),
+        other => Err(row.unexpected(
+            column,
+            other,
+            "true, false, 0 or 1 (SuperGLUE's test split has no labels)",
+        )),
     }
 }

@@ -21,8 +21,10 @@ fn snapshot(cache: &Path, id: &str) -> Option<PathBuf> {
     let repo = cache.join(format!("datasets--{organisation}--{name}"));
     let snapshots = repo.join("snapshots");
     if let Ok(revision) = std::fs::read_to_string(repo.join("refs/main")) {
-        let folder = snapshots.join(revision.trim());
-        if folder.is_dir() {
+        let revision = Path::new(revision.trim());
+        let folder = snapshots.join(revision);
+        // The name of a folder beside the others, and no way out of there.
+        if revision.file_name() == Some(revision.as_os_str()) && folder.is_dir() {
             return Some(folder);
         }
     }
@@ -52,6 +54,9 @@ mod tests {
         std::fs::create_dir_all(repo.join("refs")).unwrap();
         std::fs::write(repo.join("refs/main"), "0123abcd\n").unwrap();
         assert_eq!(snapshot(cache.path(), "cais/mmlu"), Some(folder));
+        std::fs::write(repo.join("refs/main"), "../refs\n").unwrap();
+        let found = snapshot(cache.path(), "cais/mmlu").unwrap();
+        assert!(found.ends_with("0123abcd"), "{}", found.display());
         for id in ["cais/other", "mmlu", "a/b/c", "../x"] {
             assert_eq!(snapshot(cache.path(), id), None, "{id}");
         }

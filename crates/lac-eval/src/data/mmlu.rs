@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::table::{self, Row};
 use super::{DataFile, DataSet, Split, files_ending, parquet_files};
 use crate::error::{Error, Result};
+use crate::excerpt::excerpt;
 use crate::item::{Benchmark, Content, Item, Namer};
 
 const LETTERS: [&str; 4] = ["A", "B", "C", "D"];
@@ -121,15 +122,13 @@ fn choices(row: &Row<'_>) -> Result<Vec<String>> {
     let cell = row
         .cell("choices")
         .ok_or_else(|| row.no_column("choices"))?;
-    let texts: Option<Vec<String>> = cell.as_array().map(|list| {
-        list.iter()
-            .filter_map(Value::as_str)
-            .map(String::from)
-            .collect()
-    });
+    let text = |choice: &Value| choice.as_str().map(String::from);
+    let texts: Option<Vec<String>> = cell
+        .as_array()
+        .and_then(|list| list.iter().map(text).collect());
     match texts {
         Some(texts) if texts.len() == LETTERS.len() => Ok(texts),
-        _ => Err(row.fail(format!("column choices holds {cell}, expected four texts"))),
+        _ => Err(row.unexpected("choices", cell, "four texts")),
     }
 }
 
@@ -140,11 +139,9 @@ fn answer(row: &Row<'_>) -> Result<usize> {
         Value::String(letter) => LETTERS.iter().position(|known| known == letter),
         _ => None,
     };
-    index.filter(|&index| index < LETTERS.len()).ok_or_else(|| {
-        row.fail(format!(
-            "column answer holds {cell}, expected 0 to 3 or A to D"
-        ))
-    })
+    index
+        .filter(|&index| index < LETTERS.len())
+        .ok_or_else(|| row.unexpected("answer", cell, "0 to 3 or A to D"))
 }
 
 /// The authors' files: no header; question, four choices, letter.
@@ -168,7 +165,12 @@ fn read_csv(file: &Path, namer: &mut Namer, items: &mut Vec<Item>) -> Result<()>
         let answer = LETTERS
             .iter()
             .position(|known| *known == letter)
-            .ok_or_else(|| fail(format!("the answer is {letter:?}, expected A, B, C or D")))?;
+            .ok_or_else(|| {
+                fail(format!(
+                    "the answer is {:?}, expected A, B, C or D",
+                    excerpt(letter)
+                ))
+            })?;
         let content = Content::Choices {
             question: cells[0].clone(),
             choices: cells[1..5].to_vec(),

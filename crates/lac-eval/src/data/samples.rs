@@ -59,8 +59,13 @@ fn options(row: &Row<'_>) -> Result<Vec<(String, String)>> {
         .cell("arguments")
         .ok_or_else(|| row.no_column("arguments"))?;
     let requests: Vec<&Value> = match cell {
+        // Any other name leaves a gap, which is an error below.
         Value::Object(requests) => (0..requests.len())
-            .filter_map(|i| requests.get(&format!("gen_args_{i}")))
+            .map(|i| {
+                requests
+                    .get(&format!("gen_args_{i}"))
+                    .unwrap_or(&Value::Null)
+            })
             .collect(),
         Value::Array(requests) => requests.iter().collect(),
         _ => Vec::new(),
@@ -95,7 +100,7 @@ fn target(row: &Row<'_>, n_options: usize) -> Result<usize> {
         .ok()
         .or(of_letter)
         .filter(|&index: &usize| index < n_options)
-        .ok_or_else(|| row.fail(format!("column target holds {cell}, expected an option")))
+        .ok_or_else(|| row.unexpected("target", cell, "an option"))
 }
 
 /// The log-likelihoods: `resps` is `[[["-1.5", "False"]], …]` or the same with numbers.
@@ -112,6 +117,6 @@ fn responses(row: &Row<'_>, n_options: usize) -> Result<Vec<f64>> {
     };
     let numbers: Option<Vec<f64>> = responses.iter().map(first_number).collect();
     numbers
-        .filter(|numbers| numbers.len() == n_options)
+        .filter(|numbers| numbers.len() == n_options && !numbers.iter().any(|n| n.is_nan()))
         .ok_or_else(|| row.fail("column resps does not hold one log-likelihood per option"))
 }

@@ -1,20 +1,29 @@
-//! Rows of parquet, CSV and JSON lines files, all as JSON objects.
+//! Rows of parquet, CSV and JSON lines files, all as JSON values by column.
 
 use std::fs::File;
 use std::path::Path;
+use std::rc::Rc;
 
-use parquet::file::reader::{FileReader, SerializedFileReader};
-use parquet::record::{Field, Row as ParquetRow};
 use serde_json::{Map, Value};
 
+use super::parquet_rows::parquet_rows;
 use crate::error::{Error, Result};
+use crate::excerpt::excerpt;
 
 /// A row and where it stands.
 pub(super) struct Row<'a> {
-    file: &'a Path,
+    pub(super) file: &'a Path,
     /// Counted from 1.
-    number: usize,
-    cells: Map<String, Value>,
+    pub(super) number: usize,
+    pub(super) cells: Cells,
+}
+
+/// What a row holds.
+pub(super) enum Cells {
+    /// A line of JSON.
+    Object(Map<String, Value>),
+    /// A row of a table, whose rows share the names of their columns.
+    Table(Rc<[String]>, Vec<Value>),
 }
 
 impl Row<'_> {
@@ -26,29 +35,51 @@ impl Row<'_> {
         }
     }
 
+    /// A cell that holds something else than it should.
+    pub(super) fn unexpected(&self, column: &str, found: &Value, expected: &str) -> Error {
+        let found = excerpt(&found.to_string());
+        self.fail(format!(
+            "column {column} holds {found}, expected {expected}"
+        ))
+    }
+
     /// A cell, if the row has that column and something in it.
     pub(super) fn cell(&self, column: &str) -> Option<&Value> {
-        self.cells.get(column).filter(|value| !value.is_null())
+        self.any_cell(column).filter(|value| !value.is_null())
+    }
+
+    fn any_cell(&self, column: &str) -> Option<&Value> {
+        match &self.cells {
+            Cells::Object(cells) => cells.get(column),
+            Cells::Table(columns, cells) => {
+                let place = columns.iter().rposition(|name| name == column)?;
+                cells.get(place)
+            }
+        }
     }
 
     /// A cell with text in it.
     pub(super) fn text(&self, column: &str) -> Result<String> {
-        match self.cell(column) {
+        match self.any_cell(column) {
             Some(Value::String(text)) if !text.trim().is_empty() => Ok(text.clone()),
-            Some(Value::String(_)) => Err(self.fail(format!("column {column} is empty"))),
-            Some(other) => {
-                Err(self.fail(format!("column {column} holds {other}, expected a text")))
-            }
-            None if self.cells.contains_key(column) => {
+            Some(Value::String(_) | Value::Null) => {
                 Err(self.fail(format!("column {column} is empty")))
             }
+            Some(other) => Err(self.unexpected(column, other, "a text")),
             None => Err(self.no_column(column)),
         }
     }
 
     pub(super) fn no_column(&self, column: &str) -> Error {
-        let mut columns: Vec<&str> = self.cells.keys().map(String::as_str).collect();
-        columns.truncate(12);
+        const MOST: usize = 12;
+        let columns: Vec<String> = match &self.cells {
+            Cells::Object(cells) => cells.keys().take(MOST).map(|name| excerpt(name)).collect(),
+            Cells::Table(columns, _) => columns
+                .iter()
+                .take(MOST)
+                .map(|name| excerpt(name))
+                .collect(),
+        };
         self.fail(format!(
             "there is no column {column}; there are {}",
             columns.join(", ")
@@ -70,51 +101,6 @@ pub(super) fn rows(file: &Path) -> Result<Vec<Row<'_>>> {
     }
 }
 
-fn parquet_rows(file: &Path) -> Result<Vec<Row<'_>>> {
-    let malformed = |error: parquet::errors::ParquetError| Error::Format {
-        file: file.to_owned(),
-        reason: format!("not a readable parquet file: {error}"),
-    };
-    let reader = SerializedFileReader::new(open(file)?).map_err(malformed)?;
-    reader
-        .get_row_iter(None)
-        .map_err(malformed)?
-        .enumerate()
-        .map(|(i, row)| {
-            Ok(Row {
-                file,
-                number: i + 1,
-                cells: object(&row.map_err(malformed)?),
-            })
-        })
-        .collect()
-}
-
-fn object(row: &ParquetRow) -> Map<String, Value> {
-    row.get_column_iter()
-        .map(|(name, field)| (name.clone(), value(field)))
-        .collect()
-}
-
-fn value(field: &Field) -> Value {
-    match field {
-        Field::Null => Value::Null,
-        Field::Bool(flag) => (*flag).into(),
-        Field::Byte(number) => (*number).into(),
-        Field::Short(number) => (*number).into(),
-        Field::Int(number) => (*number).into(),
-        Field::Long(number) => (*number).into(),
-        Field::UByte(number) => (*number).into(),
-        Field::UShort(number) => (*number).into(),
-        Field::UInt(number) => (*number).into(),
-        Field::ULong(number) => (*number).into(),
-        Field::Str(text) => text.as_str().into(),
-        Field::ListInternal(list) => list.elements().iter().map(value).collect(),
-        Field::Group(row) => Value::Object(object(row)),
-        other => other.to_string().into(),
-    }
-}
-
 fn json_rows(file: &Path) -> Result<Vec<Row<'_>>> {
     let text = read(file)?;
     let mut rows = Vec::new();
@@ -125,12 +111,12 @@ fn json_rows(file: &Path) -> Result<Vec<Row<'_>>> {
         let cells = serde_json::from_str(line).map_err(|error| Error::Row {
             file: file.to_owned(),
             row: i + 1,
-            reason: format!("not a JSON object: {error}"),
+            reason: format!("not a JSON object: {}", excerpt(&error.to_string())),
         })?;
         rows.push(Row {
             file,
             number: i + 1,
-            cells,
+            cells: Cells::Object(cells),
         });
     }
     Ok(rows)
@@ -142,7 +128,7 @@ fn csv_rows(file: &Path) -> Result<Vec<Row<'_>>> {
         .headers()
         .map_err(|error| csv_error(file, 0, &error))?;
     // Spreadsheets begin a file with a byte-order mark.
-    let columns: Vec<String> = header
+    let columns: Rc<[String]> = header
         .iter()
         .map(|name| name.trim_start_matches('\u{feff}').trim().to_owned())
         .collect();
@@ -151,11 +137,11 @@ fn csv_rows(file: &Path) -> Result<Vec<Row<'_>>> {
         .enumerate()
         .map(|(i, record)| {
             let record = record.map_err(|error| csv_error(file, i + 1, &error))?;
-            let cells = columns.iter().cloned();
+            let cells = record.iter().map(Value::from).collect();
             Ok(Row {
                 file,
                 number: i + 1,
-                cells: cells.zip(record.iter().map(Value::from)).collect(),
+                cells: Cells::Table(columns.clone(), cells),
             })
         })
         .collect()
@@ -199,7 +185,7 @@ pub(super) fn read(file: &Path) -> Result<String> {
     })
 }
 
-fn open(file: &Path) -> Result<File> {
+pub(super) fn open(file: &Path) -> Result<File> {
     File::open(file).map_err(|source| Error::Read {
         file: file.to_owned(),
         source,

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod corruption;
 mod data;
 mod harness;
 mod resuming;

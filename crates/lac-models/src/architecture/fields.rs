@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::ConfigError;
 use crate::decoder::{DecoderConfig, HeadKind, ProjectionBias, RopeConfig, RopeScaling};
+use crate::file::excerpt;
 
 /// The fields that have not been used yet.
 pub(super) struct Fields<'a> {
@@ -104,8 +105,8 @@ impl<'a> Fields<'a> {
     ) -> ConfigError {
         ConfigError::Invalid {
             path: self.path.to_owned(),
-            field: format!("{}{field}", self.prefix),
-            value: value.to_string(),
+            field: format!("{}{}", self.prefix, excerpt(field)),
+            value: excerpt(&value.to_string()),
             expected: expected.to_owned(),
         }
     }
@@ -118,8 +119,8 @@ impl<'a> Fields<'a> {
     ) -> ConfigError {
         ConfigError::Unsupported {
             path: self.path.to_owned(),
-            field: format!("{}{field}", self.prefix),
-            value: value.to_string(),
+            field: format!("{}{}", self.prefix, excerpt(field)),
+            value: excerpt(&value.to_string()),
             supported: supported.to_owned(),
         }
     }
@@ -243,23 +244,48 @@ pub(super) fn shared_config(
     } else {
         HeadKind::Untied
     };
+    let rope = rope_config(fields, max_position_embeddings)?;
+    if !rope.has_finite_angles(head_dim, max_position_embeddings) {
+        let expected = "a base and factors that give finite angles: a base of 1 or more, factors not \
+                        next to 0";
+        return Err(fields.invalid("rope_theta", &format!("{rope:?}"), expected));
+    }
     Ok(DecoderConfig {
         vocab_size: fields.required_count("vocab_size")?,
         hidden_size,
         intermediate_size: fields.required_count("intermediate_size")?,
-        n_layers: fields.required_count("num_hidden_layers")?,
+        n_layers: n_layers(fields)?,
         n_heads,
         n_kv_heads,
         head_dim,
-        rms_norm_eps: fields.positive("rms_norm_eps")?.unwrap_or(1e-6),
+        rms_norm_eps: rms_norm_eps(fields)?,
         max_position_embeddings,
-        rope: rope_config(fields, max_position_embeddings)?,
+        rope,
         sliding_window: None,
         qkv_bias: ProjectionBias::Absent,
         o_bias: ProjectionBias::Absent,
         mlp_bias: ProjectionBias::Absent,
         head,
     })
+}
+
+/// A number of layers that plans and traces can speak of.
+fn n_layers(fields: &mut Fields<'_>) -> Result<usize, ConfigError> {
+    const MOST: usize = 65_535;
+    match fields.required_count("num_hidden_layers")? {
+        n_layers @ 1..=MOST => Ok(n_layers),
+        more => Err(fields.invalid("num_hidden_layers", &more, "a whole number from 1 to 65535")),
+    }
+}
+
+/// A number that is added to mean squares: 1e-5 or 1e-6 in every checkpoint.
+fn rms_norm_eps(fields: &mut Fields<'_>) -> Result<f64, ConfigError> {
+    match fields.positive("rms_norm_eps")? {
+        None => Ok(1e-6),
+        // A smaller one is 0 in f32, a larger one hides the state that it is added to.
+        Some(eps) if (1e-30..1.0).contains(&eps) => Ok(eps),
+        Some(eps) => Err(fields.invalid("rms_norm_eps", &eps, "a number from 1e-30 to 1")),
+    }
 }
 
 /// Reads `rope_theta` and `rope_scaling`, or the `rope_parameters` of newer files, which hold

@@ -35,6 +35,10 @@ pub(super) fn environment() -> Environment<'static> {
     env.add_filter("trim", python::trim);
     env.add_filter("int", to_int);
     env.add_filter("float", to_float);
+    // The engine's own prints all variables, however long they are; transformers has none.
+    env.add_function("debug", || -> Result<Value, Error> {
+        Err(Error::new(ErrorKind::UnknownFunction, "debug is unknown"))
+    });
     env.add_function("raise_exception", raise_exception);
     // Jinja2 asks Python what a value can do: text and mappings have a length
     // and can be indexed, so they count as sequences and can be iterated.
@@ -139,18 +143,26 @@ fn tag_len(tag: &str, end: &str) -> usize {
     tag.len()
 }
 
-/// Length of a raw block that starts with a tag of `open` bytes.
+/// Length of a raw block that starts with a tag of `open` bytes: all of the rest where it has no
+/// end. Quotes mean nothing inside.
 fn raw_len(block: &str, open: usize) -> usize {
     let mut at = open;
     while let Some(found) = block[at..].find("{%") {
-        at += found;
-        let len = tag_len(&block[at..], "%}");
-        if tag_word(&block[at..at + len]) == "endraw" {
+        at += found + 2;
+        if let Some(len) = endraw_len(&block[at..]) {
             return at + len;
         }
-        at += 2;
     }
     block.len()
+}
+
+/// Length of `endraw %}` and what may stand around the word, if that is what follows `{%`.
+fn endraw_len(tag: &str) -> Option<usize> {
+    let rest = tag.strip_prefix(['-', '+']).unwrap_or(tag).trim_start();
+    let rest = rest.strip_prefix("endraw")?.trim_start();
+    let rest = rest.strip_prefix(['-', '+']).unwrap_or(rest);
+    let rest = rest.strip_prefix("%}")?;
+    Some(tag.len() - rest.len())
 }
 
 /// Prints floats as Python does; the engine already prints the rest that way.
@@ -191,8 +203,8 @@ fn to_float(
     filters::float(state, value, default, kwargs)
 }
 
-fn raise_exception(message: &Value) -> Result<Value, Error> {
-    let message = message.to_string();
+fn raise_exception(state: &State<'_, '_>, message: &Value) -> Result<Value, Error> {
+    let message = python::text_of(state, message)?.into_owned();
     Err(Error::new(ErrorKind::InvalidOperation, message.clone()).with_source(Raised(message)))
 }
 
@@ -233,6 +245,10 @@ mod tests {
         check(
             "{% raw %}{% generation %}{%- endraw %}{% generation %}",
             "{% raw %}{% generation %}{%- endraw %}{% with %}",
+        );
+        check(
+            "{% raw %}{% ' {% endraw %}{% generation %}",
+            "{% raw %}{% ' {% endraw %}{% with %}",
         );
         check("{% generations %}", "{% generations %}");
         check("a\r\nb\rc{", "a\nb\nc{");

@@ -150,15 +150,19 @@ impl Writer<'_> {
             ValueKind::Number => self.number(value),
             ValueKind::String => self.string(value.as_str().unwrap_or_default())?,
             ValueKind::Seq | ValueKind::Iterable => {
-                let items: Vec<Value> = value.try_iter()?.collect();
+                let items = value.try_iter()?;
                 self.container(('[', ']'), items, |writer, item| writer.value(&item))?;
             }
             ValueKind::Map => {
-                let mut keys: Vec<Value> = value.try_iter()?.collect();
+                let mut keys = Vec::new();
+                for key in value.try_iter()? {
+                    self.state.consume_fuel(1)?;
+                    keys.push(key);
+                }
                 if self.style.keys == KeyOrder::Sorted {
                     keys.sort();
                 }
-                self.container(('{', '}'), keys, |writer, key| {
+                self.container(('{', '}'), keys.into_iter(), |writer, key| {
                     writer.key(&key)?;
                     writer.pay_for(writer.style.key_separator.len())?;
                     writer.out.push_str(&writer.style.key_separator);
@@ -177,22 +181,23 @@ impl Writer<'_> {
     fn container(
         &mut self,
         (open, close): (char, char),
-        items: Vec<Value>,
+        items: impl Iterator<Item = Value>,
         mut write: impl FnMut(&mut Self, Value) -> Result<(), Error>,
     ) -> Result<(), Error> {
         self.out.push(open);
-        let is_empty = items.is_empty();
+        let mut is_empty = true;
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             return Err(invalid(format!(
                 "a value is nested more than {MAX_DEPTH} deep"
             )));
         }
-        for (idx, item) in items.into_iter().enumerate() {
-            if idx > 0 {
+        for item in items {
+            if !is_empty {
                 self.pay_for(self.style.item_separator.len())?;
                 self.out.push_str(&self.style.item_separator);
             }
+            is_empty = false;
             self.line_break()?;
             write(self, item)?;
         }

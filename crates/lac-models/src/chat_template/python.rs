@@ -4,6 +4,7 @@
 //! differ from Python in a way that a template can notice.
 
 use std::borrow::Cow;
+use std::fmt::{self, Write as _};
 
 use minijinja::value::{Kwargs, Value, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State};
@@ -28,10 +29,13 @@ pub(super) fn method(
             }
             ("index", ValueKind::Seq) => {
                 let (wanted,): (&Value,) = from_args(args)?;
-                let found = value.try_iter()?.position(|item| item == *wanted);
-                found
-                    .map(Value::from)
-                    .ok_or_else(|| invalid("value is not in list"))
+                for (idx, item) in value.try_iter()?.enumerate() {
+                    state.consume_fuel(1)?;
+                    if item == *wanted {
+                        return Ok(Value::from(idx));
+                    }
+                }
+                Err(invalid("value is not in list"))
             }
             _ => unknown_method_callback(state, value, name, args),
         },
@@ -39,9 +43,49 @@ pub(super) fn method(
 }
 
 /// The `trim` filter: `str(value).strip(chars)`.
-pub(super) fn trim(value: &Value, chars: Option<Cow<'_, str>>) -> String {
-    let text = value.to_string();
-    strip(&text, chars.as_deref(), Side::Both).to_owned()
+pub(super) fn trim(
+    state: &State<'_, '_>,
+    value: &Value,
+    chars: Option<Cow<'_, str>>,
+) -> Result<String, Error> {
+    let text = text_of(state, value)?;
+    Ok(strip(&text, chars.as_deref(), Side::Both).to_owned())
+}
+
+/// `str(value)`, paid for while it is written: lists that share their parts are small, and their
+/// text can be longer than any memory.
+pub(super) fn text_of<'v>(state: &State<'_, '_>, value: &'v Value) -> Result<Cow<'v, str>, Error> {
+    if let Some(text) = value.as_str() {
+        return Ok(Cow::Borrowed(text));
+    }
+    let mut paid = PaidText {
+        state,
+        text: String::new(),
+        unpaid: 0,
+    };
+    match write!(paid, "{value}") {
+        Ok(()) => Ok(Cow::Owned(paid.text)),
+        Err(_) => Err(Error::from(ErrorKind::OutOfFuel)),
+    }
+}
+
+struct PaidText<'a> {
+    state: &'a State<'a, 'a>,
+    text: String,
+    unpaid: usize,
+}
+
+impl fmt::Write for PaidText<'_> {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        // Walking a value takes longer than copying its text.
+        const BYTES_PER_STEP: usize = 8;
+        self.unpaid += part.len();
+        let steps = (self.unpaid / BYTES_PER_STEP) as u64;
+        self.unpaid %= BYTES_PER_STEP;
+        self.state.consume_fuel(steps).map_err(|_| fmt::Error)?;
+        self.text.push_str(part);
+        Ok(())
+    }
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -57,6 +101,9 @@ fn string_method(
     name: &str,
     args: &[Value],
 ) -> Result<Option<Value>, Error> {
+    // The engine charges for what a method returns; this is for what it reads.
+    const BYTES_PER_STEP: usize = 1024;
+    state.consume_fuel((text.len() / BYTES_PER_STEP) as u64)?;
     let result = match name {
         "strip" => strip_with(text, args, Side::Both)?,
         "lstrip" => strip_with(text, args, Side::Left)?,
@@ -94,7 +141,9 @@ fn string_method(
         "splitlines" => {
             let (keep_ends, kwargs): (Option<bool>, Kwargs) = from_args(args)?;
             let keep_ends = keep_ends.or(kwargs.get("keepends")?).unwrap_or(false);
-            list(state, split_lines(text, keep_ends))?
+            let n_cuts = text.matches(is_line_break).count();
+            pay_for_parts(state, n_cuts, usize::MAX)?;
+            list(split_lines(text, keep_ends))
         }
         "title" => {
             let () = from_args(args)?;
@@ -141,10 +190,14 @@ fn string_method(
     Ok(Some(result))
 }
 
-/// A list of texts; paid for, since many short ones take more room than one.
-fn list(state: &State<'_, '_>, parts: Vec<&str>) -> Result<Value, Error> {
-    state.consume_fuel(parts.len() as u64)?;
-    Ok(parts.into_iter().map(Value::from).collect())
+/// A list of texts.
+fn list(parts: Vec<&str>) -> Value {
+    parts.into_iter().map(Value::from).collect()
+}
+
+/// Pays for a list of texts before it is made: many short ones take more room than one.
+fn pay_for_parts(state: &State<'_, '_>, n_cuts: usize, n_parts: usize) -> Result<(), Error> {
+    state.consume_fuel(n_cuts.saturating_add(1).min(n_parts) as u64)
 }
 
 fn strip_with(text: &str, args: &[Value], side: Side) -> Result<Value, Error> {
@@ -176,6 +229,11 @@ fn split(state: &State<'_, '_>, text: &str, args: &[Value], from: Side) -> Resul
     kwargs.assert_all_used()?;
     // A negative limit means that there is none.
     let n_parts = usize::try_from(limit).map_or(usize::MAX, |limit| limit.saturating_add(1));
+    let n_cuts = match separator {
+        Some(separator) => text.matches(separator).count(),
+        None => text.matches(is_space).count(),
+    };
+    pay_for_parts(state, n_cuts, n_parts)?;
     let parts: Vec<&str> = match (separator, from) {
         (Some(""), _) => {
             return Err(invalid("empty separator"));
@@ -189,7 +247,7 @@ fn split(state: &State<'_, '_>, text: &str, args: &[Value], from: Side) -> Resul
         (None, Side::Right) => split_space_from_right(text, n_parts),
         (None, _) => split_space(text, n_parts),
     };
-    list(state, parts)
+    Ok(list(parts))
 }
 
 fn split_space(text: &str, n_parts: usize) -> Vec<&str> {
@@ -231,18 +289,18 @@ fn split_space_from_right(text: &str, n_parts: usize) -> Vec<&str> {
     parts
 }
 
+fn is_line_break(c: char) -> bool {
+    matches!(
+        c,
+        '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}'
+    )
+}
+
 fn split_lines(text: &str, keep_ends: bool) -> Vec<&str> {
-    let is_break = |c: char| {
-        matches!(
-            c,
-            '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'
-                ..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}'
-        )
-    };
     let mut lines = Vec::new();
     let mut rest = text;
     while !rest.is_empty() {
-        let Some(end) = rest.find(is_break) else {
+        let Some(end) = rest.find(is_line_break) else {
             lines.push(rest);
             break;
         };

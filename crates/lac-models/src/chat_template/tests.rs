@@ -149,3 +149,108 @@ fn hostile_templates_end() {
         "syntax error",
     );
 }
+
+/// Lists as deep as the default steps make them are printed, compared and freed, on a stack that
+/// holds them; what is not paid for by the engine is paid for here.
+#[test]
+fn nothing_that_a_template_builds_takes_more_than_its_steps() {
+    let share = "{% set ns = namespace(l=[1]) %}{% for i in range(60) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}";
+    let deep = "{% set ns = namespace(l=[1], m=[1]) %}{% for i in range(4000) %}{% set ns.l = [[[[[ns.l]]]]] %}{% set ns.m = [[[[[ns.m]]]]] %}{% endfor %}";
+    let check = |source: &str, expected: &str| {
+        let text = match render(&template(source), &ChatOptions::default()) {
+            Ok(text) => format!("{} bytes", text.len()),
+            Err(error) => error.to_string(),
+        };
+        assert!(text.contains(expected), "{source}: {text}");
+    };
+    check(deep, "0 bytes");
+    check(&format!("{deep}{{{{ ns.l }}}}"), "40003 bytes");
+    check(&format!("{deep}{{{{ ns.l == ns.m }}}}"), "4 bytes");
+    check(&format!("{deep}{{{{ ns.l|trim|length }}}}"), "5 bytes");
+    check(
+        &format!("{deep}{{{{ ns.l.missing.field }}}}"),
+        "undefined value",
+    );
+    let steps = "rendering did not end within 1000000 steps";
+    check(&format!("{share}{{{{ ns.l|trim }}}}"), steps);
+    check(&format!("{share}{{{{ raise_exception(ns.l) }}}}"), steps);
+    check(&format!("{share}{{{{ debug() }}}}"), "debug is unknown");
+    check("{{ (['a'] * 99999999)|tojson }}", "");
+    check(
+        "{% set a = 'a' * 30000000 %}{{ a.split('a')|length }}",
+        steps,
+    );
+    check(
+        "{% set a = 'a\n' * 15000000 %}{{ a.splitlines()|length }}",
+        steps,
+    );
+    check(
+        "{% set a = 'a' * 30000000 %}{% for i in range(1000) %}{% set b = a.index('a') %}{% endfor %}",
+        steps,
+    );
+    // A macro's text and a block's text count as well as what is shown.
+    check(
+        "{% set a %}{% for i in range(99999) %}{{ 'x' * 999 }}{% endfor %}{% endset %}",
+        steps,
+    );
+    let long = format!("{{{{ raise_exception('x' * {}) }}}}", 9_000_000);
+    let error = render(&template(&long), &ChatOptions::default()).unwrap_err();
+    assert!(error.to_string().len() < 3000);
+}
+
+/// Steps bound the memory: a step pays for 64 bytes.
+#[test]
+fn memory_is_bounded_by_the_steps() {
+    let limits = RenderLimits {
+        steps: 200_000,
+        ..RenderLimits::default()
+    };
+    let allowance = lac_damage::Allowance {
+        per_byte: 0,
+        // What a step pays for is held twice while it grows, and four times while it is joined.
+        constant: 4 * 64 * limits.steps as usize,
+    };
+    for source in [
+        "{% set ns = namespace(s='ab') %}{% for i in range(99) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
+        "{% set ns = namespace(l=[]) %}{% for i in range(99999) %}{% set ns.l = ns.l + ['x' * 999] %}{% endfor %}",
+        "{{ range(10**9)|list|length }}",
+        "{{ ('a' * 10**9)|length }}",
+        "{{ ('a,' * 9999999).split(',')|length }}",
+        "{{ ('a' * 9999999)|list|length }}",
+        "{{ ('ab' * 99999)|replace('a', 'c' * 99999) }}",
+        "{{ 'x'.ljust(10**9) }}",
+        "{{ '%999999999d' % 1 }}",
+        "{{ ('a\\n' * 99999)|indent(99999) }}",
+        "{{ range(9)|batch(10**9, 'x')|list }}",
+        "{% macro f(x) %}{{ f(x ~ x) }}{% endmacro %}{{ f('abc') }}",
+    ] {
+        let template = template(source).with_limits(limits);
+        let rendered = lac_damage::within(allowance, 0, || {
+            template.render_here(&[], &Map::new(), &ChatOptions::default())
+        });
+        if let Err(error) = rendered {
+            assert!(error.to_string().contains("t.jinja"), "{source}: {error}");
+        }
+    }
+}
+
+/// The scan for tags that only Jinja2 knows takes time that grows with the text, not its square.
+#[test]
+fn a_template_of_a_megabyte_of_tags_is_scanned_at_once() {
+    for part in [
+        "{%",
+        "{{",
+        "{#",
+        "{",
+        "{% raw %}{%",
+        "{% '",
+        "{{ \"",
+        "{% raw %}{% ' ",
+    ] {
+        let source = part.repeat((1 << 20) / part.len());
+        let raw = format!("{{% raw %}}{source}");
+        for source in [&source, &raw] {
+            assert_eq!(environment::portable_source(source).len(), source.len());
+        }
+    }
+}

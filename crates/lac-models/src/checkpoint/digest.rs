@@ -2,7 +2,8 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{Checkpoint, CheckpointError, n_bytes, read_at};
+use super::shard::read_at;
+use super::{Checkpoint, CheckpointError, n_bytes};
 
 /// Pieces of a tensor that are read, evenly spaced over it, and the bytes of each.
 const PIECES: u64 = 8;

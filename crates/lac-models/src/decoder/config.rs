@@ -56,16 +56,16 @@ pub struct DecoderConfig {
 }
 
 impl DecoderConfig {
-    /// Number of parameters.
+    /// Number of parameters; `u64::MAX` for more of them.
     pub fn n_parameters(&self) -> u64 {
-        let vocabulary = self.vocab_size as u64 * self.hidden_size as u64;
+        let vocabulary = self.vocab_size as u128 * self.hidden_size as u128;
         let n_vocabularies = match self.head {
             HeadKind::Tied => 1,
             HeadKind::Untied => 2,
         };
-        n_vocabularies * vocabulary
-            + self.n_layers as u64 * self.n_layer_parameters()
-            + self.hidden_size as u64
+        let layers = (self.n_layers as u128).saturating_mul(self.n_layer_parameters());
+        let total = (n_vocabularies * vocabulary + self.hidden_size as u128).saturating_add(layers);
+        u64::try_from(total).unwrap_or(u64::MAX)
     }
 
     /// Number of parameters that a token's pass reads when it runs the given number of layers: theirs, the
@@ -90,24 +90,20 @@ impl DecoderConfig {
         sizes.into_iter().fold(1, product)
     }
 
-    /// Number of parameters of a layer.
-    fn n_layer_parameters(&self) -> u64 {
-        let size = |n: usize| n as u64;
+    /// Number of parameters of a layer. Sizes of 31 bits leave the sum far below 128.
+    fn n_layer_parameters(&self) -> u128 {
+        let size = |n: usize| n as u128;
         let bias = |bias, n| match bias {
             ProjectionBias::Absent => 0,
-            ProjectionBias::Present => size(n),
+            ProjectionBias::Present => n,
         };
-        let (hidden, intermediate) = (self.hidden_size, self.intermediate_size);
-        let (queries, keys) = (
-            self.n_heads * self.head_dim,
-            self.n_kv_heads * self.head_dim,
-        );
-        let attention = 2 * size(queries) * size(hidden)
-            + 2 * size(keys) * size(hidden)
+        let (hidden, intermediate) = (size(self.hidden_size), size(self.intermediate_size));
+        let queries = size(self.n_heads) * size(self.head_dim);
+        let keys = size(self.n_kv_heads) * size(self.head_dim);
+        let attention = 2 * (queries + keys) * hidden
             + bias(self.qkv_bias, queries + 2 * keys)
             + bias(self.o_bias, hidden);
-        let mlp =
-            3 * size(hidden) * size(intermediate) + bias(self.mlp_bias, 2 * intermediate + hidden);
-        attention + mlp + 2 * size(hidden)
+        let mlp = 3 * hidden * intermediate + bias(self.mlp_bias, 2 * intermediate + hidden);
+        attention + mlp + 2 * hidden
     }
 }

@@ -56,11 +56,23 @@ impl RopeConfig {
     /// The angle per position of each pair of a head, `head_dim / 2` of them.
     pub(super) fn inverse_frequencies(&self, head_dim: usize) -> Vec<f32> {
         (0..head_dim / 2)
-            .map(|pair| {
-                let exponent = 2.0 * pair as f64 / head_dim as f64;
-                self.scaled(self.theta.powf(-exponent)) as f32
-            })
+            .map(|pair| self.inverse_frequency(pair, head_dim) as f32)
             .collect()
+    }
+
+    /// Whether every angle up to a position is a number: a base or a factor near 0 makes them
+    /// infinite.
+    pub(crate) fn has_finite_angles(&self, head_dim: usize, n_positions: usize) -> bool {
+        // Angles fall or rise from pair to pair, so the first and the last bound them all.
+        [0, head_dim / 2 - 1].iter().all(|&pair| {
+            let angle = self.inverse_frequency(pair, head_dim) as f32 * n_positions as f32;
+            angle.is_finite()
+        })
+    }
+
+    fn inverse_frequency(&self, pair: usize, head_dim: usize) -> f64 {
+        let exponent = 2.0 * pair as f64 / head_dim as f64;
+        self.scaled(self.theta.powf(-exponent))
     }
 
     fn scaled(&self, frequency: f64) -> f64 {

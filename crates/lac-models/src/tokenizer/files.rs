@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -366,12 +366,12 @@ fn read_json<T: DeserializeOwned>(folder: &Path, name: &str) -> Result<Option<T>
     }
 }
 
-fn read_text(file: &PathBuf) -> Result<Option<String>, TokenizerError> {
-    match std::fs::read_to_string(file) {
+fn read_text(file: &Path) -> Result<Option<String>, TokenizerError> {
+    match crate::file::read_to_string(file) {
         Ok(text) => Ok(Some(text)),
         Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(TokenizerError::Read {
-            file: file.clone(),
+            file: file.to_owned(),
             source,
         }),
     }

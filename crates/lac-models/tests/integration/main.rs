@@ -4,6 +4,7 @@
 
 mod batching;
 mod chat_parity;
+mod corruption;
 mod demo;
 mod devices;
 mod loading;

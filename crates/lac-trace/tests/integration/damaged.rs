@@ -52,7 +52,7 @@ const SETTINGS: [(&str, &str); 10] = [
 ];
 
 /// The settings with one of them changed or, with an empty value, left out.
-fn settings<'a>(key: &str, value: &'a str) -> Vec<(&'static str, &'a str)> {
+pub fn settings<'a>(key: &str, value: &'a str) -> Vec<(&'static str, &'a str)> {
     SETTINGS
         .into_iter()
         .map(|(name, old)| (name, if name == key { value } else { old }))

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod browser;
+mod corruption;
 mod damaged;
 mod files;
 mod fixture;

@@ -1,0 +1,188 @@
+//! One safetensors file: its header, checked, and its tensors, read one by one.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use burn::tensor::TensorData;
+use safetensors::tensor::{Metadata, TensorInfo};
+use serde::de::IgnoredAny;
+use serde_json::Value;
+
+use super::unique::UniqueMap;
+use super::values::{Unusable, convert};
+use super::{CheckpointError, WeightDtype, n_bytes, unreadable};
+use crate::file::{self, excerpt};
+
+/// The longest header that the format's own library reads.
+const MAX_HEADER_LEN: u64 = 100_000_000;
+
+pub(super) struct Shard {
+    pub(super) path: PathBuf,
+    pub(super) file: File,
+    /// Where the tensors' bytes start, behind the header.
+    pub(super) data_start: u64,
+    pub(super) tensors: HashMap<String, TensorInfo>,
+}
+
+impl Shard {
+    pub(super) fn open(path: &Path) -> Result<Self, CheckpointError> {
+        let malformed = |reason: String| CheckpointError::Malformed {
+            path: path.to_owned(),
+            reason,
+        };
+        let file = file::open(path).map_err(unreadable(path))?;
+        let len = file.metadata().map_err(unreadable(path))?.len();
+        if len == 0 {
+            return Err(malformed("it is empty".to_owned()));
+        }
+        if len < 8 {
+            let reason = format!("it has {len} bytes, and its header's length alone takes 8");
+            return Err(malformed(reason));
+        }
+        let mut header_len = [0; 8];
+        read_at(&file, path, 0, &mut header_len)?;
+        let header_len = u64::from_le_bytes(header_len);
+        if header_len > MAX_HEADER_LEN {
+            return Err(malformed(format!(
+                "it announces a header of {header_len} bytes, at most {MAX_HEADER_LEN} are read"
+            )));
+        }
+        let data_start = 8 + header_len;
+        if data_start > len {
+            return Err(malformed(format!(
+                "it announces a header of {header_len} bytes and has {len} in all; was it cut off?"
+            )));
+        }
+        let mut header = vec![0; header_len as usize];
+        read_at(&file, path, 8, &mut header)?;
+        let metadata: Metadata = serde_json::from_slice(&header).map_err(|error| {
+            malformed(faulty_tensor(&header).unwrap_or_else(|| excerpt(&error.to_string())))
+        })?;
+        // The library keeps the last of several tensors of one name.
+        if let Err(error) = serde_json::from_slice::<UniqueMap<IgnoredAny>>(&header) {
+            return Err(malformed(format!("its header: {error}")));
+        }
+        if data_start.checked_add(metadata.data_len() as u64) != Some(len) {
+            return Err(malformed(format!(
+                "its header does not describe its {len} bytes; was it cut off?"
+            )));
+        }
+        let tensors = metadata
+            .tensors()
+            .into_iter()
+            .map(|(name, info)| (name, info.clone()))
+            .collect();
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            data_start,
+            tensors,
+        })
+    }
+
+    /// Reads a tensor's bytes as values of the wanted data type.
+    pub(super) fn read(
+        &self,
+        name: &str,
+        info: &TensorInfo,
+        dtype: WeightDtype,
+    ) -> Result<TensorData, CheckpointError> {
+        let mut offset = self.data_start + info.data_offsets.0 as u64;
+        let read = |bytes: &mut [u8]| {
+            read_at(&self.file, &self.path, offset, bytes)?;
+            offset += bytes.len() as u64;
+            Ok(())
+        };
+        let (path, name) = (self.path.clone(), name.to_owned());
+        let len = n_bytes(info) as usize;
+        convert(read, len, info.dtype, &info.shape, dtype).map_err(|unusable| match unusable {
+            Unusable::File(error) => error,
+            Unusable::Dtype => CheckpointError::WrongDtype {
+                path,
+                name,
+                dtype: format!("{:?}", info.dtype),
+            },
+            Unusable::NotFinite { at, value } => CheckpointError::NotFinite {
+                path,
+                name,
+                at,
+                value,
+            },
+            Unusable::TooLarge { at, value } => CheckpointError::TooLarge {
+                path,
+                name,
+                at,
+                value,
+                dtype: dtype.name(),
+            },
+        })
+    }
+}
+
+/// Fills `bytes` from a place of a file.
+pub(super) fn read_at(
+    mut file: &File,
+    path: &Path,
+    offset: u64,
+    bytes: &mut [u8],
+) -> Result<(), CheckpointError> {
+    let read = file
+        .seek(SeekFrom::Start(offset))
+        .and_then(|_| file.read_exact(bytes));
+    read.map_err(|error: io::Error| match error.kind() {
+        ErrorKind::UnexpectedEof => CheckpointError::Malformed {
+            path: path.to_owned(),
+            reason: "it was cut off while it was being read".to_owned(),
+        },
+        _ => unreadable(path)(error),
+    })
+}
+
+/// The first tensor, in the order of the file, whose entry makes no sense, and why.
+fn faulty_tensor(header: &[u8]) -> Option<String> {
+    let entries = match serde_json::from_slice::<UniqueMap<Value>>(header) {
+        Ok(UniqueMap(entries)) => entries,
+        Err(error) => return Some(format!("its header: {}", excerpt(&error.to_string()))),
+    };
+    let mut tensors = Vec::new();
+    for (name, entry) in entries {
+        if name == "__metadata__" {
+            continue;
+        }
+        match serde_json::from_value::<TensorInfo>(entry) {
+            Ok(info) => tensors.push((name, info)),
+            Err(error) => {
+                let error = excerpt(&error.to_string());
+                return Some(format!("the tensor {}: {error}", excerpt(&name)));
+            }
+        }
+    }
+    tensors.sort_by_key(|(_, info)| info.data_offsets);
+    let mut expected_start = 0;
+    for (name, info) in &tensors {
+        let (start, end) = info.data_offsets;
+        let place = || {
+            let (shape, dtype) = (excerpt(&format!("{:?}", info.shape)), info.dtype);
+            format!("the tensor {}, {dtype:?} {shape},", excerpt(name))
+        };
+        if start != expected_start || end < start {
+            return Some(format!(
+                "{} stands in bytes {start} to {end}, expected to begin at {expected_start}: tensors \
+                 follow one another without gaps",
+                place()
+            ));
+        }
+        let n_bits = info
+            .shape
+            .iter()
+            .try_fold(info.dtype.bitsize(), |n, &size| n.checked_mul(size));
+        if n_bits.is_none_or(|n_bits| n_bits % 8 != 0 || n_bits / 8 != end - start) {
+            let n_bytes = end - start;
+            return Some(format!("{} does not fill its {n_bytes} bytes", place()));
+        }
+        expected_start = end;
+    }
+    None
+}

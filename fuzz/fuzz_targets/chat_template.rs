@@ -1,0 +1,22 @@
+//! Chat templates.
+#![no_main]
+
+use std::time::Duration;
+
+use lac_fuzz::check;
+use lac_models::{ChatOptions, ChatTemplate, Message, RenderLimits, TemplateSource};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|source: &str| {
+    let template = ChatTemplate::new("t", TemplateSource::Single(source.to_owned()));
+    let template = template.with_limits(RenderLimits {
+        steps: 100_000,
+        time: Duration::from_secs(5),
+        ..RenderLimits::default()
+    });
+    let messages = [
+        Message::new("system", "Be <b>good</b>."),
+        Message::new("user", " é x "),
+    ];
+    check(template.render(&messages, &Default::default(), &ChatOptions::default()));
+});
