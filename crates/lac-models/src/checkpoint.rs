@@ -3,6 +3,7 @@
 mod digest;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,7 @@ use crate::decoder::TensorSource;
 
 /// The data type weights are converted to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum WeightDtype {
     /// 32 bits.
     #[default]
@@ -129,6 +131,7 @@ pub enum CheckpointError {
 
 /// How far loading has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LoadProgress {
     /// Bytes of weights read so far.
     pub bytes_read: u64,
@@ -140,6 +143,7 @@ pub struct LoadProgress {
 ///
 /// Each tensor's part of its file is mapped while the tensor is read, and unmapped after: the
 /// file's pages do not add up beside the loaded weights.
+#[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
     shards: Vec<Shard>,
@@ -147,6 +151,7 @@ pub struct Checkpoint {
     used: BTreeSet<String>,
 }
 
+#[derive(Debug)]
 struct Shard {
     path: PathBuf,
     file: File,
@@ -163,6 +168,16 @@ pub struct CheckpointSource<'a> {
     progress: &'a mut dyn FnMut(LoadProgress),
     bytes_read: u64,
     bytes_total: u64,
+}
+
+impl fmt::Debug for CheckpointSource<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CheckpointSource")
+            .field("checkpoint", &self.checkpoint)
+            .field("dtype", &self.dtype)
+            .field("device", &self.device)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Checkpoint {

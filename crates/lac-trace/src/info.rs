@@ -17,6 +17,7 @@ const FORMAT: &str = "lac-trace";
 
 /// What a trace says of itself: the model, how it was run, and how it was gated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct TraceInfo {
     /// The model's name: a hub id, a folder, or whatever its owner calls it.
     pub model: String,

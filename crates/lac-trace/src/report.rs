@@ -30,6 +30,7 @@ impl Default for ReportConfig {
 }
 
 /// What is known of one trace: its counts, and its first tokens.
+#[derive(Debug)]
 struct TraceReport {
     path: PathBuf,
     title: String,
@@ -40,6 +41,7 @@ struct TraceReport {
 }
 
 /// Two traces of models of one depth, by their places.
+#[derive(Debug)]
 struct PairReport {
     left: usize,
     right: usize,
@@ -47,6 +49,7 @@ struct PairReport {
 }
 
 /// Everything that was read, before anything is drawn.
+#[derive(Debug)]
 pub struct Report {
     traces: Vec<TraceReport>,
     pairs: Vec<PairReport>,
