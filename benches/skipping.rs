@@ -157,10 +157,8 @@ impl SpeedUp {
 /// The ratio of the weights that a decoded token reads.
 fn expected(config: &DecoderConfig, contender: &Contender) -> f64 {
     let layers_of = |n_layers| {
-        let config = DecoderConfig {
-            n_layers,
-            ..config.clone()
-        };
+        let mut config = config.clone();
+        config.n_layers = n_layers;
         config.n_parameters() as f64
     };
     let rest = layers_of(0) - lookup(config);

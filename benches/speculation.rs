@@ -75,15 +75,13 @@ fn main() -> AnyResult<()> {
             .iter()
             .flat_map(|plan| lengths.map(|length| (plan, length)))
         {
-            let config_of = SpeculationConfig {
-                draft_length,
-                gate: is_following.then(|| GateConfig::new(ALPHA)),
-                plan_updates: match is_following {
+            let config_of = SpeculationConfig::default()
+                .with_draft_length(draft_length)
+                .with_gate(is_following.then(|| GateConfig::new(ALPHA)))
+                .with_plan_updates(match is_following {
                     true => PlanUpdates::Follow(FollowConfig::default()),
                     false => PlanUpdates::Fixed,
-                },
-                ..SpeculationConfig::default()
-            };
+                });
             let mut speculator = Speculator::new(plan.clone(), config_of)?;
             let (stats, speed) = compare(&model, &kind.prompts, &config, &mut speculator)?;
             let number = |value: Option<f64>| value.map_or("–".to_owned(), |v| format!("{v:.2}"));

@@ -357,12 +357,11 @@ impl SamplingArgs {
     pub fn generation(&self, max_new_tokens: usize, stop_tokens: &[u32]) -> GenerationConfig {
         let sampling = match self.temperature {
             None => Sampling::Greedy,
-            Some(temperature) => Sampling::Random(SamplingConfig {
-                temperature,
-                top_k: self.top_k,
-                top_p: self.top_p,
-                seed: self.seed,
-            }),
+            Some(temperature) => Sampling::Random(
+                SamplingConfig::new(temperature, self.seed)
+                    .with_top_k(self.top_k)
+                    .with_top_p(self.top_p),
+            ),
         };
         GenerationConfig::greedy(max_new_tokens)
             .with_sampling(sampling)

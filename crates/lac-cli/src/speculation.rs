@@ -67,28 +67,27 @@ impl SpeculationArgs {
             .map_or(FollowConfig::default().first_share, |(_, plan)| {
                 plan.response.executed_share()
             });
-        let config = SpeculationConfig {
-            draft_length: match self.fixed_draft {
+        let config = SpeculationConfig::default()
+            .with_draft_length(match self.fixed_draft {
                 true => DraftLength::Fixed(self.draft_tokens),
                 false => DraftLength::Adaptive {
                     at_most: self.draft_tokens,
                 },
-            },
+            })
             // What is drawn must depend on the seed alone, and not on the clock.
-            draft_cost: match verifier.is_greedy {
+            .with_draft_cost(match verifier.is_greedy {
                 true => DraftCost::Measured,
                 false => DraftCost::Ratio(share.max(0.01)),
-            },
-            ties: match ties {
+            })
+            .with_ties(match ties {
                 TiesArg::Replay => Ties::default(),
                 TiesArg::Accept => Ties::Accept,
-            },
-            gate: Some(gate.gate()?),
-            plan_updates: match follows {
+            })
+            .with_gate(gate.gate()?)
+            .with_plan_updates(match follows {
                 true => PlanUpdates::Follow(FollowConfig::default()),
                 false => PlanUpdates::Fixed,
-            },
-        };
+            });
         match plan {
             Some((path, plan)) => Speculator::from_plan(&plan, &fingerprint()?, config)
                 .with_context(|| path.display().to_string()),

@@ -34,6 +34,7 @@ pub enum GateRounding {
 
 /// The gate's settings.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct GateConfig {
     /// α: the share of the range of earlier deltas that a layer's delta has to reach.
     pub alpha: f32,
@@ -60,6 +61,11 @@ impl GateConfig {
         }
     }
 
+    /// The same gate with another α.
+    pub fn with_alpha(self, alpha: f32) -> Self {
+        Self { alpha, ..self }
+    }
+
     /// The same gate with another rounding.
     pub fn with_rounding(self, rounding: GateRounding) -> Self {
         Self { rounding, ..self }
@@ -83,6 +89,7 @@ impl GateConfig {
 
 /// What the gate says of one layer; every tensor is `[batch, seq]` and stays on the device.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct GateReading {
     /// `n_l`, f32.
     pub norm: Tensor<2>,

@@ -6,6 +6,7 @@ mod text;
 pub use sampling::{Sampling, SamplingConfig};
 pub use text::{TextDecoder, TextSink};
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use burn::tensor::Tensor;
@@ -21,6 +22,7 @@ use sampling::Sampler;
 
 /// How long to generate and how to choose tokens.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct GenerationConfig {
     /// At most this many new tokens per row.
     pub max_new_tokens: usize,
@@ -68,9 +70,16 @@ pub enum Flow {
 /// Receives tokens as they are chosen.
 pub trait TokenSink {
     /// Takes a row's next token and says whether the row goes on.
+    ///
+    /// # Errors
+    /// Whatever keeps the token from being received; it ends the generation, as
+    /// [`Error::Sink`].
     fn token(&mut self, row: usize, id: u32) -> Result<Flow, BoxError>;
 
     /// Called once for a row, after its last token.
+    ///
+    /// # Errors
+    /// As for [`token`](Self::token).
     fn end(&mut self, row: usize) -> Result<(), BoxError> {
         let _ = row;
         Ok(())
@@ -87,6 +96,7 @@ impl TokenSink for () {
 /// Why a row ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum StopReason {
     /// A stop token was chosen; it is the row's last token.
     StopToken,
@@ -100,6 +110,7 @@ pub enum StopReason {
 
 /// One row's outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Generated {
     /// The new tokens, a stop token included.
     pub ids: Vec<u32>,
@@ -109,6 +120,7 @@ pub struct Generated {
 
 /// What [`generate`] returns.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct GenerationOutput {
     /// One outcome per prompt, in their order.
     pub rows: Vec<Generated>,
@@ -140,6 +152,16 @@ pub enum PromptLogits {
     Drop,
     /// They are read and returned.
     Return,
+}
+
+impl fmt::Debug for Hooks<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hooks")
+            .field("policy", &self.policy.name())
+            .field("prompt_logits", &self.prompt_logits)
+            .field("streams", &self.streams)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> Hooks<'a> {

@@ -44,7 +44,7 @@ pub(crate) const ROWS: usize = 8;
 /// What a token whose layer is void goes on with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum Select {
+pub(crate) enum Select {
     /// The layer's output all the same: later deltas are held against its norm. A selecting gate
     /// picks states for another reader, as [`LastActive`](crate::LastActive) does.
     KeepOutput = 0,

@@ -69,7 +69,8 @@
 //! when decoding under [`Trace`] or [`LastActive`]) that reads the state once. A backend that was
 //! compiled in by other means is gated with tensor operations instead, to the same end.
 //! [`mod@reference`] is the gate on the host, without tensors.
-#![deny(missing_docs)]
+#![deny(missing_debug_implementations, missing_docs, unreachable_pub)]
+#![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
 pub use error::{BoxError, Error, Result, StateAt};
 pub use gate::{DEFAULT_ALPHA, Gate, GateConfig, GateReading, GateRounding, l2_norm};

@@ -6,6 +6,10 @@ use crate::pass::PassRecord;
 /// Receives every pass after it was run. The default does nothing.
 pub trait Observer {
     /// Takes one pass: its tokens, what the gate saw, which layers were run.
+    ///
+    /// # Errors
+    /// Whatever keeps the pass from being received; it ends the generation, as
+    /// [`Error::Observer`](crate::Error::Observer).
     fn pass(&mut self, record: &PassRecord) -> Result<(), BoxError> {
         let _ = record;
         Ok(())

@@ -74,6 +74,7 @@ impl SkippedKeys {
 
 /// Which state goes on to the next layer.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Carry {
     /// The layer's output.
     Output,
@@ -85,6 +86,7 @@ pub enum Carry {
 
 /// A layer that has just been run.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct LayerStep<'a> {
     /// Index of the layer, from 0.
     pub layer_idx: usize,
@@ -101,6 +103,7 @@ pub struct LayerStep<'a> {
 
 /// What the loop may do for a policy inside the gate's own launch, instead of asking it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Gating {
     /// Nothing: [`LayerPolicy::after`] is asked after every layer, with the gate's verdict.
     #[default]
@@ -157,12 +160,20 @@ pub trait LayerPolicy {
     }
 
     /// Opens a pass. `embedding` is the state before the first layer, `[batch, seq, hidden]`.
+    ///
+    /// # Errors
+    /// Whatever the policy cannot go on with; it ends the pass, as
+    /// [`Error::Policy`](crate::Error::Policy) at layer 0.
     fn begin(&mut self, pass: &Pass, embedding: &Tensor<3>) -> Result<(), BoxError> {
         let _ = (pass, embedding);
         Ok(())
     }
 
-    /// Whether to run the layer; by default every layer is.
+    /// Whether to run the layer, given the state that it would receive, `[batch, seq, hidden]`; by
+    /// default every layer is.
+    ///
+    /// # Errors
+    /// As for [`begin`](Self::begin), at this layer.
     fn before(&mut self, layer_idx: usize, hidden: &Tensor<3>) -> Result<Decision, BoxError> {
         let _ = (layer_idx, hidden);
         Ok(Decision::Run)
@@ -176,12 +187,16 @@ pub trait LayerPolicy {
 
     /// Which state goes on after a layer was run; by default its output. Of a layer that was run
     /// in part, the part's output stands for the layer's.
+    ///
+    /// # Errors
+    /// As for [`begin`](Self::begin), at this layer.
     fn after(&mut self, step: LayerStep<'_>) -> Result<Carry, BoxError> {
         let _ = step;
         Ok(Carry::Output)
     }
 
-    /// The state handed to the final norm; by default the one that left the last layer.
+    /// The state handed to the final norm, `[batch, seq, hidden]`; by default the one that left
+    /// the last layer.
     fn finish(&mut self, hidden: Tensor<3>) -> Tensor<3> {
         hidden
     }

@@ -15,6 +15,7 @@ use crate::stack::{LayerPart, LayerParts, LayerStack};
 
 /// What a pass through the layers leaves behind, on the device.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct PassOutput {
     /// The state to hand to the final norm, `[batch, seq, hidden]`.
     pub hidden: Tensor<3>,

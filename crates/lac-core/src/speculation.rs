@@ -29,6 +29,7 @@ use follow::Follower;
 
 /// How speculation goes about it.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct SpeculationConfig {
     /// How many tokens are drafted before the full model is asked.
     pub draft_length: DraftLength,
@@ -52,6 +53,40 @@ impl Default for SpeculationConfig {
             ties: Ties::default(),
             gate: None,
             plan_updates: PlanUpdates::Fixed,
+        }
+    }
+}
+
+impl SpeculationConfig {
+    /// The same with other lengths of drafts.
+    pub fn with_draft_length(self, draft_length: DraftLength) -> Self {
+        Self {
+            draft_length,
+            ..self
+        }
+    }
+
+    /// The same with another cost of a drafted token.
+    pub fn with_draft_cost(self, draft_cost: DraftCost) -> Self {
+        Self { draft_cost, ..self }
+    }
+
+    /// The same with near ties treated in another way.
+    pub fn with_ties(self, ties: Ties) -> Self {
+        Self { ties, ..self }
+    }
+
+    /// The same with a gate, or without one.
+    pub fn with_gate(self, gate: impl Into<Option<GateConfig>>) -> Self {
+        let gate = gate.into();
+        Self { gate, ..self }
+    }
+
+    /// The same with a plan that changes while the text grows, or does not.
+    pub fn with_plan_updates(self, plan_updates: PlanUpdates) -> Self {
+        Self {
+            plan_updates,
+            ..self
         }
     }
 }
@@ -80,6 +115,7 @@ impl DraftLength {
 
 /// What a drafting pass is taken to cost, when the draft's length adapts.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum DraftCost {
     /// The time it takes, as measured while generating. How much is drafted then differs from run
     /// to run: greedy text does not depend on it, and neither does the distribution of sampled
@@ -91,6 +127,7 @@ pub enum DraftCost {
 
 /// Whether the drafting plan changes while the text grows.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum PlanUpdates {
     /// It stays as it was given.
     Fixed,
@@ -100,6 +137,7 @@ pub enum PlanUpdates {
 
 /// What a generation by speculation returns.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct SpeculationOutput {
     /// As [`generate`](crate::generate) returns it. Its decode passes are those of the full model.
     pub generation: GenerationOutput,

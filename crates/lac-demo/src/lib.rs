@@ -20,7 +20,8 @@
 //! # }
 //! # Ok::<(), lac_demo::Error>(())
 //! ```
-#![deny(missing_docs)]
+#![deny(missing_debug_implementations, missing_docs, unreachable_pub)]
+#![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
 pub use error::Error;
 #[cfg(feature = "model")]

@@ -53,6 +53,7 @@ pub struct DataId {
 
 /// A split of a benchmark.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Split {
     /// What is reported: MMLU's test, BoolQ's validation, all of GPQA.
     #[default]

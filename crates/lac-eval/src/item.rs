@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 /// A benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Benchmark {
     /// Four choices, 57 subjects (Hendrycks et al. 2021).
     Mmlu,
@@ -76,6 +77,7 @@ pub struct Item {
 
 /// What a question asks.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Content {
     /// A choice among several.
     Choices {

@@ -1,5 +1,7 @@
 //! Which policies a benchmark is run under, and which of them can share a pass.
 
+use std::fmt;
+
 use burn::tensor::{Bool, Tensor};
 use lac_core::{
     BoxError, Carry, GateConfig, GateRecord, Gating, LayerPolicy, LayerStep, Off, Pass, Speculator,
@@ -12,6 +14,14 @@ use crate::settings::Skipping;
 pub struct Lane {
     route: Route,
     variants: Vec<Skipping>,
+}
+
+impl fmt::Debug for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lane")
+            .field("variants", &self.variants)
+            .finish_non_exhaustive()
+    }
 }
 
 enum Route {

@@ -27,7 +27,8 @@
 //! // That can be chance: such a split has a probability of 1/16.
 //! assert_eq!(seen.p_value, 0.0625);
 //! ```
-#![deny(missing_docs)]
+#![deny(missing_debug_implementations, missing_docs, unreachable_pub)]
+#![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
 pub use answer::{chosen_option, said_yes};
 pub use data::{DataFile, DataId, DataSet, Split, cached_dataset, category};

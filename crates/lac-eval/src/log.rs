@@ -38,6 +38,7 @@ enum Line {
 
 /// What a file of results holds.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Results {
     /// The settings of each variant, in the order they were run.
     pub settings: Vec<Settings>,

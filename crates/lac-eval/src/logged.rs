@@ -8,6 +8,7 @@ use crate::record::{Record, first_of_largest};
 
 /// How far two programs agree about the same prompts.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct LoggedComparison {
     /// Number of questions that have logged numbers.
     pub n: usize,

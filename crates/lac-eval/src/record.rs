@@ -10,6 +10,7 @@ use crate::row_usage::{Drafts, ItemUsage};
 
 /// One question's result under one set of settings: a line of a file of results.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Record {
     /// The question.
     pub item: ItemId,

@@ -18,6 +18,7 @@ use crate::statistics::{Comparison, Pair, pooled_standard_error, standard_error}
 
 /// Tables, one per protocol, benchmark and model: what stands in one table can be compared.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Report {
     /// The tables.
     pub tables: Vec<Table>,
@@ -25,6 +26,7 @@ pub struct Report {
 
 /// One protocol, one benchmark, one model; a row per variant.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Table {
     /// What the rows have in common.
     pub settings: Settings,
@@ -34,6 +36,7 @@ pub struct Table {
 
 /// One variant.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Row {
     /// What was done with the layers, in words.
     pub label: String,
@@ -59,6 +62,7 @@ pub struct Row {
 
 /// Usage of each layer, percent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct PhaseLayers {
     /// Over the prompts' tokens.
     pub prompt: Vec<f64>,
@@ -68,6 +72,7 @@ pub struct PhaseLayers {
 
 /// Accuracy and what it took. Shares are percent.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Score {
     /// Number of questions answered so far.
     pub n: usize,

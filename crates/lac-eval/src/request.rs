@@ -35,6 +35,7 @@ pub struct Request {
 
 /// What is fed to a model.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Feed {
     /// Log-likelihoods of options.
     Score(Vec<ScoredOption>),

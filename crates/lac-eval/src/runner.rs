@@ -2,6 +2,7 @@
 
 mod batches;
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use lac_core::{CausalLm, Flow, Sampling, TextModel};
@@ -38,6 +39,7 @@ impl Default for RunConfig {
 /// What is written to results besides numbers. GPQA's authors ask that its questions appear
 /// nowhere in plain text, and an answer may repeat its question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum StoredTexts {
     /// Neither prompts nor answers.
     Nothing,
@@ -59,8 +61,19 @@ pub struct Evaluation<'a> {
     pub config: RunConfig,
 }
 
+impl fmt::Debug for Evaluation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Evaluation")
+            .field("n_requests", &self.requests.len())
+            .field("asking", self.asking)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
 /// How far a run is.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Progress {
     /// Questions answered under every variant, those of earlier runs included.
     pub n_done: usize,

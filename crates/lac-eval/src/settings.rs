@@ -17,6 +17,7 @@ use crate::lane::Lane;
 /// table: they are different measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Protocol {
     /// The prompts and the sampling of the paper's released code; the answer is found in the text.
     Paper,
@@ -51,6 +52,7 @@ impl fmt::Display for Protocol {
 /// A task of lm-evaluation-harness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum HarnessTask {
     /// `mmlu`: the letters are scored.
     Mmlu,
@@ -91,6 +93,7 @@ impl HarnessTask {
 /// A defect of the paper's released code, left out unless it is asked for by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Quirk {
     /// GPQA: the right answer is always option D.
     CorrectIsD,
@@ -144,6 +147,7 @@ impl FromStr for Quirk {
 /// How BoolQ's passages begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Passages {
     /// As the file has them. SuperGLUE's, which the harness uses, begin with the title.
     AsInFile,
@@ -181,10 +185,9 @@ impl Asking {
     pub fn paper(seed: u64) -> Self {
         Self {
             max_new_tokens: Some(50),
-            sampling: Some(Sampling::Random(SamplingConfig {
-                top_p: Some(0.9),
-                ..SamplingConfig::new(0.6, seed)
-            })),
+            sampling: Some(Sampling::Random(
+                SamplingConfig::new(0.6, seed).with_top_p(0.9),
+            )),
             ..Self::generated(Protocol::Paper)
         }
     }

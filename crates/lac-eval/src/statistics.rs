@@ -33,6 +33,7 @@ pub fn pooled_standard_error(groups: &[(f64, usize)]) -> Option<f64> {
 
 /// How two runs over the same questions differ.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Comparison {
     /// Number of questions that both answered.
     pub n: usize,

@@ -80,10 +80,12 @@ fn speculate<M: CausalLm + ?Sized>(
     // Greedy text does not depend on what drafts, so that what is learned may help the next question. What is
     // drawn does, and must not depend on the questions before.
     let mut as_given;
-    let speculator = match &mut config.sampling {
+    if let Sampling::Random(SamplingConfig { seed, .. }) = &mut config.sampling {
+        *seed = seed.wrapping_add(request.id.number());
+    }
+    let speculator = match &config.sampling {
         Sampling::Greedy => speculator,
-        Sampling::Random(SamplingConfig { seed, .. }) => {
-            *seed = seed.wrapping_add(request.id.number());
+        _ => {
             as_given = speculator.clone();
             &mut as_given
         }
@@ -102,7 +104,9 @@ fn speculate<M: CausalLm + ?Sized>(
 
 impl Speculated {
     fn written(self, n_layers: usize, stop_tokens: &[u32], lane: &Lane) -> Written {
-        let SpeculationOutput { generation, stats } = self.output;
+        let SpeculationOutput {
+            generation, stats, ..
+        } = self.output;
         let mut usage = usage(&self.records.0, lane, 0);
         for usage in &mut usage {
             // A pass of the full model decides several tokens here, and the drafts' layers were run as well. So

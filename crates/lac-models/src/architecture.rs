@@ -16,6 +16,7 @@ use fields::Fields;
 
 /// The families of checkpoints that can be loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Architecture {
     /// Llama 2, 3, 3.1, 3.2 and their relatives.
     Llama,
@@ -53,6 +54,7 @@ impl Architecture {
 
 /// What a `config.json` says.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct ModelConfig {
     /// The family.
     pub architecture: Architecture,

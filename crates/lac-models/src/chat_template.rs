@@ -49,6 +49,7 @@ pub struct ChatTemplate {
 
 /// The template text as a checkpoint stores it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TemplateSource {
     /// One template for every conversation.
     Single(String),
@@ -67,9 +68,8 @@ pub struct ChatOptions {
     /// Whether the text ends with the start of an assistant's answer, so that
     /// the model goes on to write one. On by default.
     pub add_generation_prompt: bool,
-    /// The time that `strftime_now` tells; the present one if absent. Several
-    /// templates write the date into the prompt, so set it to reproduce one.
-    pub now: Option<NaiveDateTime>,
+    /// The time that `strftime_now` tells; the present one if absent.
+    now: Option<NaiveDateTime>,
     /// Further variables, such as `date_string` or `enable_thinking`. They
     /// take precedence over the special tokens, as in transformers.
     pub extra: Map<String, Value>,
@@ -85,6 +85,7 @@ pub struct ChatOptions {
 /// That thread's stack is large enough to compare, print and free a list that is nested as deep as
 /// the steps allow; only the part of it that is used takes memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RenderLimits {
     /// Steps of the template engine; a few hundred serve one message. Each 64
     /// bytes that a template produces count as one more step.
@@ -380,12 +381,21 @@ impl Default for ChatOptions {
 }
 
 impl ChatOptions {
-    /// The same as on a given day, at noon, for templates that write the date into the prompt;
-    /// `None` for a day that no calendar has.
+    /// The same as on a given day, at noon, in place of the present time; `None` for a day that no
+    /// calendar has. Several templates write the date into the prompt, so set it to reproduce one.
     pub fn on_day(self, year: i32, month: u32, day: u32) -> Option<Self> {
         let day = chrono::NaiveDate::from_ymd_opt(year, month, day)?;
         Some(Self {
             now: Some(day.and_hms_opt(12, 0, 0)?),
+            ..self
+        })
+    }
+
+    /// The same as at a given local time, such as `2026-07-01T12:00:00`; `None` for a text that is
+    /// no time of this form.
+    pub fn at(self, time: &str) -> Option<Self> {
+        Some(Self {
+            now: Some(time.parse().ok()?),
             ..self
         })
     }

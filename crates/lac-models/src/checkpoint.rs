@@ -7,6 +7,7 @@ mod unique;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device, Tensor};
@@ -19,6 +20,7 @@ use shard::Shard;
 
 /// The data type weights are converted to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum WeightDtype {
     /// 32 bits.
     #[default]
@@ -167,6 +169,7 @@ pub enum CheckpointError {
 
 /// How far loading has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LoadProgress {
     /// Bytes of weights read so far.
     pub bytes_read: u64,
@@ -178,6 +181,7 @@ pub struct LoadProgress {
 ///
 /// A tensor is read when it is asked for, a piece at a time: what is read does not add up beside the loaded
 /// weights, and a file that is cut off meanwhile is an error.
+#[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
     shards: Vec<Shard>,
@@ -193,6 +197,16 @@ pub struct CheckpointSource<'a> {
     progress: &'a mut dyn FnMut(LoadProgress),
     bytes_read: u64,
     bytes_total: u64,
+}
+
+impl fmt::Debug for CheckpointSource<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CheckpointSource")
+            .field("checkpoint", &self.checkpoint)
+            .field("dtype", &self.dtype)
+            .field("device", &self.device)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Checkpoint {

@@ -35,7 +35,8 @@
 //! # }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
-#![deny(missing_docs)]
+#![deny(missing_debug_implementations, missing_docs, unreachable_pub)]
+#![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
 pub use architecture::{Architecture, ConfigError, ModelConfig};
 #[cfg(feature = "flex")]

@@ -17,6 +17,7 @@ use crate::architecture::{ConfigError, ModelConfig};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ModelShape {
     /// Qwen2.5-0.5B.
     Qwen2_5_0_5b,

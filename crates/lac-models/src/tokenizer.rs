@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use lac_core::BoxError;
 use serde_json::{Map, Value, json};
 use tokenizers::{AddedToken, PostProcessorWrapper, PreTokenizerWrapper};
 
@@ -98,7 +99,7 @@ pub enum TokenizerError {
         /// The file.
         file: PathBuf,
         /// The tokenizer library's reason.
-        source: tokenizers::Error,
+        source: BoxError,
     },
     /// A file contradicts itself or the others.
     #[error("{}: {message}", file.display())]
@@ -110,10 +111,10 @@ pub enum TokenizerError {
     },
     /// A text could not be encoded.
     #[error("cannot encode the text")]
-    Encode(#[source] tokenizers::Error),
+    Encode(#[source] BoxError),
     /// Ids could not be decoded.
     #[error("cannot decode the token ids")]
-    Decode(#[source] tokenizers::Error),
+    Decode(#[source] BoxError),
     /// A conversation was given to a checkpoint without a chat template.
     #[error("{} has no chat template", folder.display())]
     NoChatTemplate {

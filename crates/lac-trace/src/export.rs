@@ -12,6 +12,7 @@ use crate::token::Token;
 /// One sequence of a trace, in the fields of `lac trace --json` that a trace can know
 /// (docs/trace-json.md).
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct SequenceJson {
     /// Which prompt of the run.
     pub sequence: u32,

@@ -19,6 +19,7 @@ const WHOLE_SEQUENCES: &str = "lac.whole_sequences";
 
 /// What a trace says of itself: the model, how it was run, and how it was gated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct TraceInfo {
     /// The model's name: a hub id, a folder, or whatever its owner calls it.
     pub model: String,

@@ -38,7 +38,8 @@
 //! assert!(picture.contains("Once"));
 //! # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
 //! ```
-#![deny(missing_docs)]
+#![deny(missing_debug_implementations, missing_docs, unreachable_pub)]
+#![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
 pub use error::{Error, Result};
 pub use export::SequenceJson;

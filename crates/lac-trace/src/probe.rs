@@ -1,6 +1,7 @@
 //! What the gate does not look at: directions, contributions, whole hidden states.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::rc::Rc;
 
 use burn::tensor::{FloatDType, Tensor, Transaction};
@@ -32,6 +33,15 @@ impl ProbeConfig {
 pub struct Probed<'a> {
     inner: &'a mut dyn LayerPolicy,
     probe: Probe,
+}
+
+impl fmt::Debug for Probed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Probed")
+            .field("policy", &self.inner.name())
+            .field("probe", &self.probe)
+            .finish()
+    }
 }
 
 /// Hands what a [`Probed`] policy saw to the recorder.

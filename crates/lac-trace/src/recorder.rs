@@ -16,6 +16,7 @@ pub struct Recorder {
 /// One phase of one row. The matrices are `[layers][tokens]`, and empty when the policy does not
 /// gate.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct PhaseTrace {
     /// The tokens that were fed.
     pub token_ids: Vec<u32>,

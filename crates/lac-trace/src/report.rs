@@ -31,6 +31,7 @@ impl Default for ReportConfig {
 }
 
 /// What is known of one trace: its counts, and its first tokens.
+#[derive(Debug)]
 struct TraceReport {
     path: PathBuf,
     title: String,
@@ -41,6 +42,7 @@ struct TraceReport {
 }
 
 /// Two traces of models of one depth, by their places.
+#[derive(Debug)]
 struct PairReport {
     left: usize,
     right: usize,
@@ -48,6 +50,7 @@ struct PairReport {
 }
 
 /// Everything that was read, before anything is drawn.
+#[derive(Debug)]
 pub struct Report {
     traces: Vec<TraceReport>,
     pairs: Vec<PairReport>,

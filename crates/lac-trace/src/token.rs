@@ -6,6 +6,7 @@ use lac_core::Phase;
 
 /// What was seen of one token in its pass. The slices are `[layers]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Token<'a> {
     /// Which prompt of the run the token belongs to, from 0.
     pub sequence: u32,
@@ -58,6 +59,7 @@ impl Token<'_> {
 
 /// Many tokens, column by column; the matrices are `[tokens][layers]`, flat.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct TokenBatch {
     pub(crate) n_layers: usize,
     pub(crate) sequences: Vec<u32>,
@@ -78,6 +80,7 @@ pub struct TokenBatch {
 
 /// Whole hidden states of one layer, `[tokens][hidden]`, flat.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct HiddenStates {
     /// The layer whose output they are.
     pub layer_idx: usize,

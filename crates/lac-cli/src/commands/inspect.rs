@@ -180,10 +180,11 @@ fn print(report: &Report) -> Result<()> {
 
 fn rope(config: &DecoderConfig) -> String {
     let theta = config.rope.theta;
-    match config.rope.scaling {
+    match &config.rope.scaling {
         RopeScaling::None => format!("rotary, theta {theta}"),
         RopeScaling::Linear { factor } => format!("rotary, theta {theta}, linear by {factor}"),
         RopeScaling::Llama3 { factor, .. } => format!("rotary, theta {theta}, llama3 by {factor}"),
+        other => format!("rotary, theta {theta}, {other:?}"),
     }
 }
 

@@ -11,6 +11,7 @@ use crate::pass::Pass;
 /// How a token is chosen from the logits.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Sampling {
     /// The most probable token.
     #[default]
@@ -21,6 +22,7 @@ pub enum Sampling {
 
 /// A draw from the probabilities: first the temperature, then top-k, then top-p.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct SamplingConfig {
     /// The logits are divided by this, above 0.
     pub temperature: f32,
@@ -41,6 +43,19 @@ impl SamplingConfig {
             top_p: None,
             seed,
         }
+    }
+
+    /// The same with draws from this many of the most probable tokens, at least 1, or from all.
+    pub fn with_top_k(self, top_k: impl Into<Option<usize>>) -> Self {
+        let top_k = top_k.into();
+        Self { top_k, ..self }
+    }
+
+    /// The same with draws from the most probable tokens that share this mass, in `[0, 1]`, or
+    /// from all.
+    pub fn with_top_p(self, top_p: impl Into<Option<f32>>) -> Self {
+        let top_p = top_p.into();
+        Self { top_p, ..self }
     }
 
     pub(crate) fn validate(&self) -> Result<()> {

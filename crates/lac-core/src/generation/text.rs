@@ -1,5 +1,7 @@
 //! Text from tokens while they come: whole characters only, stop strings cut off.
 
+use std::fmt;
+
 use super::{Flow, TokenSink};
 use crate::error::BoxError;
 
@@ -8,9 +10,15 @@ use crate::error::BoxError;
 pub trait TextDecoder {
     /// Takes a token and returns the text that is now certain: possibly nothing, and never a
     /// part of a character.
+    ///
+    /// # Errors
+    /// A token that the tokenizer does not know.
     fn push(&mut self, id: u32) -> Result<String, BoxError>;
 
     /// Returns what is left after the last token.
+    ///
+    /// # Errors
+    /// As for [`push`](Self::push).
     fn finish(&mut self) -> Result<String, BoxError>;
 }
 
@@ -20,6 +28,13 @@ pub trait TextDecoder {
 pub struct TextSink<D, F> {
     rows: Vec<TextRow<D>>,
     on_text: F,
+}
+
+impl<D, F> fmt::Debug for TextSink<D, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let texts = self.rows.iter().map(|row| &row.text);
+        f.debug_list().entries(texts).finish()
+    }
 }
 
 struct TextRow<D> {

@@ -12,7 +12,7 @@ use super::Select;
 /// What the selecting gate returns.
 #[derive(ExtensionType)]
 #[extension_type(fusion: cfg(feature = "cube"))]
-pub struct GateSelected<B: Backend> {
+pub(crate) struct GateSelected<B: Backend> {
     /// The numbers, `[states, ROWS, batch, seq]`, f32.
     pub records: FloatTensor<B>,
     /// The selected states, `[batch, seq, hidden]`, of the states' data type.
@@ -27,7 +27,7 @@ pub struct GateSelected<B: Backend> {
     Fusion: cfg(feature = "cube"),
     Flex: cfg(feature = "flex")
 )]
-pub trait LacOps: Backend {
+pub(crate) trait LacOps: Backend {
     /// Gates consecutive states: `[states, ROWS, batch, seq]`, f32.
     #[fusion(meta = |states, _before, _alpha| records_spec(states))]
     fn lac_gate(

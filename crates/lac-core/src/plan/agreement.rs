@@ -31,6 +31,7 @@ pub struct AgreementSearch {
 
 /// A plan on the way from the full model to none of it.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct SearchStep {
     /// What is run.
     pub plan: PhasePlan,

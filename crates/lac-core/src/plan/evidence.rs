@@ -14,6 +14,7 @@ use crate::pass::{PassRecord, Phase};
 /// ([`SplitLayers`](super::SplitLayers)).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
 pub struct Evidence {
     /// Number of tokens.
     pub n_tokens: u64,

@@ -16,6 +16,7 @@ pub struct Selection {
 /// What layers are ranked by. Layers of equal rank are told apart by the other number, and the
 /// earlier of two that are equal in both is kept first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Ranking {
     /// The share of tokens for which the gate found them active.
     #[default]
@@ -26,6 +27,7 @@ pub enum Ranking {
 
 /// How many layers are kept.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Keep {
     /// Those that reach this rank.
     AtLeast(f64),

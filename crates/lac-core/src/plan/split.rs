@@ -1,5 +1,7 @@
 //! A model whose layers are seen as two each: attention, then MLP.
 
+use std::fmt;
+
 use burn::tensor::{Device, Int, Tensor};
 
 use crate::error::{Error, Result};
@@ -11,6 +13,14 @@ use crate::stack::{CausalLm, LayerPart, LayerParts, LayerStack};
 pub struct SplitLayers<'a, M: LayerStack + ?Sized> {
     model: &'a M,
     parts: &'a dyn LayerParts<Context = M::Context>,
+}
+
+impl<M: LayerStack + ?Sized> fmt::Debug for SplitLayers<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SplitLayers")
+            .field("n_layers", &self.n_layers())
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a, M: LayerStack + ?Sized> SplitLayers<'a, M> {

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 /// What a generation by speculation took: counts and times.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct SpeculationStats {
     /// Tokens generated.
     pub n_tokens: usize,

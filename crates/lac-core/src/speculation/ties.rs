@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 /// of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Ties {
     /// If the margin between the two is at most `factor · ε · s`, with `ε` the spacing of f32 at 1
     /// and `s` the largest magnitude among the logits, the passes since the last exact slot are

@@ -13,6 +13,7 @@ use crate::stack::CausalLm;
 
 /// What a comparison of plain and speculative generation found.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Verification {
     /// What the full model generates alone.
     pub plain: Generated,
@@ -31,6 +32,7 @@ pub struct Verification {
 
 /// The first token in which plain and speculative generation differ.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Divergence {
     /// Its index in the response.
     pub index: usize,

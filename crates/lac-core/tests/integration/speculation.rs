@@ -123,11 +123,9 @@ fn without_last(n_layers: usize) -> PhasePlan {
 }
 
 fn speculator(plan: PhasePlan, draft_length: DraftLength) -> Speculator {
-    let config = SpeculationConfig {
-        draft_length,
-        draft_cost: DraftCost::Ratio(0.3),
-        ..SpeculationConfig::default()
-    };
+    let config = SpeculationConfig::default()
+        .with_draft_length(draft_length)
+        .with_draft_cost(DraftCost::Ratio(0.3));
     Speculator::new(plan, config).unwrap()
 }
 
@@ -183,11 +181,9 @@ fn ties_are_decided_by_plain_passes() {
     }
     let config = GenerationConfig::greedy(10);
     let with = |ties| {
-        let config_of = SpeculationConfig {
-            draft_length: DraftLength::Fixed(3),
-            ties,
-            ..SpeculationConfig::default()
-        };
+        let config_of = SpeculationConfig::default()
+            .with_draft_length(DraftLength::Fixed(3))
+            .with_ties(ties);
         let mut speculator = Speculator::new(without_last(2), config_of).unwrap();
         verify_speculation(&model, &[vec![0]], &config, &mut speculator).unwrap()
     };
@@ -217,11 +213,9 @@ fn noise_decides_nothing_and_would_be_found() {
     model.noise = 1e-4;
     let config = GenerationConfig::greedy(10);
     let with = |ties| {
-        let config_of = SpeculationConfig {
-            draft_length: DraftLength::Fixed(3),
-            ties,
-            ..SpeculationConfig::default()
-        };
+        let config_of = SpeculationConfig::default()
+            .with_draft_length(DraftLength::Fixed(3))
+            .with_ties(ties);
         let mut speculator = Speculator::new(without_last(2), config_of).unwrap();
         verify_speculation(&model, &[vec![0]], &config, &mut speculator).unwrap()
     };
@@ -303,11 +297,8 @@ fn the_same_seed_gives_the_same_text_at_a_given_cost() {
     let model = Chain::new(3, 12, &Device::flex());
     let sampled = |seed| {
         let mut speculator = speculator(without_last(3), DraftLength::Adaptive { at_most: 4 });
-        let sampling = Sampling::Random(SamplingConfig {
-            top_k: Some(8),
-            top_p: Some(0.9),
-            ..SamplingConfig::new(1.0, seed)
-        });
+        let sampling =
+            Sampling::Random(SamplingConfig::new(1.0, seed).with_top_k(8).with_top_p(0.9));
         let config = GenerationConfig::greedy(25).with_sampling(sampling);
         generate_speculative(
             &model,
@@ -358,11 +349,9 @@ fn observers_see_the_text_and_nothing_else() {
     )
     .unwrap();
     let mut seen = (Seen::default(), Usage::default());
-    let config_of = SpeculationConfig {
-        draft_length: DraftLength::Fixed(4),
-        gate: Some(gate),
-        ..SpeculationConfig::default()
-    };
+    let config_of = SpeculationConfig::default()
+        .with_draft_length(DraftLength::Fixed(4))
+        .with_gate(gate);
     let mut speculator = Speculator::new(without_last(3), config_of).unwrap();
     generate_speculative(
         &model,
@@ -486,15 +475,13 @@ fn what_cannot_be_is_refused() {
 #[test]
 fn a_plan_follows_the_text() {
     let model = Chain::new(6, 12, &Device::flex());
-    let config_of = SpeculationConfig {
-        draft_length: DraftLength::Fixed(2),
-        gate: Some(GateConfig::new(0.3)),
-        plan_updates: PlanUpdates::Follow(FollowConfig {
+    let config_of = SpeculationConfig::default()
+        .with_draft_length(DraftLength::Fixed(2))
+        .with_gate(GateConfig::new(0.3))
+        .with_plan_updates(PlanUpdates::Follow(FollowConfig {
             judged_per_change: 4,
             ..FollowConfig::default()
-        }),
-        ..SpeculationConfig::default()
-    };
+        }));
     let mut speculator = Speculator::new(PhasePlan::full(6), config_of).unwrap();
     let config = GenerationConfig::greedy(30);
     let prompt = [vec![7, 3]];

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 
 /// The form of a report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Format {
     /// Tables to read.
     #[default]

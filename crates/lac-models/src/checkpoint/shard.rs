@@ -18,6 +18,7 @@ use crate::file::{self, excerpt};
 /// The longest header that the format's own library reads.
 const MAX_HEADER_LEN: u64 = 100_000_000;
 
+#[derive(Debug)]
 pub(super) struct Shard {
     pub(super) path: PathBuf,
     pub(super) file: File,

@@ -22,6 +22,7 @@ pub enum HeadKind {
 
 /// The sizes and choices of a [`Decoder`](super::Decoder).
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct DecoderConfig {
     /// Number of tokens of the vocabulary.
     pub vocab_size: usize,

@@ -8,6 +8,7 @@ use crate::kernel;
 
 /// The angles of the rotary positions.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct RopeConfig {
     /// The base of the geometric series of wavelengths, `rope_theta`.
     pub theta: f64,
@@ -17,6 +18,7 @@ pub struct RopeConfig {
 
 /// How the wavelengths are stretched beyond the training context.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum RopeScaling {
     /// Not at all.
     None,

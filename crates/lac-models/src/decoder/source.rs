@@ -10,9 +10,15 @@ pub trait TensorSource {
     type Error;
 
     /// A matrix `[rows, columns]`.
+    ///
+    /// # Errors
+    /// A tensor that is missing, has another shape, or cannot be read.
     fn matrix(&mut self, name: &str, shape: [usize; 2]) -> Result<Tensor<2>, Self::Error>;
 
-    /// A vector.
+    /// A vector `[len]`.
+    ///
+    /// # Errors
+    /// As for [`matrix`](Self::matrix).
     fn vector(&mut self, name: &str, len: usize) -> Result<Tensor<1>, Self::Error>;
 }
 

@@ -165,11 +165,11 @@ fn sampling_is_seeded_per_row() {
     let model = load("llama", &Device::flex());
     let prompts = vec![vec![5, 6, 7], vec![5, 6, 7], vec![9, 8]];
     let sampling = |seed| {
-        Sampling::Random(SamplingConfig {
-            top_k: Some(40),
-            top_p: Some(0.95),
-            ..SamplingConfig::new(2.0, seed)
-        })
+        Sampling::Random(
+            SamplingConfig::new(2.0, seed)
+                .with_top_k(40)
+                .with_top_p(0.95),
+        )
     };
     let rows =
         |prompts: &[Vec<u32>], seed| generate_rows(&model, prompts, &sampling(seed), &mut Off).0;

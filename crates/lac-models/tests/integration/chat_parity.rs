@@ -62,13 +62,11 @@ fn check_chat(tokenizer: &Tokenizer, name: &str, case: ChatCase) {
             .shift_remove(field)
             .and_then(|value| serde_json::from_value(value).ok())
     };
-    let options = ChatOptions {
-        tools: array("tools"),
-        documents: array("documents"),
-        add_generation_prompt: case.add_generation_prompt,
-        now: Some(case.now.parse().unwrap()),
-        extra: kwargs,
-    };
+    let mut options = ChatOptions::default().at(&case.now).unwrap();
+    options.tools = array("tools");
+    options.documents = array("documents");
+    options.add_generation_prompt = case.add_generation_prompt;
+    options.extra = kwargs;
     let encoded = tokenizer.encode_chat(&case.messages, &options);
     match case.expected {
         Expected::Text {

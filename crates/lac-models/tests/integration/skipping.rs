@@ -254,10 +254,7 @@ fn speculation_changes_no_token_of_the_trained_model() {
             .with_stop_tokens(demo.tokenizer.stop_ids().to_vec());
         let mut stats = SpeculationStats::default();
         for plan in plans(12).into_iter().take(n_plans) {
-            let config_of = SpeculationConfig {
-                draft_length: DraftLength::Fixed(3),
-                ..SpeculationConfig::default()
-            };
+            let config_of = SpeculationConfig::default().with_draft_length(DraftLength::Fixed(3));
             let mut speculator = Speculator::new(plan, config_of).unwrap();
             for (idx, prompt) in prompts.iter().enumerate() {
                 let prompt = std::slice::from_ref(prompt);
@@ -284,13 +281,11 @@ fn speculation_changes_no_token_of_the_trained_model() {
 fn a_text_of_near_ties_is_the_full_models() {
     let demo = Demo::load(&Device::flex());
     let config = GenerationConfig::greedy(12);
-    let config_of = SpeculationConfig {
-        draft_length: DraftLength::Fixed(3),
-        ties: Ties::Replay { factor: 1e9 },
-        gate: Some(GateConfig::new(0.4)),
-        plan_updates: PlanUpdates::Follow(lac_core::FollowConfig::default()),
-        ..SpeculationConfig::default()
-    };
+    let config_of = SpeculationConfig::default()
+        .with_draft_length(DraftLength::Fixed(3))
+        .with_ties(Ties::Replay { factor: 1e9 })
+        .with_gate(GateConfig::new(0.4))
+        .with_plan_updates(PlanUpdates::Follow(lac_core::FollowConfig::default()));
     for prompt in demo.prompts(3) {
         let plan = PhasePlan::full(12);
         let mut speculator = Speculator::new(plan, config_of.clone()).unwrap();

@@ -18,6 +18,7 @@ pub(super) const PARTS_SUFFIX: &str = ".parts";
 
 /// Whether a trace is all there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TraceState {
     /// The run was recorded to its end.
     Complete,

@@ -1,5 +1,6 @@
 //! The recorder that writes to disk while the model runs.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -92,6 +93,16 @@ pub struct TraceWriter<'a> {
     /// Sequences of earlier generations, and rows of the present one.
     n_earlier: u32,
     n_rows: u32,
+}
+
+impl fmt::Debug for TraceWriter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TraceWriter")
+            .field("path", &self.path)
+            .field("info", &self.info)
+            .field("n_tokens", &self.n_tokens)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> TraceWriter<'a> {

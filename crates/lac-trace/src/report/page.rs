@@ -221,6 +221,7 @@ impl<'a> TraceJson<'a> {
 }
 
 /// The tokens that a page shows one by one.
+#[derive(Debug)]
 pub(super) struct TokenColumns {
     info: TraceInfo,
     spelling: Spelling,

@@ -16,6 +16,7 @@ use crate::token::{Token, TokenBatch};
 /// A sequence is compared up to the first position at which its tokens differ: what follows was
 /// computed from another text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Agreement {
     /// The prompt's tokens.
     pub prompt: PhaseAgreement,
@@ -29,6 +30,7 @@ pub struct Agreement {
 
 /// How far two traces agree in one phase.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct PhaseAgreement {
     /// Number of tokens compared.
     pub n_tokens: u64,

@@ -58,6 +58,7 @@ impl Moments {
 
 /// A confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Interval {
     /// Its lower end.
     pub low: f64,

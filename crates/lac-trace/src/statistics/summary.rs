@@ -11,6 +11,7 @@ use crate::info::TraceInfo;
 
 /// Everything that follows from a trace's counts. docs/traces.md describes its JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Summary {
     /// What the trace says of itself.
     pub info: TraceInfo,
@@ -26,6 +27,7 @@ pub struct Summary {
 
 /// A share of tokens, and Wilson's 95 % interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Share {
     /// The share, in `[0, 1]`.
     pub share: f64,
@@ -36,6 +38,7 @@ pub struct Share {
 
 /// One phase; `L` is the number of layers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct PhaseSummary {
     /// Number of tokens.
     pub n_tokens: u64,
@@ -77,6 +80,7 @@ pub struct PhaseSummary {
 
 /// Counts of whole numbers, and what follows from them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Distribution {
     /// How often each number occurs, from 0.
     pub counts: Vec<u64>,
@@ -90,6 +94,7 @@ pub struct Distribution {
 
 /// A layer and the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Transition {
     /// Both were voids.
     pub void_void: u64,
@@ -103,6 +108,7 @@ pub struct Transition {
 
 /// Mean, spread and extremes of numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Spread {
     /// The mean.
     pub mean: f64,
@@ -116,6 +122,7 @@ pub struct Spread {
 
 /// Tokens at positions from `first` to `last`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Position {
     /// The first position.
     pub first: u64,
@@ -131,6 +138,7 @@ pub struct Position {
 
 /// Prompt processing against response generation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Comparison {
     /// `[L]`: usage in the response minus usage in the prompt.
     pub difference: Vec<f64>,
@@ -145,6 +153,7 @@ pub struct Comparison {
 
 /// Usage under other α; the arrays are `[α]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct SweepSummary {
     /// The α.
     pub alphas: Vec<f32>,

@@ -62,7 +62,7 @@ impl AlphaSweep {
             Phase::Response => &mut self.response,
         };
         for (counts, &alpha) in counts.iter_mut().zip(&self.alphas) {
-            let gate = GateConfig { alpha, ..self.gate };
+            let gate = self.gate.with_alpha(alpha);
             let mut n_equal = 0;
             let flags = regate(gate, token.deltas).zip(token.active);
             for (total, ((_, active), &recorded)) in counts.active.iter_mut().zip(flags) {

@@ -19,6 +19,7 @@ struct Count {
 
 /// A vocabulary entry and how many layers work on it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct WorkedToken {
     /// Its id.
     pub token_id: u32,

@@ -175,11 +175,10 @@ fn a_template_that_takes_too_long_is_left() {
     let compared = "{% set ns = namespace(l=[1], m=[1]) %}{% for i in range(26) %}\
                     {% set ns.l = [ns.l, ns.l] %}{% set ns.m = [ns.m, ns.m] %}{% endfor %}\
                     {{ ns.l == ns.m }}";
+    let mut limits = RenderLimits::default();
+    limits.time = Duration::from_millis(50);
     let template = ChatTemplate::new("t.jinja", TemplateSource::Single(compared.to_owned()))
-        .with_limits(RenderLimits {
-            time: Duration::from_millis(50),
-            ..RenderLimits::default()
-        });
+        .with_limits(limits);
     let messages = [Message::new("user", "Hi")];
     let error = template
         .render(&messages, &Default::default(), &ChatOptions::default())
