@@ -4,3 +4,8 @@
 //! - `evaluate`: MMLU, GPQA and BoolQ, full and with voids skipped, in one table.
 //! - `custom_architecture`: a model of your own, made traceable by implementing two traits.
 //! - `trace_phases`: a chat traced into a file, its statistics, and a page to look at.
+
+/// Compiles and runs the guide's examples.
+#[cfg(all(doctest, feature = "flex"))]
+#[doc = include_str!("../docs/guide.md")]
+struct Guide;
