@@ -6,7 +6,6 @@ use lac_core::Phase;
 
 /// What was seen of one token in its pass. The slices are `[layers]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
 pub struct Token<'a> {
     /// Which prompt of the run the token belongs to, from 0.
     pub sequence: u32,
