@@ -64,8 +64,8 @@ unsafe fn tile<I: Instructions, const LEFT: usize, const RIGHT: usize>(
     while at + I::STEP <= width {
         // SAFETY: `at + STEP` lies within every row.
         let load = |row: &[I::Value]| unsafe { I::load(row.as_ptr().add(at)) };
-        if LEFT == 1 && RIGHT == 1 {
-            prefetch(left[0].as_ptr().wrapping_add(at));
+        for row in left {
+            prefetch(row.as_ptr().wrapping_add(at));
         }
         add_products::<I, LEFT, RIGHT>(&mut sums, left, right, load);
         at += I::STEP;
