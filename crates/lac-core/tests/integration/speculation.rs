@@ -297,11 +297,8 @@ fn the_same_seed_gives_the_same_text_at_a_given_cost() {
     let model = Chain::new(3, 12, &Device::flex());
     let sampled = |seed| {
         let mut speculator = speculator(without_last(3), DraftLength::Adaptive { at_most: 4 });
-        let sampling = Sampling::Random(
-            SamplingConfig::new(1.0, seed)
-                .with_top_k(8)
-                .with_top_p(0.9),
-        );
+        let sampling =
+            Sampling::Random(SamplingConfig::new(1.0, seed).with_top_k(8).with_top_p(0.9));
         let config = GenerationConfig::greedy(25).with_sampling(sampling);
         generate_speculative(
             &model,

@@ -254,8 +254,7 @@ fn speculation_changes_no_token_of_the_trained_model() {
             .with_stop_tokens(demo.tokenizer.stop_ids().to_vec());
         let mut stats = SpeculationStats::default();
         for plan in plans(12).into_iter().take(n_plans) {
-            let config_of =
-                SpeculationConfig::default().with_draft_length(DraftLength::Fixed(3));
+            let config_of = SpeculationConfig::default().with_draft_length(DraftLength::Fixed(3));
             let mut speculator = Speculator::new(plan, config_of).unwrap();
             for (idx, prompt) in prompts.iter().enumerate() {
                 let prompt = std::slice::from_ref(prompt);
