@@ -1,6 +1,7 @@
 //! What cargo alone cannot say: chores of this workspace, `cargo xtask --help` lists them.
 
 mod gpu_check;
+mod publish;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -33,6 +34,14 @@ enum Task {
     /// Build the kernel's tests and benches for CUDA and run them: they print the figures that
     /// only a machine with a GPU can give
     GpuCheck(gpu_check::GpuCheck),
+    /// Package every crate that is published, and check sizes and contents
+    Package,
+    /// Build and run somebody else's crate with lac-core as it is packaged, on the CPU and on a GPU
+    Downstream,
+    /// Everything that is looked at before a release: licences, each feature alone, the lowest
+    /// versions, packages built from what is in them. Needs cargo-deny and cargo-hack; some forty
+    /// minutes on two cores
+    PublishCheck,
     /// Remake the fixtures (needs Python with tests/fixtures/requirements.txt)
     Fixtures {
         /// The Python to use
@@ -47,6 +56,9 @@ fn main() -> Result<()> {
         Task::CheckCuda => check_cuda(),
         Task::TrainDemo { options } => train_demo(&options),
         Task::GpuCheck(task) => task.run(root()),
+        Task::Package => publish::package(publish::Verify::Skip),
+        Task::Downstream => publish::downstream(),
+        Task::PublishCheck => publish::publish_check(),
         Task::Fixtures { python } => fixtures(&python),
     }
 }
