@@ -31,8 +31,7 @@ use lac_core::{
 use lac_eval::{ExactMatch, Exercise, exact_match};
 use lac_examples::{chat_prompt, demo_model};
 use lac_models::{
-    ChatOptions, Decoder, Message, ModelFolder, PromptKind, SpecialTokens, SpecialTokensInText,
-    Tokenizer, WeightDtype,
+    Decoder, ModelFolder, PromptKind, SpecialTokens, SpecialTokensInText, Tokenizer, WeightDtype,
 };
 use lac_trace::{Recorder, Style, heat_map};
 
@@ -80,15 +79,12 @@ fn main() -> Result<()> {
 
 /// Loads the model and its tokenizer from a folder, or the embedded ones.
 fn load(folder: Option<&PathBuf>) -> Result<(Decoder, Tokenizer)> {
-    let open = |path: &std::path::Path| -> Result<(Decoder, Tokenizer)> {
-        let folder = ModelFolder::open(path)?;
-        let model = folder.load(WeightDtype::F32, &Device::flex(), &mut |_| {})?;
-        Ok((model, folder.tokenizer()?))
+    let Some(path) = folder else {
+        return demo_model();
     };
-    match folder {
-        Some(path) => open(path),
-        None => demo_model(),
-    }
+    let folder = ModelFolder::open(path)?;
+    let model = folder.load(WeightDtype::F32, &Device::flex(), &mut |_| {})?;
+    Ok((model, folder.tokenizer()?))
 }
 
 /// Everything that can be done with a gate's verdict, the full model first.
