@@ -4,8 +4,37 @@
 //! - `evaluate`: MMLU, GPQA and BoolQ, full and with voids skipped, in one table.
 //! - `custom_architecture`: a model of your own, made traceable by implementing two traits.
 //! - `trace_phases`: a chat traced into a file, its statistics, and a page to look at.
+//! - `soak`: many texts one after another, and the memory that takes.
+//!
+//! What they and docs/guide.md have in common stands here.
+
+use anyhow::{Context, Result};
+use burn::tensor::Device;
+use lac_models::{ChatOptions, Decoder, Message, ModelFolder, Tokenizer, WeightDtype};
+
+/// The small trained model that lac carries, on the CPU in f32, and its tokenizer.
+///
+/// # Errors
+/// A temporary folder that cannot be made or written to.
+pub fn demo_model() -> Result<(Decoder, Tokenizer)> {
+    let directory = tempfile::tempdir().context("cannot make a temporary folder")?;
+    lac_demo::unpack(lac_demo::model_files(), directory.path())?;
+    let folder = ModelFolder::open(directory.path())?;
+    let model = folder.load(WeightDtype::F32, &Device::flex(), &mut |_| {})?;
+    Ok((model, folder.tokenizer()?))
+}
+
+/// A user's message in the chat template.
+///
+/// # Errors
+/// A tokenizer without a chat template.
+pub fn chat_prompt(tokenizer: &Tokenizer, message: &str) -> Result<Vec<u32>> {
+    let messages = [Message::new("user", message)];
+    let prompt = tokenizer.encode_chat(&messages, &ChatOptions::default())?;
+    Ok(prompt.ids)
+}
 
 /// Compiles and runs the guide's examples.
-#[cfg(all(doctest, feature = "flex"))]
+#[cfg(doctest)]
 #[doc = include_str!("../docs/guide.md")]
 struct Guide;

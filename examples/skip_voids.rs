@@ -11,6 +11,11 @@
 //! Without `--model` it runs the small trained model that lac carries, and scores it on the
 //! benchmark sets that lac carries, with and without voids. What it prints is the same in every
 //! run; times, which never are, go to stderr.
+//!
+//! Expect the answer under every policy (nonsense where voids are bypassed or layers not run), a
+//! picture of the layers for each phase, the layers executed and flagged, and after some seconds the
+//! right answers to a hundred questions of each set: at α = 0.4 last-active keeps them, at 0.8 it
+//! loses half of them, and bypass loses nearly all at either.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -24,9 +29,9 @@ use lac_core::{
     Trace, Units, Usage, generate,
 };
 use lac_eval::{ExactMatch, Exercise, exact_match};
+use lac_examples::{chat_prompt, demo_model};
 use lac_models::{
-    ChatOptions, Decoder, Message, ModelFolder, PromptKind, SpecialTokens, SpecialTokensInText,
-    Tokenizer, WeightDtype,
+    Decoder, ModelFolder, PromptKind, SpecialTokens, SpecialTokensInText, Tokenizer, WeightDtype,
 };
 use lac_trace::{Recorder, Style, heat_map};
 
@@ -74,19 +79,12 @@ fn main() -> Result<()> {
 
 /// Loads the model and its tokenizer from a folder, or the embedded ones.
 fn load(folder: Option<&PathBuf>) -> Result<(Decoder, Tokenizer)> {
-    let open = |path: &std::path::Path| -> Result<(Decoder, Tokenizer)> {
-        let folder = ModelFolder::open(path)?;
-        let model = folder.load(WeightDtype::F32, &Device::flex(), &mut |_| {})?;
-        Ok((model, folder.tokenizer()?))
+    let Some(path) = folder else {
+        return demo_model();
     };
-    match folder {
-        Some(path) => open(path),
-        None => {
-            let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-            lac_demo::unpack(lac_demo::model_files(), folder.path())?;
-            open(folder.path())
-        }
-    }
+    let folder = ModelFolder::open(path)?;
+    let model = folder.load(WeightDtype::F32, &Device::flex(), &mut |_| {})?;
+    Ok((model, folder.tokenizer()?))
 }
 
 /// Everything that can be done with a gate's verdict, the full model first.
@@ -326,14 +324,6 @@ fn sets(tokenizer: &Tokenizer) -> Result<[NamedSet; 3]> {
             exercises(lac_demo::yes_no_questions()?.iter().map(yes_no).collect())?,
         ),
     ])
-}
-
-/// A user's message in the chat template.
-fn chat_prompt(tokenizer: &Tokenizer, message: &str) -> Result<Vec<u32>> {
-    let messages = [Message::new("user", message)];
-    Ok(tokenizer
-        .encode_chat(&messages, &ChatOptions::default())?
-        .ids)
 }
 
 const HEADER: &str = "executed: prompt, response  active: prompt, response";

@@ -1,10 +1,13 @@
 //! Generates for a long time and says how much memory that takes: it should be as much at the end as in the
-//! beginning.
+//! beginning. Policies, speculation, greedy and drawn tokens take turns; what `trace` sees is recorded to a file.
 //!
-//! ```sh
+//! ```text
 //! cargo run --release --example soak                      # 10,000 texts of 20 new tokens
 //! cargo run --release --example soak -- --texts 1000 --batch 4
 //! ```
+//!
+//! Expect twenty lines of texts, tokens, resident memory and seconds, and then the largest memory of either half,
+//! some tens of MiB that differ by little. It needs Linux, whose `/proc` it asks. docs/reliability.md has a long run.
 
 use std::time::Instant;
 

@@ -7,7 +7,11 @@
 //! ```
 //!
 //! Every turn of the chat is a sequence of the trace: its prompt is the conversation so far, its
-//! response the answer. Open `report.html` in a browser; it works offline.
+//! response the answer.
+//!
+//! Expect, after a second, the chat, the statistics and the first turn's picture in the terminal, and the
+//! paths of what was written, in `target/trace_phases` unless `--out` says otherwise: the trace, and
+//! `report.html` with pictures. Open the page in a browser; it works offline.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -16,7 +16,8 @@
 //! time**: the gate knows that a layer was void only after running it. So executed layers,
 //! flagged layers and measured time are three different numbers here, everywhere.
 //!
-//! This crate opens no file and knows no checkpoint format, tokenizer or data set.
+//! This crate opens no file and knows no checkpoint format, tokenizer or data set. The repository's
+//! docs/guide.md goes from a first run of the command to a model and a policy of one's own.
 //!
 //! # How to gate your own model
 //!
