@@ -213,8 +213,8 @@ pub enum PolicyName {
     Halt,
     /// The layers that --plan names are not run
     Planned,
-    /// The layers that --plan keeps draft and the full model verifies: its own text; without --plan the drafting
-    /// layers follow the text
+    /// The layers that --plan keeps draft and the full model verifies: its own text where it is greedy, other draws
+    /// from the same distribution where it is drawn; without --plan the drafting layers follow the text
     Speculative,
 }
 

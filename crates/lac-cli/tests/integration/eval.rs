@@ -349,6 +349,20 @@ fn planned_and_speculative_are_chosen_like_every_policy() {
         assert_eq!(again, records);
     }
 
+    // What is drawn depends on the question and the seed, not on the questions before it.
+    let drawn = |file: &str, batch_size: &str| {
+        let path = folder.path().join(file);
+        let out = path.display().to_string();
+        let args = ["--protocol", "paper", "--limit", "8", "--seed", "3"];
+        let speculative = ["--policy", "speculative", "--plan", &plan];
+        let run = ["--batch-size", batch_size, "--out", &out];
+        stdout(&with(&[&args[..], &speculative, &drafting, &run].concat()));
+        let texts = records(&path).into_iter();
+        let texts = texts.map(|((item, _), record)| (item, record["text"].clone()));
+        texts.collect::<Vec<_>>()
+    };
+    assert_eq!(drawn("drawn1.jsonl", "1"), drawn("drawn8.jsonl", "8"));
+
     for (options, reason) in [
         (&[][..], "--protocol paper or generative"),
         (
