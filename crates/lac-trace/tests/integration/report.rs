@@ -29,6 +29,7 @@ fn a_report_has_a_page_the_numbers_and_pictures() {
                 "statistics.json",
                 "text.svg",
                 "heat-map.png",
+                "heat-map.svg",
                 "usage.svg",
                 "norms.png",
                 "alpha.svg",
@@ -92,6 +93,11 @@ fn check_svg(path: &Path, bytes: &[u8]) {
         assert!(!svg.contains(hostile), "{} in {}", hostile, path.display());
     }
     assert!(svg.contains("<text"), "{}", path.display());
+    if path.ends_with("heat-map.svg") {
+        assert!(svg.contains("\nactive\n") && svg.contains("\nvoid\n"));
+        // All layers of these traces were run.
+        assert!(!svg.contains("\nnot run\n"));
+    }
 }
 
 /// One data element, whatever the tokens say, and nothing that is loaded from elsewhere.

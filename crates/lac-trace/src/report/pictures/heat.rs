@@ -6,7 +6,7 @@ use plotters::style::{Color, ShapeStyle};
 
 use super::{
     Area, Drawn, HEADING, INK, PROMPT, Picture, RESPONSE, SOFT, TraceReport, VOID, centred, font,
-    from_left, from_right, heading, settings, text_of, tint,
+    from_left, from_right, heading, settings, text_of, tint, width_of,
 };
 use crate::display::on_one_line;
 use crate::report::page::ShownToken;
@@ -16,6 +16,8 @@ const MAX_ROWS: usize = 60;
 const ROW: i32 = 16;
 const LABEL: i32 = 118;
 const TALLY: i32 = 48;
+/// Width and height of a colour in the legend.
+const SWATCH: i32 = 12;
 /// Width of a phase whose tokens stand in columns.
 const COLUMNS: i32 = 960;
 
@@ -73,6 +75,8 @@ impl<'a> HeatMap<'a> {
     fn draw_rows<DB: DrawingBackend>(&self, area: &Area<DB>, phase: &PhaseMap<'_>) -> Drawn {
         let cell = self.cell();
         phase_name(area, phase)?;
+        area.draw_text("layer", &from_right(font(10.0, &SOFT)), (LABEL - 8, 34))
+            .map_err(text_of)?;
         self.layer_numbers(area, |layer| (LABEL + layer * cell + cell / 2, 34))?;
         for (row, token) in phase.tokens.iter().enumerate() {
             let top = 44 + row as i32 * ROW;
@@ -187,7 +191,8 @@ impl Picture for HeatMap<'_> {
             let panel = LABEL + self.n_layers as i32 * cell + TALLY;
             let width = 24 + self.phases.len().max(1) as i32 * (panel + 24);
             let height = HEADING as i32 + 56 + self.longest() as i32 * ROW + 16;
-            (width.max(560) as u32, height as u32)
+            // The title and the legend have room beside each other.
+            (width.max(600) as u32, height as u32)
         } else {
             let panel = self.column_panel();
             let height = HEADING as i32 + self.phases.len() as i32 * panel + 8;
@@ -196,6 +201,7 @@ impl Picture for HeatMap<'_> {
     }
 
     fn draw<DB: DrawingBackend>(&self, area: &Area<DB>) -> Drawn {
+        self.draw_legend(area)?;
         let area = heading(area, &self.title, &self.subtitle)?.margin(0, 0, 24, 0);
         for (idx, phase) in self.phases.iter().enumerate() {
             if self.has_rows() {
@@ -215,6 +221,36 @@ impl HeatMap<'_> {
     fn column_panel(&self) -> i32 {
         36 + self.n_layers as i32 * self.cell() + 42
     }
+
+    /// What the colours mean, from the right edge to the left beside the heading.
+    fn draw_legend<DB: DrawingBackend>(&self, area: &Area<DB>) -> Drawn {
+        let active = self.phases.iter().map(|phase| phase.color.filled());
+        let mut entries = vec![("active", active.collect()), ("void", vec![VOID.filled()])];
+        if self.shows_layers_not_run() {
+            entries.push(("not run", vec![not_run()]));
+        }
+        let (mut x, y) = (self.size().0 as i32 - 24, 28);
+        for (name, swatches) in entries.iter().rev() {
+            x -= width_of(name, 12.0);
+            area.draw_text(name, &from_left(font(12.0, &INK)), (x, y))
+                .map_err(text_of)?;
+            x -= 5;
+            for &style in swatches.iter().rev() {
+                x -= SWATCH + 2;
+                let corners = [(x, y - SWATCH / 2), (x + SWATCH, y + SWATCH / 2)];
+                area.draw(&Rectangle::new(corners, style))
+                    .map_err(text_of)?;
+            }
+            x -= 16;
+        }
+        Ok(())
+    }
+
+    /// Only rows have a sign for a layer that was not run; in columns it looks like a void.
+    fn shows_layers_not_run(&self) -> bool {
+        let mut tokens = self.phases.iter().flat_map(|phase| &phase.tokens);
+        self.has_rows() && tokens.any(|token| token.executed.contains(&false))
+    }
 }
 
 fn phase_name<DB: DrawingBackend>(area: &Area<DB>, phase: &PhaseMap<'_>) -> Drawn {
@@ -229,9 +265,13 @@ fn cell_style(phase: &PhaseMap<'_>, token: &ShownToken<'_>, layer: usize) -> Sha
     } else if token.executed[layer] {
         VOID.filled()
     } else {
-        // A layer that was not run is neither active nor a void that was seen.
-        tint(SOFT, 0.35).stroke_width(1)
+        not_run()
     }
+}
+
+/// A layer that was not run is neither active nor a void that was seen.
+fn not_run() -> ShapeStyle {
+    tint(SOFT, 0.35).stroke_width(1)
 }
 
 /// At most this many characters.
