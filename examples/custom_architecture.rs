@@ -8,10 +8,11 @@
 //! cargo run --release --example custom_architecture
 //! ```
 //!
-//! Expect, at once, two continuations of "Once upon a time", under `trace` and `last-active`: token
-//! ids, the share of layers that were active in each phase, all eight layers executed, and a picture
-//! of the prompt. Weights are random, from a fixed seed: the layers that work mean nothing, and the
-//! two continuations differ from their first token on.
+//! Expect, at once, three continuations of "Once upon a time": token ids, the share of layers that
+//! were active in each phase, and the layers executed, all eight under `trace` and `last-active`, as
+//! many as moved the norm under `halt`; a picture of the prompt; and that drafting with six layers
+//! changed no token. Weights are random, from a fixed seed: which layers work means nothing, and
+//! skipping them changes the text.
 
 use burn::module::Module;
 use burn::nn::{
@@ -20,8 +21,9 @@ use burn::nn::{
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Device, Int, Tensor};
 use lac_core::{
-    CausalLm, GateConfig, GenerationConfig, Hooks, LastActive, LayerPolicy, LayerStack, Pass,
-    Trace, Usage, generate,
+    CausalLm, DraftLength, GateConfig, GenerationConfig, Halt, Hooks, LastActive, LayerPolicy,
+    LayerStack, Pass, PhasePlan, SpeculationConfig, Speculator, Trace, Usage, generate,
+    verify_speculation,
 };
 use lac_trace::{Recorder, Style, heat_map};
 
@@ -60,6 +62,19 @@ impl Block {
         }
     }
 
+    /// Queries, keys and values of a state `[batch, seq, hidden]`, `[batch, heads, seq, head_dim]` each.
+    fn project(&self, hidden: Tensor<3>) -> [Tensor<4>; 3] {
+        let [batch, seq, _] = hidden.dims();
+        let projected = self
+            .query_key_value
+            .forward(self.norm_attention.forward(hidden));
+        [0, 1, 2].map(|part| {
+            let part = projected.clone().narrow(2, part * HIDDEN, HIDDEN);
+            part.reshape([batch, seq, HEADS, HIDDEN / HEADS])
+                .swap_dims(1, 2)
+        })
+    }
+
     /// `hidden` is `[batch, seq, hidden]`; `hidden_keys` is `[batch, 1, seq, tokens]`.
     fn forward(
         &self,
@@ -68,20 +83,8 @@ impl Block {
         cache: &mut Cache,
     ) -> Tensor<3> {
         let [batch, seq, _] = hidden.dims();
-        let heads = |part: Tensor<3>| {
-            part.reshape([batch, seq, HEADS, HIDDEN / HEADS])
-                .swap_dims(1, 2)
-        };
-        let projected = self
-            .query_key_value
-            .forward(self.norm_attention.forward(hidden.clone()));
-        let [queries, mut keys, mut values] =
-            [0, 1, 2].map(|part| heads(projected.clone().narrow(2, part * HIDDEN, HIDDEN)));
-        if let Some((old_keys, old_values)) = cache.take() {
-            keys = Tensor::cat(vec![old_keys, keys], 2);
-            values = Tensor::cat(vec![old_values, values], 2);
-        }
-        *cache = Some((keys.clone(), values.clone()));
+        let [queries, keys, values] = self.project(hidden.clone());
+        let (keys, values) = append(cache, keys, values);
         let scores = queries.matmul(keys.swap_dims(2, 3)) * ((HIDDEN / HEADS) as f64).powf(-0.5);
         let shape = scores.dims();
         let weights = softmax(scores.mask_fill(hidden_keys.expand(shape), -1e30), 3);
@@ -95,6 +98,18 @@ impl Block {
             .forward(self.mlp_in.forward(self.norm_mlp.forward(hidden.clone())));
         hidden + self.mlp_out.forward(inner)
     }
+}
+
+/// Adds keys and values of new tokens to a cache; returns those of all tokens.
+fn append(cache: &mut Cache, keys: Tensor<4>, values: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
+    let all = match cache.take() {
+        None => (keys, values),
+        Some((old_keys, old_values)) => (
+            Tensor::cat(vec![old_keys, keys], 2),
+            Tensor::cat(vec![old_values, values], 2),
+        ),
+    };
+    cache.insert(all).clone()
 }
 
 /// Embeddings of tokens and positions, layers, a final norm and a head.
@@ -145,6 +160,12 @@ impl LayerStack for Gpt {
         let cache = &mut context.caches[layer_idx];
         self.blocks[layer_idx].forward(hidden, context.hidden_keys.clone(), cache)
     }
+
+    // Only policies that do not run every layer ask for this: later tokens find no gap.
+    fn skip_layer(&self, layer_idx: usize, hidden: &Tensor<3>, context: &mut Context) {
+        let [_, keys, values] = self.blocks[layer_idx].project(hidden.clone());
+        append(&mut context.caches[layer_idx], keys, values);
+    }
 }
 
 impl CausalLm for Gpt {
@@ -171,6 +192,11 @@ impl CausalLm for Gpt {
     fn begin_pass(&self, pass: &Pass, context: &mut Context) {
         context.positions = pass.position_tensor(&self.device());
         context.hidden_keys = pass.hidden_keys(&self.device()).unsqueeze_dim(1);
+        // What an earlier pass left beyond this one's beginning was rolled back.
+        for (keys, values) in context.caches.iter_mut().flatten() {
+            *keys = keys.clone().narrow(2, 0, pass.past());
+            *values = values.clone().narrow(2, 0, pass.past());
+        }
     }
 
     fn embed(&self, token_ids: Tensor<2, Int>, context: &Context) -> Tensor<3> {
@@ -192,8 +218,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = GenerationConfig::greedy(12);
 
     let gate = GateConfig::new(0.8);
-    let mut policies: [Box<dyn LayerPolicy>; 2] =
-        [Box::new(Trace::new(gate)), Box::new(LastActive::new(gate))];
+    let mut policies: [Box<dyn LayerPolicy>; 3] = [
+        Box::new(Trace::new(gate)),
+        Box::new(LastActive::new(gate)),
+        Box::new(Halt::new(gate)),
+    ];
     for policy in &mut policies {
         let mut observer = (Recorder::new(0), Usage::default());
         let hooks = Hooks::new(policy.as_mut()).observer(&mut observer);
@@ -206,8 +235,22 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             100.0 * usage.response.mean().unwrap_or_default(),
             usage.response.executed_per_pass(),
         );
-        let pieces: Vec<String> = "Once upon a time".chars().map(String::from).collect();
-        println!("{}", heat_map(&recorder.prompt, &pieces, Style::Plain));
+        if policy.name() == "trace" {
+            let pieces: Vec<String> = "Once upon a time".chars().map(String::from).collect();
+            println!("{}", heat_map(&recorder.prompt, &pieces, Style::Plain));
+        }
     }
+
+    // Six layers draft, all eight verify.
+    let plan = PhasePlan::keeping(&[true, true, true, true, true, true, false, false]);
+    let speculation = SpeculationConfig::default().with_draft_length(DraftLength::Fixed(3));
+    let mut speculator = Speculator::new(plan, speculation)?;
+    let verified = verify_speculation(&model, &[prompt], &config, &mut speculator)?;
+    println!(
+        "speculation: {} of {} drafted tokens accepted, the text is the full model's: {}",
+        verified.stats.n_accepted,
+        verified.stats.n_drafted,
+        verified.divergence.is_none(),
+    );
     Ok(())
 }
