@@ -1,5 +1,6 @@
 //! What cargo alone cannot say: chores of this workspace, `cargo xtask --help` lists them.
 
+mod documents;
 mod gpu_check;
 mod publish;
 
@@ -19,7 +20,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Task {
     /// Check what the compiler does not: that lac-core alone pulls in no backend, that crates do
-    /// not depend on each other's insides, that no file grows out of hand
+    /// not depend on each other's insides, that no file grows out of hand, that what documents name
+    /// is there
     Tidy,
     /// Type-check the CUDA backend; needs neither a GPU nor CUDA
     CheckCuda,
@@ -117,8 +119,13 @@ fn tidy() -> Result<()> {
             );
         }
     }
-    for path in tracked_files("*.rs")? {
-        let text = std::fs::read_to_string(&path)
+    let files = tracked_files("*")?;
+    documents::check(root(), &files)?;
+    for path in files
+        .iter()
+        .filter(|path| path.extension().is_some_and(|e| e == "rs"))
+    {
+        let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read {}", path.display()))?;
         let n_lines = text.lines().count();
         ensure!(
