@@ -1,6 +1,7 @@
 //! Criterion benches of lac's functions; `cargo bench -p lac-benches` runs them all.
 //!
-//! Here is what they share: the devices, settings from the environment, and timings that other work on the machine does not bias.
+//! Here is what they share: the devices, settings from the environment, and timings that other work
+//! on the machine does not bias.
 
 #![deny(missing_docs)]
 

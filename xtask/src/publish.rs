@@ -110,7 +110,7 @@ pub fn downstream() -> Result<()> {
 }
 
 /// Everything that is looked at before a release and takes too long for every change. Needs
-/// cargo-hack, cargo-deny and a nightly toolchain.
+/// cargo-hack and cargo-deny.
 pub fn publish_check() -> Result<()> {
     run(cargo().args(["deny", "check", "licenses", "bans", "sources"]))?;
     if run(cargo().args(["deny", "check", "advisories"])).is_err() {

@@ -92,7 +92,8 @@ pub enum Error {
         vocab_size: usize,
     },
 
-    /// A prompt that leaves no room for a single new token.
+    /// A prompt that is longer than the model's context. One that fills it is none: a token follows
+    /// from its last position, and ends the row.
     #[error("the prompt of row {row} has {length} tokens, the model's context holds {max_context}")]
     ContextTooLong {
         /// Row of the batch.

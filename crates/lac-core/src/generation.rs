@@ -58,12 +58,12 @@ impl GenerationConfig {
     }
 }
 
-/// Whether a row goes on after a token.
+/// Whether what is under way goes on: a row after a token, a search or an evaluation after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Flow {
-    /// The row goes on.
+    /// It goes on.
     Continue,
-    /// The row ends here.
+    /// It ends here.
     Stop,
 }
 
@@ -212,7 +212,7 @@ impl<'a> Hooks<'a> {
 /// [`Hooks::streams`] says.
 ///
 /// # Errors
-/// An empty prompt, a token outside the vocabulary, a prompt that fills the model's context,
+/// An empty prompt, a token outside the vocabulary, a prompt longer than the model's context,
 /// impossible settings; a non-finite norm, naming layer and position; what policy, observer or
 /// sink report; a device failure.
 pub fn generate<M: CausalLm + ?Sized>(

@@ -28,7 +28,8 @@ impl Phase {
 /// One pass: which tokens stand in which slot of a `[batch, seq]` block.
 ///
 /// Rows shorter than the block are padded **on the left**, so that the last slot holds the
-/// newest token of every row; those that are only scored, on the right. Padding has no position, is not attended to and never counts.
+/// newest token of every row; those that are only scored, on the right. Padding has no position,
+/// is not attended to and never counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pass {
     phase: Phase,

@@ -43,8 +43,8 @@ pub struct SearchStep {
 /// the full model; returns the plans on the way, the full one first.
 ///
 /// The drafts are made as speculation makes them: each for one token, with the full model's keys
-/// and values of all earlier ones. `progress` is called after every step and says whether to go on; what was found
-/// until then is returned.
+/// and values of all earlier ones. `progress` is called after every step and says whether to go
+/// on; what was found until then is returned.
 ///
 /// # Errors
 /// What the model's passes report; parts that the model does not offer.

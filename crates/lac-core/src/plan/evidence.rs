@@ -31,7 +31,7 @@ pub struct Evidence {
 /// use burn::tensor::{Device, Tensor};
 /// use lac_core::*;
 ///
-/// /// Two layers; each adds a number to the hidden state.
+/// /// Three layers; each adds a number to the hidden state.
 /// struct Adds([f32; 3]);
 ///
 /// impl LayerStack for Adds {

@@ -118,8 +118,9 @@ impl SpeculationStats {
     }
 }
 
-/// The largest speed-up that drafts can give at the best length: `max_k (1 − a^{k+1}) / ((1 − a)(1 + k c))` over draft lengths `k` from 0 to 64 (Leviathan et
-/// al. 2023, theorem 3.8), with `a` the acceptance rate and `c` the cost of a drafted token.
+/// The largest speed-up that drafts can give at the best length:
+/// `max_k (1 − a^{k+1}) / ((1 − a)(1 + k c))` over draft lengths `k` from 0 to 64 (Leviathan et al.
+/// 2023, theorem 3.8), with `a` the acceptance rate and `c` the cost of a drafted token.
 pub fn speed_up_bound(acceptance: f64, draft_cost: f64) -> f64 {
     let mut tokens = 0.0;
     let mut reach = 1.0;

@@ -1,4 +1,5 @@
-//! A `config.json` read field by field: every field is used, known to be harmless, or an error.
+//! A `config.json` read field by field: every field is used, known to be harmless, or an error. One
+//! that is null or false, or begins with `_`, is taken to be harmless.
 
 use std::path::Path;
 

@@ -23,7 +23,7 @@ struct Count {
 pub struct WorkedToken {
     /// Its id.
     pub token_id: u32,
-    /// Its text, when the recorder was told.
+    /// The vocabulary's spelling of it, when the recorder was told.
     pub piece: Option<String>,
     /// How often it occurs.
     pub n: u64,
