@@ -205,10 +205,10 @@ impl Plan {
             "--by agreement chooses layers of the response: it cannot choose the prompt's"
         );
         let n_layers = model.config().n_layers;
-        let n_kept = match (self.choice.keep_layers, self.choice.keep_share) {
-            (Some(n_kept), _) => Some(n_kept as f64),
-            (None, Some(share)) => Some(share * n_layers as f64),
-            (None, None) => None,
+        let keep = self.choice.keep();
+        let n_kept = match keep {
+            Some(keep) => keep.n_units(n_layers, units)?,
+            None => None,
         };
         let search = AgreementSearch {
             units,
@@ -236,10 +236,11 @@ impl Plan {
             );
         }
         let chosen = match n_kept {
-            Some(n_kept) => steps
-                .iter()
-                .find(|step| step.plan.executed_layers() <= n_kept + 1e-9),
-            None if self.choice.keep_at_least.is_some() => steps.last(),
+            Some(n_kept) => steps.iter().find(|step| {
+                let n_units = step.plan.executed_layers() * units.per_layer() as f64;
+                n_units <= n_kept as f64 + 1e-9
+            }),
+            None if keep.is_some() => steps.last(),
             None => steps
                 .iter()
                 .max_by(|a, b| expected_speed_up(a).total_cmp(&expected_speed_up(b))),
@@ -272,12 +273,15 @@ impl ChoiceArgs {
                 By::MeanDelta => Ranking::MeanDelta,
                 By::Agreement => bail!("agreement is not a ranking"),
             },
-            keep: match (self.keep_at_least, self.keep_layers, self.keep_share) {
-                (Some(rank), _, _) => Keep::AtLeast(rank),
-                (None, Some(n_layers), _) => Keep::Layers(n_layers),
-                (None, None, share) => Keep::Share(share.unwrap_or(DEFAULT_SHARE)),
-            },
+            keep: self.keep().unwrap_or(Keep::Share(DEFAULT_SHARE)),
         })
+    }
+
+    /// How many layers are kept, where a flag says so.
+    fn keep(&self) -> Option<Keep> {
+        let at_least = self.keep_at_least.map(Keep::AtLeast);
+        let layers = self.keep_layers.map(Keep::Layers);
+        at_least.or(layers).or(self.keep_share.map(Keep::Share))
     }
 }
 

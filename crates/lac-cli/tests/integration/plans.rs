@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{checkpoint, json, lac, numbers, stdout};
+use crate::{check_failure, checkpoint, json, lac, numbers, stdout};
 
 const QUESTION: &str = "Tell me about Modo.";
 
@@ -171,4 +171,51 @@ fn verify_compares_every_token_of_every_prompt() {
     let refused = lac(&["verify", "--model", "demo", "--prompts", &broken]);
     let stderr = String::from_utf8_lossy(&refused.stderr);
     assert!(stderr.contains("broken.jsonl, line 2"), "{stderr}");
+}
+
+#[test]
+fn what_no_plan_can_keep_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("plan.json").display().to_string();
+    let base = ["plan", "--model", "demo", "--prompt", "Tell me about Modo."];
+    let short = ["--max-new-tokens", "3", "--out", &out];
+    for (options, reason) in [
+        (
+            &["--parts", "--keep-layers", "9223372036854775808"][..],
+            "layers to keep is 9223372036854775808",
+        ),
+        (
+            &["--by", "agreement", "--keep-share", "1.5"],
+            "the share of layers to keep is 1.5",
+        ),
+        (
+            &["--by", "agreement", "--keep-share", "nan"],
+            "the share of layers to keep is NaN",
+        ),
+        (
+            &["--by", "agreement", "--keep-at-least", "nan"],
+            "the rank to reach is NaN",
+        ),
+        (
+            &["--by", "agreement", "--keep-layers", "99"],
+            "the number of layers to keep is 99",
+        ),
+    ] {
+        check_failure(&[&base[..], &short, options].concat(), 1, &[reason]);
+    }
+    let one_token = ["--by", "agreement", "--max-new-tokens", "1", "--out", &out];
+    let nothing_seen = "no token of the response phase was traced";
+    check_failure(&[&base[..], &one_token].concat(), 1, &[nothing_seen]);
+    assert!(!std::path::Path::new(&out).exists());
+
+    // A length that no memory holds: as many are drafted as there is room for.
+    let many = [
+        "--speculative",
+        "--draft-tokens",
+        "18446744073709551615",
+        "--max-new-tokens",
+        "4",
+    ];
+    let seen = json(&[&["generate"], &base[1..], &many, &["--json"]].concat());
+    assert_eq!(seen["ids"].as_array().unwrap().len(), 4);
 }

@@ -1,8 +1,8 @@
 //! Layers chosen by what the shallower model would say: for drafting, where nothing counts but
 //! how often its next token is the full model's.
 
-use super::{PhasePlan, Units};
-use crate::error::Result;
+use super::{PhasePlan, PlanError, Units};
+use crate::error::{Error, Result};
 use crate::generation::sampling::argmax;
 use crate::generation::{Flow, embed_and_run, last_logits};
 use crate::pass::Pass;
@@ -47,7 +47,7 @@ pub struct SearchStep {
 /// on; what was found until then is returned.
 ///
 /// # Errors
-/// What the model's passes report; parts that the model does not offer.
+/// What the model's passes report; parts that the model does not offer; texts without a place to try a draft at.
 pub fn search_by_agreement<M: CausalLm + ?Sized>(
     model: &M,
     texts: &[CalibrationText],
@@ -134,9 +134,13 @@ pub fn agreement<M: CausalLm + ?Sized>(
             }
         }
     }
+    if n_places == 0 {
+        let phase = "response";
+        return Err(Error::Plan(PlanError::NoEvidence { phase }));
+    }
     Ok(agreed
         .into_iter()
-        .map(|agreed| agreed as f64 / n_places.max(1) as f64)
+        .map(|agreed| agreed as f64 / n_places as f64)
         .collect())
 }
 

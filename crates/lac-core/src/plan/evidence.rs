@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::selection::{Keep, Selection, Units, select};
+use super::selection::{Selection, Units, select};
 use super::{PhasePlan, PlanError};
 use crate::error::BoxError;
 use crate::observer::Observer;
@@ -109,11 +109,7 @@ impl PlanLearner {
             let phase = phase.name();
             return Err(PlanError::NoEvidence { phase });
         }
-        let keep = match selection.keep {
-            Keep::Layers(n_layers) => Keep::Layers(n_layers * units.per_layer()),
-            keep => keep,
-        };
-        let kept = select(&evidence, Selection { keep, ..selection })?;
+        let kept = select(&evidence, selection, units)?;
         Ok(match units {
             Units::Layers => PhasePlan::keeping(&kept),
             Units::Parts => PhasePlan::keeping_parts(&kept),

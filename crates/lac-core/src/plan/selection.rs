@@ -72,8 +72,52 @@ impl fmt::Display for Selection {
     }
 }
 
-/// For each entry of the evidence, whether it is kept. A budget counts entries.
-pub(super) fn select(evidence: &Evidence, selection: Selection) -> Result<Vec<bool>, PlanError> {
+impl Keep {
+    /// How many units of a model are kept; `None` where their rank decides.
+    ///
+    /// # Errors
+    /// [`PlanError::Selection`] for more layers than there are, a share outside of `[0, 1]`, or a rank that is no
+    /// finite number.
+    pub fn n_units(self, n_layers: usize, units: Units) -> Result<Option<usize>, PlanError> {
+        let (what, value, expected) = match self {
+            Keep::AtLeast(threshold) if threshold.is_finite() => return Ok(None),
+            Keep::Layers(n_kept) if n_kept <= n_layers => {
+                return Ok(Some(n_kept * units.per_layer()));
+            }
+            Keep::Share(share) if (0.0..=1.0).contains(&share) => {
+                let n_units = (n_layers * units.per_layer()) as f64;
+                return Ok(Some((share * n_units).round() as usize));
+            }
+            Keep::AtLeast(threshold) => (
+                "the rank to reach",
+                threshold.to_string(),
+                "a finite number",
+            ),
+            Keep::Layers(n_kept) => (
+                "the number of layers to keep",
+                n_kept.to_string(),
+                "at most as many as the model has",
+            ),
+            Keep::Share(share) => (
+                "the share of layers to keep",
+                share.to_string(),
+                "a number from 0 to 1",
+            ),
+        };
+        Err(PlanError::Selection {
+            what,
+            value,
+            expected,
+        })
+    }
+}
+
+/// For each unit that the evidence is of, whether it is kept.
+pub(super) fn select(
+    evidence: &Evidence,
+    selection: Selection,
+    units: Units,
+) -> Result<Vec<bool>, PlanError> {
     let Evidence {
         usage, mean_delta, ..
     } = evidence;
@@ -82,35 +126,15 @@ pub(super) fn select(evidence: &Evidence, selection: Selection) -> Result<Vec<bo
         Ranking::MeanDelta => (mean_delta, usage),
     };
     let n_units = rank.len();
-    let n_kept = match selection.keep {
-        Keep::AtLeast(threshold) if threshold.is_finite() => {
+    let n_kept = match (
+        selection.keep,
+        selection.keep.n_units(n_units / units.per_layer(), units)?,
+    ) {
+        (_, Some(n_kept)) => n_kept,
+        (Keep::AtLeast(threshold), None) => {
             return Ok(rank.iter().map(|&rank| rank >= threshold).collect());
         }
-        Keep::AtLeast(threshold) => {
-            return Err(PlanError::Selection {
-                what: "the rank to reach",
-                value: threshold.to_string(),
-                expected: "a finite number",
-            });
-        }
-        Keep::Layers(n_kept) if n_kept <= n_units => n_kept,
-        Keep::Layers(n_kept) => {
-            return Err(PlanError::Selection {
-                what: "the number of layers to keep",
-                value: n_kept.to_string(),
-                expected: "at most as many as the model has",
-            });
-        }
-        Keep::Share(share) if (0.0..=1.0).contains(&share) => {
-            (share * n_units as f64).round() as usize
-        }
-        Keep::Share(share) => {
-            return Err(PlanError::Selection {
-                what: "the share of layers to keep",
-                value: share.to_string(),
-                expected: "a number from 0 to 1",
-            });
-        }
+        (_, None) => n_units,
     };
     let mut order: Vec<usize> = (0..n_units).collect();
     order.sort_by(|&a, &b| {
@@ -135,7 +159,7 @@ mod tests {
             usage: vec![1.0, 0.2, 0.5, 0.2],
             mean_delta: vec![0.5, -1.0, 2.0, 3.0],
         };
-        let kept = select(&evidence, Selection { by, keep }).unwrap();
+        let kept = select(&evidence, Selection { by, keep }, Units::Layers).unwrap();
         let kept: Vec<u8> = kept.into_iter().map(u8::from).collect();
         assert_eq!(kept, expected, "{by:?} {keep:?}");
     }
@@ -165,13 +189,19 @@ mod tests {
         for (keep, message) in [
             (Keep::Share(1.5), "the share of layers to keep is 1.5"),
             (Keep::Layers(3), "the number of layers to keep is 3"),
+            (
+                Keep::Layers(1 << 63),
+                "the number of layers to keep is 9223372036854775808",
+            ),
             (Keep::AtLeast(f64::NAN), "the rank to reach is NaN"),
         ] {
             let selection = Selection {
                 by: Ranking::Usage,
                 keep,
             };
-            let error = select(&evidence, selection).err().map(|e| e.to_string());
+            let error = select(&evidence, selection, Units::Layers)
+                .err()
+                .map(|e| e.to_string());
             assert!(error.is_some_and(|error| error.starts_with(message)));
         }
     }

@@ -100,7 +100,7 @@ impl DraftControl {
                 plain: given.map(|_| 1.0),
                 draft: given,
                 draft_guess: executed_share,
-                verify: vec![None; config.draft_length.at_most() + 1],
+                verify: Vec::new(),
             },
             by_confidence: FIRST_GUESSES.map(Share::guess),
             next: Share::guess(0.7),
@@ -180,8 +180,11 @@ impl DraftControl {
         }
         if n_tokens == 1 {
             blend(&mut self.costs.plain, time);
-        } else if let Some(known) = self.costs.verify.get_mut(n_tokens - 1) {
-            blend(known, time);
+        } else {
+            // Grown by what was verified, not by what a user allows.
+            let verify = &mut self.costs.verify;
+            verify.resize(verify.len().max(n_tokens), None);
+            blend(&mut verify[n_tokens - 1], time);
         }
     }
 
