@@ -138,8 +138,8 @@ fn is_at(_file: &File, _path: &Path) -> bool {
 fn holder(file: &File) -> Option<u32> {
     use std::os::unix::fs::MetadataExt;
 
-    let inode = file.metadata().ok()?.ino();
-    let device = file.metadata().ok()?.dev();
+    let metadata = file.metadata().ok()?;
+    let (device, inode) = (metadata.dev(), metadata.ino());
     let (major, minor) = (
         (device >> 8 & 0xfff) | (device >> 32 & !0xfff),
         (device & 0xff) | (device >> 12 & !0xff),

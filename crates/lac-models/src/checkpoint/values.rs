@@ -1,6 +1,6 @@
 //! Little-endian values in files to values in memory, none of which may be infinite or no number.
 
-use burn::tensor::{Bytes, TensorData};
+use burn::tensor::{Bytes, Element, TensorData};
 use half::{bf16, f16};
 use safetensors::tensor::Dtype;
 
@@ -91,42 +91,20 @@ fn collect<const N: usize>(
     shape: &[usize],
     to: WeightDtype,
 ) -> Result<TensorData, Unusable> {
-    let shape_of = shape.to_vec();
-    Ok(match to {
-        WeightDtype::F32 => {
-            let values = converted(read, n_bytes, value, shape, to, f32::is_finite, |value| {
-                value
-            })?;
-            TensorData::new(values, shape_of)
-        }
+    match to {
+        WeightDtype::F32 => converted(read, n_bytes, value, shape, to, f32::is_finite, |x| x),
         WeightDtype::F16 => {
-            let values = converted(
-                read,
-                n_bytes,
-                value,
-                shape,
-                to,
-                f16::is_finite,
-                f16::from_f32,
-            )?;
-            TensorData::new(values, shape_of)
+            let convert = f16::from_f32;
+            converted(read, n_bytes, value, shape, to, f16::is_finite, convert)
         }
         WeightDtype::Bf16 => {
-            let values = converted(
-                read,
-                n_bytes,
-                value,
-                shape,
-                to,
-                bf16::is_finite,
-                bf16::from_f32,
-            )?;
-            TensorData::new(values, shape_of)
+            let convert = bf16::from_f32;
+            converted(read, n_bytes, value, shape, to, bf16::is_finite, convert)
         }
-    })
+    }
 }
 
-fn converted<const N: usize, T: Copy>(
+fn converted<const N: usize, T: Element>(
     mut read: impl ReadNext,
     n_bytes: usize,
     value: impl Fn([u8; N]) -> f32 + Copy,
@@ -134,7 +112,7 @@ fn converted<const N: usize, T: Copy>(
     to: WeightDtype,
     is_finite: impl Fn(T) -> bool,
     convert: impl Fn(f32) -> T,
-) -> Result<Vec<T>, Unusable> {
+) -> Result<TensorData, Unusable> {
     let mut values = Vec::with_capacity(n_bytes / N);
     let mut block = vec![0; n_bytes.min(BLOCK * N)];
     while values.len() < n_bytes / N {
@@ -148,7 +126,7 @@ fn converted<const N: usize, T: Copy>(
             return Err(first_fault(block, value, shape, start, to));
         }
     }
-    Ok(values)
+    Ok(TensorData::new(values, shape.to_vec()))
 }
 
 /// Finds the value of a block that is not finite, or not once it is converted.
