@@ -8,9 +8,10 @@ use lac_core::{
     DraftCost, DraftLength, FollowConfig, ModelFingerprint, PhasePlan, PlanUpdates,
     SpeculationConfig, SpeculationStats, Speculator, Ties,
 };
+use lac_models::ModelFolder;
 use serde::Serialize;
 
-use crate::args::{DtypeArg, PolicyArgs};
+use crate::args::{DtypeArg, ModelArgs, PolicyArgs};
 
 /// How speculation goes about it.
 #[derive(Args)]
@@ -39,6 +40,17 @@ pub struct Verifier {
     pub n_layers: usize,
     /// Whether tokens are chosen greedily, and not drawn.
     pub is_greedy: bool,
+}
+
+impl Verifier {
+    /// A folder's model, as the flags want it.
+    pub fn new(model: &ModelArgs, folder: &ModelFolder, is_greedy: bool) -> Self {
+        Self {
+            dtype: model.dtype,
+            n_layers: folder.config().decoder.n_layers,
+            is_greedy,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

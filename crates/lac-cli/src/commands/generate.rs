@@ -84,11 +84,7 @@ impl Generate {
         let local = self.model.find()?;
         let folder = ModelFolder::open(local.path())?;
         let mut policy = self.gate.policy(policy, &self.model, &folder)?;
-        let verifier = Verifier {
-            dtype: self.model.dtype,
-            n_layers: folder.config().decoder.n_layers,
-            is_greedy: self.sampling.is_greedy(),
-        };
+        let verifier = Verifier::new(&self.model, &folder, self.sampling.is_greedy());
         let mut speculator = match is_speculative {
             true => Some(
                 self.speculation

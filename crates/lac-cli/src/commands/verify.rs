@@ -75,11 +75,7 @@ impl Verify {
         let local = self.model.find()?;
         let folder = ModelFolder::open(local.path())?;
         let tokenizer = folder.tokenizer()?;
-        let verifier = Verifier {
-            dtype: self.model.dtype,
-            n_layers: folder.config().decoder.n_layers,
-            is_greedy: true,
-        };
+        let verifier = Verifier::new(&self.model, &folder, true);
         let mut speculator = self
             .speculation
             .speculator(&self.gate, verifier, || self.model.fingerprint(&folder))?;

@@ -193,11 +193,8 @@ impl Run {
                 asking.protocol
             );
         }
-        let verifier = Verifier {
-            dtype: self.model.dtype,
-            n_layers: folder.config().decoder.n_layers,
-            is_greedy: !matches!(asking.sampling, Some(Sampling::Random(_))),
-        };
+        let is_greedy = !matches!(asking.sampling, Some(Sampling::Random(_)));
+        let verifier = Verifier::new(&self.model, folder, is_greedy);
         let speculator = self
             .speculation
             .speculator(&self.gate, verifier, || self.model.fingerprint(folder))?;
