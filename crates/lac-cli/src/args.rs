@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use lac_core::{
-    Bypass, GateConfig, GateRounding, GenerationConfig, Halt, LastActive, LayerPolicy,
-    ModelFingerprint, Off, Planned, Sampling, SamplingConfig, Trace, VoidPlan,
+    Bypass, FirstThreshold, GateConfig, GateRounding, GenerationConfig, Halt, LastActive,
+    LayerPolicy, ModelFingerprint, Off, Planned, Sampling, SamplingConfig, Trace, VoidPlan,
 };
 use lac_models::{
     ChatOptions, Conversation, Decoder, EncodedChat, ModelFolder, Tokenizer, WeightDtype,
@@ -189,6 +189,9 @@ pub struct PolicyArgs {
     /// The plan that --policy planned follows and speculation drafts with, as `lac plan` writes it
     #[arg(long, value_name = "FILE")]
     pub plan: Option<PathBuf>,
+    /// Another one than zero is a quirk of `lac eval`.
+    #[arg(skip)]
+    pub first_threshold: FirstThreshold,
 }
 
 /// How the gate rounds.
@@ -225,6 +228,7 @@ impl PolicyArgs {
             alpha,
             gate_rounding: RoundingArg::F32,
             plan: None,
+            first_threshold: FirstThreshold::Zero,
         }
     }
 
@@ -233,7 +237,9 @@ impl PolicyArgs {
             RoundingArg::F32 => GateRounding::F32,
             RoundingArg::Bf16 => GateRounding::Bf16,
         };
-        let gate = GateConfig::new(self.alpha).with_rounding(rounding);
+        let gate = GateConfig::new(self.alpha)
+            .with_rounding(rounding)
+            .with_first_threshold(self.first_threshold);
         gate.validate().context("--alpha")?;
         Ok(gate)
     }

@@ -82,7 +82,6 @@ impl fmt::Display for DeviceArg {
 
 impl DeviceArg {
     /// Whether the processor's own cores compute.
-    #[cfg(feature = "flex")]
     pub fn is_cpu(&self) -> bool {
         self.kind == Kind::Cpu
     }

@@ -32,6 +32,25 @@ pub enum GateRounding {
     Bf16,
 }
 
+/// What the first layer's delta is held against. No layer comes before it, so there is no range of earlier deltas.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FirstThreshold {
+    /// Zero, per token as all other thresholds.
+    #[default]
+    Zero,
+    /// α times the range of the first layer's own deltas over the rows of the batch, position by position and with
+    /// padding, as in the released code: a token's flag then depends on the prompts beside it. For comparisons with
+    /// its results only. Zero in a batch of one.
+    BatchRange,
+}
+
+impl FirstThreshold {
+    fn is_zero(&self) -> bool {
+        *self == FirstThreshold::Zero
+    }
+}
+
 /// The gate's settings.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -41,6 +60,9 @@ pub struct GateConfig {
     /// How the gate's numbers are rounded.
     #[serde(default)]
     pub rounding: GateRounding,
+    /// What the first layer's delta is held against.
+    #[serde(default, skip_serializing_if = "FirstThreshold::is_zero")]
+    pub first_threshold: FirstThreshold,
 }
 
 /// α of the paper's runs.
@@ -58,6 +80,7 @@ impl GateConfig {
         Self {
             alpha,
             rounding: GateRounding::F32,
+            first_threshold: FirstThreshold::Zero,
         }
     }
 
@@ -69,6 +92,20 @@ impl GateConfig {
     /// The same gate with another rounding.
     pub fn with_rounding(self, rounding: GateRounding) -> Self {
         Self { rounding, ..self }
+    }
+
+    /// The same gate with another threshold for the first layer.
+    pub fn with_first_threshold(self, first_threshold: FirstThreshold) -> Self {
+        Self {
+            first_threshold,
+            ..self
+        }
+    }
+
+    /// Whether the gate is that of the paper, which is what the kernels compute. The released code's own ways are
+    /// for comparisons only.
+    fn has_kernels(&self) -> bool {
+        self.rounding == GateRounding::F32 && self.first_threshold.is_zero()
     }
 
     /// Checks the settings.
@@ -154,10 +191,9 @@ impl Gate {
     /// [`GateRounding::Bf16`] is asked of a device without bf16.
     pub fn start(config: GateConfig, embedding: &Tensor<3>) -> Result<Self> {
         check(config, embedding)?;
-        // The rounding of the released code is for comparisons only: no kernel has it.
-        let fused = match config.rounding {
-            GateRounding::F32 => FusedGate::start(config.alpha, embedding),
-            GateRounding::Bf16 => None,
+        let fused = match config.has_kernels() {
+            true => FusedGate::start(config.alpha, embedding),
+            false => None,
         };
         Ok(match fused {
             Some(gate) => Self {
@@ -296,13 +332,14 @@ impl Gate {
         embedding: &Tensor<3>,
     ) -> Result<Option<WaitingGate>> {
         check(config, embedding)?;
-        Ok(match config.rounding {
-            GateRounding::F32 => WaitingGate::start(config.alpha, embedding),
-            GateRounding::Bf16 => None,
+        Ok(match config.has_kernels() {
+            true => WaitingGate::start(config.alpha, embedding),
+            false => None,
         })
     }
 
-    /// The threshold that the next layer's delta would be held against, `[batch, seq]`, f32.
+    /// The threshold that the next layer's delta would be held against, `[batch, seq]`, f32; zero before the first
+    /// layer, even under [`FirstThreshold::BatchRange`], which needs that layer's own deltas.
     pub fn next_threshold(&self) -> Tensor<2> {
         match &self.engine {
             Engine::Fused(gate) => gate.next_threshold(),

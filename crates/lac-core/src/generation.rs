@@ -30,8 +30,25 @@ pub struct GenerationConfig {
     pub sampling: Sampling,
     /// Tokens that end a row; the token itself is the row's last one.
     pub stop_tokens: Vec<u32>,
-    /// The id that fills padding slots. It is never attended to; any id of the vocabulary does.
+    /// The id that fills padding slots. Unless [`padding`](Self::padding) says so, it is never attended to, and any
+    /// id of the vocabulary does.
     pub pad_token: u32,
+    /// What becomes of the slots that a shorter prompt leaves.
+    #[serde(default)]
+    pub padding: PromptPadding,
+}
+
+/// What becomes of the slots that prompts shorter than the longest of their batch leave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PromptPadding {
+    /// They stand on the left, are never attended to and never count: a row gives what it gives alone.
+    #[default]
+    Masked,
+    /// They stand on the right and are hidden in the prompts' pass only: the first token is drawn from the last of
+    /// them, and later tokens attend to all ([`Pass::prompt_with_padding_as_tokens`]). What the paper's released
+    /// code does; for comparisons with its results only.
+    AsTokens,
 }
 
 impl GenerationConfig {
@@ -42,12 +59,20 @@ impl GenerationConfig {
             sampling: Sampling::Greedy,
             stop_tokens: Vec::new(),
             pad_token: 0,
+            padding: PromptPadding::Masked,
         }
     }
 
     /// The same with other stop tokens.
     pub fn with_stop_tokens(mut self, stop_tokens: impl Into<Vec<u32>>) -> Self {
         self.stop_tokens = stop_tokens.into();
+        self
+    }
+
+    /// The same with the slots of shorter prompts filled with `pad_token` and treated otherwise.
+    pub fn with_padding(mut self, padding: PromptPadding, pad_token: u32) -> Self {
+        self.padding = padding;
+        self.pad_token = pad_token;
         self
     }
 
@@ -205,8 +230,8 @@ impl<'a> Hooks<'a> {
 /// Continues prompts of any lengths, all in one batch.
 ///
 /// Prompts are padded on the left; a padded row gives the same tokens and masks as the row
-/// alone, up to the rounding of the device's matrix products. Only the last position goes
-/// through the head.
+/// alone, up to the rounding of the device's matrix products (but see [`PromptPadding`]). Only the last position
+/// goes through the head.
 ///
 /// With [`Sampling::Random`] row `i` draws from its own stream, seeded with `seed + i`, or as
 /// [`Hooks::streams`] says.
@@ -229,7 +254,10 @@ pub fn generate<M: CausalLm + ?Sized>(
         })
         .collect::<Result<Vec<_>>>()?;
 
-    let mut pass = Pass::prompt(prompts, config.pad_token)?;
+    let mut pass = match config.padding {
+        PromptPadding::Masked => Pass::prompt(prompts, config.pad_token)?,
+        PromptPadding::AsTokens => Pass::prompt_with_padding_as_tokens(prompts, config.pad_token)?,
+    };
     let room = model.max_context().unwrap_or(usize::MAX) - pass.seq();
     let n_slots = pass.seq() + config.max_new_tokens.min(room);
     let mut context = model.new_context(pass.batch(), n_slots);

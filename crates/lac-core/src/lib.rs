@@ -74,11 +74,13 @@
 #![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
 pub use error::{BoxError, Error, Result, StateAt};
-pub use gate::{DEFAULT_ALPHA, Gate, GateConfig, GateReading, GateRounding, l2_norm};
+pub use gate::{
+    DEFAULT_ALPHA, FirstThreshold, Gate, GateConfig, GateReading, GateRounding, l2_norm,
+};
 pub use generation::{
-    Flow, Generated, GenerationConfig, GenerationOutput, Hooks, PromptLogits, Sampling,
-    SamplingConfig, StopReason, TextDecoder, TextSink, TokenSink, embed_and_run, generate,
-    prompt_pass,
+    Flow, Generated, GenerationConfig, GenerationOutput, Hooks, PromptLogits, PromptPadding,
+    Sampling, SamplingConfig, StopReason, TextDecoder, TextSink, TokenSink, embed_and_run,
+    generate, prompt_pass,
 };
 pub use kv_cache::{KvCache, KvCacheShape};
 pub use observer::Observer;

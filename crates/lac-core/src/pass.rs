@@ -39,6 +39,8 @@ pub struct Pass {
     padding: Vec<usize>,
     /// Padding slots at the right of each row in this pass; empty when there are none.
     trailing: Vec<usize>,
+    /// Slots at the right of each row whose keys nobody sees in this pass; empty when there are none.
+    hidden_tail: Vec<usize>,
     token_ids: Vec<u32>,
     finished: Vec<bool>,
 }
@@ -70,9 +72,23 @@ impl Pass {
             past: 0,
             padding,
             trailing: Vec::new(),
+            hidden_tail: Vec::new(),
             token_ids,
             finished: vec![false; rows.len()],
         })
+    }
+
+    /// A pass over prompts as the paper's released code feeds them, for comparisons with its results only: rows
+    /// that are shorter than the longest go on with `pad_id`, as if the prompt did. This pass hides the keys of
+    /// these slots ([`hidden_tail`](Self::hidden_tail)); those after it see them, they have positions, and they
+    /// count.
+    ///
+    /// # Errors
+    /// [`Error::EmptyPrompt`] when there is no row or a row without a token.
+    pub fn prompt_with_padding_as_tokens<R: AsRef<[u32]>>(rows: &[R], pad_id: u32) -> Result<Self> {
+        let mut pass = Self::trailed(rows, pad_id, 0, vec![0; rows.len()])?;
+        pass.hidden_tail = std::mem::take(&mut pass.trailing);
+        Ok(pass)
     }
 
     /// A pass over states that have no token ids: an encoder's or a vision model's.
@@ -84,6 +100,7 @@ impl Pass {
             past: 0,
             padding: vec![0; batch],
             trailing: Vec::new(),
+            hidden_tail: Vec::new(),
             token_ids: Vec::new(),
             finished: vec![false; batch],
         }
@@ -107,6 +124,7 @@ impl Pass {
             past: self.past + self.seq,
             padding: self.padding.clone(),
             trailing: Vec::new(),
+            hidden_tail: Vec::new(),
             token_ids,
             finished,
         }
@@ -122,6 +140,7 @@ impl Pass {
             past,
             padding: vec![0],
             trailing: Vec::new(),
+            hidden_tail: Vec::new(),
             token_ids,
             finished: vec![false],
         }
@@ -183,6 +202,7 @@ impl Pass {
             past,
             padding,
             trailing: lengths.iter().map(|length| seq - length).collect(),
+            hidden_tail: Vec::new(),
             token_ids,
             finished: vec![false; rows.len()],
         })
@@ -222,6 +242,13 @@ impl Pass {
     /// queries and positions differ from slots.
     pub fn is_padded_left(&self) -> bool {
         self.padding.iter().any(|&n_padding| n_padding > 0)
+    }
+
+    /// Number of slots at the right end of each row whose keys are hidden from all queries of this pass, their own
+    /// among them, though not from later ones; empty unless the pass was made by
+    /// [`prompt_with_padding_as_tokens`](Self::prompt_with_padding_as_tokens).
+    pub fn hidden_tail(&self) -> &[usize] {
+        &self.hidden_tail
     }
 
     /// The token ids, row after row, `batch * seq` of them; empty for [`Pass::states`].
@@ -270,10 +297,13 @@ impl Pass {
     }
 
     /// Where a key is hidden from a query, `[batch, seq, past + seq]`: it is newer than the query,
-    /// or padding. Enough for a decoder that attends to every earlier token.
+    /// or padding, or in the hidden tail. Enough for a decoder that attends to every earlier token.
     pub fn hidden_keys(&self, device: &Device) -> Tensor<3, Bool> {
         let n_keys = self.past + self.seq;
-        let is_hidden = |row: usize, slot, key| key > self.past + slot || key < self.padding[row];
+        let tail = |row: usize| n_keys - self.hidden_tail.get(row).copied().unwrap_or(0);
+        let is_hidden = |row: usize, slot, key| {
+            key > self.past + slot || key < self.padding[row] || key >= tail(row)
+        };
         let mut hidden = Vec::with_capacity(self.batch * self.seq * n_keys);
         for row in 0..self.batch {
             for slot in 0..self.seq {

@@ -49,4 +49,10 @@ pub trait TextModel {
 
     /// The tokens that end an answer.
     fn stop_tokens(&self) -> &[u32];
+
+    /// The token that fills up shorter texts of a batch: the tokenizer's own, or the one that ends a text where it has
+    /// none, as in the paper's released code. Needed only where its treatment of padding is reproduced.
+    fn pad_token(&self) -> Option<u32> {
+        None
+    }
 }

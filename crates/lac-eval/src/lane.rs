@@ -4,8 +4,8 @@ use std::fmt;
 
 use burn::tensor::{Bool, Tensor};
 use lac_core::{
-    BoxError, Carry, GateConfig, GateRecord, Gating, LayerPolicy, LayerStep, Off, Pass, Speculator,
-    Trace,
+    BoxError, Carry, FirstThreshold, GateConfig, GateRecord, Gating, LayerPolicy, LayerStep, Off,
+    Pass, Speculator, Trace,
 };
 
 use crate::settings::Skipping;
@@ -105,6 +105,22 @@ impl Lane {
     /// Whether the lane can score log-likelihoods, in which nothing can be drafted.
     pub fn can_score(&self) -> bool {
         !matches!(self.route, Route::Speculative { .. })
+    }
+
+    /// What the gate holds the first layer against, where there is a gate.
+    pub(crate) fn first_threshold(&self) -> Option<FirstThreshold> {
+        let gate = match &self.route {
+            Route::One(policy) => policy.gate(),
+            Route::Traced(policy) => policy.gate(),
+            Route::LastActive(policy) => policy.gate(),
+            Route::Speculative { speculator, .. } => speculator.config().gate,
+        };
+        gate.map(|gate| gate.first_threshold)
+    }
+
+    /// Whether questions are answered one at a time, whatever a batch holds.
+    pub(crate) fn is_one_by_one(&self) -> bool {
+        matches!(self.route, Route::Speculative { .. })
     }
 
     /// What speculates, where the lane does.

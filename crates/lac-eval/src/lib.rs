@@ -46,7 +46,8 @@ pub use request::{Feed, Request, ScoredOption, requests};
 pub use row_usage::{Drafts, ItemUsage, PhaseCount};
 pub use runner::{Evaluation, Progress, RunConfig, StoredTexts, evaluate};
 pub use settings::{
-    Asking, HarnessTask, ModelId, Passages, Protocol, Quirk, SETTINGS_VERSION, Settings, Skipping,
+    Asking, HarnessTask, ModelId, Neighbours, Passages, Protocol, Quirk, SETTINGS_VERSION,
+    Settings, Skipping,
 };
 pub use statistics::{
     Comparison, N_RESAMPLES, Pair, mcnemar, pooled_standard_error, standard_error,

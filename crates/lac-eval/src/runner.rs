@@ -5,9 +5,11 @@ mod batches;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use lac_core::{CausalLm, Flow, Sampling, TextModel};
+use lac_core::{
+    CausalLm, FirstThreshold, Flow, GenerationConfig, PromptPadding, Sampling, TextModel,
+};
 
-use self::batches::{Batch, batches};
+use self::batches::{Batch, batches, in_order};
 use crate::error::{Error, Result};
 use crate::lane::Lane;
 use crate::log::ResultLog;
@@ -141,6 +143,8 @@ pub fn evaluate<M: CausalLm + ?Sized>(
                 .to_owned(),
         });
     }
+    check_quirks(evaluation, lanes)?;
+    let generation = generation(asking, evaluation.text)?;
     let is_pending = |log: &ResultLog, request: &Request| {
         (0..n_variants).any(|variant| !log.has(&request.id, variant))
     };
@@ -163,9 +167,25 @@ pub fn evaluate<M: CausalLm + ?Sized>(
     let start = Instant::now();
     let mut flow = on_progress(&progress);
     let mut prefixes: Vec<Option<Prefix<M::Context>>> = lanes.iter().map(|_| None).collect();
-    for batch in batches(&pending, evaluation.config.batch_size.max(1)) {
+    let batch_size = evaluation.config.batch_size.max(1);
+    // Where neighbours matter, a question that is asked again is asked beside those it was beside before.
+    let keeps_neighbours = asking.depends_on_batch();
+    let batches = match keeps_neighbours {
+        true => in_order(&requests.iter().collect::<Vec<_>>(), batch_size),
+        false => batches(&pending, batch_size),
+    };
+    for batch in batches {
         if flow == Flow::Stop {
             break;
+        }
+        let new: Vec<&Request> = batch
+            .requests
+            .iter()
+            .copied()
+            .filter(|request| is_pending(log, request))
+            .collect();
+        if new.is_empty() {
+            continue;
         }
         let mut first_variant = 0;
         for (lane, prefix) in lanes.iter_mut().zip(&mut prefixes) {
@@ -175,25 +195,31 @@ pub fn evaluate<M: CausalLm + ?Sized>(
                 model,
                 evaluation,
                 repeats,
+                generation: &generation,
                 hashes: &log.hashes()[variants.clone()],
             };
-            let missing = Batch {
-                requests: batch
-                    .requests
-                    .iter()
-                    .copied()
-                    .filter(|request| {
-                        variants
-                            .clone()
-                            .any(|variant| !log.has(&request.id, variant))
-                    })
-                    .collect(),
-                ..batch
-            };
-            if missing.requests.is_empty() {
+            let missing: Vec<&Request> = batch
+                .requests
+                .iter()
+                .copied()
+                .filter(|request| {
+                    variants
+                        .clone()
+                        .any(|variant| !log.has(&request.id, variant))
+                })
+                .collect();
+            if missing.is_empty() {
                 continue;
             }
-            let records = run.run(&missing, lane, prefix)?;
+            let asked = match keeps_neighbours {
+                true => batch.requests.clone(),
+                false => missing,
+            };
+            let asked = Batch {
+                requests: asked,
+                ..batch
+            };
+            let records = run.run(&asked, lane, prefix)?;
             let new: Vec<Record> = records
                 .into_iter()
                 .filter(|(variant, record)| !log.has(&record.item, variants.start + variant))
@@ -204,12 +230,8 @@ pub fn evaluate<M: CausalLm + ?Sized>(
             }
             log.append(new)?;
         }
-        progress.n_done += batch.requests.len();
-        progress.tokens_done += batch
-            .requests
-            .iter()
-            .map(|request| request.n_tokens())
-            .sum::<usize>();
+        progress.n_done += new.len();
+        progress.tokens_done += new.iter().map(|request| request.n_tokens()).sum::<usize>();
         progress.elapsed = start.elapsed();
         flow = on_progress(&progress);
     }
@@ -223,11 +245,66 @@ fn count(progress: &mut Progress, hashes: &[String], record: &Record) {
     }
 }
 
+/// Checks that what results depend on besides a question is what the settings say.
+fn check_quirks(evaluation: &Evaluation<'_>, lanes: &[Lane]) -> Result<()> {
+    let Evaluation {
+        requests, asking, ..
+    } = evaluation;
+    let batch_size = evaluation.config.batch_size.max(1);
+    let expected = (*asking).clone().with_neighbours(requests, batch_size);
+    if expected.neighbours != asking.neighbours {
+        return Err(Error::Mismatch(format!(
+            "the settings name other neighbours than {} questions in batches of {batch_size} have: see \
+             Asking::with_neighbours",
+            requests.len()
+        )));
+    }
+    if asking.depends_on_batch() && lanes.iter().any(Lane::is_one_by_one) {
+        return Err(Error::Invalid {
+            field: "lane",
+            value: "speculation, which has no batches".to_owned(),
+            expected: "no quirk that depends on them (batch-threshold, padding-attended)"
+                .to_owned(),
+        });
+    }
+    let wanted = match asking.has(Quirk::BatchThreshold) {
+        true => FirstThreshold::BatchRange,
+        false => FirstThreshold::Zero,
+    };
+    let found = lanes.iter().filter_map(Lane::first_threshold);
+    match found.into_iter().find(|&found| found != wanted) {
+        Some(found) => Err(Error::Mismatch(format!(
+            "a gate's first threshold is {found:?}, and the quirks ask for {wanted:?}"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// How text is generated, where it is.
+fn generation(asking: &Asking, text: &dyn TextModel) -> Result<GenerationConfig> {
+    let sampling = asking.sampling.clone().unwrap_or(Sampling::Greedy);
+    let config = GenerationConfig::greedy(asking.max_new_tokens.unwrap_or(0))
+        .with_sampling(sampling)
+        .with_stop_tokens(text.stop_tokens());
+    if !asking.has(Quirk::PaddingAttended) {
+        return Ok(config);
+    }
+    match text.pad_token() {
+        Some(pad_token) => Ok(config.with_padding(PromptPadding::AsTokens, pad_token)),
+        None => Err(Error::Invalid {
+            field: "quirk",
+            value: Quirk::PaddingAttended.name().to_owned(),
+            expected: "a tokenizer with a pad_token or an eos_token for it".to_owned(),
+        }),
+    }
+}
+
 /// One batch under one lane.
 struct BatchRun<'a, M: ?Sized> {
     model: &'a M,
     evaluation: &'a Evaluation<'a>,
     repeats: Repeats,
+    generation: &'a GenerationConfig,
     /// Of the lane's variants.
     hashes: &'a [String],
 }
@@ -280,15 +357,8 @@ impl<M: CausalLm + ?Sized> BatchRun<'_, M> {
                 .iter()
                 .map(|request| (*request, request.prompt_ids()))
                 .collect();
-            let written = write_batch(
-                self.model,
-                &prompts,
-                asking.max_new_tokens.unwrap_or(0),
-                asking.sampling.as_ref().unwrap_or(&Sampling::Greedy),
-                text.stop_tokens(),
-                lane,
-            )
-            .map_err(failed)?;
+            let written =
+                write_batch(self.model, &prompts, self.generation, lane).map_err(failed)?;
             let seconds = start.elapsed().as_secs_f64() / batch.requests.len() as f64;
             for (request, written) in batch.requests.iter().zip(written) {
                 let n_lost = usize::from(asking.has(Quirk::FirstTokenLost));

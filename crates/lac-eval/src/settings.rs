@@ -12,6 +12,7 @@ use crate::data::{DataId, DataSet};
 use crate::error::{Error, Result};
 use crate::item::{Benchmark, short_hash};
 use crate::lane::Lane;
+use crate::request::Request;
 
 /// How a benchmark is asked and scored. Results of different protocols are never put into one
 /// table: they are different measurements.
@@ -106,16 +107,25 @@ pub enum Quirk {
     FirstTokenLost,
     /// Without a seed every run draws anew; the seed is then taken from the clock.
     NoSeed,
+    /// The first layer's threshold is a range over the batch
+    /// ([`FirstThreshold::BatchRange`](lac_core::FirstThreshold::BatchRange)), so that questions of a batch change
+    /// each other's flags.
+    BatchThreshold,
+    /// Questions shorter than the longest of their batch are padded on the right; the answer begins after the padding,
+    /// attends to it, and usage counts it ([`PromptPadding::AsTokens`](lac_core::PromptPadding::AsTokens)).
+    PaddingAttended,
 }
 
 impl Quirk {
     /// All of them.
-    pub const ALL: [Quirk; 5] = [
+    pub const ALL: [Quirk; 7] = [
         Quirk::CorrectIsD,
         Quirk::QuestionUnderOptions,
         Quirk::DoubleBos,
         Quirk::FirstTokenLost,
         Quirk::NoSeed,
+        Quirk::BatchThreshold,
+        Quirk::PaddingAttended,
     ];
 
     /// The name on the command line and in files.
@@ -126,7 +136,14 @@ impl Quirk {
             Quirk::DoubleBos => "double-bos",
             Quirk::FirstTokenLost => "first-token-lost",
             Quirk::NoSeed => "no-seed",
+            Quirk::BatchThreshold => "batch-threshold",
+            Quirk::PaddingAttended => "padding-attended",
         }
+    }
+
+    /// Whether results depend on which questions share a batch.
+    pub fn depends_on_batch(self) -> bool {
+        matches!(self, Quirk::BatchThreshold | Quirk::PaddingAttended)
     }
 }
 
@@ -178,6 +195,31 @@ pub struct Asking {
     /// How tokens are chosen, where text is generated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sampling: Option<Sampling>,
+    /// Which questions share a batch, where a quirk makes results depend on it
+    /// ([`Quirk::depends_on_batch`]); see [`Asking::with_neighbours`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub neighbours: Option<Neighbours>,
+}
+
+/// Which questions share a batch: as many as fit, in the order in which they are asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Neighbours {
+    /// Questions per batch.
+    pub batch_size: usize,
+    /// A hash of all that are asked, in their order: with another limit or shard a question has other neighbours.
+    pub questions: String,
+}
+
+impl Neighbours {
+    fn of(requests: &[Request], batch_size: usize) -> Self {
+        let hash = requests.iter().fold(Sha256::new(), |hash, request| {
+            hash.chain_update(request.id.to_string())
+        });
+        Self {
+            batch_size,
+            questions: short_hash(hash),
+        }
+    }
 }
 
 impl Asking {
@@ -219,7 +261,22 @@ impl Asking {
             quirks: Vec::new(),
             max_new_tokens: Some(64),
             sampling: Some(Sampling::Greedy),
+            neighbours: None,
         }
+    }
+
+    /// The same for these questions in batches of this size, where a quirk makes results depend on that; unchanged
+    /// otherwise.
+    pub fn with_neighbours(mut self, requests: &[Request], batch_size: usize) -> Self {
+        self.neighbours = self
+            .depends_on_batch()
+            .then(|| Neighbours::of(requests, batch_size));
+        self
+    }
+
+    /// Whether results depend on which questions share a batch.
+    pub fn depends_on_batch(&self) -> bool {
+        self.quirks.iter().any(|quirk| quirk.depends_on_batch())
     }
 
     /// Whether a defect is wanted.
@@ -320,7 +377,7 @@ pub struct ModelId {
 }
 
 /// Everything that a result depends on. What it does not depend on is left out: the size of
-/// batches, the shard, the device, the number of questions asked.
+/// batches (but see [`Neighbours`]), the shard, the device, the number of questions asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// Version of this format.

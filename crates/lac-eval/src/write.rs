@@ -24,18 +24,14 @@ pub(crate) struct Written {
 pub(crate) fn write_batch<M: CausalLm + ?Sized>(
     model: &M,
     requests: &[(&Request, &[u32])],
-    max_new_tokens: usize,
-    sampling: &Sampling,
-    stop_tokens: &[u32],
+    config: &GenerationConfig,
     lane: &mut Lane,
 ) -> Result<Vec<Written>> {
-    let config = GenerationConfig::greedy(max_new_tokens)
-        .with_sampling(sampling.clone())
-        .with_stop_tokens(stop_tokens);
+    let stop_tokens = &config.stop_tokens[..];
     if let Some(speculator) = lane.speculator() {
         let outcomes = requests
             .iter()
-            .map(|(request, prompt)| speculate(model, request, prompt, &config, speculator))
+            .map(|(request, prompt)| speculate(model, request, prompt, config, speculator))
             .collect::<Result<Vec<_>>>()?;
         let outcomes = outcomes.into_iter();
         return Ok(outcomes
@@ -51,7 +47,7 @@ pub(crate) fn write_batch<M: CausalLm + ?Sized>(
     let hooks = Hooks::new(lane.policy())
         .observer(&mut records)
         .streams(&streams);
-    let output = generate(model, &prompts, &config, hooks)?;
+    let output = generate(model, &prompts, config, hooks)?;
     let rows = output.rows.into_iter().enumerate();
     Ok(rows
         .map(|(row, generated)| Written {

@@ -19,7 +19,7 @@ pub(crate) use absent::{attend, has_kernels, linear, rms_norm, rotate, swiglu};
 pub(crate) use flex::{attend, has_kernels, linear, rms_norm, rotate, sum, swiglu};
 
 /// Which cached slots the queries of a pass see: query `s` of row `b` sees the slots from
-/// `max(padding[b], past + s + 1 - window)` up to its own, `past + s`.
+/// `max(padding[b], past + s + 1 - window)` up to its own, `past + s`, but not beyond `ends[b]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Visible {
     /// Slots that earlier passes have filled.
@@ -28,6 +28,8 @@ pub(crate) struct Visible {
     pub window: Option<usize>,
     /// Number of padding slots at the left of each row.
     pub padding: Vec<usize>,
+    /// The slot of each row from which on keys are hidden from all queries; empty where none are.
+    pub ends: Vec<usize>,
 }
 
 #[cfg(feature = "flex")]
@@ -36,6 +38,7 @@ impl Visible {
     /// to; nobody looks at the result.
     fn slots(&self, row: usize, query: usize) -> std::ops::Range<usize> {
         let end = self.past + query + 1;
+        let end = self.ends.get(row).map_or(end, |&hidden| end.min(hidden));
         let oldest = self.window.map_or(0, |window| end.saturating_sub(window));
         oldest.max(self.padding[row]).min(end - 1)..end
     }

@@ -50,4 +50,8 @@ impl TextModel for Tokenizer {
     fn stop_tokens(&self) -> &[u32] {
         self.stop_ids()
     }
+
+    fn pad_token(&self) -> Option<u32> {
+        self.pad_id().or(self.eos_id())
+    }
 }

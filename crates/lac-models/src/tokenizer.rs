@@ -32,6 +32,7 @@ pub struct Tokenizer {
     special_ids: HashSet<u32>,
     bos: Option<u32>,
     eos: Option<u32>,
+    pad: Option<u32>,
     stop_ids: Vec<u32>,
     spaces: Spaces,
     chat_template: Option<ChatTemplate>,
@@ -160,6 +161,7 @@ impl Tokenizer {
 
         let id = |name| files.special(name).and_then(|text| inner.token_to_id(text));
         let (bos, eos) = (id("bos_token"), id("eos_token"));
+        let pad = id("pad_token");
         let stop_ids = match files.eos_ids.is_empty() {
             true => Vec::from_iter(eos),
             false => files.eos_ids,
@@ -177,6 +179,7 @@ impl Tokenizer {
             special_ids,
             bos,
             eos,
+            pad,
             stop_ids,
             spaces: match files.clean_up_spaces {
                 true => Spaces::CleanUp,
@@ -279,6 +282,11 @@ impl Tokenizer {
     /// The id that ends a text, if the checkpoint has one.
     pub fn eos_id(&self) -> Option<u32> {
         self.eos
+    }
+
+    /// The id that fills up shorter texts of a batch, if the checkpoint has one.
+    pub fn pad_id(&self) -> Option<u32> {
+        self.pad
     }
 
     /// All ids that end a generation: those of `generation_config.json`, else

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use lac_core::{GateConfig, GateRounding, LayerPolicy};
+use lac_core::{FirstThreshold, GateConfig, GateRounding, LayerPolicy};
 use parquet::file::metadata::KeyValue;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,10 @@ pub const FORMAT_VERSION: u32 = 1;
 const FORMAT: &str = "lac-trace";
 
 const WHOLE_SEQUENCES: &str = "lac.whole_sequences";
+
+/// Written only where the gate held the first layer against [`BATCH_RANGE`].
+const FIRST_THRESHOLD: &str = "lac.first_threshold";
+const BATCH_RANGE: &str = "batch_range";
 
 /// What a trace says of itself: the model, how it was run, and how it was gated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -91,9 +95,10 @@ impl TraceInfo {
     }
 
     /// Whether the masks for another α follow from the recorded deltas: they do while the policy
-    /// leaves the states between layers as they are.
+    /// leaves the states between layers as they are, and no threshold depends on other sequences.
     pub fn can_sweep_alpha(&self) -> bool {
         ["trace", "last-active"].contains(&self.policy.as_str())
+            && self.gate.first_threshold == FirstThreshold::Zero
     }
 
     /// The model's name without the folders above it; a hub id, `organisation/name`, as it is.
@@ -163,6 +168,9 @@ impl TraceInfo {
             ("lac.alpha".to_owned(), self.gate.alpha.to_string()),
             ("lac.gate_rounding".to_owned(), rounding.to_owned()),
         ];
+        if self.gate.first_threshold == FirstThreshold::BatchRange {
+            pairs.push((FIRST_THRESHOLD.to_owned(), BATCH_RANGE.to_owned()));
+        }
         if let Some(seed) = self.seed {
             pairs.push(("lac.seed".to_owned(), seed.to_string()));
         }
@@ -216,7 +224,14 @@ impl TraceInfo {
             other => return Err(fields.wrong("lac.gate_rounding", other, "f32 or bf16")),
         };
         let alpha: f32 = fields.number("lac.alpha", "a number that is not negative")?;
-        let gate = GateConfig::new(alpha).with_rounding(rounding);
+        let first_threshold = match fields.pairs.get(FIRST_THRESHOLD) {
+            None => FirstThreshold::Zero,
+            Some(&BATCH_RANGE) => FirstThreshold::BatchRange,
+            Some(other) => return Err(fields.wrong(FIRST_THRESHOLD, other, BATCH_RANGE)),
+        };
+        let gate = GateConfig::new(alpha)
+            .with_rounding(rounding)
+            .with_first_threshold(first_threshold);
         if gate.validate().is_err() {
             let found = alpha.to_string();
             return Err(fields.wrong("lac.alpha", &found, "a number that is not negative"));

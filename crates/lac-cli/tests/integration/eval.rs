@@ -270,6 +270,20 @@ fn mistakes_are_named() {
     );
     check(&["--harness-task", "boolq"], 1, "a task of mmlu");
     check(&["--batch-size", "0"], 1, "at least 1");
+    check(
+        &[
+            "--protocol",
+            "paper",
+            "--quirk",
+            "padding-attended",
+            "--policy",
+            "speculative",
+            "--limit",
+            "2",
+        ],
+        1,
+        "no quirk that depends on them",
+    );
     let prompt = stdout(&with(&["--show-prompt", "--limit", "1"]));
     assert!(
         prompt.contains("The following are multiple choice questions"),

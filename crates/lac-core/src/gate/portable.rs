@@ -2,7 +2,7 @@
 
 use burn::tensor::{Bool, FloatDType, Tensor};
 
-use super::{GateConfig, GateReading, GateRounding, l2_norm};
+use super::{FirstThreshold, GateConfig, GateReading, GateRounding, l2_norm};
 use crate::kernel::Select;
 
 /// The running state over the layers of one pass, per token.
@@ -52,7 +52,10 @@ impl PortableGate {
         let rounding = self.config.rounding;
         let norm = round(l2_norm(output), rounding);
         let delta = round(norm.clone() - self.previous_norm.clone(), rounding);
-        let threshold = self.next_threshold();
+        let threshold = match (&self.delta_range, self.config.first_threshold) {
+            (None, FirstThreshold::BatchRange) => self.over_batch(&delta),
+            _ => self.next_threshold(),
+        };
         self.delta_range = Some(match self.delta_range.take() {
             None => DeltaRange {
                 max: delta.clone(),
@@ -91,11 +94,23 @@ impl PortableGate {
     pub(super) fn next_threshold(&self) -> Tensor<2> {
         match &self.delta_range {
             None => self.previous_norm.zeros_like(),
-            Some(DeltaRange { max, min }) => {
-                let range = round(max.clone() - min.clone(), self.config.rounding);
-                round(range * self.config.alpha, self.config.rounding)
-            }
+            Some(DeltaRange { max, min }) => self.threshold(max.clone() - min.clone()),
         }
+    }
+
+    /// The same threshold for all rows: of the range that their deltas `[batch, seq]` span.
+    fn over_batch(&self, delta: &Tensor<2>) -> Tensor<2> {
+        if delta.dims().contains(&0) {
+            // There is nothing to take a range of.
+            return self.next_threshold();
+        }
+        let range = delta.clone().max_dim(0) - delta.clone().min_dim(0);
+        self.threshold(range).expand(delta.dims())
+    }
+
+    fn threshold(&self, range: Tensor<2>) -> Tensor<2> {
+        let rounding = self.config.rounding;
+        round(round(range, rounding) * self.config.alpha, rounding)
     }
 
     pub(super) fn kept(&mut self, output_kept: Tensor<2, Bool>, input_norm: Tensor<2>) {

@@ -88,6 +88,9 @@ fn heading(table: &Table) -> String {
     for quirk in &asking.quirks {
         how.push(format!("quirk {}", quirk.name()));
     }
+    if let Some(neighbours) = &asking.neighbours {
+        how.push(format!("batches of {}", neighbours.batch_size));
+    }
     format!(
         "## {} on {}\n\n{}; {} questions (hash {}); model {} ({}, fingerprint {})\n\n",
         settings.model.name,

@@ -49,6 +49,17 @@ pub(super) fn batches<'a>(requests: &[&'a Request], batch_size: usize) -> Vec<Ba
     batches
 }
 
+/// Cuts questions into batches as they come.
+pub(super) fn in_order<'a>(requests: &[&'a Request], batch_size: usize) -> Vec<Batch<'a>> {
+    let chunks = requests.chunks(batch_size.max(1));
+    chunks
+        .map(|chunk| Batch {
+            requests: chunk.to_vec(),
+            prefix_len: 0,
+        })
+        .collect()
+}
+
 fn cut(mut requests: Vec<&Request>, prefix_len: usize, batch_size: usize) -> Vec<Batch<'_>> {
     // A stable sort: the batches, and with them every number, are the same in every run.
     requests.sort_by_key(|request| std::cmp::Reverse(request.n_tokens()));

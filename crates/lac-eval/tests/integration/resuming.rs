@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use lac_core::{Flow, GateConfig, LastActive, Off};
+use lac_core::{FirstThreshold, Flow, GateConfig, LastActive, Off};
 use lac_eval::{
-    Asking, Benchmark, DataSet, Error, Format, HarnessTask, Lane, Protocol, Record, Report,
+    Asking, Benchmark, DataSet, Error, Format, HarnessTask, Lane, Protocol, Quirk, Record, Report,
     ResultLog, Results, Selection, Settings, Shard, Subjects, evaluate, merge, render, requests,
 };
 use lac_models::{Decoder, Tokenizer};
@@ -119,6 +119,84 @@ fn a_run_goes_on_where_it_was_interrupted() {
     // A larger limit only adds.
     bench.run(&broken, &limit(25), Bench::lanes()).unwrap();
     assert_eq!(Results::read(&broken).unwrap().records.len(), 50);
+}
+
+/// Where answers depend on the questions beside them, a run that goes on asks a batch as it was asked before, and what
+/// would change a batch is another setting.
+#[test]
+fn quirks_that_depend_on_the_batch_keep_their_neighbours() {
+    let mut bench = Bench::new();
+    let plain = Asking {
+        max_new_tokens: Some(8),
+        ..Asking::paper(1)
+    };
+    let quirks = vec![Quirk::BatchThreshold, Quirk::PaddingAttended];
+    let quirky = Asking {
+        quirks,
+        ..plain.clone()
+    };
+    let questions =
+        |n| requests(&bench.data, &limit(n), &quirky, &bench.tokenizer, Some(512)).unwrap();
+    let (ten, twelve) = (questions(10), questions(12));
+    let gate = |first| GateConfig::new(0.4).with_first_threshold(first);
+    let lanes = |first| vec![lane(Off), lane(LastActive::new(gate(first)))];
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name);
+
+    bench.asking = quirky.clone().with_neighbours(&ten, 3);
+    let range = FirstThreshold::BatchRange;
+    bench.run(&path("whole"), &limit(10), lanes(range)).unwrap();
+    let whole = Results::read(&path("whole")).unwrap();
+    let mut broken = lanes(range);
+    broken[0] = lane(FailsAt { passes_left: 12 });
+    bench.run(&path("broken"), &limit(10), broken).unwrap_err();
+    let n_before = Results::read(&path("broken")).unwrap().records.len();
+    assert!(n_before > 0 && n_before < 20, "{n_before}");
+    // One record of a batch is lost with the torn last line: its neighbours are asked again, and not counted twice.
+    let text = std::fs::read_to_string(path("broken")).unwrap();
+    std::fs::write(path("broken"), &text[..text.len() - 20]).unwrap();
+    bench
+        .run(&path("broken"), &limit(10), lanes(range))
+        .unwrap();
+    same(&Results::read(&path("broken")).unwrap(), &whole);
+
+    let refused = |asking: Asking, n, first, part: &str| {
+        let bench = Bench {
+            asking,
+            ..Bench::new()
+        };
+        let error = bench.run(&path("whole"), &limit(n), lanes(first));
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains(part), "{part:?} is not in: {error}");
+    };
+    let neighbours = "asking.neighbours.questions";
+    refused(
+        quirky.clone().with_neighbours(&twelve, 3),
+        12,
+        range,
+        neighbours,
+    );
+    let size = "asking.neighbours.batch_size: 3 in the file, 4 now";
+    refused(quirky.clone().with_neighbours(&ten, 4), 10, range, size);
+    let asking = quirky.clone().with_neighbours(&ten, 3);
+    refused(asking.clone(), 9, range, "with_neighbours");
+    refused(asking, 10, FirstThreshold::Zero, "first threshold is Zero");
+
+    // The quirks show, and without them there are no neighbours to speak of.
+    bench.asking = plain.with_neighbours(&ten, 3);
+    assert_eq!(bench.asking.neighbours, None);
+    let zero = FirstThreshold::Zero;
+    bench.run(&path("plain"), &limit(10), lanes(zero)).unwrap();
+    let texts = |results: &Results| -> Vec<Option<String>> {
+        let mut records: Vec<&Record> = results.records.iter().collect();
+        records.sort_by_key(|record| (&record.settings, record.row));
+        records
+            .into_iter()
+            .map(|record| record.text.clone())
+            .collect()
+    };
+    let plain = Results::read(&path("plain")).unwrap();
+    assert_ne!(texts(&plain), texts(&whole));
 }
 
 #[test]

@@ -74,7 +74,7 @@ impl QueryBlock {
     }
 }
 
-/// Where a key is hidden from a query: it is newer, or older than the window, or padding.
+/// Where a key is hidden from a query: it is newer, or older than the window, or padding, or in the hidden tail.
 ///
 /// Slots serve in place of positions: left padding moves queries and keys of a row alike.
 fn hidden_keys(
@@ -97,18 +97,21 @@ fn hidden_keys(
     if let Some(window) = window {
         hidden = hidden.bool_or(key.clone().lower_equal(query - window as i64));
     }
+    let shape = [pass.batch(), 1, 1, queries.len(), keys.len()];
+    let per_row = |slots: Vec<i64>| {
+        let slots = TensorData::new(slots, [pass.batch(), 1, 1, 1, 1]);
+        Tensor::<5, Int>::from_data(slots, device).expand(shape)
+    };
     if pass.is_padded_left() {
-        let shape = [pass.batch(), 1, 1, queries.len(), keys.len()];
-        let padding: Vec<i64> = pass
-            .padding()
-            .iter()
-            .map(|&n_padding| n_padding as i64)
-            .collect();
-        let padding = TensorData::new(padding, [pass.batch(), 1, 1, 1, 1]);
-        let padding = Tensor::<5, Int>::from_data(padding, device).expand(shape);
-        hidden = hidden
-            .expand(shape)
-            .bool_or(key.expand(shape).lower(padding));
+        let padding = pass.padding().iter().map(|&slot| slot as i64).collect();
+        let is_padding = key.clone().expand(shape).lower(per_row(padding));
+        hidden = hidden.expand(shape).bool_or(is_padding);
+    }
+    if !pass.hidden_tail().is_empty() {
+        let end = (pass.past() + pass.seq()) as i64;
+        let tail = pass.hidden_tail().iter().map(|&n| end - n as i64).collect();
+        let is_hidden = key.expand(shape).greater_equal(per_row(tail));
+        hidden = hidden.expand(shape).bool_or(is_hidden);
     }
     hidden
 }

@@ -183,6 +183,11 @@ impl PassContext {
                 past: pass.past(),
                 window,
                 padding: pass.padding().to_vec(),
+                ends: pass
+                    .hidden_tail()
+                    .iter()
+                    .map(|n_hidden| pass.past() + pass.seq() - n_hidden)
+                    .collect(),
             },
             pass: pass.clone(),
             rotation,

@@ -3,14 +3,16 @@
 
 use burn::tensor::Device;
 use lac_core::{
-    Bypass, CausalLm, GateConfig, GenerationConfig, Halt, Hooks, LastActive, LayerPolicy, Off,
-    Pass, PromptLogits, Sampling, SamplingConfig, Trace, Usage, generate, prompt_pass, run,
+    Bypass, CausalLm, FirstThreshold, GateConfig, GenerationConfig, Halt, Hooks, LastActive,
+    LayerPolicy, Off, Pass, PassRecord, PromptLogits, PromptPadding, Sampling, SamplingConfig,
+    Trace, Usage, generate, prompt_pass, run,
 };
 use lac_models::{Decoder, DummyWeights, ModelConfig, ModelFolder, WeightDtype};
 use lac_trace::Recorder;
+use serde::Deserialize;
 
 use crate::devices::devices;
-use crate::parity::{expected, fixture, load};
+use crate::parity::{NORM_TOLERANCE, expected, fixture, load};
 
 /// Row observers for a whole batch.
 struct Rows(Vec<Recorder>);
@@ -241,4 +243,101 @@ fn a_full_context_ends_the_row() {
     let too_long = vec![vec![5; max_context + 1]];
     let error = generate(&model, &too_long, &config, Hooks::new(&mut Off));
     assert!(error.unwrap_err().to_string().contains("129 tokens"));
+}
+
+/// What the paper's released code makes of batches, by transformers: `fixtures/make/released_batch.py`.
+#[derive(Deserialize)]
+struct Released {
+    alpha: f32,
+    pad: u32,
+    checkpoints: std::collections::BTreeMap<String, ReleasedBatch>,
+}
+
+#[derive(Deserialize)]
+struct ReleasedBatch {
+    prompts: Vec<Vec<u32>>,
+    ids: Vec<Vec<u32>>,
+    passes: Vec<ReleasedPass>,
+}
+
+/// `[layer][row][slot]`, and of the first layer `[row][slot]`.
+#[derive(Deserialize)]
+struct ReleasedPass {
+    norms: Vec<Vec<Vec<f32>>>,
+    first_thresholds: Vec<Vec<f32>>,
+    active: Vec<Vec<Vec<u8>>>,
+}
+
+struct AllPasses(Vec<PassRecord>);
+
+impl lac_core::Observer for AllPasses {
+    fn pass(&mut self, record: &PassRecord) -> Result<(), lac_core::BoxError> {
+        self.0.push(record.clone());
+        Ok(())
+    }
+}
+
+/// Padding that is attended to, counted and drawn from, and a first threshold over the batch: with both the batch is
+/// the released code's, slot by slot. The fixture's margins are far above rounding, so tokens and flags are compared
+/// exactly.
+#[test]
+fn batches_of_the_released_code_are_reproduced() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/fixtures/released_batch.json"
+    );
+    let text = std::fs::read_to_string(path);
+    let released: Released = serde_json::from_str(&text.unwrap()).unwrap();
+    for (backend, device) in devices() {
+        for (name, batch) in &released.checkpoints {
+            let model = load(name, &device);
+            let gate =
+                GateConfig::new(released.alpha).with_first_threshold(FirstThreshold::BatchRange);
+            let run = |gate, config: GenerationConfig| {
+                let mut passes = AllPasses(Vec::new());
+                let mut policy = LastActive::new(gate);
+                let hooks = Hooks::new(&mut policy).observer(&mut passes);
+                let output = generate(&model, &batch.prompts, &config, hooks).unwrap();
+                let ids: Vec<Vec<u32>> = output.rows.into_iter().map(|row| row.ids).collect();
+                (ids, passes.0)
+            };
+            let plain = GenerationConfig::greedy(batch.ids[0].len());
+            let as_released = plain
+                .clone()
+                .with_padding(PromptPadding::AsTokens, released.pad);
+            let (ids, passes) = run(gate, as_released.clone());
+            let what = format!("{name} on {backend}");
+            assert_eq!(ids, batch.ids, "{what}");
+            assert_eq!(passes.len(), batch.passes.len(), "{what}");
+            for (idx, (found, expected)) in passes.iter().zip(&batch.passes).enumerate() {
+                let gate = found.gate.as_ref().unwrap();
+                let slots = found.pass.batch() * found.pass.seq();
+                assert_eq!(found.counted().count(), slots, "{what}: padding counts");
+                let flags = expected.active.iter().flatten().flatten();
+                let flags: Vec<bool> = flags.map(|&flag| flag == 1).collect();
+                assert_eq!(gate.active, flags, "{what}, pass {idx}");
+                let norms = expected.norms.iter().flatten().flatten();
+                for (found, &norm) in gate.norms.iter().zip(norms) {
+                    let difference = (found - norm).abs();
+                    assert!(difference <= NORM_TOLERANCE * norm, "{what}, pass {idx}");
+                }
+                // Differences of norms, so that the norms' rounding is what they differ by.
+                let thresholds = expected.first_thresholds.iter().flatten();
+                for ((found, &threshold), &norm) in
+                    gate.thresholds.iter().zip(thresholds).zip(&gate.norms)
+                {
+                    let difference = (found - threshold).abs();
+                    assert!(
+                        difference <= 4.0 * NORM_TOLERANCE * norm,
+                        "{what}, pass {idx}"
+                    );
+                }
+            }
+            // Each of the two ways shows by itself.
+            let (_, per_token) = run(GateConfig::new(released.alpha), as_released);
+            let active = |passes: &[PassRecord]| passes[0].gate.clone().unwrap().active;
+            assert_ne!(active(&per_token), active(&passes), "{what}");
+            assert_ne!(run(gate, plain).0, ids, "{what}");
+        }
+    }
 }

@@ -18,7 +18,7 @@ use crate::devices::devices;
 
 /// Norms agree to this, relative to the norm: a dozen f32 layers sum their products in another
 /// order than torch, each with a relative error of some 1e-7 per operation.
-const NORM_TOLERANCE: f32 = 2e-5;
+pub const NORM_TOLERANCE: f32 = 2e-5;
 
 /// Logits agree to this, absolutely; they are of the order of 1 to 10.
 const LOGIT_TOLERANCE: f32 = 3e-4;

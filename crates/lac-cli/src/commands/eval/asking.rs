@@ -125,7 +125,8 @@ pub struct AskingArgs {
     #[arg(long, value_enum)]
     passages: Option<PassagesArg>,
     /// A defect of the released code to reproduce under paper: correct-is-d,
-    /// question-under-options, double-bos, first-token-lost, no-seed; may be given several times
+    /// question-under-options, double-bos, first-token-lost, no-seed, and two that make answers depend on --batch-size:
+    /// batch-threshold, padding-attended; may be given several times
     #[arg(long, value_name = "NAME")]
     quirk: Vec<Quirk>,
     /// At most this many new tokens (paper: 50, generative: 64)

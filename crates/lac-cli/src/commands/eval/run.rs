@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use lac_core::{Flow, LayerPolicy, Off, Sampling};
+use lac_core::{FirstThreshold, Flow, LayerPolicy, Off, Sampling};
 use lac_eval::{
-    Asking, DataSet, Evaluation, Feed, Lane, LoggedComparison, ModelId, Protocol, Report, Request,
-    ResultLog, Results, RunConfig, Settings, Skipping, Subjects, evaluate, render, requests,
+    Asking, DataSet, Evaluation, Feed, Lane, LoggedComparison, ModelId, Protocol, Quirk, Report,
+    Request, ResultLog, Results, RunConfig, Settings, Skipping, Subjects, evaluate, render,
+    requests,
 };
 use lac_models::{ModelFolder, Tokenizer};
 
@@ -85,6 +86,7 @@ impl Run {
             return show(first, &tokenizer);
         }
 
+        let asking = asking.with_neighbours(&requests, self.batch_size);
         let mut lanes = self.lanes(&asking, &folder)?;
         let settings = self.settings(&data, &asking, &folder, &lanes)?;
         let mut log = match &self.out {
@@ -141,18 +143,19 @@ impl Run {
 
     /// The policies; several α share a pass where one trace has all that they need.
     fn lanes(&self, asking: &Asking, folder: &ModelFolder) -> Result<Vec<Lane>> {
-        let is_plain = matches!(self.gate.gate_rounding, RoundingArg::F32);
+        let is_plain = matches!(self.gate.gate_rounding, RoundingArg::F32)
+            && !asking.has(Quirk::BatchThreshold);
         let alphas = &self.alphas[..];
         if self.policy != PolicyName::Speculative {
             for &alpha in alphas {
-                self.policy_at(alpha, folder)?;
+                self.policy_at(alpha, asking, folder)?;
             }
         }
         let mut lanes = match self.policy {
             PolicyName::Speculative => vec![self.speculative(asking, folder)?],
             _ if alphas.len() < 2 => {
                 let alpha = alphas.first().copied().unwrap_or(self.gate.alpha);
-                let lane = Lane::new(self.policy_at(alpha, folder)?);
+                let lane = Lane::new(self.policy_at(alpha, asking, folder)?);
                 match self.gate.plan_digest()? {
                     Some(digest) if self.policy == PolicyName::Planned => {
                         vec![lane.with_details(&digest)]
@@ -170,7 +173,7 @@ impl Run {
             }
             _ => alphas
                 .iter()
-                .map(|&alpha| Ok(Lane::new(self.policy_at(alpha, folder)?)))
+                .map(|&alpha| Ok(Lane::new(self.policy_at(alpha, asking, folder)?)))
                 .collect::<Result<_>>()?,
         };
         let is_full = lanes[0].variants()[0].is_full_model();
@@ -202,9 +205,17 @@ impl Run {
         Ok(Lane::speculative(speculator).with_details(&details))
     }
 
-    fn policy_at(&self, alpha: f32, folder: &ModelFolder) -> Result<Box<dyn LayerPolicy>> {
+    fn policy_at(
+        &self,
+        alpha: f32,
+        asking: &Asking,
+        folder: &ModelFolder,
+    ) -> Result<Box<dyn LayerPolicy>> {
         let mut gate = self.gate.clone();
         gate.alpha = alpha;
+        if asking.has(Quirk::BatchThreshold) {
+            gate.first_threshold = FirstThreshold::BatchRange;
+        }
         gate.policy(self.policy, &self.model, folder)
     }
 

@@ -249,6 +249,7 @@ fn attention_sees_what_it_may() {
                     past,
                     window,
                     padding: padding.to_vec(),
+                    ends: Vec::new(),
                 },
             );
             let found = read(found);
