@@ -12,7 +12,8 @@ use lac_trace::Recorder;
 use serde::Deserialize;
 
 use crate::devices::devices;
-use crate::parity::{NORM_TOLERANCE, expected, fixture, load};
+use crate::expected::expected;
+use crate::parity::{NORM_TOLERANCE, fixture, load};
 
 /// Row observers for a whole batch.
 struct Rows(Vec<Recorder>);

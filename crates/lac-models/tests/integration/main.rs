@@ -7,6 +7,7 @@ mod chat_parity;
 mod corruption;
 mod demo;
 mod devices;
+mod expected;
 mod loading;
 mod parity;
 mod scoring;

@@ -12,9 +12,9 @@ use lac_core::{
 };
 use lac_models::{Decoder, ModelFolder, WeightDtype};
 use lac_trace::{PhaseTrace, Recorder};
-use serde::Deserialize;
 
 use crate::devices::devices;
+use crate::expected::{ExpectedPrompt, expected};
 
 /// Norms agree to this, relative to the norm: a dozen f32 layers sum their products in another
 /// order than torch, each with a relative error of some 1e-7 per operation.
@@ -37,71 +37,6 @@ pub fn fixture(name: &str) -> PathBuf {
 pub fn load(name: &str, device: &Device) -> Decoder {
     let folder = ModelFolder::open(fixture(name)).unwrap();
     folder.load(WeightDtype::F32, device, &mut |_| {}).unwrap()
-}
-
-#[derive(Deserialize)]
-pub struct Expected {
-    pub alphas: Vec<f32>,
-    pub prompts: Vec<ExpectedPrompt>,
-}
-
-#[derive(Deserialize)]
-pub struct ExpectedPrompt {
-    pub prompt_ids: Vec<u32>,
-    embedding_norms: Vec<f32>,
-    norms: Vec<Vec<f32>>,
-    deltas: Vec<Vec<f32>>,
-    trace: Vec<ExpectedTrace>,
-    logits_last: Vec<f32>,
-    pub full_greedy: ExpectedGreedy,
-    last_active: Vec<ExpectedPolicy>,
-    bypass: Vec<ExpectedBypass>,
-    halt: Vec<ExpectedHalt>,
-}
-
-#[derive(Deserialize)]
-struct ExpectedTrace {
-    thresholds: Vec<Vec<f32>>,
-    active: Vec<Vec<u8>>,
-}
-
-#[derive(Deserialize)]
-pub struct ExpectedGreedy {
-    pub ids: Vec<u32>,
-    rg_norms: Vec<Vec<f32>>,
-    rg_deltas: Vec<Vec<f32>>,
-    rg_active: Vec<Vec<Vec<u8>>>,
-}
-
-#[derive(Deserialize)]
-struct ExpectedPolicy {
-    logits_last: Vec<f32>,
-    greedy_ids: Vec<u32>,
-}
-
-#[derive(Deserialize)]
-struct ExpectedBypass {
-    embedding_norms: Vec<f32>,
-    norms: Vec<Vec<f32>>,
-    deltas: Vec<Vec<f32>>,
-    thresholds: Vec<Vec<f32>>,
-    active: Vec<Vec<u8>>,
-    rg_active: Vec<Vec<u8>>,
-    logits_last: Vec<f32>,
-    greedy_ids: Vec<u32>,
-}
-
-#[derive(Deserialize)]
-struct ExpectedHalt {
-    executed: usize,
-    logits_last: Vec<f32>,
-    greedy_ids: Vec<u32>,
-    rg_executed: Vec<usize>,
-}
-
-pub fn expected(name: &str) -> Expected {
-    let path = fixture(name).join("expected.json");
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
 /// What one greedy generation leaves behind.

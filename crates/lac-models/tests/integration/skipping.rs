@@ -11,7 +11,8 @@ use lac_models::{Decoder, DecoderContext};
 
 use crate::demo::Demo;
 use crate::devices::devices;
-use crate::parity::{expected, load};
+use crate::expected::expected;
+use crate::parity::load;
 
 fn keeping(kept: &[u8]) -> PhasePlan {
     PhasePlan::keeping(&kept.iter().map(|&kept| kept == 1).collect::<Vec<_>>())

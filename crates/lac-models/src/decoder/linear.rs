@@ -1,0 +1,85 @@
+//! Linear maps, several of one input at a time.
+
+use burn::module::{Module, Param};
+use burn::tensor::Tensor;
+
+use super::config::ProjectionBias;
+use super::source::TensorSource;
+use crate::kernel;
+
+/// A linear map with its weight in checkpoint layout, `[out, in]`.
+#[derive(Module, Debug)]
+pub struct Linear {
+    /// `[out, in]`.
+    pub weight: Param<Tensor<2>>,
+    /// `[out]`.
+    pub bias: Option<Param<Tensor<1>>>,
+}
+
+impl Linear {
+    pub(super) fn load<S: TensorSource + ?Sized>(
+        source: &mut S,
+        name: &str,
+        [out_features, in_features]: [usize; 2],
+        bias: ProjectionBias,
+    ) -> Result<Self, S::Error> {
+        Ok(Self {
+            weight: Param::from_tensor(
+                source.matrix(&format!("{name}.weight"), [out_features, in_features])?,
+            ),
+            bias: match bias {
+                ProjectionBias::Absent => None,
+                ProjectionBias::Present => Some(Param::from_tensor(
+                    source.vector(&format!("{name}.bias"), out_features)?,
+                )),
+            },
+        })
+    }
+
+    /// `[batch, seq, in]` to `[batch, seq, out]`.
+    pub fn forward(&self, input: Tensor<3>) -> Tensor<3> {
+        let [output] = Self::forward_together(input, [self]);
+        output
+    }
+
+    /// Several maps of one input `[batch, seq, in]`: `[batch, seq, out]` each.
+    pub(super) fn forward_together<const N: usize>(
+        input: Tensor<3>,
+        linears: [&Self; N],
+    ) -> [Tensor<3>; N] {
+        let [batch, seq, in_features] = input.dims();
+        let input = input.reshape([batch * seq, in_features]);
+        let weights = linears.map(|linear| linear.weight.val());
+        let biases = linears.map(|linear| linear.bias.as_ref().map(Param::val));
+        project(input, weights, biases).map(|output| {
+            let [_, out_features] = output.dims();
+            output.reshape([batch, seq, out_features])
+        })
+    }
+}
+
+/// Multiplies `[rows, in]` by weights `[out, in]` and adds their biases: `[rows, out]` each.
+pub(super) fn project<const N: usize>(
+    input: Tensor<2>,
+    weights: [Tensor<2>; N],
+    biases: [Option<Tensor<1>>; N],
+) -> [Tensor<2>; N] {
+    let n_biases = biases.iter().flatten().count();
+    let is_even = n_biases == 0 || n_biases == N;
+    if is_even && kernel::has_kernels(&input) && weights.iter().all(kernel::has_kernels) {
+        let mut biases = biases.into_iter().flatten();
+        let biases = (n_biases > 0).then(|| std::array::from_fn(|_| biases.next()));
+        // Counted above: there is a bias for each weight.
+        let biases = biases.map(|biases| biases.map(|bias| bias.expect("a bias for each weight")));
+        return kernel::linear(input, weights, biases);
+    }
+    let mut biases = biases.into_iter();
+    weights.map(|weight| {
+        // Rank 2 and a transposed view: no backend copies the weight for that.
+        let output = input.clone().matmul(weight.transpose());
+        match biases.next().flatten() {
+            Some(bias) => output + bias.unsqueeze(),
+            None => output,
+        }
+    })
+}
