@@ -4,7 +4,7 @@
 //! describes the fields.
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use lac_core::{Error, Gate, GateConfig, GateRounding, reference};
+use lac_core::{Error, FirstThreshold, Gate, GateConfig, GateRounding, reference};
 use serde::Deserialize;
 
 use crate::devices::devices;
@@ -209,6 +209,46 @@ fn states_in_bf16_with_the_released_codes_rounding() {
         };
         for verdicts in &gates {
             check(&case, verdicts, &device, backend);
+        }
+    }
+}
+
+/// The released code's first threshold: a range over the rows, per position, and none in a batch of one. What comes
+/// after the first layer is per token again.
+#[test]
+fn the_first_threshold_can_be_a_range_over_the_batch() {
+    for (backend, device) in devices() {
+        let state = |norms: [[f32; 2]; 2], rows: usize| {
+            let values: Vec<f32> = norms[..rows]
+                .concat()
+                .iter()
+                .flat_map(|&n| [n, 0.0])
+                .collect();
+            Tensor::<3>::from_data(TensorData::new(values, [rows, 2, 2]), &device)
+        };
+        let embedding = [[1.0, 1.0], [1.0, 1.0]];
+        // Deltas 1 and 3 at the first position, 2 and 1 at the second.
+        let first = [[2.0, 3.0], [4.0, 2.0]];
+        let second = [[1.5, 4.0], [4.0, 3.0]];
+        let config = GateConfig::new(0.75).with_first_threshold(FirstThreshold::BatchRange);
+        for (rows, thresholds, active) in [
+            (
+                2,
+                &[1.5, 0.75, 1.5, 0.75][..],
+                &[false, true, true, true][..],
+            ),
+            (1, &[0.0, 0.0], &[true, true]),
+        ] {
+            let mut gate = Gate::start(config, &state(embedding, rows)).unwrap();
+            assert!(!gate.is_fused(), "{backend}: no kernel knows of batches");
+            let reading = gate.measure(&state(first, rows));
+            let found = reading.threshold.into_data().to_vec::<f32>().unwrap();
+            assert_eq!(found, thresholds, "{backend}, {rows} rows");
+            let found: Vec<bool> = reading.active.into_data().iter::<bool>().collect();
+            assert_eq!(found, active, "{backend}, {rows} rows");
+            let reading = gate.measure(&state(second, rows));
+            let found = reading.threshold.into_data().to_vec::<f32>().unwrap();
+            assert_eq!(found, vec![0.0; 2 * rows], "{backend}, {rows} rows");
         }
     }
 }
