@@ -9,11 +9,10 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|source: &str| {
     let template = ChatTemplate::new("t", TemplateSource::Single(source.to_owned()));
-    let template = template.with_limits(RenderLimits {
-        steps: 100_000,
-        time: Duration::from_secs(5),
-        ..RenderLimits::default()
-    });
+    let mut limits = RenderLimits::default();
+    limits.steps = 100_000;
+    limits.time = Duration::from_secs(5);
+    let template = template.with_limits(limits);
     let messages = [
         Message::new("system", "Be <b>good</b>."),
         Message::new("user", " é x "),
