@@ -242,12 +242,12 @@ fn the_first_threshold_can_be_a_range_over_the_batch() {
             let mut gate = Gate::start(config, &state(embedding, rows)).unwrap();
             assert!(!gate.is_fused(), "{backend}: no kernel knows of batches");
             let reading = gate.measure(&state(first, rows));
-            let found = reading.threshold.into_data().to_vec::<f32>().unwrap();
+            let found = reading.threshold.into_data().try_to_vec::<f32>().unwrap();
             assert_eq!(found, thresholds, "{backend}, {rows} rows");
             let found: Vec<bool> = reading.active.into_data().iter::<bool>().collect();
             assert_eq!(found, active, "{backend}, {rows} rows");
             let reading = gate.measure(&state(second, rows));
-            let found = reading.threshold.into_data().to_vec::<f32>().unwrap();
+            let found = reading.threshold.into_data().try_to_vec::<f32>().unwrap();
             assert_eq!(found, vec![0.0; 2 * rows], "{backend}, {rows} rows");
         }
     }
