@@ -15,7 +15,8 @@ pub use phase_plan::PhasePlan;
 pub use selection::{Keep, Ranking, Selection, Units};
 pub use split::SplitLayers;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::pass::Phase;
 use crate::policy::SkippedKeys;
@@ -52,8 +53,7 @@ const FORMAT: u32 = 1;
 /// assert!(matches!(refused, PlanError::OtherModel { field: "weights", .. }));
 /// # Ok::<(), serde_json::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Unchecked")]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct VoidPlan {
     format: u32,
     /// The model it was made on.
@@ -266,9 +266,30 @@ pub(crate) fn check_depth(
     })
 }
 
+impl<'de> Deserialize<'de> for VoidPlan {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // What does not belong into a plan is quoted whole, and may be as long as the file.
+        let plan = Unchecked::deserialize(deserializer)
+            .map_err(|error| D::Error::custom(shortened(&error.to_string())))?;
+        VoidPlan::try_from(plan).map_err(D::Error::custom)
+    }
+}
+
+/// A message without its middle, where that is long; at the end it says where the mistake is.
+fn shortened(message: &str) -> String {
+    const CHARS_OF_EACH_END: usize = 200;
+    let n_chars = message.chars().count();
+    if n_chars <= 2 * CHARS_OF_EACH_END {
+        return message.to_owned();
+    }
+    let start: String = message.chars().take(CHARS_OF_EACH_END).collect();
+    let end: String = message.chars().skip(n_chars - CHARS_OF_EACH_END).collect();
+    format!("{start} … {end}")
+}
+
 /// A plan as it stands in a file.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a plan")]
 struct Unchecked {
     format: u32,
     model: ModelFingerprint,

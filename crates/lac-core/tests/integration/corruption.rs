@@ -30,7 +30,7 @@ fn check(text: &str) {
     match read {
         Err(error) => {
             let message = error.to_string();
-            assert!(message.contains("line") || !message.is_empty(), "{message}");
+            assert!((1..2000).contains(&message.len()), "{message}");
         }
         Ok(plan) => {
             for phase in [&plan.prompt, &plan.response] {
@@ -96,6 +96,27 @@ fn hostile_plans_are_refused() {
         });
         let message = read.expect_err(&text[..600]).to_string();
         assert!(message.contains(part), "{part:?} is not in: {message}");
+    }
+}
+
+/// An error says where, and does not repeat what it was given.
+#[test]
+fn long_texts_are_not_quoted_whole() {
+    let long = "a".repeat(1 << 20);
+    let field = format!("\"{long}\": 1, \"format\"");
+    for (text, part) in [
+        (format!("\"{long}\""), "expected a plan at line 1"),
+        (GOOD.replacen("\"format\"", &field, 1), "at line 2 column"),
+        (
+            GOOD.replacen("[1.0, 0.5,", &format!("[\"{long}\", 0.5,"), 1),
+            "expected f64 at line",
+        ),
+    ] {
+        let error = serde_json::from_str::<VoidPlan>(&text).unwrap_err();
+        let message = error.to_string();
+        assert!(message.len() < 600, "{} bytes", message.len());
+        assert!(message.contains(part), "{part:?} is not in: {message}");
+        assert!(error.line() > 0, "{message}");
     }
 }
 
