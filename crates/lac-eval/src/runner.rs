@@ -178,13 +178,13 @@ pub fn evaluate<M: CausalLm + ?Sized>(
         if flow == Flow::Stop {
             break;
         }
-        let new: Vec<&Request> = batch
+        let unanswered: Vec<&Request> = batch
             .requests
             .iter()
             .copied()
             .filter(|request| is_pending(log, request))
             .collect();
-        if new.is_empty() {
+        if unanswered.is_empty() {
             continue;
         }
         let mut first_variant = 0;
@@ -230,8 +230,11 @@ pub fn evaluate<M: CausalLm + ?Sized>(
             }
             log.append(new)?;
         }
-        progress.n_done += new.len();
-        progress.tokens_done += new.iter().map(|request| request.n_tokens()).sum::<usize>();
+        progress.n_done += unanswered.len();
+        progress.tokens_done += unanswered
+            .iter()
+            .map(|request| request.n_tokens())
+            .sum::<usize>();
         progress.elapsed = start.elapsed();
         flow = on_progress(&progress);
     }
@@ -271,8 +274,8 @@ fn check_quirks(evaluation: &Evaluation<'_>, lanes: &[Lane]) -> Result<()> {
         true => FirstThreshold::BatchRange,
         false => FirstThreshold::Zero,
     };
-    let found = lanes.iter().filter_map(Lane::first_threshold);
-    match found.into_iter().find(|&found| found != wanted) {
+    let mut found = lanes.iter().filter_map(Lane::first_threshold);
+    match found.find(|&found| found != wanted) {
         Some(found) => Err(Error::Mismatch(format!(
             "a gate's first threshold is {found:?}, and the quirks ask for {wanted:?}"
         ))),
