@@ -1,4 +1,4 @@
-//! A key/value cache that is allocated once and written in place.
+//! A key/value cache that is written in place.
 
 use burn::tensor::{DType, Device, Int, Tensor};
 
@@ -6,10 +6,16 @@ use burn::tensor::{DType, Device, Int, Tensor};
 ///
 /// The cache has no length of its own: a pass writes at its first slot and reads from slot 0, so
 /// rolling back is nothing more than starting the next pass earlier.
+///
+/// What a first pass writes is kept as it comes. A layer's whole capacity is allocated, once, when a second pass
+/// writes to it: a text that is scored in one pass, and then forgotten, costs no buffer and no copy.
 #[derive(Clone, Debug)]
 pub struct KvCache {
-    layers: Vec<LayerCache>,
+    /// `None` where nothing has been written.
+    layers: Vec<Option<LayerCache>>,
     shape: KvCacheShape,
+    dtype: DType,
+    device: Device,
 }
 
 /// The sizes of a [`KvCache`].
@@ -27,6 +33,14 @@ pub struct KvCacheShape {
     pub head_dim: usize,
 }
 
+impl KvCacheShape {
+    /// The shape of a layer's keys in some slots.
+    fn dims(&self, n_slots: usize) -> [usize; 4] {
+        [self.batch, self.n_kv_heads, n_slots, self.head_dim]
+    }
+}
+
+/// A layer's keys and values in its first slots: in all of them, or in those that a first pass has written.
 #[derive(Clone, Debug)]
 struct LayerCache {
     keys: Tensor<4>,
@@ -34,21 +48,14 @@ struct LayerCache {
 }
 
 impl KvCache {
-    /// Allocates the whole cache, zeroed.
+    /// A cache of zeros.
     pub fn new(shape: KvCacheShape, dtype: DType, device: &Device) -> Self {
-        let dims = [
-            shape.batch,
-            shape.n_kv_heads,
-            shape.capacity,
-            shape.head_dim,
-        ];
-        let layers = (0..shape.n_layers)
-            .map(|_| LayerCache {
-                keys: Tensor::zeros(dims, (device, dtype)),
-                values: Tensor::zeros(dims, (device, dtype)),
-            })
-            .collect();
-        Self { layers, shape }
+        Self {
+            layers: (0..shape.n_layers).map(|_| None).collect(),
+            shape,
+            dtype,
+            device: device.clone(),
+        }
     }
 
     /// The cache's sizes.
@@ -58,27 +65,55 @@ impl KvCache {
 
     /// Writes keys and values `[batch, kv_heads, seq, head_dim]` of a layer, from slot `start` on.
     pub fn write(&mut self, layer_idx: usize, start: usize, keys: Tensor<4>, values: Tensor<4>) {
-        let layer = &mut self.layers[layer_idx];
         let [batch, n_kv_heads, seq, head_dim] = keys.dims();
+        let is_first = self.layers[layer_idx].is_none() && start == 0;
+        if is_first && keys.dims() == self.shape.dims(seq) {
+            self.layers[layer_idx] = Some(LayerCache { keys, values });
+            return;
+        }
+        let mut layer = self.extended(layer_idx, self.shape.capacity);
         let slots = [0..batch, 0..n_kv_heads, start..start + seq, 0..head_dim];
         // In place: the buffer is written where it lies as long as nobody else holds it.
+        self.layers[layer_idx] = None;
         layer
             .keys
             .inplace(|buffer| buffer.slice_assign(slots.clone(), keys));
         layer
             .values
             .inplace(|buffer| buffer.slice_assign(slots, values));
+        self.layers[layer_idx] = Some(layer);
     }
 
     /// Keys and values of a layer in the given slots, `[batch, kv_heads, slots, head_dim]`, as
     /// views where the backend has them.
     pub fn read(&self, layer_idx: usize, slots: std::ops::Range<usize>) -> (Tensor<4>, Tensor<4>) {
-        let layer = &self.layers[layer_idx];
+        let layer = self.extended(layer_idx, slots.end);
         let len = slots.end - slots.start;
         (
-            layer.keys.clone().narrow(2, slots.start, len),
-            layer.values.clone().narrow(2, slots.start, len),
+            layer.keys.narrow(2, slots.start, len),
+            layer.values.narrow(2, slots.start, len),
         )
+    }
+
+    /// A layer's keys and values in at least `n_slots` slots, zeros where nothing has been written.
+    fn extended(&self, layer_idx: usize, n_slots: usize) -> LayerCache {
+        let zeros = |n| Tensor::<4>::zeros(self.shape.dims(n), (&self.device, self.dtype));
+        let Some(layer) = &self.layers[layer_idx] else {
+            return LayerCache {
+                keys: zeros(n_slots),
+                values: zeros(n_slots),
+            };
+        };
+        let [.., n_held, _] = layer.keys.dims();
+        if n_slots <= n_held {
+            return layer.clone();
+        }
+        let extended =
+            |held: &Tensor<4>| Tensor::cat(vec![held.clone(), zeros(n_slots - n_held)], 2);
+        LayerCache {
+            keys: extended(&layer.keys),
+            values: extended(&layer.values),
+        }
     }
 
     /// A cache with room for `capacity` slots whose row `i` starts with the first `n_slots` slots
@@ -89,19 +124,12 @@ impl KvCache {
             capacity,
             ..self.shape
         };
-        let Some(first) = self.layers.first() else {
-            return Self {
-                layers: Vec::new(),
-                shape,
-            };
-        };
-        let (dtype, device) = (first.keys.dtype(), first.keys.device());
-        let mut repeated = Self::new(shape, dtype, &device);
+        let mut repeated = Self::new(shape, self.dtype, &self.device);
         if n_slots == 0 || rows.is_empty() {
             return repeated;
         }
         let rows: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
-        let rows = Tensor::<1, Int>::from_data(rows.as_slice(), &device);
+        let rows = Tensor::<1, Int>::from_data(rows.as_slice(), &self.device);
         for layer_idx in 0..shape.n_layers {
             let (keys, values) = self.read(layer_idx, 0..n_slots);
             let keys = keys.select(0, rows.clone());

@@ -60,6 +60,13 @@ impl RmsNorm {
         let normed = hidden * (mean_square + self.epsilon).sqrt().recip();
         cast(normed, dtype) * weight.unsqueeze()
     }
+
+    fn as_kernel(&self) -> kernel::Norm {
+        kernel::Norm {
+            weight: self.weight.val(),
+            epsilon: self.epsilon,
+        }
+    }
 }
 
 /// Casts where the data type differs, and leaves the tensor alone where it does not.
@@ -112,20 +119,50 @@ impl Attention {
         })
     }
 
-    fn forward(
+    /// The residual stream `[batch, seq, hidden]` with the attention's outputs added, after a norm.
+    fn forward_onto(
         &self,
-        input: Tensor<3>,
+        hidden: Tensor<3>,
+        norm: &RmsNorm,
         layer_idx: usize,
         context: &mut DecoderContext,
     ) -> Tensor<3> {
-        let projections = [&self.q_proj, &self.k_proj, &self.v_proj];
-        let [queries, keys, values] = Linear::forward_together(input, projections);
-        let queries = rotate(self.heads(queries, self.n_heads), context.rotation());
-        let keys = rotate(self.heads(keys, self.n_kv_heads), context.rotation());
-        let values = self.heads(values, self.n_kv_heads);
+        let [queries, keys, values] = self.queries_keys_values(&hidden, norm, context);
         let (keys, values) = context.store(layer_idx, keys, values);
-        self.o_proj
-            .forward(attend(queries, keys, values, layer_idx, context))
+        let attended = attend(queries, keys, values, layer_idx, context);
+        self.o_proj.forward_onto(hidden, attended)
+    }
+
+    /// Rotated queries and keys, and values, `[batch, heads, seq, head_dim]` each, of `[batch, seq, hidden]`.
+    fn queries_keys_values(
+        &self,
+        hidden: &Tensor<3>,
+        norm: &RmsNorm,
+        context: &DecoderContext,
+    ) -> [Tensor<4>; 3] {
+        let projections = [&self.q_proj, &self.k_proj, &self.v_proj];
+        let rotation = context.rotation();
+        let fused = kernel::heads(
+            hidden,
+            norm.as_kernel(),
+            projections.map(|linear| linear.weight.val()),
+            projections.map(|linear| linear.bias.as_ref().map(Param::val)),
+            [rotation.cos.clone(), rotation.sin.clone()],
+        );
+        if let Some([queries, keys, values]) = fused {
+            return [
+                self.heads(queries, self.n_heads),
+                self.heads(keys, self.n_kv_heads),
+                self.heads(values, self.n_kv_heads),
+            ];
+        }
+        let input = norm.forward(hidden.clone());
+        let [queries, keys, values] = Linear::forward_together(input, projections);
+        [
+            rotate(self.heads(queries, self.n_heads), rotation),
+            rotate(self.heads(keys, self.n_kv_heads), rotation),
+            self.heads(values, self.n_kv_heads),
+        ]
     }
 
     /// Rotated keys and values of `[batch, seq, hidden]`, `[batch, kv_heads, seq, head_dim]` each.
@@ -194,6 +231,19 @@ impl Mlp {
         };
         self.down_proj.forward(inner)
     }
+
+    /// The residual stream `[batch, seq, hidden]` with the MLP's outputs added, after a norm.
+    fn forward_onto(&self, hidden: Tensor<3>, norm: &RmsNorm) -> Tensor<3> {
+        let linears = [&self.gate_proj, &self.up_proj, &self.down_proj];
+        if linears.iter().all(|linear| linear.bias.is_none())
+            && let weights = linears.map(|linear| linear.weight.val())
+            && let Some(sum) = kernel::add_mlp(&hidden, norm.as_kernel(), weights)
+        {
+            return sum;
+        }
+        let normed = norm.forward(hidden.clone());
+        hidden + self.forward(normed)
+    }
 }
 
 /// One layer: attention and MLP, each with its norm before it and a residual connection around.
@@ -241,13 +291,14 @@ impl DecoderLayer {
         layer_idx: usize,
         context: &mut DecoderContext,
     ) -> Tensor<3> {
-        let normed = self.input_layernorm.forward(hidden.clone());
-        hidden + self.self_attn.forward(normed, layer_idx, context)
+        let norm = &self.input_layernorm;
+        self.self_attn
+            .forward_onto(hidden, norm, layer_idx, context)
     }
 
     fn forward_mlp(&self, hidden: Tensor<3>) -> Tensor<3> {
-        let normed = self.post_attention_layernorm.forward(hidden.clone());
-        hidden + self.mlp.forward(normed)
+        self.mlp
+            .forward_onto(hidden, &self.post_attention_layernorm)
     }
 }
 

@@ -8,15 +8,29 @@
 //! Every output is one sum whose order depends on its own row and weight alone. So a token gives the same
 //! bits whether it goes through the model alone, in a batch or in the middle of a prompt.
 
+use burn::tensor::Tensor;
+
 #[cfg(not(feature = "flex"))]
 mod absent;
 #[cfg(feature = "flex")]
 mod flex;
 
 #[cfg(not(feature = "flex"))]
-pub(crate) use absent::{attend, has_kernels, linear, rms_norm, rotate, swiglu};
+pub(crate) use absent::{
+    add_linear, add_mlp, attend, has_kernels, heads, linear, rms_norm, rotate, swiglu,
+};
 #[cfg(feature = "flex")]
-pub(crate) use flex::{attend, has_kernels, linear, rms_norm, rotate, sum, swiglu};
+pub(crate) use flex::{
+    add_linear, add_mlp, attend, has_kernels, heads, linear, rms_norm, rotate, sum, swiglu,
+};
+
+/// A root-mean-square norm.
+pub(crate) struct Norm {
+    /// `[hidden]`.
+    pub weight: Tensor<1>,
+    /// Added to the mean square.
+    pub epsilon: f64,
+}
 
 /// Which cached slots the queries of a pass see: query `s` of row `b` sees the slots from
 /// `max(padding[b], past + s + 1 - window)` up to its own, `past + s`, but not beyond `ends[b]`.

@@ -42,6 +42,15 @@ impl Linear {
         output
     }
 
+    /// The residual stream `[batch, seq, out]` with the map of `[batch, seq, in]` added.
+    pub(super) fn forward_onto(&self, hidden: Tensor<3>, input: Tensor<3>) -> Tensor<3> {
+        let (weight, bias) = (self.weight.val(), self.bias.as_ref().map(Param::val));
+        match kernel::add_linear(&hidden, &input, weight, bias) {
+            Some(sum) => sum,
+            None => hidden + self.forward(input),
+        }
+    }
+
     /// Several maps of one input `[batch, seq, in]`: `[batch, seq, out]` each.
     pub(super) fn forward_together<const N: usize>(
         input: Tensor<3>,
@@ -64,13 +73,7 @@ pub(super) fn project<const N: usize>(
     weights: [Tensor<2>; N],
     biases: [Option<Tensor<1>>; N],
 ) -> [Tensor<2>; N] {
-    let n_biases = biases.iter().flatten().count();
-    let is_even = n_biases == 0 || n_biases == N;
-    if is_even && kernel::has_kernels(&input) && weights.iter().all(kernel::has_kernels) {
-        let mut biases = biases.into_iter().flatten();
-        let biases = (n_biases > 0).then(|| std::array::from_fn(|_| biases.next()));
-        // Counted above: there is a bias for each weight.
-        let biases = biases.map(|biases| biases.map(|bias| bias.expect("a bias for each weight")));
+    if kernel::has_kernels(&input) && weights.iter().all(kernel::has_kernels) {
         return kernel::linear(input, weights, biases);
     }
     let mut biases = biases.into_iter();

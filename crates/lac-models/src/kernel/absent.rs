@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::Visible;
+use super::{Norm, Visible};
 
 const NONE: &str = "kernels are asked for only where has_kernels says so";
 
@@ -13,7 +13,7 @@ pub(crate) fn has_kernels<const D: usize>(_tensor: &Tensor<D>) -> bool {
 pub(crate) fn linear<const N: usize>(
     _input: Tensor<2>,
     _weights: [Tensor<2>; N],
-    _biases: Option<[Tensor<1>; N]>,
+    _biases: [Option<Tensor<1>>; N],
 ) -> [Tensor<2>; N] {
     unreachable!("{NONE}")
 }
@@ -37,4 +37,31 @@ pub(crate) fn attend(
     _visible: &Visible,
 ) -> Tensor<3> {
     unreachable!("{NONE}")
+}
+
+pub(crate) fn heads(
+    _hidden: &Tensor<3>,
+    _norm: Norm,
+    _weights: [Tensor<2>; 3],
+    _biases: [Option<Tensor<1>>; 3],
+    _rotation: [Tensor<4>; 2],
+) -> Option<[Tensor<3>; 3]> {
+    None
+}
+
+pub(crate) fn add_linear(
+    _hidden: &Tensor<3>,
+    _input: &Tensor<3>,
+    _weight: Tensor<2>,
+    _bias: Option<Tensor<1>>,
+) -> Option<Tensor<3>> {
+    None
+}
+
+pub(crate) fn add_mlp(
+    _hidden: &Tensor<3>,
+    _norm: Norm,
+    _weights: [Tensor<2>; 3],
+) -> Option<Tensor<3>> {
+    None
 }

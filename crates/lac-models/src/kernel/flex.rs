@@ -2,6 +2,7 @@
 
 mod attention;
 mod dot;
+mod fused;
 mod linear;
 mod norm;
 mod numeric;
@@ -16,7 +17,7 @@ use burn::backend::{DispatchTensorKind, Flex};
 use burn::tensor::{DType, Tensor, bf16, f16};
 
 use self::value::Value;
-use super::Visible;
+use super::{Norm, Visible};
 
 /// Calls a function for the data type of a tensor.
 macro_rules! for_data_type {
@@ -47,16 +48,16 @@ pub(crate) fn has_kernels<const D: usize>(tensor: &Tensor<D>) -> bool {
         && matches!(tensor.clone().into_dispatch().kind, DispatchTensorKind::Flex(_))
 }
 
-/// Multiplies `[rows, in]` by each of the weights `[out, in]` and adds each one's bias `[out]`, where there
-/// are biases: `[rows, out]` for each weight.
+/// Multiplies `[rows, in]` by each of the weights `[out, in]` and adds each one's bias `[out]`, where it has one:
+/// `[rows, out]` for each weight.
 pub(crate) fn linear<const N: usize>(
     input: Tensor<2>,
     weights: [Tensor<2>; N],
-    biases: Option<[Tensor<1>; N]>,
+    biases: [Option<Tensor<1>>; N],
 ) -> [Tensor<2>; N] {
     let input = primitive(input);
     let weights = weights.map(primitive);
-    let biases = biases.map(|biases| biases.map(primitive));
+    let biases = biases.map(|bias| bias.map(primitive));
     for_data_type!(input, |E| linear::linear::<E, N>(input, weights, biases)).map(tensor)
 }
 
@@ -96,6 +97,88 @@ pub(crate) fn attend(
     tensor(for_data_type!(queries, |E| attention::attend::<E>(
         queries, keys, values, visible
     )))
+}
+
+/// Norm, projections to queries, keys and values, and rotation of queries and keys by cosines and sines
+/// `[1 or batch, 1, seq, head_dim / 2]`, from `[batch, seq, hidden]`: `[batch, seq, heads * head_dim]` each. `None` where that is not done in one pass over the tokens.
+pub(crate) fn heads(
+    hidden: &Tensor<3>,
+    norm: Norm,
+    weights: [Tensor<2>; 3],
+    biases: [Option<Tensor<1>>; 3],
+    rotation: [Tensor<4>; 2],
+) -> Option<[Tensor<3>; 3]> {
+    let has_kernels = has_kernels_of(hidden, &weights)
+        && has_kernels_of(hidden, biases.iter().flatten())
+        && has_kernels_of(hidden, [&norm.weight])
+        && has_kernels_of(hidden, &rotation);
+    has_kernels.then_some(())?;
+    let hidden = primitive(hidden.clone());
+    let norm_weight = primitive(norm.weight);
+    let weights = weights.map(primitive);
+    let biases = biases.map(|bias| bias.map(primitive));
+    let rotation = rotation.map(primitive);
+    let heads = for_data_type!(hidden, |E| fused::heads::<E>(
+        hidden,
+        norm_weight,
+        norm.epsilon,
+        weights,
+        biases,
+        rotation
+    ));
+    Some(heads?.map(tensor))
+}
+
+/// A linear map of `[batch, seq, in]` by a weight `[out, in]` and its bias `[out]`, added to `[batch, seq, out]`.
+/// `None` where that is not done in one pass over the tokens.
+pub(crate) fn add_linear(
+    hidden: &Tensor<3>,
+    input: &Tensor<3>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+) -> Option<Tensor<3>> {
+    let has_kernels = has_kernels_of(hidden, [input])
+        && has_kernels_of(hidden, [&weight])
+        && has_kernels_of(hidden, &bias);
+    has_kernels.then_some(())?;
+    let (hidden, input) = (primitive(hidden.clone()), primitive(input.clone()));
+    let (weight, bias) = (primitive(weight), bias.map(primitive));
+    let sum = for_data_type!(hidden, |E| fused::add_linear::<E>(
+        hidden, input, weight, bias
+    ));
+    sum.map(tensor)
+}
+
+/// Norm and gated MLP of weights gate, up and down, added to the residual stream `[batch, seq, hidden]`. `None` where
+/// that is not done in one pass over the tokens.
+pub(crate) fn add_mlp(
+    hidden: &Tensor<3>,
+    norm: Norm,
+    weights: [Tensor<2>; 3],
+) -> Option<Tensor<3>> {
+    let has_kernels = has_kernels_of(hidden, &weights) && has_kernels_of(hidden, [&norm.weight]);
+    has_kernels.then_some(())?;
+    let hidden = primitive(hidden.clone());
+    let (norm_weight, weights) = (primitive(norm.weight), weights.map(primitive));
+    let sum = for_data_type!(hidden, |E| fused::add_mlp::<E>(
+        hidden,
+        norm_weight,
+        norm.epsilon,
+        weights
+    ));
+    sum.map(tensor)
+}
+
+/// Whether there are kernels for tensors beside a hidden state, which have its data type.
+fn has_kernels_of<'a, const D: usize>(
+    hidden: &Tensor<3>,
+    tensors: impl IntoIterator<Item = &'a Tensor<D>>,
+) -> bool {
+    let dtype = hidden.dtype();
+    has_kernels(hidden)
+        && tensors
+            .into_iter()
+            .all(|tensor| tensor.dtype() == dtype && has_kernels(tensor))
 }
 
 /// The sum of some values, as fast as they can be read.

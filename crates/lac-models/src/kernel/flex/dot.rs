@@ -47,6 +47,23 @@ pub(super) trait Instructions {
     fn multiply_add(sum: Self::Sum, left: Self::Vector, right: Self::Vector) -> Self::Sum;
 
     fn total(sum: Self::Sum) -> f32;
+
+    /// The totals of a tile's sums, each as [`total`](Self::total) gives it to the bit.
+    ///
+    /// Loops, because a closure handed to `map` is not always inlined here, and a call for each sum costs more than
+    /// the products. No slice of the sums either: they would be kept in memory from the beginning.
+    #[inline(always)]
+    fn totals<const LEFT: usize, const RIGHT: usize>(
+        sums: [[Self::Sum; RIGHT]; LEFT],
+    ) -> [[f32; LEFT]; RIGHT] {
+        let mut totals = [[0.0; LEFT]; RIGHT];
+        for (left, sums) in sums.into_iter().enumerate() {
+            for (totals, sum) in totals.iter_mut().zip(sums) {
+                totals[left] = Self::total(sum);
+            }
+        }
+        totals
+    }
 }
 
 /// Dot products of every left row with every right row, none of them longer than [`BLOCK`].
@@ -57,7 +74,7 @@ pub(super) trait Instructions {
 unsafe fn tile<I: Instructions, const LEFT: usize, const RIGHT: usize>(
     left: [&[I::Value]; LEFT],
     right: [&[I::Value]; RIGHT],
-) -> [[f32; RIGHT]; LEFT] {
+) -> [[f32; LEFT]; RIGHT] {
     let width = left[0].len();
     let mut sums = [[I::zero(); RIGHT]; LEFT];
     let mut at = 0;
@@ -76,15 +93,7 @@ unsafe fn tile<I: Instructions, const LEFT: usize, const RIGHT: usize>(
         let load = |row: &[I::Value]| unsafe { I::load_first(row.as_ptr().add(at), n_rest) };
         add_products::<I, LEFT, RIGHT>(&mut sums, left, right, load);
     }
-    // Loops, because a closure handed to `map` is not always inlined here, and a call for each sum costs
-    // more than the products.
-    let mut totals = [[0.0; RIGHT]; LEFT];
-    for (totals, sums) in totals.iter_mut().zip(&sums) {
-        for (total, &sum) in totals.iter_mut().zip(sums) {
-            *total = I::total(sum);
-        }
-    }
-    totals
+    I::totals(sums)
 }
 
 /// Adds the products of a vector of every left row with one of every right row.
@@ -198,7 +207,7 @@ impl<'a, E> Rows<'a, E> {
     }
 }
 
-/// The dot product of every left row with every right row, added to `outputs[right * stride + left]`.
+/// The dot product of every left row with every right row, written to `outputs[right * stride + left]`.
 ///
 /// # Safety
 /// The processor has the instructions `I`, and all rows are equally long.
@@ -251,30 +260,38 @@ unsafe fn strip<I: Instructions, const LEFT: usize, const RIGHT: usize>(
             let first_right = tile_idx * RIGHT;
             let rows = std::array::from_fn(|row| &right.row(first_right + row)[block.clone()]);
             // SAFETY: the caller's promise.
-            let sums = unsafe { tile::<I, LEFT, RIGHT>(left, rows) };
-            for row in 0..RIGHT {
+            let totals = unsafe { tile::<I, LEFT, RIGHT>(left, rows) };
+            for (row, totals) in totals.iter().enumerate() {
                 let outputs = &mut outputs[(first_right + row) * stride + first..][..LEFT];
-                for (output, sums) in outputs.iter_mut().zip(&sums) {
-                    *output += sums[row];
-                }
+                put(outputs, totals, start);
             }
         }
         for row in n_tiles * RIGHT..right.len() {
             // SAFETY: as above.
-            let sums = unsafe { tile::<I, LEFT, 1>(left, [&right.row(row)[block.clone()]]) };
+            let [totals] = unsafe { tile::<I, LEFT, 1>(left, [&right.row(row)[block.clone()]]) };
             let outputs = &mut outputs[row * stride + first..][..LEFT];
-            for (output, [sum]) in outputs.iter_mut().zip(sums) {
-                *output += sum;
-            }
+            put(outputs, &totals, start);
         }
     }
     LEFT
 }
 
+/// Writes the totals of a product's first block, and adds those of further ones.
+#[inline(always)]
+fn put(outputs: &mut [f32], totals: &[f32], start: usize) {
+    if start == 0 {
+        outputs.copy_from_slice(totals);
+    } else {
+        for (output, total) in outputs.iter_mut().zip(totals) {
+            *output += total;
+        }
+    }
+}
+
 /// A data type that dot products can be had of.
 pub(super) trait Dot: Value {
-    /// The dot product of every left row with every right row, added to `outputs[right * stride + left]`.
-    /// All rows are equally wide.
+    /// The dot product of every left row with every right row, written to `outputs[right * stride + left]`.
+    /// All rows are equally wide, and wider than nothing.
     fn products(
         left: Rows<'_, Self>,
         right: Rows<'_, Self>,

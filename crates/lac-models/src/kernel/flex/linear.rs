@@ -1,4 +1,5 @@
-//! Linear maps: each task streams some rows of a weight past all inputs.
+//! Linear maps. Each task streams some rows of a weight past all inputs, or, where the weights stay in every
+//! core's cache, some inputs past whole weights.
 
 use std::ops::Range;
 
@@ -25,50 +26,49 @@ const TILE: usize = 12;
 /// beside the sums, while the inputs pass.
 const MAX_CACHED_OUTS: usize = 96;
 
-/// Bytes of inputs at most that pass a task's rows of a weight at a time, for the same reason.
+/// Inputs of a task, where it has all outputs of some, are a multiple of this, for a tile's sake too.
+const INPUT_TILE: usize = 4;
+
+/// Inputs of such a task at most: few enough that what is computed of them stays in the cache.
+const MAX_CACHED_INPUTS: usize = 32;
+
+/// Bytes of inputs at most that pass a task's rows of a weight at a time.
 const MAX_CACHED_BYTES: usize = 1 << 17;
 
 /// From this many inputs on, more time goes into products than into reading the weight.
 const MANY_INPUTS: usize = 16;
 
-/// Multiplies `[rows, in]` by each weight `[out, in]` and adds its bias `[out]`, where there are biases.
+/// Multiplies `[rows, in]` by each weight `[out, in]` and adds its bias `[out]`, where it has one.
 pub(super) fn linear<E: Dot, const N: usize>(
     input: FlexTensor,
     weights: [FlexTensor; N],
-    biases: Option<[FlexTensor; N]>,
+    biases: [Option<FlexTensor>; N],
 ) -> [FlexTensor; N] {
     let input = contiguous(input);
     let inputs = rows::<E>(&input);
     let weights = weights.map(contiguous);
     let weights: [Rows<'_, E>; N] = std::array::from_fn(|idx| rows(&weights[idx]));
-    let biases = biases.map(|biases| biases.map(contiguous));
-    let biases: Option<[&[E]; N]> = biases
-        .as_ref()
-        .map(|biases| std::array::from_fn(|idx| values(&biases[idx])));
+    let biases = biases.map(|bias| bias.map(contiguous));
+    let biases: [Option<&[E]>; N] = std::array::from_fn(|idx| biases[idx].as_ref().map(values));
 
-    let tasks = tasks(&weights, inputs.len(), inputs.len() * inputs.width());
     let from = read_from(&weights);
-    let blocks: Vec<Vec<E>> = pool::map(tasks.len(), |idx| {
-        let task = &tasks[idx];
-        let weight = weights[task.weight_idx].slice(task.outs.clone());
-        let sums = products(weight, inputs, from);
-        let Some(biases) = biases else {
-            return sums.into_iter().map(E::narrow).collect();
-        };
-        let bias = &biases[task.weight_idx][task.outs.clone()];
-        sums.chunks_exact(bias.len())
-            .flat_map(|sums| sums.iter().zip(bias))
-            .map(|(&sum, bias)| E::narrow(E::round(sum) + bias.widen()))
-            .collect()
-    });
-
-    let mut parts = tasks.into_iter().zip(blocks).peekable();
-    std::array::from_fn(|idx| {
-        let own = std::iter::from_fn(|| {
-            let part = parts.next_if(|(task, _)| task.weight_idx == idx);
-            part.map(|(task, block)| (task.outs, block))
+    let n_outs = weights.map(|weight| weight.len());
+    let width = inputs.width();
+    let n_rows = inputs.len();
+    if let Some(tasks) = tasks_by_inputs(&weights, n_rows) {
+        let outputs = by_inputs(n_rows, n_outs, tasks, |task, outputs: [&mut [E]; N]| {
+            let inputs = inputs.slice(task);
+            for (idx, outputs) in outputs.into_iter().enumerate() {
+                project(weights[idx], biases[idx], inputs, from, outputs);
+            }
         });
-        assemble(own.collect(), inputs.len(), weights[idx].len())
+        return with_shapes(outputs, n_rows, n_outs);
+    }
+    let tasks = tasks_by_outs(&n_outs, n_rows, width);
+    by_outs(n_rows, n_outs, tasks, |task, block: &mut [E]| {
+        let weight = weights[task.weight_idx].slice(task.outs.clone());
+        let bias = biases[task.weight_idx].map(|bias| &bias[task.outs.clone()]);
+        project(weight, bias, inputs, from, block);
     })
 }
 
@@ -77,26 +77,75 @@ pub(super) fn swiglu<E: Dot>(input: FlexTensor, gate: FlexTensor, up: FlexTensor
     let (input, gate, up) = (contiguous(input), contiguous(gate), contiguous(up));
     let inputs = rows::<E>(&input);
     let (gate, up) = (rows::<E>(&gate), rows::<E>(&up));
-    let n_outs = gate.len();
-
-    // A task reads the same rows of both weights.
-    let tasks = tasks(&[gate], inputs.len(), 2 * inputs.len() * inputs.width());
     let from = read_from(&[gate, up]);
-    let blocks: Vec<Vec<E>> = pool::map(tasks.len(), |idx| {
-        let task = &tasks[idx];
-        let mut gates = products(gate.slice(task.outs.clone()), inputs, from);
-        let ups = products(up.slice(task.outs.clone()), inputs, from);
-        silu_times::<E>(&mut gates, &ups);
-        gates.iter().map(|&value| E::narrow(value)).collect()
+    let n_rows = inputs.len();
+    let n_outs = [gate.len()];
+    if let Some(tasks) = tasks_by_inputs(&[gate, up], n_rows) {
+        let outputs = by_inputs(n_rows, n_outs, tasks, |task, [outputs]: [&mut [E]; 1]| {
+            gated([gate, up], inputs.slice(task), from, outputs);
+        });
+        let [output] = with_shapes(outputs, n_rows, n_outs);
+        return output;
+    }
+    // A task reads the same rows of both weights.
+    let tasks = tasks_by_outs(&n_outs, n_rows, 2 * inputs.width());
+    let [output] = by_outs(n_rows, n_outs, tasks, |task, block: &mut [E]| {
+        let weights = [gate, up].map(|weight| weight.slice(task.outs.clone()));
+        gated(weights, inputs, from, block);
     });
-    let blocks = tasks.into_iter().map(|task| task.outs).zip(blocks);
-    assemble(blocks.collect(), inputs.len(), n_outs)
+    output
+}
+
+/// Multiplies some inputs by some rows of a weight and adds their biases: `[inputs, rows]`.
+pub(super) fn project<E: Dot>(
+    weight: Rows<'_, E>,
+    bias: Option<&[E]>,
+    inputs: Rows<'_, E>,
+    from: ReadFrom,
+    outputs: &mut [E],
+) {
+    with_sums(outputs, |sums| {
+        products(weight, inputs, from, sums);
+        let Some(bias) = bias else { return };
+        for sums in sums.chunks_exact_mut(bias.len()) {
+            for (sum, bias) in sums.iter_mut().zip(bias) {
+                *sum = E::round(*sum) + bias.widen();
+            }
+        }
+    });
+}
+
+/// `silu(gate · x) * (up · x)` of some inputs and some rows of both weights: `[inputs, rows]`.
+pub(super) fn gated<E: Dot>(
+    [gate, up]: [Rows<'_, E>; 2],
+    inputs: Rows<'_, E>,
+    from: ReadFrom,
+    outputs: &mut [E],
+) {
+    with_sums(outputs, |gates| {
+        let mut ups = vec![0.0; gates.len()];
+        products(gate, inputs, from, gates);
+        products(up, inputs, from, &mut ups);
+        silu_times::<E>(gates, &ups);
+    });
+}
+
+/// Lets `work` write sums, and rounds them where f32 is not the data type.
+fn with_sums<E: Value>(outputs: &mut [E], work: impl FnOnce(&mut [f32])) {
+    if let Some(outputs) = E::as_f32_mut(outputs) {
+        return work(outputs);
+    }
+    let mut sums = vec![0.0; outputs.len()];
+    work(&mut sums);
+    for (output, sum) in outputs.iter_mut().zip(sums) {
+        *output = E::narrow(sum);
+    }
 }
 
 /// A model of many weights of this size together does not stay in a cache.
 const MIN_MEMORY_BYTES: usize = 1 << 20;
 
-fn read_from<E>(weights: &[Rows<'_, E>]) -> ReadFrom {
+pub(super) fn read_from<E>(weights: &[Rows<'_, E>]) -> ReadFrom {
     let n_values: usize = weights
         .iter()
         .map(|weight| weight.len() * weight.width())
@@ -114,29 +163,22 @@ struct Task {
     outs: Range<usize>,
 }
 
-/// Cuts weights into tasks, weight after weight. `n_products` multiplications are made for each of their rows.
-fn tasks<E>(weights: &[Rows<'_, E>], n_inputs: usize, n_products: usize) -> Vec<Task> {
-    let n_outs: usize = weights.iter().map(Rows::len).sum();
-    let n_threads = rayon::current_num_threads();
-    let is_parallel = n_threads > 1 && n_outs * n_products >= MIN_PARALLEL_PRODUCTS;
+/// Cuts weights of `n_outs` rows into tasks, weight after weight, so that what comes from memory is read once.
+/// `width` multiplications are made for each row and input.
+fn tasks_by_outs(n_outs: &[usize], n_inputs: usize, width: usize) -> Vec<Task> {
+    let mut n_left: usize = n_outs.iter().sum();
+    let n_threads = n_threads(n_left * n_inputs * width);
     let max_outs = if n_inputs > MANY_INPUTS {
         MAX_CACHED_OUTS
     } else {
         usize::MAX
     };
     let mut tasks = Vec::new();
-    let mut n_left = n_outs;
-    for (weight_idx, weight) in weights.iter().enumerate() {
+    for (weight_idx, &n_outs) in n_outs.iter().enumerate() {
         let mut start = 0;
-        while start < weight.len() {
-            let share = if is_parallel {
-                n_left
-                    .div_ceil(SHARE_OF_REST * n_threads)
-                    .next_multiple_of(TILE)
-            } else {
-                n_left
-            };
-            let outs = start..(start + share.min(max_outs)).min(weight.len());
+        while start < n_outs {
+            let share = share(n_left, n_threads, TILE).min(max_outs);
+            let outs = start..(start + share).min(n_outs);
             n_left -= outs.len();
             start = outs.end;
             tasks.push(Task { weight_idx, outs });
@@ -145,9 +187,109 @@ fn tasks<E>(weights: &[Rows<'_, E>], n_inputs: usize, n_products: usize) -> Vec<
     tasks
 }
 
-/// Dot products of some rows of a weight with all inputs, `[inputs, rows]`.
-fn products<E: Dot>(weight: Rows<'_, E>, inputs: Rows<'_, E>, from: ReadFrom) -> Vec<f32> {
-    let mut sums = vec![0.0; inputs.len() * weight.len()];
+/// Cuts inputs into tasks that have all outputs of theirs, which lie side by side; `None` where the weights come
+/// from memory, or where there are too few inputs for all threads.
+pub(super) fn tasks_by_inputs<E>(
+    weights: &[Rows<'_, E>],
+    n_inputs: usize,
+) -> Option<Vec<Range<usize>>> {
+    let n_weights: usize = weights
+        .iter()
+        .map(|weight| weight.len() * weight.width())
+        .sum();
+    let n_threads = n_threads(n_inputs * n_weights);
+    let has_enough = n_threads == 1 || n_inputs >= SHARE_OF_REST * n_threads * INPUT_TILE;
+    if !has_enough || read_from(weights) == ReadFrom::Memory {
+        return None;
+    }
+    let mut tasks = Vec::new();
+    let mut start = 0;
+    while start < n_inputs {
+        let share = share(n_inputs - start, n_threads, INPUT_TILE).min(MAX_CACHED_INPUTS);
+        tasks.push(start..start + share);
+        start += share;
+    }
+    Some(tasks)
+}
+
+fn n_threads(n_products: usize) -> usize {
+    if n_products >= MIN_PARALLEL_PRODUCTS {
+        rayon::current_num_threads()
+    } else {
+        1
+    }
+}
+
+/// What a task takes of what is left.
+fn share(n_left: usize, n_threads: usize, tile: usize) -> usize {
+    match n_threads {
+        1 => n_left,
+        _ => n_left
+            .div_ceil(SHARE_OF_REST * n_threads)
+            .next_multiple_of(tile)
+            .min(n_left),
+    }
+}
+
+/// Calls `work` for some inputs with the places of their outputs: `[inputs, outs]` for each of `n_outs`.
+pub(super) fn by_inputs<E: Value, const N: usize>(
+    n_inputs: usize,
+    n_outs: [usize; N],
+    tasks: Vec<Range<usize>>,
+    work: impl Fn(Range<usize>, [&mut [E]; N]) + Sync,
+) -> [Vec<E>; N] {
+    let mut outputs = n_outs.map(|n_outs| vec![E::default(); n_inputs * n_outs]);
+    let mut rest = outputs.each_mut().map(|outputs| &mut outputs[..]);
+    let parts = tasks.into_iter().map(|task| {
+        let own: [&mut [E]; N] = std::array::from_fn(|idx| {
+            let n_values = task.len() * n_outs[idx];
+            let (own, others) = std::mem::take(&mut rest[idx]).split_at_mut(n_values);
+            rest[idx] = others;
+            own
+        });
+        (task, own)
+    });
+    pool::for_each_part(parts.collect(), |(task, outputs)| work(task, outputs));
+    outputs
+}
+
+fn with_shapes<E: Value, const N: usize>(
+    outputs: [Vec<E>; N],
+    n_rows: usize,
+    n_outs: [usize; N],
+) -> [FlexTensor; N] {
+    let mut n_outs = n_outs.iter();
+    outputs.map(|outputs| {
+        let n_outs = n_outs.next().copied().unwrap_or_default();
+        E::tensor(outputs, Shape::from([n_rows, n_outs]))
+    })
+}
+
+/// Calls `work` with the place of a block `[rows, some outs]` for each task: `[rows, outs]` for each weight.
+fn by_outs<E: Value, const N: usize>(
+    n_inputs: usize,
+    n_outs: [usize; N],
+    tasks: Vec<Task>,
+    work: impl Fn(&Task, &mut [E]) + Sync,
+) -> [FlexTensor; N] {
+    let blocks = pool::map(tasks.len(), |idx| {
+        let task = &tasks[idx];
+        let mut block = vec![E::default(); n_inputs * task.outs.len()];
+        work(task, &mut block);
+        block
+    });
+    let mut parts = tasks.into_iter().zip(blocks).peekable();
+    std::array::from_fn(|idx| {
+        let own = std::iter::from_fn(|| {
+            let part = parts.next_if(|(task, _)| task.weight_idx == idx);
+            part.map(|(task, block)| (task.outs, block))
+        });
+        assemble(own.collect(), n_inputs, n_outs[idx])
+    })
+}
+
+/// Dot products of some rows of a weight with some inputs, `[inputs, rows]`.
+fn products<E: Dot>(weight: Rows<'_, E>, inputs: Rows<'_, E>, from: ReadFrom, sums: &mut [f32]) {
     // Inputs that do not stay in the cache are taken some at a time: the weight's rows, which are few in a
     // task, pass once more for each.
     let bytes = (inputs.width() * size_of::<E>()).max(1);
@@ -159,8 +301,10 @@ fn products<E: Dot>(weight: Rows<'_, E>, inputs: Rows<'_, E>, from: ReadFrom) ->
         let sums = &mut sums[start * weight.len()..end * weight.len()];
         E::products(weight, inputs.slice(start..end), from, sums, weight.len());
     }
-    sums
 }
+
+/// Rows of outputs in a task of [`assemble`].
+const ROWS_PER_TASK: usize = 8;
 
 /// Puts blocks `[rows, some outs]` side by side: `[rows, outs]`.
 fn assemble<E: Value>(
@@ -169,22 +313,24 @@ fn assemble<E: Value>(
     n_outs: usize,
 ) -> FlexTensor {
     let shape = Shape::from([n_rows, n_outs]);
-    let outputs = if n_rows == 1 {
-        blocks.into_iter().flat_map(|(_, block)| block).collect()
-    } else {
-        let mut outputs = Vec::with_capacity(n_rows * n_outs);
-        for row in 0..n_rows {
-            for (outs, block) in &blocks {
-                outputs.extend_from_slice(&block[row * outs.len()..][..outs.len()]);
+    if n_rows == 1 {
+        let outputs = blocks.into_iter().flat_map(|(_, block)| block).collect();
+        return E::tensor(outputs, shape);
+    }
+    let mut outputs = vec![E::default(); n_rows * n_outs];
+    pool::for_each_chunk(&mut outputs, ROWS_PER_TASK * n_outs, |task, outputs| {
+        for (outs, block) in &blocks {
+            let rows = block.chunks_exact(outs.len()).skip(task * ROWS_PER_TASK);
+            for (output, row) in outputs.chunks_exact_mut(n_outs).zip(rows) {
+                output[outs.clone()].copy_from_slice(row);
             }
         }
-        outputs
-    };
+    });
     E::tensor(outputs, shape)
 }
 
 /// The rows of a contiguous matrix.
-fn rows<E: Value>(matrix: &FlexTensor) -> Rows<'_, E> {
+pub(super) fn rows<E: Value>(matrix: &FlexTensor) -> Rows<'_, E> {
     let shape = matrix.layout().shape();
     let (n_rows, width) = (shape[0], shape[1]);
     Rows::new(values(matrix), width, width, n_rows)

@@ -24,12 +24,7 @@ pub(super) fn rms_norm<E: Value>(
     let width = weight.len();
     let mut outputs = vec![E::default(); states.len()];
     let norm = |first: usize, outputs: &mut [E]| {
-        let states = states[first * width..].chunks_exact(width);
-        for (state, output) in states.zip(outputs.chunks_exact_mut(width)) {
-            let mean_square = sum_squares(state) / width as f32;
-            let scale = (mean_square + epsilon as f32).sqrt().recip();
-            scale_rows(state, scale, weight, output);
-        }
+        norm_rows(&states[first * width..], weight, epsilon, outputs);
     };
     if states.len() < MIN_PARALLEL_VALUES {
         norm(0, &mut outputs);
@@ -40,4 +35,15 @@ pub(super) fn rms_norm<E: Value>(
         });
     }
     E::tensor(outputs, hidden.layout().shape().clone())
+}
+
+/// As [`rms_norm`], of the rows that there are outputs for.
+pub(super) fn norm_rows<E: Value>(states: &[E], weight: &[E], epsilon: f64, outputs: &mut [E]) {
+    let width = weight.len();
+    let rows = states.chunks_exact(width);
+    for (state, output) in rows.zip(outputs.chunks_exact_mut(width)) {
+        let mean_square = sum_squares(state) / width as f32;
+        let scale = (mean_square + epsilon as f32).sqrt().recip();
+        scale_rows(state, scale, weight, output);
+    }
 }

@@ -148,6 +148,15 @@ vectorised! {
 }
 
 vectorised! {
+    /// `outputs := rows + outputs`.
+    fn add_rows<E: Value>(rows: &[E], outputs: &mut [E]) {
+        for (output, value) in outputs.iter_mut().zip(rows) {
+            *output = E::narrow(value.widen() + output.widen());
+        }
+    }
+}
+
+vectorised! {
     /// Rotates the two halves of a head against each other, rounding to `E` where separate operations would.
     fn rotate_halves<E: Value>(head: &[E], cos: &[E], sin: &[E], outputs: &mut [E]) {
         let half = cos.len();

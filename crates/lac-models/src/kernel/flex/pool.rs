@@ -22,11 +22,21 @@ pub(super) fn for_each_chunk<T: Send>(
     chunk_len: usize,
     work: impl Fn(usize, &mut [T]) + Sync,
 ) {
-    let chunks: Vec<Mutex<&mut [T]>> = values.chunks_mut(chunk_len).map(Mutex::new).collect();
-    for_each(chunks.len(), |idx| {
-        // Each chunk is taken once, so nobody holds it, and nobody has panicked with it.
-        if let Ok(mut chunk) = chunks[idx].lock() {
-            work(idx, &mut chunk);
+    let chunks = values.chunks_mut(chunk_len).enumerate().collect();
+    for_each_part(chunks, |(idx, chunk)| work(idx, chunk));
+}
+
+/// Calls `work` for every part; as [`for_each`].
+pub(super) fn for_each_part<T: Send>(parts: Vec<T>, work: impl Fn(T) + Sync) {
+    let parts: Vec<Mutex<Option<T>>> = parts
+        .into_iter()
+        .map(|part| Mutex::new(Some(part)))
+        .collect();
+    for_each(parts.len(), |idx| {
+        // Each part is taken once, so it is there, and nobody holds it or has panicked with it.
+        let part = parts[idx].lock().ok().and_then(|mut part| part.take());
+        if let Some(part) = part {
+            work(part);
         }
     });
 }

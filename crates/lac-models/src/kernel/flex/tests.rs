@@ -4,8 +4,8 @@
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use proptest::prelude::*;
 
-use super::super::Visible;
-use super::{attend, has_kernels, linear, rms_norm, rotate, swiglu};
+use super::super::{Norm, Visible};
+use super::{add_linear, add_mlp, attend, has_kernels, heads, linear, rms_norm, rotate, swiglu};
 
 const DTYPES: [DType; 3] = [DType::F32, DType::BF16, DType::F16];
 
@@ -92,7 +92,7 @@ fn linear_maps_of_every_size() {
                     tensor(&weight, [n_out, n_in], dtype),
                     tensor(&other, [n_out + 1, n_in], dtype),
                 ],
-                None,
+                [None, None],
             );
             let expected = products(&input, &weight, n_in);
             assert_close(&read(first), &expected, dtype, n_in, &what);
@@ -108,7 +108,7 @@ fn biases_are_added_after_rounding() {
     let input = tensor(&[256.0, 1.0], [1, 2], DType::BF16);
     let weight = tensor(&[1.0, 1.0], [1, 2], DType::BF16);
     let bias = tensor(&[1.5], [1], DType::BF16);
-    let [output] = linear(input, [weight], Some([bias]));
+    let [output] = linear(input, [weight], [Some(bias)]);
     assert_eq!(read(output), [258.0]);
 }
 
@@ -310,13 +310,155 @@ proptest! {
     ) {
         let input = values(rows * n_in, seed);
         let weight = tensor(&values(n_out * n_in, seed ^ 1), [n_out, n_in], dtype);
-        let [together] = linear(tensor(&input, [rows, n_in], dtype), [weight.clone()], None);
+        let [together] = linear(tensor(&input, [rows, n_in], dtype), [weight.clone()], [None]);
         let together = read(together);
         for row in [0, rows / 2, rows - 1] {
             let alone = tensor(&input[row * n_in..][..n_in], [1, n_in], dtype);
-            let [alone] = linear(alone, [weight.clone()], None);
+            let [alone] = linear(alone, [weight.clone()], [None]);
             prop_assert_eq!(&read(alone), &together[row * n_out..][..n_out]);
         }
+    }
+}
+
+/// The same with each way of cutting the work: weights that stay in a cache, and weights that do not; few inputs,
+/// and so many that tasks have some of them each.
+#[test]
+fn however_the_work_is_cut_a_row_gives_the_same_bits() {
+    for dtype in DTYPES {
+        for (n_in, n_out, seed) in [(128, 1000, 20), (384, 2000, 21)] {
+            let input = values(70 * n_in, seed);
+            let weights =
+                [22, 23].map(|seed| tensor(&values(n_out * n_in, seed), [n_out, n_in], dtype));
+            let bias = tensor(&values(n_out, 24), [n_out], dtype);
+            let of = |rows: std::ops::Range<usize>| {
+                let input = &input[rows.start * n_in..rows.end * n_in];
+                let input = tensor(input, [rows.len(), n_in], dtype);
+                let biases = [Some(bias.clone()), None];
+                let [first, second] = linear(input.clone(), weights.clone(), biases);
+                let gated = swiglu(input, weights[0].clone(), weights[1].clone());
+                [first, second, gated].map(read)
+            };
+            let together = of(0..70);
+            for rows in [0..1, 3..6, 30..60] {
+                for (together, own) in together.iter().zip(of(rows.clone())) {
+                    assert_eq!(
+                        own,
+                        together[rows.start * n_out..rows.end * n_out],
+                        "{dtype:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_part_in_one_pass_gives_the_bits_of_its_operations() {
+    let (hidden_size, n_heads, n_kv_heads, head_dim, inner) = (48, 6, 2, 10, 70);
+    for (dtype, (batch, seq)) in DTYPES
+        .into_iter()
+        .flat_map(|dtype| [(1, 1), (3, 7), (9, 13)].map(|dims| (dtype, dims)))
+    {
+        let what = format!("{dtype:?}, {batch} x {seq}");
+        let matrix = |n_out: usize, n_in: usize, seed| {
+            tensor(&values(n_out * n_in, seed), [n_out, n_in], dtype)
+        };
+        let vector = |n: usize, seed| tensor(&values(n, seed), [n], dtype);
+        let shape = [batch, seq, hidden_size];
+        let hidden = tensor(&values(batch * seq * hidden_size, 30), shape, dtype);
+        let rows = |states: Tensor<3>| {
+            let [batch, seq, width] = states.dims();
+            states.reshape([batch * seq, width])
+        };
+        let weight = vector(hidden_size, 31);
+        let norm = || Norm {
+            weight: weight.clone(),
+            epsilon: 1e-5,
+        };
+        let normed = rows(rms_norm(hidden.clone(), weight.clone(), 1e-5));
+
+        let (n_queries, n_keys) = (n_heads * head_dim, n_kv_heads * head_dim);
+        let weights = [
+            matrix(n_queries, hidden_size, 32),
+            matrix(n_keys, hidden_size, 33),
+            matrix(n_keys, hidden_size, 34),
+        ];
+        let biases = [Some(vector(n_queries, 35)), None, Some(vector(n_keys, 36))];
+        // Angles that differ from row to row, as left padding makes them.
+        let angles = [37, 38].map(|seed| {
+            let n_values = batch * seq * head_dim / 2;
+            tensor(
+                &values(n_values, seed),
+                [batch, 1, seq, head_dim / 2],
+                dtype,
+            )
+        });
+        let found = heads(
+            &hidden,
+            norm(),
+            weights.clone(),
+            biases.clone(),
+            angles.clone(),
+        );
+        let [queries, keys, own_values] = found.expect("small enough for one pass");
+        let split = |states: Tensor<2>| {
+            let n_heads = states.dims()[1] / head_dim;
+            states
+                .reshape([batch, seq, n_heads, head_dim])
+                .swap_dims(1, 2)
+        };
+        let [expected_queries, expected_keys, expected_values] =
+            linear(normed.clone(), weights, biases).map(split);
+        let [cos, sin] = angles;
+        let expected_queries = rotate(expected_queries, cos.clone(), sin.clone());
+        let expected_keys = rotate(expected_keys, cos, sin);
+        let [queries, keys, own_values] =
+            [queries, keys, own_values].map(|states| split(rows(states)));
+        assert_eq!(
+            read(queries.clone()),
+            read(expected_queries.clone()),
+            "queries, {what}"
+        );
+        assert_eq!(
+            read(keys.clone()),
+            read(expected_keys.clone()),
+            "keys, {what}"
+        );
+        assert_eq!(
+            read(own_values.clone()),
+            read(expected_values.clone()),
+            "values, {what}"
+        );
+
+        let visible = Visible {
+            past: 0,
+            window: None,
+            padding: vec![0; batch],
+            ends: Vec::new(),
+        };
+        let attended = attend(queries, keys, own_values, &visible);
+        let expected = attend(expected_queries, expected_keys, expected_values, &visible);
+        assert_eq!(read(attended.clone()), read(expected), "attention, {what}");
+
+        let output_weight = matrix(hidden_size, n_queries, 39);
+        for bias in [None, Some(vector(hidden_size, 40))] {
+            let found = add_linear(&hidden, &attended, output_weight.clone(), bias.clone());
+            let [expected] = linear(rows(attended.clone()), [output_weight.clone()], [bias]);
+            let expected = hidden.clone() + expected.reshape(shape);
+            let found = found.expect("small enough for one pass");
+            assert_eq!(read(found), read(expected), "residual, {what}");
+        }
+
+        let [gate, up] = [41, 42].map(|seed| matrix(inner, hidden_size, seed));
+        let down = matrix(hidden_size, inner, 43);
+        let found = add_mlp(&hidden, norm(), [gate.clone(), up.clone(), down.clone()]);
+        let [expected] = linear(swiglu(normed, gate, up), [down], [None]);
+        let expected = hidden + expected.reshape(shape);
+        assert_eq!(
+            read(found.expect("small enough for one pass")),
+            read(expected),
+            "MLP, {what}"
+        );
     }
 }
 
@@ -328,7 +470,7 @@ fn what_is_not_finite_stays_so() {
         (f32::INFINITY, f32::is_infinite),
     ] {
         let input = tensor(&[value, 1.0], [1, 2], DType::F32);
-        let [output] = linear(input.clone(), [weight.clone()], None);
+        let [output] = linear(input.clone(), [weight.clone()], [None]);
         assert!(is_expected(read(output)[0]));
         let gated = swiglu(input.clone(), weight.clone(), weight.clone());
         assert!(is_expected(read(gated)[0]));

@@ -11,6 +11,11 @@ pub(super) trait Value: Copy + Default + Send + Sync + 'static {
     /// A tensor of these values.
     fn tensor(values: Vec<Self>, shape: Shape) -> FlexTensor;
 
+    /// The values themselves, where they are f32.
+    fn as_f32_mut(_values: &mut [Self]) -> Option<&mut [f32]> {
+        None
+    }
+
     /// The value in f32, exactly.
     fn widen(self) -> f32;
 
@@ -39,6 +44,10 @@ macro_rules! held_as {
 
 impl Value for f32 {
     held_as!(DType::F32);
+
+    fn as_f32_mut(values: &mut [Self]) -> Option<&mut [f32]> {
+        Some(values)
+    }
 
     #[inline(always)]
     fn widen(self) -> f32 {

@@ -142,6 +142,14 @@ impl<E: Widen> Instructions for Avx512<E> {
         // SAFETY: see the module.
         unsafe { _mm512_reduce_add_ps(sum) }
     }
+
+    #[inline(always)]
+    fn totals<const LEFT: usize, const RIGHT: usize>(
+        sums: [[Self::Sum; RIGHT]; LEFT],
+    ) -> [[f32; LEFT]; RIGHT] {
+        // SAFETY: see the module.
+        unsafe { totals_of_sixteen_lanes(sums) }
+    }
 }
 
 impl Instructions for Avx512Bf16 {
@@ -185,6 +193,14 @@ impl Instructions for Avx512Bf16 {
         // SAFETY: see the module.
         unsafe { _mm512_reduce_add_ps(sum) }
     }
+
+    #[inline(always)]
+    fn totals<const LEFT: usize, const RIGHT: usize>(
+        sums: [[Self::Sum; RIGHT]; LEFT],
+    ) -> [[f32; LEFT]; RIGHT] {
+        // SAFETY: see the module.
+        unsafe { totals_of_sixteen_lanes(sums) }
+    }
 }
 
 impl<E: Widen> Instructions for Avx2<E> {
@@ -227,5 +243,111 @@ impl<E: Widen> Instructions for Avx2<E> {
             let pairs = _mm_add_ps(halves, _mm_movehl_ps(halves, halves));
             _mm_cvtss_f32(_mm_add_ss(pairs, _mm_movehdup_ps(pairs)))
         }
+    }
+}
+
+/// The totals of sums in sixteen lanes, each added up as `_mm512_reduce_add_ps` adds it: halves, quarters, pairs.
+///
+/// Sums of a tile are added up together: a step lays vectors side by side whose upper lanes are done with, so that
+/// sixteen sums take fifteen additions, where each by itself takes four.
+///
+/// # Safety
+/// The processor has AVX-512.
+#[inline(always)]
+unsafe fn totals_of_sixteen_lanes<const LEFT: usize, const RIGHT: usize>(
+    sums: [[__m512; RIGHT]; LEFT],
+) -> [[f32; LEFT]; RIGHT] {
+    let mut totals = [[0.0; LEFT]; RIGHT];
+    let places = totals.as_flattened_mut();
+    // In the order of the places. In loops, which the compiler unrolls and leaves in registers.
+    let mut s = [unsafe { _mm512_setzero_ps() }; 24];
+    for right in 0..RIGHT {
+        for left in 0..LEFT {
+            s[right * LEFT + left] = sums[left][right];
+        }
+    }
+    // SAFETY: the caller's promise; there is room for as many values as are written.
+    unsafe {
+        if LEFT * RIGHT == 24 {
+            let first = pairs(
+                quarters([s[0], s[4], s[8], s[12]]),
+                quarters([s[1], s[5], s[9], s[13]]),
+            );
+            let second = pairs(
+                quarters([s[2], s[6], s[10], s[14]]),
+                quarters([s[3], s[7], s[11], s[15]]),
+            );
+            let singles = _mm512_add_ps(
+                _mm512_shuffle_ps::<0x88>(first, second),
+                _mm512_shuffle_ps::<0xdd>(first, second),
+            );
+            _mm512_storeu_ps(places.as_mut_ptr(), singles);
+            let rest = eight([s[16], s[17], s[18], s[19], s[20], s[21], s[22], s[23]]);
+            _mm256_storeu_ps(places[16..].as_mut_ptr(), rest);
+        } else if LEFT * RIGHT == 6 {
+            let six = eight([s[0], s[1], s[2], s[3], s[4], s[5], s[4], s[5]]);
+            _mm256_mask_storeu_ps(places.as_mut_ptr(), 0x3f, six);
+        } else if LEFT * RIGHT == 4 {
+            let four = eight([s[0], s[1], s[2], s[3], s[0], s[1], s[2], s[3]]);
+            _mm_storeu_ps(places.as_mut_ptr(), _mm256_castps256_ps128(four));
+        } else {
+            for (place, sum) in places.iter_mut().zip(s) {
+                *place = _mm512_reduce_add_ps(sum);
+            }
+        }
+    }
+    totals
+}
+
+/// The totals of eight sums.
+///
+/// # Safety
+/// The processor has AVX-512.
+#[inline(always)]
+unsafe fn eight(sums: [__m512; 8]) -> __m256 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let even = quarters([sums[0], sums[2], sums[4], sums[6]]);
+        let odd = quarters([sums[1], sums[3], sums[5], sums[7]]);
+        let pairs = pairs(even, odd);
+        let singles = _mm512_add_ps(pairs, _mm512_movehdup_ps(pairs));
+        _mm512_castps512_ps256(_mm512_maskz_compress_ps(0x5555, singles))
+    }
+}
+
+/// Adds the upper half of each vector to its lower half, and of those again: four lanes of each, in order.
+///
+/// # Safety
+/// The processor has AVX-512.
+#[inline(always)]
+unsafe fn quarters([a, b, c, d]: [__m512; 4]) -> __m512 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let halves = |a, b| {
+            _mm512_add_ps(
+                _mm512_shuffle_f32x4::<0x44>(a, b),
+                _mm512_shuffle_f32x4::<0xee>(a, b),
+            )
+        };
+        let (first, second) = (halves(a, b), halves(c, d));
+        _mm512_add_ps(
+            _mm512_shuffle_f32x4::<0x88>(first, second),
+            _mm512_shuffle_f32x4::<0xdd>(first, second),
+        )
+    }
+}
+
+/// Adds the upper pair of every four lanes to the lower one: two lanes of each vector, side by side.
+///
+/// # Safety
+/// The processor has AVX-512.
+#[inline(always)]
+unsafe fn pairs(first: __m512, second: __m512) -> __m512 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        _mm512_add_ps(
+            _mm512_shuffle_ps::<0x44>(first, second),
+            _mm512_shuffle_ps::<0xee>(first, second),
+        )
     }
 }
