@@ -140,22 +140,16 @@ impl Attention {
         norm: &RmsNorm,
         context: &DecoderContext,
     ) -> [Tensor<4>; 3] {
-        let projections = [&self.q_proj, &self.k_proj, &self.v_proj];
-        let rotation = context.rotation();
-        let fused = kernel::heads(
-            hidden,
-            norm.as_kernel(),
-            projections.map(|linear| linear.weight.val()),
-            projections.map(|linear| linear.bias.as_ref().map(Param::val)),
-            [rotation.cos.clone(), rotation.sin.clone()],
-        );
-        if let Some([queries, keys, values]) = fused {
+        if let Some([queries, keys, values]) = kernel::heads(hidden, self.as_kernel(norm, context))
+        {
             return [
                 self.heads(queries, self.n_heads),
                 self.heads(keys, self.n_kv_heads),
                 self.heads(values, self.n_kv_heads),
             ];
         }
+        let projections = [&self.q_proj, &self.k_proj, &self.v_proj];
+        let rotation = context.rotation();
         let input = norm.forward(hidden.clone());
         let [queries, keys, values] = Linear::forward_together(input, projections);
         [
@@ -163,6 +157,17 @@ impl Attention {
             rotate(self.heads(keys, self.n_kv_heads), rotation),
             self.heads(values, self.n_kv_heads),
         ]
+    }
+
+    fn as_kernel(&self, norm: &RmsNorm, context: &DecoderContext) -> kernel::ToHeads {
+        let projections = [&self.q_proj, &self.k_proj, &self.v_proj];
+        let rotation = context.rotation();
+        kernel::ToHeads {
+            norm: norm.as_kernel(),
+            weights: projections.map(|linear| linear.weight.val()),
+            biases: projections.map(|linear| linear.bias.as_ref().map(Param::val)),
+            rotation: [rotation.cos.clone(), rotation.sin.clone()],
+        }
     }
 
     /// Rotated keys and values of `[batch, seq, hidden]`, `[batch, kv_heads, seq, head_dim]` each.
@@ -234,15 +239,22 @@ impl Mlp {
 
     /// The residual stream `[batch, seq, hidden]` with the MLP's outputs added, after a norm.
     fn forward_onto(&self, hidden: Tensor<3>, norm: &RmsNorm) -> Tensor<3> {
-        let linears = [&self.gate_proj, &self.up_proj, &self.down_proj];
-        if linears.iter().all(|linear| linear.bias.is_none())
-            && let weights = linears.map(|linear| linear.weight.val())
-            && let Some(sum) = kernel::add_mlp(&hidden, norm.as_kernel(), weights)
-        {
+        let fused = self.as_kernel(norm);
+        if let Some(sum) = fused.and_then(|mlp| kernel::add_mlp(&hidden, mlp)) {
             return sum;
         }
         let normed = norm.forward(hidden.clone());
         hidden + self.forward(normed)
+    }
+
+    /// `None` with biases, for which there is no kernel.
+    fn as_kernel(&self, norm: &RmsNorm) -> Option<kernel::GatedMlp> {
+        let linears = [&self.gate_proj, &self.up_proj, &self.down_proj];
+        let has_biases = linears.iter().any(|linear| linear.bias.is_some());
+        (!has_biases).then(|| kernel::GatedMlp {
+            norm: norm.as_kernel(),
+            weights: linears.map(|linear| linear.weight.val()),
+        })
     }
 }
 
@@ -281,8 +293,34 @@ impl DecoderLayer {
         layer_idx: usize,
         context: &mut DecoderContext,
     ) -> Tensor<3> {
+        if let Some(output) = self.forward_first(&hidden, layer_idx, context) {
+            return output;
+        }
         let hidden = self.forward_attention(hidden, layer_idx, context);
         self.forward_mlp(hidden)
+    }
+
+    /// The layer as one kernel, where there is one: for sequences that begin with this pass.
+    fn forward_first(
+        &self,
+        hidden: &Tensor<3>,
+        layer_idx: usize,
+        context: &mut DecoderContext,
+    ) -> Option<Tensor<3>> {
+        let attention = &self.self_attn;
+        let visible = context
+            .visible(layer_idx)
+            .filter(|visible| visible.past == 0)?;
+        let [output, keys, values] = kernel::layer(
+            hidden,
+            attention.as_kernel(&self.input_layernorm, context),
+            attention.o_proj.as_kernel(),
+            self.mlp.as_kernel(&self.post_attention_layernorm)?,
+            visible,
+        )?;
+        let [keys, values] = [keys, values].map(|rows| attention.heads(rows, attention.n_kv_heads));
+        context.store(layer_idx, keys, values);
+        Some(output)
     }
 
     fn forward_attention(

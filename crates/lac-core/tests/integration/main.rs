@@ -7,6 +7,7 @@ mod devices;
 mod gate_fixture;
 mod gate_properties;
 mod kernel;
+mod kv_cache;
 mod layer_loop;
 mod plans;
 mod speculation;

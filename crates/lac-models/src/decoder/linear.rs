@@ -44,10 +44,16 @@ impl Linear {
 
     /// The residual stream `[batch, seq, out]` with the map of `[batch, seq, in]` added.
     pub(super) fn forward_onto(&self, hidden: Tensor<3>, input: Tensor<3>) -> Tensor<3> {
-        let (weight, bias) = (self.weight.val(), self.bias.as_ref().map(Param::val));
-        match kernel::add_linear(&hidden, &input, weight, bias) {
+        match kernel::add_linear(&hidden, &input, self.as_kernel()) {
             Some(sum) => sum,
             None => hidden + self.forward(input),
+        }
+    }
+
+    pub(super) fn as_kernel(&self) -> kernel::LinearMap {
+        kernel::LinearMap {
+            weight: self.weight.val(),
+            bias: self.bias.as_ref().map(Param::val),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::{Norm, Visible};
+use super::{GatedMlp, LinearMap, ToHeads, Visible};
 
 const NONE: &str = "kernels are asked for only where has_kernels says so";
 
@@ -39,29 +39,28 @@ pub(crate) fn attend(
     unreachable!("{NONE}")
 }
 
-pub(crate) fn heads(
-    _hidden: &Tensor<3>,
-    _norm: Norm,
-    _weights: [Tensor<2>; 3],
-    _biases: [Option<Tensor<1>>; 3],
-    _rotation: [Tensor<4>; 2],
-) -> Option<[Tensor<3>; 3]> {
+pub(crate) fn heads(_hidden: &Tensor<3>, _to_heads: ToHeads) -> Option<[Tensor<3>; 3]> {
     None
 }
 
 pub(crate) fn add_linear(
     _hidden: &Tensor<3>,
     _input: &Tensor<3>,
-    _weight: Tensor<2>,
-    _bias: Option<Tensor<1>>,
+    _linear: LinearMap,
 ) -> Option<Tensor<3>> {
     None
 }
 
-pub(crate) fn add_mlp(
+pub(crate) fn add_mlp(_hidden: &Tensor<3>, _mlp: GatedMlp) -> Option<Tensor<3>> {
+    None
+}
+
+pub(crate) fn layer(
     _hidden: &Tensor<3>,
-    _norm: Norm,
-    _weights: [Tensor<2>; 3],
-) -> Option<Tensor<3>> {
+    _to_heads: ToHeads,
+    _output: LinearMap,
+    _mlp: GatedMlp,
+    _visible: &Visible,
+) -> Option<[Tensor<3>; 3]> {
     None
 }

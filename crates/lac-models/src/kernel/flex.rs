@@ -17,7 +17,7 @@ use burn::backend::{DispatchTensorKind, Flex};
 use burn::tensor::{DType, Tensor, bf16, f16};
 
 use self::value::Value;
-use super::{Norm, Visible};
+use super::{GatedMlp, LinearMap, Norm, ToHeads, Visible};
 
 /// Calls a function for the data type of a tensor.
 macro_rules! for_data_type {
@@ -99,74 +99,92 @@ pub(crate) fn attend(
     )))
 }
 
-/// Norm, projections to queries, keys and values, and rotation of queries and keys by cosines and sines
-/// `[1 or batch, 1, seq, head_dim / 2]`, from `[batch, seq, hidden]`: `[batch, seq, heads * head_dim]` each. `None` where that is not done in one pass over the tokens.
-pub(crate) fn heads(
-    hidden: &Tensor<3>,
-    norm: Norm,
-    weights: [Tensor<2>; 3],
-    biases: [Option<Tensor<1>>; 3],
-    rotation: [Tensor<4>; 2],
-) -> Option<[Tensor<3>; 3]> {
-    let has_kernels = has_kernels_of(hidden, &weights)
-        && has_kernels_of(hidden, biases.iter().flatten())
-        && has_kernels_of(hidden, [&norm.weight])
-        && has_kernels_of(hidden, &rotation);
-    has_kernels.then_some(())?;
+/// Queries, keys and values `[batch, seq, heads * head_dim]` of `[batch, seq, hidden]`. `None` where that is not done
+/// in one pass over the tokens.
+pub(crate) fn heads(hidden: &Tensor<3>, to_heads: ToHeads) -> Option<[Tensor<3>; 3]> {
+    let to_heads = fused_heads(hidden, to_heads)?;
     let hidden = primitive(hidden.clone());
-    let norm_weight = primitive(norm.weight);
-    let weights = weights.map(primitive);
-    let biases = biases.map(|bias| bias.map(primitive));
-    let rotation = rotation.map(primitive);
-    let heads = for_data_type!(hidden, |E| fused::heads::<E>(
-        hidden,
-        norm_weight,
-        norm.epsilon,
-        weights,
-        biases,
-        rotation
-    ));
+    let heads = for_data_type!(hidden, |E| fused::heads::<E>(hidden, to_heads));
     Some(heads?.map(tensor))
 }
 
-/// A linear map of `[batch, seq, in]` by a weight `[out, in]` and its bias `[out]`, added to `[batch, seq, out]`.
-/// `None` where that is not done in one pass over the tokens.
+/// A linear map of `[batch, seq, in]`, added to the residual stream `[batch, seq, hidden]`. `None` where that is not
+/// done in one pass over the tokens.
 pub(crate) fn add_linear(
     hidden: &Tensor<3>,
     input: &Tensor<3>,
-    weight: Tensor<2>,
-    bias: Option<Tensor<1>>,
+    linear: LinearMap,
 ) -> Option<Tensor<3>> {
-    let has_kernels = has_kernels_of(hidden, [input])
-        && has_kernels_of(hidden, [&weight])
-        && has_kernels_of(hidden, &bias);
-    has_kernels.then_some(())?;
+    let linear = fused_linear(hidden, linear)?;
+    has_kernels_of(hidden, [input]).then_some(())?;
     let (hidden, input) = (primitive(hidden.clone()), primitive(input.clone()));
-    let (weight, bias) = (primitive(weight), bias.map(primitive));
-    let sum = for_data_type!(hidden, |E| fused::add_linear::<E>(
-        hidden, input, weight, bias
-    ));
+    let sum = for_data_type!(hidden, |E| fused::add_linear::<E>(hidden, input, linear));
     sum.map(tensor)
 }
 
-/// Norm and gated MLP of weights gate, up and down, added to the residual stream `[batch, seq, hidden]`. `None` where
-/// that is not done in one pass over the tokens.
-pub(crate) fn add_mlp(
-    hidden: &Tensor<3>,
-    norm: Norm,
-    weights: [Tensor<2>; 3],
-) -> Option<Tensor<3>> {
-    let has_kernels = has_kernels_of(hidden, &weights) && has_kernels_of(hidden, [&norm.weight]);
-    has_kernels.then_some(())?;
+/// Norm and gated MLP, added to the residual stream `[batch, seq, hidden]`. `None` where that is not done in one pass
+/// over the tokens.
+pub(crate) fn add_mlp(hidden: &Tensor<3>, mlp: GatedMlp) -> Option<Tensor<3>> {
+    let mlp = fused_mlp(hidden, mlp)?;
     let hidden = primitive(hidden.clone());
-    let (norm_weight, weights) = (primitive(norm.weight), weights.map(primitive));
-    let sum = for_data_type!(hidden, |E| fused::add_mlp::<E>(
-        hidden,
-        norm_weight,
-        norm.epsilon,
-        weights
-    ));
+    let sum = for_data_type!(hidden, |E| fused::add_mlp::<E>(hidden, mlp));
     sum.map(tensor)
+}
+
+/// A whole layer for sequences that begin with this pass: the residual stream `[batch, seq, hidden]` after it, and
+/// keys and values `[batch, seq, kv_heads * head_dim]`. `None` where that is not done in one pass over the tokens.
+pub(crate) fn layer(
+    hidden: &Tensor<3>,
+    to_heads: ToHeads,
+    output: LinearMap,
+    mlp: GatedMlp,
+    visible: &Visible,
+) -> Option<[Tensor<3>; 3]> {
+    let to_heads = fused_heads(hidden, to_heads)?;
+    let output = fused_linear(hidden, output)?;
+    let mlp = fused_mlp(hidden, mlp)?;
+    let hidden = primitive(hidden.clone());
+    let outputs = for_data_type!(hidden, |E| fused::layer::<E>(
+        hidden, to_heads, output, mlp, visible
+    ));
+    Some(outputs?.map(tensor))
+}
+
+fn fused_heads(hidden: &Tensor<3>, to_heads: ToHeads) -> Option<fused::ToHeads> {
+    let has_kernels = has_kernels_of(hidden, &to_heads.weights)
+        && has_kernels_of(hidden, to_heads.biases.iter().flatten())
+        && has_kernels_of(hidden, &to_heads.rotation);
+    has_kernels.then_some(())?;
+    Some(fused::ToHeads {
+        norm: fused_norm(hidden, to_heads.norm)?,
+        weights: to_heads.weights.map(primitive),
+        biases: to_heads.biases.map(|bias| bias.map(primitive)),
+        rotation: to_heads.rotation.map(primitive),
+    })
+}
+
+fn fused_linear(hidden: &Tensor<3>, linear: LinearMap) -> Option<fused::Linear> {
+    let has_kernels =
+        has_kernels_of(hidden, [&linear.weight]) && has_kernels_of(hidden, &linear.bias);
+    has_kernels.then(|| fused::Linear {
+        weight: primitive(linear.weight),
+        bias: linear.bias.map(primitive),
+    })
+}
+
+fn fused_mlp(hidden: &Tensor<3>, mlp: GatedMlp) -> Option<fused::Mlp> {
+    has_kernels_of(hidden, &mlp.weights).then_some(())?;
+    Some(fused::Mlp {
+        norm: fused_norm(hidden, mlp.norm)?,
+        weights: mlp.weights.map(primitive),
+    })
+}
+
+fn fused_norm(hidden: &Tensor<3>, norm: Norm) -> Option<fused::Norm> {
+    has_kernels_of(hidden, [&norm.weight]).then(|| fused::Norm {
+        weight: primitive(norm.weight),
+        epsilon: norm.epsilon,
+    })
 }
 
 /// Whether there are kernels for tensors beside a hidden state, which have its data type.

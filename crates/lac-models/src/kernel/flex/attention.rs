@@ -1,5 +1,7 @@
 //! Grouped-query attention.
 
+use std::ops::Range;
+
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Shape;
 
@@ -7,7 +9,8 @@ use super::super::Visible;
 use super::dot::{Dot, ReadFrom, Rows};
 use super::numeric::{add_weighted, softmax_weights};
 use super::pool;
-use super::{row_start, with_whole_rows};
+use super::value::Value;
+use super::with_whole_rows;
 
 /// Below this many products of a query's value with a key's the work is done before a second thread has
 /// woken up.
@@ -36,29 +39,118 @@ pub(super) fn attend<E: Dot>(
     );
     let shape = queries.layout().shape();
     let (batch, n_heads, seq, head_dim) = (shape[0], shape[1], shape[2], shape[3]);
-    let n_kv_heads = keys.layout().shape()[1];
-    let group = n_heads / n_kv_heads;
-    let scale = (head_dim as f64).powf(-0.5) as f32;
-    let (all_queries, all_keys, all_values) =
-        (E::storage(&queries), E::storage(&keys), E::storage(&values));
-    let head_stride = stride(&queries, 1);
-    let (key_stride, value_stride) = (stride(&keys, 2), stride(&values, 2));
+    let attention = Attention {
+        queries: Heads::of(&queries),
+        keys: Heads::of(&keys),
+        values: Heads::of(&values),
+        n_heads,
+        n_kv_heads: keys.layout().shape()[1],
+        seq,
+        head_dim,
+    };
+    let unit_len = attention.unit_len();
+    let mut outputs: Vec<E> = vec![E::default(); batch * seq * n_heads * head_dim];
+    let n_units = outputs.len() / unit_len;
+    let n_products = n_units * (unit_len * (visible.past + seq)).max(MIN_UNIT_PRODUCTS);
+    if n_products < MIN_PARALLEL_PRODUCTS {
+        attention.attend(0, |row, query| visible.slots(row, query), &mut outputs);
+    } else {
+        let n_tasks = TASKS_PER_THREAD * rayon::current_num_threads();
+        let units_per_task = n_units.div_ceil(n_tasks);
+        pool::for_each_chunk(&mut outputs, units_per_task * unit_len, |task, outputs| {
+            let first = task * units_per_task;
+            attention.attend(first, |row, query| visible.slots(row, query), outputs);
+        });
+    }
+    E::tensor(outputs, Shape::from([batch, seq, n_heads * head_dim]))
+}
 
-    // A unit of work is the query heads of one query that share a key head; its outputs `[group, head_dim]` lie
-    // side by side in `[batch, seq, heads, head_dim]`.
-    let unit_len = group * head_dim;
-    let attend = |first: usize, outputs: &mut [E]| {
+/// Heads `[batch, heads, slots, head_dim]`, wherever they lie.
+#[derive(Clone, Copy)]
+pub(super) struct Heads<'a, E> {
+    values: &'a [E],
+    start: isize,
+    /// Of batch, heads and slots. Signed: a flipped view counts backwards from its offset.
+    strides: [isize; 3],
+}
+
+impl<'a, E: Value> Heads<'a, E> {
+    /// Of a tensor whose rows are whole.
+    fn of(tensor: &'a FlexTensor) -> Self {
+        let layout = tensor.layout();
+        Self {
+            values: E::storage(tensor),
+            start: layout.start_offset() as isize,
+            strides: std::array::from_fn(|axis| layout.strides()[axis]),
+        }
+    }
+
+    /// Of values `[batch, seq, heads * head_dim]`.
+    pub(super) fn of_tokens(values: &'a [E], seq: usize, n_heads: usize, head_dim: usize) -> Self {
+        let token = (n_heads * head_dim) as isize;
+        Self {
+            values,
+            start: 0,
+            strides: [seq as isize * token, head_dim as isize, token],
+        }
+    }
+
+    /// Values between two rows that follow each other along an axis.
+    fn stride(&self, axis: usize) -> usize {
+        self.strides[axis].unsigned_abs()
+    }
+
+    /// The values from a row on.
+    fn from(&self, [batch, head, slot]: [usize; 3]) -> &'a [E] {
+        let [batch_stride, head_stride, slot_stride] = self.strides;
+        let offset = batch as isize * batch_stride
+            + head as isize * head_stride
+            + slot as isize * slot_stride;
+        &self.values[(self.start + offset) as usize..]
+    }
+}
+
+/// Queries, and the keys and values that they attend to.
+pub(super) struct Attention<'a, E> {
+    pub(super) queries: Heads<'a, E>,
+    pub(super) keys: Heads<'a, E>,
+    pub(super) values: Heads<'a, E>,
+    pub(super) n_heads: usize,
+    pub(super) n_kv_heads: usize,
+    pub(super) seq: usize,
+    pub(super) head_dim: usize,
+}
+
+impl<E: Dot> Attention<'_, E> {
+    /// Outputs of a unit of work, the query heads of one query that share a key head: `[group, head_dim]`, side by
+    /// side in `[batch, seq, heads, head_dim]`.
+    fn unit_len(&self) -> usize {
+        self.n_heads / self.n_kv_heads * self.head_dim
+    }
+
+    /// Attends in all units that there are outputs for, from the first one on. `slots` says which slots a query of
+    /// a batch row sees.
+    pub(super) fn attend(
+        &self,
+        first: usize,
+        slots: impl Fn(usize, usize) -> Range<usize>,
+        outputs: &mut [E],
+    ) {
+        let head_dim = self.head_dim;
+        let group = self.n_heads / self.n_kv_heads;
+        let scale = (head_dim as f64).powf(-0.5) as f32;
         let mut scores = Vec::new();
         let mut sums = vec![0.0; head_dim];
-        for (unit, outputs) in (first..).zip(outputs.chunks_exact_mut(unit_len)) {
-            let kv_head = unit % n_kv_heads;
-            let (row, query) = (unit / n_kv_heads / seq, unit / n_kv_heads % seq);
-            let slots = visible.slots(row, query);
-            let from = row_start(&queries, &[row, kv_head * group, query]);
-            let queries = Rows::new(&all_queries[from..], head_stride, head_dim, group);
-            let from = row_start(&keys, &[row, kv_head, slots.start]);
-            let keys = Rows::new(&all_keys[from..], key_stride, head_dim, slots.len());
-            let values = &all_values[row_start(&values, &[row, kv_head, slots.start])..];
+        let units = (first..).zip(outputs.chunks_exact_mut(self.unit_len()));
+        for (unit, outputs) in units {
+            let (token, kv_head) = (unit / self.n_kv_heads, unit % self.n_kv_heads);
+            let (row, query) = (token / self.seq, token % self.seq);
+            let slots = slots(row, query);
+            let queries = self.queries.from([row, kv_head * group, query]);
+            let queries = Rows::new(queries, self.queries.stride(1), head_dim, group);
+            let keys = self.keys.from([row, kv_head, slots.start]);
+            let keys = Rows::new(keys, self.keys.stride(2), head_dim, slots.len());
+            let values = self.values.from([row, kv_head, slots.start]);
 
             scores.resize(group * slots.len(), 0.0);
             E::products(keys, queries, ReadFrom::Cache, &mut scores, slots.len());
@@ -66,29 +158,11 @@ pub(super) fn attend<E: Dot>(
             for (weights, outputs) in heads.zip(outputs.chunks_exact_mut(head_dim)) {
                 let total = softmax_weights::<E>(weights, scale);
                 sums.fill(0.0);
-                add_weighted(values, value_stride, weights, &mut sums);
+                add_weighted(values, self.values.stride(2), weights, &mut sums);
                 for (output, sum) in outputs.iter_mut().zip(&sums) {
                     *output = E::narrow(sum / total);
                 }
             }
         }
-    };
-    let mut outputs = vec![E::default(); batch * seq * n_heads * head_dim];
-    let n_units = outputs.len() / unit_len;
-    let n_products = n_units * (unit_len * (visible.past + seq)).max(MIN_UNIT_PRODUCTS);
-    if n_products < MIN_PARALLEL_PRODUCTS {
-        attend(0, &mut outputs);
-    } else {
-        let n_tasks = TASKS_PER_THREAD * rayon::current_num_threads();
-        let units_per_task = n_units.div_ceil(n_tasks);
-        pool::for_each_chunk(&mut outputs, units_per_task * unit_len, |task, outputs| {
-            attend(task * units_per_task, outputs);
-        });
     }
-    E::tensor(outputs, Shape::from([batch, seq, n_heads * head_dim]))
-}
-
-/// Values between two rows that follow each other along an axis.
-fn stride(tensor: &FlexTensor, axis: usize) -> usize {
-    tensor.layout().strides()[axis].unsigned_abs()
 }

@@ -1,5 +1,5 @@
-//! Parts of a layer in one pass over the tokens, where the weights of a part stay in every core's cache: a task
-//! takes some tokens through a whole part, and what stands between two operations never leaves its core.
+//! A layer, or a part of it, in one pass over the tokens, where its weights stay in every core's cache: a task takes
+//! some tokens through, and what stands between two operations never leaves its core.
 //!
 //! The operations are those of the other files, in their order and rounded as they are: the bits are the same.
 
@@ -8,64 +8,60 @@ use std::ops::Range;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Shape;
 
-use super::dot::{Dot, Rows};
-use super::linear::{by_inputs, gated, project, read_from, rows, tasks_by_inputs};
+use super::super::Visible;
+use super::attention::{Attention, Heads};
+use super::dot::{Dot, ReadFrom, Rows};
+use super::linear::{
+    by_inputs, gated, project, read_from, rows, tasks_by_inputs, tasks_by_sequences,
+};
 use super::norm::norm_rows;
 use super::numeric::{add_rows, rotate_halves};
 use super::{contiguous, row_start, values, with_whole_rows};
 
-/// Norm, projections to queries, keys and values, and rotation of queries and keys by cosines and sines
-/// `[1 or batch, 1, seq, head_dim / 2]`: `[batch, seq, heads * head_dim]` each from `[batch, seq, hidden]`.
-pub(super) fn heads<E: Dot>(
-    hidden: FlexTensor,
-    norm_weight: FlexTensor,
-    epsilon: f64,
-    weights: [FlexTensor; 3],
-    biases: [Option<FlexTensor>; 3],
-    [cos, sin]: [FlexTensor; 2],
-) -> Option<[FlexTensor; 3]> {
+/// A root-mean-square norm.
+pub(super) struct Norm {
+    /// `[hidden]`.
+    pub(super) weight: FlexTensor,
+    pub(super) epsilon: f64,
+}
+
+/// Norm, projections to queries, keys and values, and rotation of queries and keys.
+pub(super) struct ToHeads {
+    pub(super) norm: Norm,
+    /// `[heads * head_dim, hidden]`, of queries, keys and values.
+    pub(super) weights: [FlexTensor; 3],
+    pub(super) biases: [Option<FlexTensor>; 3],
+    /// Cosines and sines `[1 or batch, 1, seq, head_dim / 2]`.
+    pub(super) rotation: [FlexTensor; 2],
+}
+
+/// A linear map with or without a bias.
+pub(super) struct Linear {
+    /// `[out, in]`.
+    pub(super) weight: FlexTensor,
+    pub(super) bias: Option<FlexTensor>,
+}
+
+/// Norm and gated MLP.
+pub(super) struct Mlp {
+    pub(super) norm: Norm,
+    /// Gate, up and down.
+    pub(super) weights: [FlexTensor; 3],
+}
+
+/// `[batch, seq, heads * head_dim]` of queries, keys and values, from `[batch, seq, hidden]`.
+pub(super) fn heads<E: Dot>(hidden: FlexTensor, to_heads: ToHeads) -> Option<[FlexTensor; 3]> {
     let hidden = contiguous(hidden);
     let [batch, seq, width] = dims(&hidden);
-    let weights = weights.map(contiguous);
-    let weights: [Rows<'_, E>; 3] = std::array::from_fn(|idx| rows(&weights[idx]));
-    let tasks = tasks_by_inputs(&weights, batch * seq)?;
-    let biases = biases.map(|bias| bias.map(contiguous));
-    let biases: [Option<&[E]>; 3] = std::array::from_fn(|idx| biases[idx].as_ref().map(values));
-    let norm_weight = contiguous(norm_weight);
-    let (states, norm_weight) = (values::<E>(&hidden), values::<E>(&norm_weight));
-    let (cos, sin) = (with_whole_rows(cos), with_whole_rows(sin));
-    let half = cos.layout().shape()[3];
-    let (cosines, sines) = (E::storage(&cos), E::storage(&sin));
-    let from = read_from(&weights);
-
-    let n_outs = weights.map(|weight| weight.len());
-    let work = |task: Range<usize>, [queries, keys, own_values]: [&mut [E]; 3]| {
-        let mut normed = vec![E::default(); task.len() * width];
-        norm_rows(
-            &states[task.start * width..],
-            norm_weight,
-            epsilon,
-            &mut normed,
-        );
-        let inputs = Rows::new(&normed, width, width, task.len());
-        project(weights[2], biases[2], inputs, from, own_values);
-        for (idx, outputs) in [queries, keys].into_iter().enumerate() {
-            let mut projected = vec![E::default(); outputs.len()];
-            project(weights[idx], biases[idx], inputs, from, &mut projected);
-            let tokens = projected.chunks_exact(n_outs[idx]);
-            let places = outputs.chunks_exact_mut(n_outs[idx]);
-            for (token, (heads, places)) in task.clone().zip(tokens.zip(places)) {
-                let indices = [token / seq, 0, token % seq];
-                let cos = &cosines[row_start(&cos, &indices)..][..half];
-                let sin = &sines[row_start(&sin, &indices)..][..half];
-                let places = places.chunks_exact_mut(2 * half);
-                for (head, place) in heads.chunks_exact(2 * half).zip(places) {
-                    rotate_halves(head, cos, sin, place);
-                }
-            }
-        }
-    };
-    let outputs = by_inputs(batch * seq, n_outs, tasks, work);
+    let to_heads = to_heads.contiguous();
+    let to_heads = HeadRows::<E>::of(&to_heads, seq);
+    let tasks = tasks_by_inputs(&to_heads.weights, batch * seq)?;
+    let states = values::<E>(&hidden);
+    let n_outs = to_heads.weights.map(|weight| weight.len());
+    let outputs = by_inputs(batch * seq, n_outs, tasks, |task, outputs| {
+        let states = &states[task.start * width..task.end * width];
+        to_heads.write(task, states, outputs);
+    });
     let mut n_outs = n_outs.iter();
     Some(outputs.map(|outputs| {
         let n_outs = n_outs.next().copied().unwrap_or_default();
@@ -77,56 +73,277 @@ pub(super) fn heads<E: Dot>(
 pub(super) fn add_linear<E: Dot>(
     hidden: FlexTensor,
     input: FlexTensor,
-    weight: FlexTensor,
-    bias: Option<FlexTensor>,
+    linear: Linear,
 ) -> Option<FlexTensor> {
-    let (hidden, input, weight) = (contiguous(hidden), contiguous(input), contiguous(weight));
+    let (hidden, input) = (contiguous(hidden), contiguous(input));
     let [batch, seq, width] = dims(&hidden);
-    let weight = rows::<E>(&weight);
-    let tasks = tasks_by_inputs(&[weight], batch * seq)?;
-    let bias = bias.map(contiguous);
-    let bias = bias.as_ref().map(values::<E>);
-    let inputs = Rows::new(values(&input), weight.width(), weight.width(), batch * seq);
+    let linear = linear.contiguous();
+    let linear = LinearRows::<E>::of(&linear);
+    let tasks = tasks_by_inputs(&[linear.weight], batch * seq)?;
+    let n_in = linear.weight.width();
+    let inputs = Rows::new(values(&input), n_in, n_in, batch * seq);
     let states = values::<E>(&hidden);
-    let from = read_from(&[weight]);
-    let work = |task: Range<usize>, [outputs]: [&mut [E]; 1]| {
-        project(weight, bias, inputs.slice(task.clone()), from, outputs);
-        add_rows(&states[task.start * width..], outputs);
-    };
-    let [output] = by_inputs(batch * seq, [width], tasks, work);
+    let [output] = by_inputs(batch * seq, [width], tasks, |task, [outputs]| {
+        let states = &states[task.start * width..task.end * width];
+        linear.add(inputs.slice(task), states, outputs);
+    });
     Some(E::tensor(output, hidden.layout().shape().clone()))
 }
 
-/// Norm, the gated MLP with weights gate, up and down, and its outputs added to the residual stream
-/// `[batch, seq, hidden]`.
-pub(super) fn add_mlp<E: Dot>(
-    hidden: FlexTensor,
-    norm_weight: FlexTensor,
-    epsilon: f64,
-    weights: [FlexTensor; 3],
-) -> Option<FlexTensor> {
+/// The MLP's outputs added to the residual stream `[batch, seq, hidden]`.
+pub(super) fn add_mlp<E: Dot>(hidden: FlexTensor, mlp: Mlp) -> Option<FlexTensor> {
     let hidden = contiguous(hidden);
     let [batch, seq, width] = dims(&hidden);
-    let weights = weights.map(contiguous);
-    let weights: [Rows<'_, E>; 3] = std::array::from_fn(|idx| rows(&weights[idx]));
-    let tasks = tasks_by_inputs(&weights, batch * seq)?;
-    let norm_weight = contiguous(norm_weight);
-    let (states, norm_weight) = (values::<E>(&hidden), values::<E>(&norm_weight));
-    let from = read_from(&weights);
-    let [gate, up, down] = weights;
-    let work = |task: Range<usize>, [outputs]: [&mut [E]; 1]| {
-        let states = &states[task.start * width..task.end * width];
-        let mut normed = vec![E::default(); states.len()];
-        norm_rows(states, norm_weight, epsilon, &mut normed);
-        let inputs = Rows::new(&normed, width, width, task.len());
-        let mut inner = vec![E::default(); task.len() * gate.len()];
-        gated([gate, up], inputs, from, &mut inner);
-        let inner = Rows::new(&inner, gate.len(), gate.len(), task.len());
-        project(down, None, inner, from, outputs);
-        add_rows(states, outputs);
-    };
-    let [output] = by_inputs(batch * seq, [width], tasks, work);
+    let mlp = mlp.contiguous();
+    let mlp = MlpRows::<E>::of(&mlp);
+    let tasks = tasks_by_inputs(&mlp.weights, batch * seq)?;
+    let states = values::<E>(&hidden);
+    let [output] = by_inputs(batch * seq, [width], tasks, |task, [outputs]| {
+        mlp.add(&states[task.start * width..task.end * width], outputs);
+    });
     Some(E::tensor(output, hidden.layout().shape().clone()))
+}
+
+/// A whole layer for sequences that begin with this pass: the residual stream `[batch, seq, hidden]` after it, and
+/// keys and values `[batch, seq, kv_heads * head_dim]`.
+pub(super) fn layer<E: Dot>(
+    hidden: FlexTensor,
+    to_heads: ToHeads,
+    output: Linear,
+    mlp: Mlp,
+    visible: &Visible,
+) -> Option<[FlexTensor; 3]> {
+    let hidden = contiguous(hidden);
+    let [batch, seq, width] = dims(&hidden);
+    let (to_heads, output, mlp) = (to_heads.contiguous(), output.contiguous(), mlp.contiguous());
+    let to_heads = HeadRows::<E>::of(&to_heads, seq);
+    let output = LinearRows::<E>::of(&output);
+    let mlp = MlpRows::<E>::of(&mlp);
+    let [query_weight, key_weight, value_weight] = to_heads.weights;
+    let [gate, up, down] = mlp.weights;
+    let weights = [
+        query_weight,
+        key_weight,
+        value_weight,
+        output.weight,
+        gate,
+        up,
+        down,
+    ];
+    let tasks = tasks_by_sequences(&weights, batch, seq)?;
+
+    let states = values::<E>(&hidden);
+    let head_dim = 2 * to_heads.half;
+    let [n_queries, n_keys, n_values] = to_heads.weights.map(|weight| weight.len());
+    let n_outs = [seq * width, seq * n_keys, seq * n_values];
+    let work = |rows: Range<usize>, [outputs, keys, own_values]: [&mut [E]; 3]| {
+        let tokens = rows.start * seq..rows.end * seq;
+        let n_tokens = tokens.len();
+        let states = &states[tokens.start * width..tokens.end * width];
+        let mut queries = vec![E::default(); n_tokens * n_queries];
+        to_heads.write(tokens, states, [&mut queries, keys, own_values]);
+        let n_kv_heads = n_keys / head_dim;
+        let attention = Attention {
+            queries: Heads::of_tokens(&queries, seq, n_queries / head_dim, head_dim),
+            keys: Heads::of_tokens(keys, seq, n_kv_heads, head_dim),
+            values: Heads::of_tokens(own_values, seq, n_kv_heads, head_dim),
+            n_heads: n_queries / head_dim,
+            n_kv_heads,
+            seq,
+            head_dim,
+        };
+        let mut attended = vec![E::default(); n_tokens * n_queries];
+        let slots = |row: usize, query: usize| visible.slots(rows.start + row, query);
+        attention.attend(0, slots, &mut attended);
+        let attended = Rows::new(&attended, n_queries, n_queries, n_tokens);
+        let mut between = vec![E::default(); n_tokens * width];
+        output.add(attended, states, &mut between);
+        mlp.add(&between, outputs);
+    };
+    let [output, keys, own_values] = by_inputs(batch, n_outs, tasks, work);
+    Some([
+        E::tensor(output, hidden.layout().shape().clone()),
+        E::tensor(keys, Shape::from([batch, seq, n_keys])),
+        E::tensor(own_values, Shape::from([batch, seq, n_values])),
+    ])
+}
+
+impl Norm {
+    fn contiguous(self) -> Self {
+        Self {
+            weight: contiguous(self.weight),
+            ..self
+        }
+    }
+}
+
+impl ToHeads {
+    fn contiguous(self) -> Self {
+        Self {
+            norm: self.norm.contiguous(),
+            weights: self.weights.map(contiguous),
+            biases: self.biases.map(|bias| bias.map(contiguous)),
+            rotation: self.rotation.map(with_whole_rows),
+        }
+    }
+}
+
+impl Linear {
+    fn contiguous(self) -> Self {
+        Self {
+            weight: contiguous(self.weight),
+            bias: self.bias.map(contiguous),
+        }
+    }
+}
+
+impl Mlp {
+    fn contiguous(self) -> Self {
+        Self {
+            norm: self.norm.contiguous(),
+            weights: self.weights.map(contiguous),
+        }
+    }
+}
+
+/// The values of a [`Norm`].
+struct NormRow<'a, E> {
+    weight: &'a [E],
+    epsilon: f64,
+}
+
+impl<'a, E: Dot> NormRow<'a, E> {
+    fn of(norm: &'a Norm) -> Self {
+        Self {
+            weight: values(&norm.weight),
+            epsilon: norm.epsilon,
+        }
+    }
+
+    fn norm(&self, states: &[E]) -> Vec<E> {
+        let mut normed = vec![E::default(); states.len()];
+        norm_rows(states, self.weight, self.epsilon, &mut normed);
+        normed
+    }
+}
+
+/// The values of [`ToHeads`].
+struct HeadRows<'a, E> {
+    norm: NormRow<'a, E>,
+    weights: [Rows<'a, E>; 3],
+    biases: [Option<&'a [E]>; 3],
+    rotation: &'a [FlexTensor; 2],
+    /// Half of a head.
+    half: usize,
+    seq: usize,
+    from: ReadFrom,
+}
+
+impl<'a, E: Dot> HeadRows<'a, E> {
+    fn of(to_heads: &'a ToHeads, seq: usize) -> Self {
+        let weights = to_heads.weights.each_ref().map(rows);
+        Self {
+            norm: NormRow::of(&to_heads.norm),
+            from: read_from(&weights),
+            weights,
+            biases: to_heads
+                .biases
+                .each_ref()
+                .map(|bias| bias.as_ref().map(values)),
+            rotation: &to_heads.rotation,
+            half: to_heads.rotation[0].layout().shape()[3],
+            seq,
+        }
+    }
+
+    /// Queries, keys and values of some tokens of the pass, whose states are given.
+    fn write(&self, tokens: Range<usize>, states: &[E], outputs: [&mut [E]; 3]) {
+        let normed = self.norm.norm(states);
+        let width = self.weights[0].width();
+        let inputs = Rows::new(&normed, width, width, tokens.len());
+        let project = |idx: usize, outputs: &mut [E]| {
+            project(
+                self.weights[idx],
+                self.biases[idx],
+                inputs,
+                self.from,
+                outputs,
+            );
+        };
+        let [queries, keys, own_values] = outputs;
+        project(2, own_values);
+        let [cosines, sines] = self.rotation.each_ref().map(E::storage);
+        for (idx, outputs) in [queries, keys].into_iter().enumerate() {
+            let mut projected = vec![E::default(); outputs.len()];
+            project(idx, &mut projected);
+            let n_outs = self.weights[idx].len();
+            let places = outputs.chunks_exact_mut(n_outs);
+            let heads = projected.chunks_exact(n_outs).zip(places);
+            for (token, (heads, places)) in tokens.clone().zip(heads) {
+                let indices = [token / self.seq, 0, token % self.seq];
+                let [cos, sin] = self
+                    .rotation
+                    .each_ref()
+                    .map(|angles| row_start(angles, &indices));
+                let cos = &cosines[cos..][..self.half];
+                let sin = &sines[sin..][..self.half];
+                rotate_halves(heads, cos, sin, places);
+            }
+        }
+    }
+}
+
+/// The values of a [`Linear`].
+struct LinearRows<'a, E> {
+    weight: Rows<'a, E>,
+    bias: Option<&'a [E]>,
+    from: ReadFrom,
+}
+
+impl<'a, E: Dot> LinearRows<'a, E> {
+    fn of(linear: &'a Linear) -> Self {
+        let weight = rows(&linear.weight);
+        Self {
+            from: read_from(&[weight]),
+            weight,
+            bias: linear.bias.as_ref().map(values),
+        }
+    }
+
+    fn add(&self, inputs: Rows<'_, E>, states: &[E], outputs: &mut [E]) {
+        project(self.weight, self.bias, inputs, self.from, outputs);
+        add_rows(states, outputs);
+    }
+}
+
+/// The values of an [`Mlp`].
+struct MlpRows<'a, E> {
+    norm: NormRow<'a, E>,
+    weights: [Rows<'a, E>; 3],
+    from: ReadFrom,
+}
+
+impl<'a, E: Dot> MlpRows<'a, E> {
+    fn of(mlp: &'a Mlp) -> Self {
+        let weights = mlp.weights.each_ref().map(rows);
+        Self {
+            norm: NormRow::of(&mlp.norm),
+            from: read_from(&weights),
+            weights,
+        }
+    }
+
+    fn add(&self, states: &[E], outputs: &mut [E]) {
+        let [gate, up, down] = self.weights;
+        let normed = self.norm.norm(states);
+        let n_rows = states.len() / gate.width();
+        let inputs = Rows::new(&normed, gate.width(), gate.width(), n_rows);
+        let mut inner = vec![E::default(); n_rows * gate.len()];
+        gated([gate, up], inputs, self.from, &mut inner);
+        let inner = Rows::new(&inner, gate.len(), gate.len(), n_rows);
+        project(down, None, inner, self.from, outputs);
+        add_rows(states, outputs);
+    }
 }
 
 fn dims(hidden: &FlexTensor) -> [usize; 3] {

@@ -30,7 +30,7 @@ const MAX_CACHED_OUTS: usize = 96;
 const INPUT_TILE: usize = 4;
 
 /// Inputs of such a task at most: few enough that what is computed of them stays in the cache.
-const MAX_CACHED_INPUTS: usize = 32;
+const MAX_CACHED_INPUTS: usize = 64;
 
 /// Bytes of inputs at most that pass a task's rows of a weight at a time.
 const MAX_CACHED_BYTES: usize = 1 << 17;
@@ -193,19 +193,40 @@ pub(super) fn tasks_by_inputs<E>(
     weights: &[Rows<'_, E>],
     n_inputs: usize,
 ) -> Option<Vec<Range<usize>>> {
+    cut_inputs(weights, n_inputs, 1)
+}
+
+/// The same for sequences of `seq` inputs each, which are not cut; `None` where they are long, too.
+pub(super) fn tasks_by_sequences<E>(
+    weights: &[Rows<'_, E>],
+    n_sequences: usize,
+    seq: usize,
+) -> Option<Vec<Range<usize>>> {
+    (seq <= MAX_CACHED_INPUTS).then_some(())?;
+    cut_inputs(weights, n_sequences, seq)
+}
+
+/// Tasks of inputs that come `unit` together.
+fn cut_inputs<E>(
+    weights: &[Rows<'_, E>],
+    n_units: usize,
+    unit: usize,
+) -> Option<Vec<Range<usize>>> {
     let n_weights: usize = weights
         .iter()
         .map(|weight| weight.len() * weight.width())
         .sum();
-    let n_threads = n_threads(n_inputs * n_weights);
-    let has_enough = n_threads == 1 || n_inputs >= SHARE_OF_REST * n_threads * INPUT_TILE;
+    let n_threads = n_threads(n_units * unit * n_weights);
+    let tile = INPUT_TILE.div_ceil(unit);
+    let has_enough = n_threads == 1 || n_units >= SHARE_OF_REST * n_threads * tile;
     if !has_enough || read_from(weights) == ReadFrom::Memory {
         return None;
     }
+    let max = (MAX_CACHED_INPUTS / unit).max(1);
     let mut tasks = Vec::new();
     let mut start = 0;
-    while start < n_inputs {
-        let share = share(n_inputs - start, n_threads, INPUT_TILE).min(MAX_CACHED_INPUTS);
+    while start < n_units {
+        let share = share(n_units - start, n_threads, tile).min(max);
         tasks.push(start..start + share);
         start += share;
     }

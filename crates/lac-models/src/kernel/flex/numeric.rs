@@ -157,16 +157,23 @@ vectorised! {
 }
 
 vectorised! {
-    /// Rotates the two halves of a head against each other, rounding to `E` where separate operations would.
-    fn rotate_halves<E: Value>(head: &[E], cos: &[E], sin: &[E], outputs: &mut [E]) {
+    /// Rotates the two halves of each head against each other, rounding to `E` where separate operations would.
+    fn rotate_halves<E: Value>(heads: &[E], cos: &[E], sin: &[E], outputs: &mut [E]) {
         let half = cos.len();
-        let (first, second) = head.split_at(half);
-        let (first_out, second_out) = outputs.split_at_mut(half);
-        for pair in 0..half {
-            let (x, y) = (first[pair].widen(), second[pair].widen());
-            let (cos, sin) = (cos[pair].widen(), sin[pair].widen());
-            first_out[pair] = E::narrow(E::round(x * cos) - E::round(y * sin));
-            second_out[pair] = E::narrow(E::round(y * cos) + E::round(x * sin));
+        let sin = &sin[..half];
+        let outputs = outputs.chunks_exact_mut(2 * half);
+        for (head, output) in heads.chunks_exact(2 * half).zip(outputs) {
+            let (first, second) = head.split_at(half);
+            // Said once, so that the loop has nothing to check.
+            let second = &second[..half];
+            let (first_out, second_out) = output.split_at_mut(half);
+            let second_out = &mut second_out[..half];
+            for pair in 0..half {
+                let (x, y) = (first[pair].widen(), second[pair].widen());
+                let (cos, sin) = (cos[pair].widen(), sin[pair].widen());
+                first_out[pair] = E::narrow(E::round(x * cos) - E::round(y * sin));
+                second_out[pair] = E::narrow(E::round(y * cos) + E::round(x * sin));
+            }
         }
     }
 }

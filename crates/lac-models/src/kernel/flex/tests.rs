@@ -4,8 +4,10 @@
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use proptest::prelude::*;
 
-use super::super::{Norm, Visible};
-use super::{add_linear, add_mlp, attend, has_kernels, heads, linear, rms_norm, rotate, swiglu};
+use super::super::{GatedMlp, LinearMap, Norm, ToHeads, Visible};
+use super::{
+    add_linear, add_mlp, attend, has_kernels, heads, layer, linear, rms_norm, rotate, swiglu,
+};
 
 const DTYPES: [DType; 3] = [DType::F32, DType::BF16, DType::F16];
 
@@ -353,31 +355,43 @@ fn however_the_work_is_cut_a_row_gives_the_same_bits() {
 }
 
 #[test]
-fn a_part_in_one_pass_gives_the_bits_of_its_operations() {
+fn one_pass_gives_the_bits_of_its_operations() {
+    // With more threads there would be too few tokens for all of them.
+    let threads = rayon::ThreadPoolBuilder::new().num_threads(2).build();
+    threads.unwrap().install(compare_one_pass);
+}
+
+fn compare_one_pass() {
     let (hidden_size, n_heads, n_kv_heads, head_dim, inner) = (48, 6, 2, 10, 70);
+    let (n_queries, n_keys) = (n_heads * head_dim, n_kv_heads * head_dim);
+    let all_dims = [(1, 1), (5, 7), (9, 13)];
     for (dtype, (batch, seq)) in DTYPES
         .into_iter()
-        .flat_map(|dtype| [(1, 1), (3, 7), (9, 13)].map(|dims| (dtype, dims)))
+        .flat_map(|dtype| all_dims.map(|dims| (dtype, dims)))
     {
-        let what = format!("{dtype:?}, {batch} x {seq}");
+        let assert_same = |found: Vec<f32>, expected: Vec<f32>, what: &str| {
+            assert_eq!(found, expected, "{what}, {dtype:?}, {batch} x {seq}");
+        };
         let matrix = |n_out: usize, n_in: usize, seed| {
             tensor(&values(n_out * n_in, seed), [n_out, n_in], dtype)
         };
         let vector = |n: usize, seed| tensor(&values(n, seed), [n], dtype);
-        let shape = [batch, seq, hidden_size];
-        let hidden = tensor(&values(batch * seq * hidden_size, 30), shape, dtype);
         let rows = |states: Tensor<3>| {
             let [batch, seq, width] = states.dims();
             states.reshape([batch * seq, width])
         };
-        let weight = vector(hidden_size, 31);
-        let norm = || Norm {
-            weight: weight.clone(),
+        let split = |states: Tensor<2>| {
+            let n_heads = states.dims()[1] / head_dim;
+            states
+                .reshape([batch, seq, n_heads, head_dim])
+                .swap_dims(1, 2)
+        };
+        let shape = [batch, seq, hidden_size];
+        let hidden = tensor(&values(batch * seq * hidden_size, 30), shape, dtype);
+        let norm = |seed| Norm {
+            weight: vector(hidden_size, seed),
             epsilon: 1e-5,
         };
-        let normed = rows(rms_norm(hidden.clone(), weight.clone(), 1e-5));
-
-        let (n_queries, n_keys) = (n_heads * head_dim, n_kv_heads * head_dim);
         let weights = [
             matrix(n_queries, hidden_size, 32),
             matrix(n_keys, hidden_size, 33),
@@ -385,79 +399,74 @@ fn a_part_in_one_pass_gives_the_bits_of_its_operations() {
         ];
         let biases = [Some(vector(n_queries, 35)), None, Some(vector(n_keys, 36))];
         // Angles that differ from row to row, as left padding makes them.
-        let angles = [37, 38].map(|seed| {
-            let n_values = batch * seq * head_dim / 2;
-            tensor(
-                &values(n_values, seed),
-                [batch, 1, seq, head_dim / 2],
-                dtype,
-            )
+        let rotation = [37, 38].map(|seed| {
+            let angles = values(batch * seq * head_dim / 2, seed);
+            tensor(&angles, [batch, 1, seq, head_dim / 2], dtype)
         });
-        let found = heads(
-            &hidden,
-            norm(),
-            weights.clone(),
-            biases.clone(),
-            angles.clone(),
-        );
-        let [queries, keys, own_values] = found.expect("small enough for one pass");
-        let split = |states: Tensor<2>| {
-            let n_heads = states.dims()[1] / head_dim;
-            states
-                .reshape([batch, seq, n_heads, head_dim])
-                .swap_dims(1, 2)
+        let to_heads = || ToHeads {
+            norm: norm(31),
+            weights: weights.clone(),
+            biases: biases.clone(),
+            rotation: rotation.clone(),
         };
-        let [expected_queries, expected_keys, expected_values] =
-            linear(normed.clone(), weights, biases).map(split);
-        let [cos, sin] = angles;
-        let expected_queries = rotate(expected_queries, cos.clone(), sin.clone());
-        let expected_keys = rotate(expected_keys, cos, sin);
+        let found = heads(&hidden, to_heads()).expect("small enough for one pass");
+        let normed = rows(rms_norm(hidden.clone(), norm(31).weight, 1e-5));
         let [queries, keys, own_values] =
-            [queries, keys, own_values].map(|states| split(rows(states)));
-        assert_eq!(
-            read(queries.clone()),
-            read(expected_queries.clone()),
-            "queries, {what}"
-        );
-        assert_eq!(
-            read(keys.clone()),
-            read(expected_keys.clone()),
-            "keys, {what}"
-        );
-        assert_eq!(
-            read(own_values.clone()),
-            read(expected_values.clone()),
-            "values, {what}"
-        );
+            linear(normed, weights.clone(), biases.clone()).map(split);
+        let [cos, sin] = rotation.clone();
+        let queries = rotate(queries, cos.clone(), sin.clone());
+        let keys = rotate(keys, cos, sin);
+        for (found, expected) in found.into_iter().zip([&queries, &keys, &own_values]) {
+            let found = read(split(rows(found)));
+            assert_same(found, read(expected.clone()), "queries, keys, values");
+        }
 
         let visible = Visible {
             past: 0,
-            window: None,
-            padding: vec![0; batch],
+            window: Some(5),
+            padding: (0..batch).map(|row| row % seq).collect(),
             ends: Vec::new(),
         };
-        let attended = attend(queries, keys, own_values, &visible);
-        let expected = attend(expected_queries, expected_keys, expected_values, &visible);
-        assert_eq!(read(attended.clone()), read(expected), "attention, {what}");
-
-        let output_weight = matrix(hidden_size, n_queries, 39);
+        let attended = attend(queries, keys.clone(), own_values.clone(), &visible);
+        let output = |bias| LinearMap {
+            weight: matrix(hidden_size, n_queries, 39),
+            bias,
+        };
+        let between = |bias: Option<Tensor<1>>| {
+            let [sum] = linear(rows(attended.clone()), [output(None).weight], [bias]);
+            hidden.clone() + sum.reshape(shape)
+        };
         for bias in [None, Some(vector(hidden_size, 40))] {
-            let found = add_linear(&hidden, &attended, output_weight.clone(), bias.clone());
-            let [expected] = linear(rows(attended.clone()), [output_weight.clone()], [bias]);
-            let expected = hidden.clone() + expected.reshape(shape);
-            let found = found.expect("small enough for one pass");
-            assert_eq!(read(found), read(expected), "residual, {what}");
+            let found = add_linear(&hidden, &attended, output(bias.clone()));
+            let found = read(found.expect("small enough for one pass"));
+            assert_same(found, read(between(bias)), "residual");
         }
 
-        let [gate, up] = [41, 42].map(|seed| matrix(inner, hidden_size, seed));
-        let down = matrix(hidden_size, inner, 43);
-        let found = add_mlp(&hidden, norm(), [gate.clone(), up.clone(), down.clone()]);
-        let [expected] = linear(swiglu(normed, gate, up), [down], [None]);
-        let expected = hidden + expected.reshape(shape);
-        assert_eq!(
-            read(found.expect("small enough for one pass")),
-            read(expected),
-            "MLP, {what}"
+        let mlp_weights = [
+            matrix(inner, hidden_size, 41),
+            matrix(inner, hidden_size, 42),
+            matrix(hidden_size, inner, 43),
+        ];
+        let mlp = || GatedMlp {
+            norm: norm(44),
+            weights: mlp_weights.clone(),
+        };
+        let between = between(None);
+        let found = add_mlp(&between, mlp()).expect("small enough for one pass");
+        let normed = rows(rms_norm(between.clone(), norm(44).weight, 1e-5));
+        let [gate, up, down] = mlp_weights.clone();
+        let [sum] = linear(swiglu(normed, gate, up), [down], [None]);
+        let expected = read(between + sum.reshape(shape));
+        assert_same(read(found), expected.clone(), "MLP");
+
+        let found = layer(&hidden, to_heads(), output(None), mlp(), &visible);
+        let [found, found_keys, found_values] = found.expect("small enough for one pass");
+        assert_same(read(found), expected, "layer");
+        assert_same(read(split(rows(found_keys))), read(keys), "layer's keys");
+        assert_same(
+            read(split(rows(found_values))),
+            read(own_values),
+            "layer's values",
         );
     }
 }
