@@ -25,6 +25,10 @@ pub(crate) use flex::{
 };
 
 /// A root-mean-square norm.
+#[cfg_attr(
+    not(feature = "flex"),
+    expect(dead_code, reason = "only kernels read it")
+)]
 pub(crate) struct Norm {
     /// `[hidden]`.
     pub weight: Tensor<1>,
@@ -33,6 +37,10 @@ pub(crate) struct Norm {
 }
 
 /// Norm, projections to queries, keys and values, and rotation of queries and keys.
+#[cfg_attr(
+    not(feature = "flex"),
+    expect(dead_code, reason = "only kernels read it")
+)]
 pub(crate) struct ToHeads {
     pub norm: Norm,
     /// `[heads * head_dim, hidden]`, of queries, keys and values.
@@ -43,6 +51,10 @@ pub(crate) struct ToHeads {
 }
 
 /// A linear map.
+#[cfg_attr(
+    not(feature = "flex"),
+    expect(dead_code, reason = "only kernels read it")
+)]
 pub(crate) struct LinearMap {
     /// `[out, in]`.
     pub weight: Tensor<2>,
@@ -51,6 +63,10 @@ pub(crate) struct LinearMap {
 }
 
 /// Norm and gated MLP.
+#[cfg_attr(
+    not(feature = "flex"),
+    expect(dead_code, reason = "only kernels read it")
+)]
 pub(crate) struct GatedMlp {
     pub norm: Norm,
     /// Gate, up `[intermediate, hidden]` and down `[hidden, intermediate]`.
