@@ -22,6 +22,9 @@ const MIN_UNIT_PRODUCTS: usize = 1 << 10;
 /// Tasks per thread: later queries see more keys, so the work is not equal.
 const TASKS_PER_THREAD: usize = 16;
 
+/// Queries of a sequence that are taken together, as many as a tile of dot products takes.
+const QUERIES: usize = 4;
+
 /// Attends with queries `[batch, heads, seq, head_dim]` over keys and values
 /// `[batch, kv_heads, slots, head_dim]`: `[batch, seq, heads * head_dim]`.
 ///
@@ -56,7 +59,12 @@ pub(super) fn attend<E: Dot>(
         attention.attend(0, |row, query| visible.slots(row, query), &mut outputs);
     } else {
         let n_tasks = TASKS_PER_THREAD * rayon::current_num_threads();
-        let units_per_task = n_units.div_ceil(n_tasks);
+        // Whole blocks of queries, where there is more than one for each task.
+        let block = QUERIES * attention.n_kv_heads;
+        let units_per_task = match n_units.div_ceil(n_tasks) {
+            units if units > block => units.next_multiple_of(block),
+            units => units,
+        };
         pool::for_each_chunk(&mut outputs, units_per_task * unit_len, |task, outputs| {
             let first = task * units_per_task;
             attention.attend(first, |row, query| visible.slots(row, query), outputs);
@@ -136,33 +144,124 @@ impl<E: Dot> Attention<'_, E> {
         slots: impl Fn(usize, usize) -> Range<usize>,
         outputs: &mut [E],
     ) {
-        let head_dim = self.head_dim;
-        let group = self.n_heads / self.n_kv_heads;
-        let scale = (head_dim as f64).powf(-0.5) as f32;
-        let mut scores = Vec::new();
-        let mut sums = vec![0.0; head_dim];
-        let units = (first..).zip(outputs.chunks_exact_mut(self.unit_len()));
-        for (unit, outputs) in units {
+        let mut scratch = Scratch {
+            scores: Vec::new(),
+            sums: vec![0.0; self.head_dim],
+        };
+        let unit_len = self.unit_len();
+        let block_len = QUERIES * self.n_heads * self.head_dim;
+        let mut unit = first;
+        let mut rest = outputs;
+        while !rest.is_empty() {
             let (token, kv_head) = (unit / self.n_kv_heads, unit % self.n_kv_heads);
             let (row, query) = (token / self.seq, token % self.seq);
-            let slots = slots(row, query);
-            let queries = self.queries.from([row, kv_head * group, query]);
-            let queries = Rows::new(queries, self.queries.stride(1), head_dim, group);
-            let keys = self.keys.from([row, kv_head, slots.start]);
-            let keys = Rows::new(keys, self.keys.stride(2), head_dim, slots.len());
-            let values = self.values.from([row, kv_head, slots.start]);
+            let is_block = kv_head == 0 && query + QUERIES <= self.seq && rest.len() >= block_len;
+            let n_values = if is_block { block_len } else { unit_len };
+            let (outputs, others) = std::mem::take(&mut rest).split_at_mut(n_values);
+            if is_block {
+                let slots = std::array::from_fn(|idx| slots(row, query + idx));
+                self.attend_block([row, query], slots, &mut scratch, outputs);
+            } else {
+                let slots = slots(row, query);
+                self.attend_unit([row, query, kv_head], slots, &mut scratch, outputs);
+            }
+            unit += n_values / unit_len;
+            rest = others;
+        }
+    }
 
-            scores.resize(group * slots.len(), 0.0);
-            E::products(keys, queries, ReadFrom::Cache, &mut scores, slots.len());
-            let heads = scores.chunks_exact_mut(slots.len());
-            for (weights, outputs) in heads.zip(outputs.chunks_exact_mut(head_dim)) {
-                let total = softmax_weights::<E>(weights, scale);
-                sums.fill(0.0);
-                add_weighted(values, self.values.stride(2), weights, &mut sums);
-                for (output, sum) in outputs.iter_mut().zip(&sums) {
-                    *output = E::narrow(sum / total);
-                }
+    /// One unit: its heads meet a key together.
+    fn attend_unit(
+        &self,
+        [row, query, kv_head]: [usize; 3],
+        slots: Range<usize>,
+        scratch: &mut Scratch,
+        outputs: &mut [E],
+    ) {
+        let group = self.n_heads / self.n_kv_heads;
+        let queries = self.queries.from([row, kv_head * group, query]);
+        let queries = Rows::new(queries, self.queries.stride(1), self.head_dim, group);
+        let scores = scratch.scores(group * slots.len());
+        self.score([row, kv_head], slots.clone(), queries, scores);
+        let heads = outputs.chunks_exact_mut(self.head_dim);
+        for (head, outputs) in heads.enumerate() {
+            let own = head * slots.len()..(head + 1) * slots.len();
+            self.mix([row, kv_head, slots.start], scratch, own, outputs);
+        }
+    }
+
+    /// All heads of some queries that follow each other: the queries meet a key together if any of them sees it. A
+    /// score that a query has no use for costs less than to take the queries one by one.
+    fn attend_block(
+        &self,
+        [row, query]: [usize; 2],
+        slots: [Range<usize>; QUERIES],
+        scratch: &mut Scratch,
+        outputs: &mut [E],
+    ) {
+        let (start, end) = slots.iter().fold((usize::MAX, 0), |(start, end), slots| {
+            (start.min(slots.start), end.max(slots.end))
+        });
+        let n_slots = end - start;
+        for head in 0..self.n_heads {
+            let kv_head = head / (self.n_heads / self.n_kv_heads);
+            let queries = self.queries.from([row, head, query]);
+            let queries = Rows::new(queries, self.queries.stride(2), self.head_dim, QUERIES);
+            let scores = scratch.scores(QUERIES * n_slots);
+            self.score([row, kv_head], start..end, queries, scores);
+            for (idx, slots) in slots.iter().enumerate() {
+                let first = idx * n_slots;
+                let own = first + slots.start - start..first + slots.end - start;
+                let place = (idx * self.n_heads + head) * self.head_dim;
+                let outputs = &mut outputs[place..][..self.head_dim];
+                self.mix([row, kv_head, slots.start], scratch, own, outputs);
             }
         }
+    }
+
+    /// Products of queries with the keys in some slots, `[queries, slots]`.
+    fn score(
+        &self,
+        [row, kv_head]: [usize; 2],
+        slots: Range<usize>,
+        queries: Rows<'_, E>,
+        scores: &mut [f32],
+    ) {
+        let keys = self.keys.from([row, kv_head, slots.start]);
+        let keys = Rows::new(keys, self.keys.stride(2), self.head_dim, slots.len());
+        E::products(keys, queries, ReadFrom::Cache, scores, slots.len());
+    }
+
+    /// Values from a row on, mixed by the softmax of some scores.
+    fn mix(
+        &self,
+        first: [usize; 3],
+        scratch: &mut Scratch,
+        scores: Range<usize>,
+        outputs: &mut [E],
+    ) {
+        let scale = (self.head_dim as f64).powf(-0.5) as f32;
+        let (weights, sums) = (&mut scratch.scores[scores], &mut scratch.sums);
+        let total = softmax_weights::<E>(weights, scale);
+        sums.fill(0.0);
+        let values = self.values.from(first);
+        add_weighted(values, self.values.stride(2), weights, sums);
+        for (output, sum) in outputs.iter_mut().zip(sums) {
+            *output = E::narrow(*sum / total);
+        }
+    }
+}
+
+/// What is computed of one query after another.
+struct Scratch {
+    scores: Vec<f32>,
+    /// `[head_dim]`.
+    sums: Vec<f32>,
+}
+
+impl Scratch {
+    fn scores(&mut self, n_scores: usize) -> &mut [f32] {
+        self.scores.resize(n_scores, 0.0);
+        &mut self.scores
     }
 }

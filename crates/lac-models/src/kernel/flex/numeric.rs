@@ -210,27 +210,38 @@ vectorised! {
 vectorised! {
     /// Adds rows times their weights to `sums`. `rows` has a row every `stride` values, as long as `sums`.
     fn add_weighted<E: Value>(rows: &[E], stride: usize, weights: &[f32], sums: &mut [f32]) {
-        const WIDTH: usize = 64;
-        let width = sums.len();
-        for start in (0..width).step_by(WIDTH) {
-            let n_values = WIDTH.min(width - start);
-            let mut lanes = [0.0f32; WIDTH];
-            lanes[..n_values].copy_from_slice(&sums[start..start + n_values]);
-            for (row, &weight) in weights.iter().enumerate() {
-                let row = &rows[row * stride + start..][..n_values];
-                if let Ok(row) = <&[E; WIDTH]>::try_from(row) {
-                    for (lane, value) in lanes.iter_mut().zip(row) {
-                        *lane += value.widen() * weight;
-                    }
-                } else {
-                    for (lane, value) in lanes.iter_mut().zip(row) {
-                        *lane += value.widen() * weight;
-                    }
-                }
-            }
-            sums[start..start + n_values].copy_from_slice(&lanes[..n_values]);
+        let mut start = 0;
+        while start < sums.len() {
+            let (rows, sums) = (&rows[start..], &mut sums[start..]);
+            start += match sums.len() {
+                64.. => add_columns::<E, 64>(rows, stride, weights, sums),
+                32.. => add_columns::<E, 32>(rows, stride, weights, sums),
+                16.. => add_columns::<E, 16>(rows, stride, weights, sums),
+                8.. => add_columns::<E, 8>(rows, stride, weights, sums),
+                _ => add_columns::<E, 1>(rows, stride, weights, sums),
+            };
         }
     }
+}
+
+/// As `add_weighted`, for the first columns; returns their number.
+#[inline(always)]
+fn add_columns<E: Value, const COLUMNS: usize>(
+    rows: &[E],
+    stride: usize,
+    weights: &[f32],
+    sums: &mut [f32],
+) -> usize {
+    let mut lanes = [0.0; COLUMNS];
+    lanes.copy_from_slice(&sums[..COLUMNS]);
+    for (row, &weight) in weights.iter().enumerate() {
+        let row = &rows[row * stride..][..COLUMNS];
+        for (lane, value) in lanes.iter_mut().zip(row) {
+            *lane += value.widen() * weight;
+        }
+    }
+    sums[..COLUMNS].copy_from_slice(&lanes);
+    COLUMNS
 }
 
 #[cfg(test)]

@@ -298,6 +298,50 @@ fn attention_sees_what_it_may() {
     }
 }
 
+/// What prefill gives is what decoding gives: queries that are taken together give the bits of each alone.
+#[test]
+fn a_query_gives_the_same_bits_alone() {
+    let (batch, n_heads, n_kv_heads, head_dim, seq) = (2, 4, 2, 10, 19);
+    for (dtype, window) in DTYPES
+        .into_iter()
+        .flat_map(|dtype| [(dtype, None), (dtype, Some(6))])
+    {
+        let heads = |n_heads: usize, seed| {
+            let values = values(batch * n_heads * seq * head_dim, seed);
+            tensor(&values, [batch, n_heads, seq, head_dim], dtype)
+        };
+        let (queries, keys, cached) = (
+            heads(n_heads, 50),
+            heads(n_kv_heads, 51),
+            heads(n_kv_heads, 52),
+        );
+        let of = |past: usize, seq: usize| {
+            let visible = Visible {
+                past,
+                window,
+                padding: vec![3, 0],
+                ends: Vec::new(),
+            };
+            let seen = |slots: &Tensor<4>| slots.clone().narrow(2, 0, past + seq);
+            attend(
+                queries.clone().narrow(2, past, seq),
+                seen(&keys),
+                seen(&cached),
+                &visible,
+            )
+        };
+        let together = of(0, seq);
+        for query in 0..seq {
+            let together = read(together.clone().narrow(1, query, 1));
+            assert_eq!(
+                read(of(query, 1)),
+                together,
+                "{dtype:?}, {window:?}, {query}"
+            );
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
