@@ -307,6 +307,7 @@ impl DecoderLayer {
         layer_idx: usize,
         context: &mut DecoderContext,
     ) -> Option<Tensor<3>> {
+        kernel::has_kernels(hidden).then_some(())?;
         let attention = &self.self_attn;
         let visible = context
             .visible(layer_idx)
