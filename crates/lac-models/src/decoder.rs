@@ -140,23 +140,21 @@ impl Attention {
         norm: &RmsNorm,
         context: &DecoderContext,
     ) -> [Tensor<4>; 3] {
-        if let Some([queries, keys, values]) = kernel::heads(hidden, self.as_kernel(norm, context))
-        {
-            return [
+        let heads = |[queries, keys, values]: [Tensor<3>; 3]| {
+            [
                 self.heads(queries, self.n_heads),
                 self.heads(keys, self.n_kv_heads),
                 self.heads(values, self.n_kv_heads),
-            ];
+            ]
+        };
+        if let Some(rotated) = kernel::heads(hidden, self.as_kernel(norm, context)) {
+            return heads(rotated);
         }
         let projections = [&self.q_proj, &self.k_proj, &self.v_proj];
         let rotation = context.rotation();
         let input = norm.forward(hidden.clone());
-        let [queries, keys, values] = Linear::forward_together(input, projections);
-        [
-            rotate(self.heads(queries, self.n_heads), rotation),
-            rotate(self.heads(keys, self.n_kv_heads), rotation),
-            self.heads(values, self.n_kv_heads),
-        ]
+        let [queries, keys, values] = heads(Linear::forward_together(input, projections));
+        [rotate(queries, rotation), rotate(keys, rotation), values]
     }
 
     fn as_kernel(&self, norm: &RmsNorm, context: &DecoderContext) -> kernel::ToHeads {

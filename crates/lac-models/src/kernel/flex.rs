@@ -157,9 +157,11 @@ fn fused_heads(hidden: &Tensor<3>, to_heads: ToHeads) -> Option<fused::ToHeads> 
     has_kernels.then_some(())?;
     Some(fused::ToHeads {
         norm: fused_norm(hidden, to_heads.norm)?,
-        weights: to_heads.weights.map(primitive),
-        biases: to_heads.biases.map(|bias| bias.map(primitive)),
-        rotation: to_heads.rotation.map(primitive),
+        weights: to_heads.weights.map(whole),
+        biases: to_heads.biases.map(|bias| bias.map(whole)),
+        rotation: to_heads
+            .rotation
+            .map(|angles| with_whole_rows(primitive(angles))),
     })
 }
 
@@ -167,8 +169,8 @@ fn fused_linear(hidden: &Tensor<3>, linear: LinearMap) -> Option<fused::Linear> 
     let has_kernels =
         has_kernels_of(hidden, [&linear.weight]) && has_kernels_of(hidden, &linear.bias);
     has_kernels.then(|| fused::Linear {
-        weight: primitive(linear.weight),
-        bias: linear.bias.map(primitive),
+        weight: whole(linear.weight),
+        bias: linear.bias.map(whole),
     })
 }
 
@@ -176,13 +178,13 @@ fn fused_mlp(hidden: &Tensor<3>, mlp: GatedMlp) -> Option<fused::Mlp> {
     has_kernels_of(hidden, &mlp.weights).then_some(())?;
     Some(fused::Mlp {
         norm: fused_norm(hidden, mlp.norm)?,
-        weights: mlp.weights.map(primitive),
+        weights: mlp.weights.map(whole),
     })
 }
 
 fn fused_norm(hidden: &Tensor<3>, norm: Norm) -> Option<fused::Norm> {
     has_kernels_of(hidden, [&norm.weight]).then(|| fused::Norm {
-        weight: primitive(norm.weight),
+        weight: whole(norm.weight),
         epsilon: norm.epsilon,
     })
 }
@@ -207,6 +209,10 @@ pub(crate) fn sum(values: &[f32]) -> f32 {
 fn primitive<const D: usize>(tensor: Tensor<D>) -> FlexTensor {
     let primitive = tensor.try_into_primitive::<Flex>();
     primitive.expect("kernels are asked for only where has_kernels says so")
+}
+
+fn whole<const D: usize>(tensor: Tensor<D>) -> FlexTensor {
+    contiguous(primitive(tensor))
 }
 
 fn tensor<const D: usize>(primitive: FlexTensor) -> Tensor<D> {

@@ -11,14 +11,12 @@ use burn::tensor::Shape;
 use super::super::Visible;
 use super::attention::{Attention, Heads};
 use super::dot::{Dot, ReadFrom, Rows};
-use super::linear::{
-    by_inputs, gated, project, read_from, rows, tasks_by_inputs, tasks_by_sequences,
-};
+use super::linear::{by_inputs, gated, project, read_from, rows, tasks_by_inputs};
 use super::norm::norm_rows;
 use super::numeric::{add_rows, rotate_halves};
-use super::{contiguous, row_start, values, with_whole_rows};
+use super::{contiguous, row_start, values};
 
-/// A root-mean-square norm.
+/// A root-mean-square norm. Its weight is contiguous, as all weights and biases below are.
 pub(super) struct Norm {
     /// `[hidden]`.
     pub(super) weight: FlexTensor,
@@ -31,7 +29,7 @@ pub(super) struct ToHeads {
     /// `[heads * head_dim, hidden]`, of queries, keys and values.
     pub(super) weights: [FlexTensor; 3],
     pub(super) biases: [Option<FlexTensor>; 3],
-    /// Cosines and sines `[1 or batch, 1, seq, head_dim / 2]`.
+    /// Cosines and sines `[1 or batch, 1, seq, head_dim / 2]`, of whole rows.
     pub(super) rotation: [FlexTensor; 2],
 }
 
@@ -53,20 +51,17 @@ pub(super) struct Mlp {
 pub(super) fn heads<E: Dot>(hidden: FlexTensor, to_heads: ToHeads) -> Option<[FlexTensor; 3]> {
     let hidden = contiguous(hidden);
     let [batch, seq, width] = dims(&hidden);
-    let to_heads = to_heads.contiguous();
     let to_heads = HeadRows::<E>::of(&to_heads, seq);
-    let tasks = tasks_by_inputs(&to_heads.weights, batch * seq)?;
+    let tasks = tasks_by_inputs(&to_heads.weights, batch * seq, 1)?;
     let states = values::<E>(&hidden);
-    let n_outs = to_heads.weights.map(|weight| weight.len());
-    let outputs = by_inputs(batch * seq, n_outs, tasks, |task, outputs| {
+    let shapes = to_heads
+        .weights
+        .map(|weight| Shape::from([batch, seq, weight.len()]));
+    let heads = by_inputs(batch * seq, shapes, tasks, |task, outputs| {
         let states = &states[task.start * width..task.end * width];
         to_heads.write(task, states, outputs);
     });
-    let mut n_outs = n_outs.iter();
-    Some(outputs.map(|outputs| {
-        let n_outs = n_outs.next().copied().unwrap_or_default();
-        E::tensor(outputs, Shape::from([batch, seq, n_outs]))
-    }))
+    Some(heads)
 }
 
 /// A linear map's outputs added to the residual stream `[batch, seq, hidden]`.
@@ -77,31 +72,31 @@ pub(super) fn add_linear<E: Dot>(
 ) -> Option<FlexTensor> {
     let (hidden, input) = (contiguous(hidden), contiguous(input));
     let [batch, seq, width] = dims(&hidden);
-    let linear = linear.contiguous();
     let linear = LinearRows::<E>::of(&linear);
-    let tasks = tasks_by_inputs(&[linear.weight], batch * seq)?;
+    let tasks = tasks_by_inputs(&[linear.weight], batch * seq, 1)?;
     let n_in = linear.weight.width();
     let inputs = Rows::new(values(&input), n_in, n_in, batch * seq);
     let states = values::<E>(&hidden);
-    let [output] = by_inputs(batch * seq, [width], tasks, |task, [outputs]| {
+    let shape = hidden.layout().shape().clone();
+    let [output] = by_inputs(batch * seq, [shape], tasks, |task, [outputs]| {
         let states = &states[task.start * width..task.end * width];
         linear.add(inputs.slice(task), states, outputs);
     });
-    Some(E::tensor(output, hidden.layout().shape().clone()))
+    Some(output)
 }
 
 /// The MLP's outputs added to the residual stream `[batch, seq, hidden]`.
 pub(super) fn add_mlp<E: Dot>(hidden: FlexTensor, mlp: Mlp) -> Option<FlexTensor> {
     let hidden = contiguous(hidden);
     let [batch, seq, width] = dims(&hidden);
-    let mlp = mlp.contiguous();
     let mlp = MlpRows::<E>::of(&mlp);
-    let tasks = tasks_by_inputs(&mlp.weights, batch * seq)?;
+    let tasks = tasks_by_inputs(&mlp.weights, batch * seq, 1)?;
     let states = values::<E>(&hidden);
-    let [output] = by_inputs(batch * seq, [width], tasks, |task, [outputs]| {
+    let shape = hidden.layout().shape().clone();
+    let [output] = by_inputs(batch * seq, [shape], tasks, |task, [outputs]| {
         mlp.add(&states[task.start * width..task.end * width], outputs);
     });
-    Some(E::tensor(output, hidden.layout().shape().clone()))
+    Some(output)
 }
 
 /// A whole layer for sequences that begin with this pass: the residual stream `[batch, seq, hidden]` after it, and
@@ -115,7 +110,6 @@ pub(super) fn layer<E: Dot>(
 ) -> Option<[FlexTensor; 3]> {
     let hidden = contiguous(hidden);
     let [batch, seq, width] = dims(&hidden);
-    let (to_heads, output, mlp) = (to_heads.contiguous(), output.contiguous(), mlp.contiguous());
     let to_heads = HeadRows::<E>::of(&to_heads, seq);
     let output = LinearRows::<E>::of(&output);
     let mlp = MlpRows::<E>::of(&mlp);
@@ -130,12 +124,12 @@ pub(super) fn layer<E: Dot>(
         up,
         down,
     ];
-    let tasks = tasks_by_sequences(&weights, batch, seq)?;
+    let tasks = tasks_by_inputs(&weights, batch, seq)?;
 
     let states = values::<E>(&hidden);
     let head_dim = 2 * to_heads.half;
     let [n_queries, n_keys, n_values] = to_heads.weights.map(|weight| weight.len());
-    let n_outs = [seq * width, seq * n_keys, seq * n_values];
+    let shapes = [width, n_keys, n_values].map(|width| Shape::from([batch, seq, width]));
     let work = |rows: Range<usize>, [outputs, keys, own_values]: [&mut [E]; 3]| {
         let tokens = rows.start * seq..rows.end * seq;
         let n_tokens = tokens.len();
@@ -160,50 +154,7 @@ pub(super) fn layer<E: Dot>(
         output.add(attended, states, &mut between);
         mlp.add(&between, outputs);
     };
-    let [output, keys, own_values] = by_inputs(batch, n_outs, tasks, work);
-    Some([
-        E::tensor(output, hidden.layout().shape().clone()),
-        E::tensor(keys, Shape::from([batch, seq, n_keys])),
-        E::tensor(own_values, Shape::from([batch, seq, n_values])),
-    ])
-}
-
-impl Norm {
-    fn contiguous(self) -> Self {
-        Self {
-            weight: contiguous(self.weight),
-            ..self
-        }
-    }
-}
-
-impl ToHeads {
-    fn contiguous(self) -> Self {
-        Self {
-            norm: self.norm.contiguous(),
-            weights: self.weights.map(contiguous),
-            biases: self.biases.map(|bias| bias.map(contiguous)),
-            rotation: self.rotation.map(with_whole_rows),
-        }
-    }
-}
-
-impl Linear {
-    fn contiguous(self) -> Self {
-        Self {
-            weight: contiguous(self.weight),
-            bias: self.bias.map(contiguous),
-        }
-    }
-}
-
-impl Mlp {
-    fn contiguous(self) -> Self {
-        Self {
-            norm: self.norm.contiguous(),
-            weights: self.weights.map(contiguous),
-        }
-    }
+    Some(by_inputs(batch, shapes, tasks, work))
 }
 
 /// The values of a [`Norm`].

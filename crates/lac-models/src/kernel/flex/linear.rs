@@ -55,14 +55,14 @@ pub(super) fn linear<E: Dot, const N: usize>(
     let n_outs = weights.map(|weight| weight.len());
     let width = inputs.width();
     let n_rows = inputs.len();
-    if let Some(tasks) = tasks_by_inputs(&weights, n_rows) {
-        let outputs = by_inputs(n_rows, n_outs, tasks, |task, outputs: [&mut [E]; N]| {
+    if let Some(tasks) = tasks_by_inputs(&weights, n_rows, 1) {
+        let shapes = n_outs.map(|n_outs| Shape::from([n_rows, n_outs]));
+        return by_inputs(n_rows, shapes, tasks, |task, outputs: [&mut [E]; N]| {
             let inputs = inputs.slice(task);
             for (idx, outputs) in outputs.into_iter().enumerate() {
                 project(weights[idx], biases[idx], inputs, from, outputs);
             }
         });
-        return with_shapes(outputs, n_rows, n_outs);
     }
     let tasks = tasks_by_outs(&n_outs, n_rows, width);
     by_outs(n_rows, n_outs, tasks, |task, block: &mut [E]| {
@@ -80,11 +80,11 @@ pub(super) fn swiglu<E: Dot>(input: FlexTensor, gate: FlexTensor, up: FlexTensor
     let from = read_from(&[gate, up]);
     let n_rows = inputs.len();
     let n_outs = [gate.len()];
-    if let Some(tasks) = tasks_by_inputs(&[gate, up], n_rows) {
-        let outputs = by_inputs(n_rows, n_outs, tasks, |task, [outputs]: [&mut [E]; 1]| {
+    if let Some(tasks) = tasks_by_inputs(&[gate, up], n_rows, 1) {
+        let shapes = n_outs.map(|n_outs| Shape::from([n_rows, n_outs]));
+        let [output] = by_inputs(n_rows, shapes, tasks, |task, [outputs]: [&mut [E]; 1]| {
             gated([gate, up], inputs.slice(task), from, outputs);
         });
-        let [output] = with_shapes(outputs, n_rows, n_outs);
         return output;
     }
     // A task reads the same rows of both weights.
@@ -146,15 +146,16 @@ fn with_sums<E: Value>(outputs: &mut [E], work: impl FnOnce(&mut [f32])) {
 const MIN_MEMORY_BYTES: usize = 1 << 20;
 
 pub(super) fn read_from<E>(weights: &[Rows<'_, E>]) -> ReadFrom {
-    let n_values: usize = weights
-        .iter()
-        .map(|weight| weight.len() * weight.width())
-        .sum();
-    if n_values * size_of::<E>() < MIN_MEMORY_BYTES {
+    if n_values(weights) * size_of::<E>() < MIN_MEMORY_BYTES {
         ReadFrom::Cache
     } else {
         ReadFrom::Memory
     }
+}
+
+fn n_values<E>(weights: &[Rows<'_, E>]) -> usize {
+    let n_values = |weight: &Rows<'_, E>| weight.len() * weight.width();
+    weights.iter().map(n_values).sum()
 }
 
 /// Some rows of a weight.
@@ -187,42 +188,20 @@ fn tasks_by_outs(n_outs: &[usize], n_inputs: usize, width: usize) -> Vec<Task> {
     tasks
 }
 
-/// Cuts inputs into tasks that have all outputs of theirs, which lie side by side; `None` where the weights come
-/// from memory, or where there are too few inputs for all threads.
+/// Cuts inputs, which come `unit` together, into tasks that have all outputs of theirs, side by side. `None` where the
+/// weights come from memory, where there are too few inputs for all threads, or too many in a unit.
 pub(super) fn tasks_by_inputs<E>(
-    weights: &[Rows<'_, E>],
-    n_inputs: usize,
-) -> Option<Vec<Range<usize>>> {
-    cut_inputs(weights, n_inputs, 1)
-}
-
-/// The same for sequences of `seq` inputs each, which are not cut; `None` where they are long, too.
-pub(super) fn tasks_by_sequences<E>(
-    weights: &[Rows<'_, E>],
-    n_sequences: usize,
-    seq: usize,
-) -> Option<Vec<Range<usize>>> {
-    (seq <= MAX_CACHED_INPUTS).then_some(())?;
-    cut_inputs(weights, n_sequences, seq)
-}
-
-/// Tasks of inputs that come `unit` together.
-fn cut_inputs<E>(
     weights: &[Rows<'_, E>],
     n_units: usize,
     unit: usize,
 ) -> Option<Vec<Range<usize>>> {
-    let n_weights: usize = weights
-        .iter()
-        .map(|weight| weight.len() * weight.width())
-        .sum();
-    let n_threads = n_threads(n_units * unit * n_weights);
+    let n_threads = n_threads(n_units * unit * n_values(weights));
     let tile = INPUT_TILE.div_ceil(unit);
     let has_enough = n_threads == 1 || n_units >= SHARE_OF_REST * n_threads * tile;
-    if !has_enough || read_from(weights) == ReadFrom::Memory {
+    if !has_enough || unit > MAX_CACHED_INPUTS || read_from(weights) == ReadFrom::Memory {
         return None;
     }
-    let max = (MAX_CACHED_INPUTS / unit).max(1);
+    let max = MAX_CACHED_INPUTS / unit;
     let mut tasks = Vec::new();
     let mut start = 0;
     while start < n_units {
@@ -252,15 +231,16 @@ fn share(n_left: usize, n_threads: usize, tile: usize) -> usize {
     }
 }
 
-/// Calls `work` for some inputs with the places of their outputs: `[inputs, outs]` for each of `n_outs`.
+/// Calls `work` for some inputs with the places of their outputs, an equal part of each of the shapes for each input.
 pub(super) fn by_inputs<E: Value, const N: usize>(
     n_inputs: usize,
-    n_outs: [usize; N],
+    shapes: [Shape; N],
     tasks: Vec<Range<usize>>,
     work: impl Fn(Range<usize>, [&mut [E]; N]) + Sync,
-) -> [Vec<E>; N] {
-    let mut outputs = n_outs.map(|n_outs| vec![E::default(); n_inputs * n_outs]);
-    let mut rest = outputs.each_mut().map(|outputs| &mut outputs[..]);
+) -> [FlexTensor; N] {
+    let mut outputs = shapes.map(|shape| (vec![E::default(); shape.num_elements()], shape));
+    let mut rest = outputs.each_mut().map(|(values, _)| &mut values[..]);
+    let n_outs = rest.each_ref().map(|values| values.len() / n_inputs);
     let parts = tasks.into_iter().map(|task| {
         let own: [&mut [E]; N] = std::array::from_fn(|idx| {
             let n_values = task.len() * n_outs[idx];
@@ -271,19 +251,7 @@ pub(super) fn by_inputs<E: Value, const N: usize>(
         (task, own)
     });
     pool::for_each_part(parts.collect(), |(task, outputs)| work(task, outputs));
-    outputs
-}
-
-fn with_shapes<E: Value, const N: usize>(
-    outputs: [Vec<E>; N],
-    n_rows: usize,
-    n_outs: [usize; N],
-) -> [FlexTensor; N] {
-    let mut n_outs = n_outs.iter();
-    outputs.map(|outputs| {
-        let n_outs = n_outs.next().copied().unwrap_or_default();
-        E::tensor(outputs, Shape::from([n_rows, n_outs]))
-    })
+    outputs.map(|(values, shape)| E::tensor(values, shape))
 }
 
 /// Calls `work` with the place of a block `[rows, some outs]` for each task: `[rows, outs]` for each weight.
