@@ -8,12 +8,15 @@
 //! Every output is one sum whose order depends on its own row and weight alone. So a token gives the same
 //! bits whether it goes through the model alone, in a batch or in the middle of a prompt.
 
-use burn::tensor::Tensor;
-
 #[cfg(not(feature = "flex"))]
 mod absent;
 #[cfg(feature = "flex")]
 mod flex;
+#[cfg_attr(
+    not(feature = "flex"),
+    expect(dead_code, reason = "only kernels read them")
+)]
+mod part;
 
 #[cfg(not(feature = "flex"))]
 pub(crate) use absent::{
@@ -24,54 +27,7 @@ pub(crate) use flex::{
     add_linear, add_mlp, attend, has_kernels, heads, layer, linear, rms_norm, rotate, sum, swiglu,
 };
 
-/// A root-mean-square norm.
-#[cfg_attr(
-    not(feature = "flex"),
-    expect(dead_code, reason = "only kernels read it")
-)]
-pub(crate) struct Norm {
-    /// `[hidden]`.
-    pub weight: Tensor<1>,
-    /// Added to the mean square.
-    pub epsilon: f64,
-}
-
-/// Norm, projections to queries, keys and values, and rotation of queries and keys.
-#[cfg_attr(
-    not(feature = "flex"),
-    expect(dead_code, reason = "only kernels read it")
-)]
-pub(crate) struct ToHeads {
-    pub norm: Norm,
-    /// `[heads * head_dim, hidden]`, of queries, keys and values.
-    pub weights: [Tensor<2>; 3],
-    pub biases: [Option<Tensor<1>>; 3],
-    /// Cosines and sines `[1 or batch, 1, seq, head_dim / 2]`.
-    pub rotation: [Tensor<4>; 2],
-}
-
-/// A linear map.
-#[cfg_attr(
-    not(feature = "flex"),
-    expect(dead_code, reason = "only kernels read it")
-)]
-pub(crate) struct LinearMap {
-    /// `[out, in]`.
-    pub weight: Tensor<2>,
-    /// `[out]`.
-    pub bias: Option<Tensor<1>>,
-}
-
-/// Norm and gated MLP.
-#[cfg_attr(
-    not(feature = "flex"),
-    expect(dead_code, reason = "only kernels read it")
-)]
-pub(crate) struct GatedMlp {
-    pub norm: Norm,
-    /// Gate, up `[intermediate, hidden]` and down `[hidden, intermediate]`.
-    pub weights: [Tensor<2>; 3],
-}
+pub(crate) use part::{GatedMlp, LinearMap, Norm, ToHeads};
 
 /// Which cached slots the queries of a pass see: query `s` of row `b` sees the slots from
 /// `max(padding[b], past + s + 1 - window)` up to its own, `past + s`, but not beyond `ends[b]`.

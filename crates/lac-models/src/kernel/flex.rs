@@ -243,16 +243,3 @@ fn with_whole_rows(tensor: FlexTensor) -> FlexTensor {
         tensor.to_contiguous()
     }
 }
-
-/// Where the row at some indices of all axes but the last starts in the storage. Axes of length 1 broadcast.
-fn row_start(tensor: &FlexTensor, indices: &[usize]) -> usize {
-    let layout = tensor.layout();
-    // Strides are signed: a flipped view counts backwards from its offset.
-    let offset = indices
-        .iter()
-        .zip(layout.strides())
-        .zip(layout.shape().iter())
-        .map(|((&index, &stride), &len)| if len == 1 { 0 } else { index as isize * stride })
-        .sum::<isize>();
-    (layout.start_offset() as isize + offset) as usize
-}

@@ -83,13 +83,16 @@ pub(super) struct Heads<'a, E> {
 }
 
 impl<'a, E: Value> Heads<'a, E> {
-    /// Of a tensor whose rows are whole.
-    fn of(tensor: &'a FlexTensor) -> Self {
+    /// Of a tensor whose rows are whole. Axes of length 1 broadcast.
+    pub(super) fn of(tensor: &'a FlexTensor) -> Self {
         let layout = tensor.layout();
         Self {
             values: E::storage(tensor),
             start: layout.start_offset() as isize,
-            strides: std::array::from_fn(|axis| layout.strides()[axis]),
+            strides: std::array::from_fn(|axis| match layout.shape()[axis] {
+                1 => 0,
+                _ => layout.strides()[axis],
+            }),
         }
     }
 
@@ -109,7 +112,7 @@ impl<'a, E: Value> Heads<'a, E> {
     }
 
     /// The values from a row on.
-    fn from(&self, [batch, head, slot]: [usize; 3]) -> &'a [E] {
+    pub(super) fn from(&self, [batch, head, slot]: [usize; 3]) -> &'a [E] {
         let [batch_stride, head_stride, slot_stride] = self.strides;
         let offset = batch as isize * batch_stride
             + head as isize * head_stride

@@ -14,7 +14,7 @@ use super::dot::{Dot, ReadFrom, Rows};
 use super::linear::{by_inputs, gated, project, read_from, rows, tasks_by_inputs};
 use super::norm::norm_rows;
 use super::numeric::{add_rows, rotate_halves};
-use super::{contiguous, row_start, values};
+use super::{contiguous, values};
 
 /// A root-mean-square norm. Its weight is contiguous, as all weights and biases below are.
 pub(super) struct Norm {
@@ -183,7 +183,8 @@ struct HeadRows<'a, E> {
     norm: NormRow<'a, E>,
     weights: [Rows<'a, E>; 3],
     biases: [Option<&'a [E]>; 3],
-    rotation: &'a [FlexTensor; 2],
+    /// Cosines and sines.
+    rotation: [Heads<'a, E>; 2],
     /// Half of a head.
     half: usize,
     seq: usize,
@@ -201,7 +202,7 @@ impl<'a, E: Dot> HeadRows<'a, E> {
                 .biases
                 .each_ref()
                 .map(|bias| bias.as_ref().map(values)),
-            rotation: &to_heads.rotation,
+            rotation: to_heads.rotation.each_ref().map(Heads::of),
             half: to_heads.rotation[0].layout().shape()[3],
             seq,
         }
@@ -223,7 +224,6 @@ impl<'a, E: Dot> HeadRows<'a, E> {
         };
         let [queries, keys, own_values] = outputs;
         project(2, own_values);
-        let [cosines, sines] = self.rotation.each_ref().map(E::storage);
         for (idx, outputs) in [queries, keys].into_iter().enumerate() {
             let mut projected = vec![E::default(); outputs.len()];
             project(idx, &mut projected);
@@ -234,10 +234,7 @@ impl<'a, E: Dot> HeadRows<'a, E> {
                 let indices = [token / self.seq, 0, token % self.seq];
                 let [cos, sin] = self
                     .rotation
-                    .each_ref()
-                    .map(|angles| row_start(angles, &indices));
-                let cos = &cosines[cos..][..self.half];
-                let sin = &sines[sin..][..self.half];
+                    .map(|angles| &angles.from(indices)[..self.half]);
                 rotate_halves(heads, cos, sin, places);
             }
         }

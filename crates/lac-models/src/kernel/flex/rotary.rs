@@ -2,10 +2,11 @@
 
 use burn::backend::flex::FlexTensor;
 
+use super::attention::Heads;
 use super::numeric::rotate_halves;
 use super::pool;
 use super::value::Value;
-use super::{row_start, with_whole_rows};
+use super::with_whole_rows;
 
 /// Below this many values the work is done before a second thread has woken up.
 const MIN_PARALLEL_VALUES: usize = 1 << 15;
@@ -23,15 +24,19 @@ pub(super) fn rotate<E: Value>(heads: FlexTensor, cos: FlexTensor, sin: FlexTens
     );
     let shape = heads.layout().shape().clone();
     let (n_heads, seq, head_dim) = (shape[1], shape[2], shape[3]);
-    let (from, cosines, sines) = (E::storage(&heads), E::storage(&cos), E::storage(&sin));
+    let (from, cosines, sines) = (
+        Heads::<E>::of(&heads),
+        Heads::<E>::of(&cos),
+        Heads::<E>::of(&sin),
+    );
     let mut outputs = vec![E::default(); shape.num_elements()];
     let rotate = |first: usize, outputs: &mut [E]| {
         for (row, output) in (first..).zip(outputs.chunks_exact_mut(head_dim)) {
             let indices = [row / seq / n_heads, row / seq % n_heads, row % seq];
             rotate_halves(
-                &from[row_start(&heads, &indices)..][..head_dim],
-                &cosines[row_start(&cos, &indices)..][..head_dim / 2],
-                &sines[row_start(&sin, &indices)..][..head_dim / 2],
+                &from.from(indices)[..head_dim],
+                &cosines.from(indices)[..head_dim / 2],
+                &sines.from(indices)[..head_dim / 2],
                 output,
             );
         }
