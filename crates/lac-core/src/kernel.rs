@@ -64,10 +64,10 @@ pub(crate) struct Selected {
 #[cfg(any(feature = "flex", feature = "cube"))]
 mod dispatch {
     use burn::backend::{Dispatch, DispatchTensorKind};
-    use burn::tensor::{DType, Shape, Tensor};
+    use burn::tensor::{DType, Tensor};
 
     use super::ops::LacOps;
-    use super::{ROWS, Select, Selected};
+    use super::{Select, Selected};
 
     /// Whether a kernel for the states' backend and data type was compiled in, and there is
     /// anything to launch it for: burn reads a zero in the shape of a view as "unchanged".
@@ -118,12 +118,13 @@ mod dispatch {
     }
 
     /// The records' shape for states `[states, batch, seq, hidden]`.
-    pub(super) fn records_shape(states: &Shape) -> Shape {
-        Shape::from([states[0], ROWS, states[1], states[2]])
+    #[cfg(feature = "cube")]
+    pub(super) fn records_shape(states: &burn::tensor::Shape) -> burn::tensor::Shape {
+        [states[0], super::ROWS, states[1], states[2]].into()
     }
 }
 
-#[cfg(any(feature = "flex", feature = "cube"))]
+#[cfg(feature = "cube")]
 use dispatch::records_shape;
 #[cfg(any(feature = "flex", feature = "cube"))]
 pub(crate) use dispatch::{gate, gate_select, is_fused};

@@ -39,8 +39,6 @@
 #![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
 pub use architecture::{Architecture, ConfigError, ModelConfig};
-#[cfg(feature = "flex")]
-pub use bandwidth::parallel_read;
 pub use bandwidth::read_bandwidth;
 pub use chat_template::{
     ChatError, ChatOptions, ChatTemplate, Conversation, Message, MessagesError, RenderLimits,
@@ -66,7 +64,6 @@ mod decoder;
 mod digest;
 mod file;
 mod folder;
-mod kernel;
 mod shapes;
 mod text;
 mod tokenizer;

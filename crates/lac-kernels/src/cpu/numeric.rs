@@ -4,7 +4,7 @@
 //! results are the same on every processor.
 
 use super::dot::prefetch;
-use super::value::Value;
+use crate::value::Value;
 
 /// Defines a function three times: for AVX-512, for AVX2, and for any processor.
 macro_rules! vectorised {

@@ -9,7 +9,7 @@ mod x86;
 
 use burn::tensor::{bf16, f16};
 
-use super::value::Value;
+use crate::value::Value;
 
 /// Values of a product that are summed in lanes before the lanes are added up.
 const BLOCK: usize = 1024;

@@ -2,11 +2,11 @@
 
 use burn::backend::flex::FlexTensor;
 
-use super::attention::Heads;
+use super::attention::StridedRows;
 use super::numeric::rotate_halves;
-use super::pool;
-use super::value::Value;
-use super::with_whole_rows;
+use super::storage::with_whole_rows;
+use crate::threads;
+use crate::value::Value;
 
 /// Below this many values the work is done before a second thread has woken up.
 const MIN_PARALLEL_VALUES: usize = 1 << 15;
@@ -25,9 +25,9 @@ pub(super) fn rotate<E: Value>(heads: FlexTensor, cos: FlexTensor, sin: FlexTens
     let shape = heads.layout().shape().clone();
     let (n_heads, seq, head_dim) = (shape[1], shape[2], shape[3]);
     let (from, cosines, sines) = (
-        Heads::<E>::of(&heads),
-        Heads::<E>::of(&cos),
-        Heads::<E>::of(&sin),
+        StridedRows::<E>::of(&heads),
+        StridedRows::<E>::of(&cos),
+        StridedRows::<E>::of(&sin),
     );
     let mut outputs = vec![E::default(); shape.num_elements()];
     let rotate = |first: usize, outputs: &mut [E]| {
@@ -45,7 +45,7 @@ pub(super) fn rotate<E: Value>(heads: FlexTensor, cos: FlexTensor, sin: FlexTens
         rotate(0, &mut outputs);
     } else {
         let chunk_len = ROWS_PER_TASK * head_dim;
-        pool::for_each_chunk(&mut outputs, chunk_len, |task, outputs| {
+        threads::for_each_chunk(&mut outputs, chunk_len, |task, outputs| {
             rotate(task * ROWS_PER_TASK, outputs);
         });
     }

@@ -5,12 +5,12 @@ use std::ops::Range;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Shape;
 
-use super::super::Visible;
 use super::dot::{Dot, ReadFrom, Rows};
 use super::numeric::{add_weighted, softmax_weights};
-use super::pool;
-use super::value::Value;
-use super::with_whole_rows;
+use super::storage::with_whole_rows;
+use crate::slots::AttendedSlots;
+use crate::threads;
+use crate::value::Value;
 
 /// Below this many products of a query's value with a key's the work is done before a second thread has
 /// woken up.
@@ -33,7 +33,7 @@ pub(super) fn attend<E: Dot>(
     queries: FlexTensor,
     keys: FlexTensor,
     values: FlexTensor,
-    visible: &Visible,
+    slots: &AttendedSlots,
 ) -> FlexTensor {
     let (queries, keys, values) = (
         with_whole_rows(queries),
@@ -43,9 +43,9 @@ pub(super) fn attend<E: Dot>(
     let shape = queries.layout().shape();
     let (batch, n_heads, seq, head_dim) = (shape[0], shape[1], shape[2], shape[3]);
     let attention = Attention {
-        queries: Heads::of(&queries),
-        keys: Heads::of(&keys),
-        values: Heads::of(&values),
+        queries: StridedRows::of(&queries),
+        keys: StridedRows::of(&keys),
+        values: StridedRows::of(&values),
         n_heads,
         n_kv_heads: keys.layout().shape()[1],
         seq,
@@ -54,35 +54,35 @@ pub(super) fn attend<E: Dot>(
     let unit_len = attention.unit_len();
     let mut outputs: Vec<E> = vec![E::default(); batch * seq * n_heads * head_dim];
     let n_units = outputs.len() / unit_len;
-    let n_products = n_units * (unit_len * (visible.past + seq)).max(MIN_UNIT_PRODUCTS);
+    let n_products = n_units * (unit_len * (slots.past + seq)).max(MIN_UNIT_PRODUCTS);
     if n_products < MIN_PARALLEL_PRODUCTS {
-        attention.attend(0, |row, query| visible.slots(row, query), &mut outputs);
+        attention.attend(0, |row, query| slots.of_query(row, query), &mut outputs);
     } else {
-        let n_tasks = TASKS_PER_THREAD * rayon::current_num_threads();
+        let n_tasks = TASKS_PER_THREAD * threads::n_threads();
         // Whole blocks of queries, where there is more than one for each task.
         let block = QUERIES * attention.n_kv_heads;
         let units_per_task = match n_units.div_ceil(n_tasks) {
             units if units > block => units.next_multiple_of(block),
             units => units,
         };
-        pool::for_each_chunk(&mut outputs, units_per_task * unit_len, |task, outputs| {
+        threads::for_each_chunk(&mut outputs, units_per_task * unit_len, |task, outputs| {
             let first = task * units_per_task;
-            attention.attend(first, |row, query| visible.slots(row, query), outputs);
+            attention.attend(first, |row, query| slots.of_query(row, query), outputs);
         });
     }
     E::tensor(outputs, Shape::from([batch, seq, n_heads * head_dim]))
 }
 
-/// Heads `[batch, heads, slots, head_dim]`, wherever they lie.
+/// StridedRows `[batch, heads, slots, head_dim]`, wherever they lie.
 #[derive(Clone, Copy)]
-pub(super) struct Heads<'a, E> {
+pub(super) struct StridedRows<'a, E> {
     values: &'a [E],
     start: isize,
     /// Of batch, heads and slots. Signed: a flipped view counts backwards from its offset.
     strides: [isize; 3],
 }
 
-impl<'a, E: Value> Heads<'a, E> {
+impl<'a, E: Value> StridedRows<'a, E> {
     /// Of a tensor whose rows are whole. Axes of length 1 broadcast.
     pub(super) fn of(tensor: &'a FlexTensor) -> Self {
         let layout = tensor.layout();
@@ -123,9 +123,9 @@ impl<'a, E: Value> Heads<'a, E> {
 
 /// Queries, and the keys and values that they attend to.
 pub(super) struct Attention<'a, E> {
-    pub(super) queries: Heads<'a, E>,
-    pub(super) keys: Heads<'a, E>,
-    pub(super) values: Heads<'a, E>,
+    pub(super) queries: StridedRows<'a, E>,
+    pub(super) keys: StridedRows<'a, E>,
+    pub(super) values: StridedRows<'a, E>,
     pub(super) n_heads: usize,
     pub(super) n_kv_heads: usize,
     pub(super) seq: usize,

@@ -4,20 +4,103 @@
 //! goes to sleep between two of them costs a tenth of that to be woken; rayon's go to sleep after some
 //! microseconds. These wait for the next operation for as long as a pass may do other things, and sleep then.
 
+use std::fmt::Debug;
+use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-/// How long a thread stays awake without work.
+/// How long a thread stays awake without work, unless [`ThreadConfig::awake`] says otherwise.
 const AWAKE: Duration = Duration::from_micros(500);
 
 /// Looks at the state between two looks at the clock.
 const LOOKS: u32 = 256;
 
+/// How the operations of this crate use threads.
+///
+/// The default starts one thread fewer than rayon's pool has, at the first operation that is worth spreading.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use lac_kernels::threads::{ThreadConfig, configure};
+///
+/// // Threads that go to sleep at once: no core is kept busy between two tokens.
+/// configure(ThreadConfig::default().awake(Duration::ZERO))?;
+/// # Ok::<(), lac_kernels::threads::AlreadyStarted>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ThreadConfig {
+    n_threads: Option<NonZeroUsize>,
+    awake: Duration,
+    host: Option<Arc<dyn HostThreads>>,
+}
+
+impl Default for ThreadConfig {
+    fn default() -> Self {
+        Self {
+            n_threads: None,
+            awake: AWAKE,
+            host: None,
+        }
+    }
+}
+
+impl ThreadConfig {
+    /// Sets the number of threads that compute, the caller's included. One thread starts no other.
+    pub fn n_threads(self, n_threads: NonZeroUsize) -> Self {
+        Self {
+            n_threads: Some(n_threads),
+            ..self
+        }
+    }
+
+    /// Sets how long a thread stays awake after an operation before it goes to sleep. Zero keeps no core busy, and
+    /// every operation then waits for its threads to wake up.
+    pub fn awake(self, awake: Duration) -> Self {
+        Self { awake, ..self }
+    }
+
+    /// Computes on the host program's threads: none is started.
+    pub fn host(self, host: Arc<dyn HostThreads>) -> Self {
+        Self {
+            host: Some(host),
+            ..self
+        }
+    }
+}
+
+/// Threads that the host program lends.
+pub trait HostThreads: Send + Sync + Debug {
+    /// Number of threads that work on a call of [`run`](Self::run). Asked before every operation, to cut it.
+    fn n_threads(&self) -> usize;
+
+    /// Calls `work` once with every index below `n_tasks`, on any threads, and returns when all calls have returned.
+    ///
+    /// Called once for every operation that is worth spreading, from the thread that asks for the operation.
+    /// An index that is left out leaves its outputs zero.
+    fn run(&self, n_tasks: usize, work: &(dyn Fn(usize) + Sync));
+}
+
+/// The threads were started, or configured, before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the threads of lac-kernels are configured already: call configure once, before the first operation"
+)]
+pub struct AlreadyStarted;
+
+/// Sets how all operations of this process use threads.
+///
+/// # Errors
+/// [`AlreadyStarted`] after the first operation or an earlier call: threads that compute are not replaced.
+pub fn configure(config: ThreadConfig) -> Result<(), AlreadyStarted> {
+    CONFIG.set(config).map_err(|_| AlreadyStarted)
+}
+
 /// Calls `work` for every chunk of `chunk_len` values, with its index; as [`for_each`].
-pub(super) fn for_each_chunk<T: Send>(
+pub(crate) fn for_each_chunk<T: Send>(
     values: &mut [T],
     chunk_len: usize,
     work: impl Fn(usize, &mut [T]) + Sync,
@@ -27,7 +110,7 @@ pub(super) fn for_each_chunk<T: Send>(
 }
 
 /// Calls `work` for every part; as [`for_each`].
-pub(super) fn for_each_part<T: Send>(parts: Vec<T>, work: impl Fn(T) + Sync) {
+pub(crate) fn for_each_part<T: Send>(parts: Vec<T>, work: impl Fn(T) + Sync) {
     let parts: Vec<Mutex<Option<T>>> = parts
         .into_iter()
         .map(|part| Mutex::new(Some(part)))
@@ -42,7 +125,7 @@ pub(super) fn for_each_part<T: Send>(parts: Vec<T>, work: impl Fn(T) + Sync) {
 }
 
 /// Calls `work` for every index below `n_tasks` and returns what it gave, in order; as [`for_each`].
-pub(super) fn map<T: Send + Sync>(n_tasks: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+pub(crate) fn map<T: Send + Sync>(n_tasks: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let results: Vec<OnceLock<T>> = (0..n_tasks).map(|_| OnceLock::new()).collect();
     for_each(n_tasks, |task| {
         // Each index is taken once, so the place is empty.
@@ -52,21 +135,42 @@ pub(super) fn map<T: Send + Sync>(n_tasks: usize, work: impl Fn(usize) -> T + Sy
     results.into_iter().map(result).collect()
 }
 
-/// Calls `work` for every index below `n_tasks`, on as many threads as rayon's pool has, and returns when all
+/// Calls `work` for every index below `n_tasks`, on as many threads as [`n_threads`] says, and returns when all
 /// calls have returned. While another thread's work is under way, the caller does its own alone.
-pub(super) fn for_each(n_tasks: usize, work: impl Fn(usize) + Sync) {
-    static POOL: OnceLock<Option<Pool>> = OnceLock::new();
-    let n_threads = rayon::current_num_threads();
-    // A pool of one thread asks for one thread, however many there are elsewhere.
-    if n_tasks > 1
-        && n_threads > 1
-        && let Some(pool) = POOL.get_or_init(|| Pool::start(n_threads - 1))
-        && let Ok(_only_user) = pool.user.try_lock()
-    {
-        return pool.run(n_tasks, &work);
+pub(crate) fn for_each(n_tasks: usize, work: impl Fn(usize) + Sync) {
+    if n_tasks > 1 {
+        let settings = settings();
+        if let Some(host) = &settings.host {
+            return host.run(n_tasks, &work);
+        }
+        let n_threads = n_threads();
+        // A pool of one thread asks for one thread, however many there are elsewhere.
+        if n_threads > 1
+            && let Some(pool) = POOL.get_or_init(|| Pool::start(n_threads - 1, settings.awake))
+            && let Ok(_only_user) = pool.user.try_lock()
+        {
+            return pool.run(n_tasks, &work);
+        }
     }
     (0..n_tasks).for_each(work);
 }
+
+/// Number of threads that an operation is cut for.
+pub(crate) fn n_threads() -> usize {
+    let settings = settings();
+    match (&settings.host, settings.n_threads) {
+        (Some(host), _) => host.n_threads().max(1),
+        (None, Some(n_threads)) => n_threads.get(),
+        (None, None) => rayon::current_num_threads(),
+    }
+}
+
+fn settings() -> &'static ThreadConfig {
+    CONFIG.get_or_init(ThreadConfig::default)
+}
+
+static CONFIG: OnceLock<ThreadConfig> = OnceLock::new();
+static POOL: OnceLock<Option<Pool>> = OnceLock::new();
 
 struct Pool {
     shared: &'static Shared,
@@ -97,7 +201,7 @@ type Work<'a> = &'a (dyn Fn(usize) + Sync);
 
 impl Pool {
     /// The threads last as long as the program. `None` where none can be had.
-    fn start(n_threads: usize) -> Option<Self> {
+    fn start(n_threads: usize, awake: Duration) -> Option<Self> {
         let shared: &'static Shared = Box::leak(Box::new(Shared {
             state: AtomicU64::new(0),
             next: AtomicUsize::new(0),
@@ -108,8 +212,8 @@ impl Pool {
         }));
         let threads = (0..n_threads)
             .map(|idx| {
-                let thread = std::thread::Builder::new().name(format!("lac-models {idx}"));
-                let handle = thread.spawn(|| shared.serve())?;
+                let thread = std::thread::Builder::new().name(format!("lac-kernels {idx}"));
+                let handle = thread.spawn(move || shared.serve(awake))?;
                 Ok(handle.thread().clone())
             })
             .collect::<std::io::Result<Vec<_>>>();
@@ -160,10 +264,10 @@ impl Shared {
     }
 
     /// A thread's life.
-    fn serve(&self) {
+    fn serve(&self, awake: Duration) {
         let mut last_job = 0;
         loop {
-            let state = self.wait_for_job(last_job);
+            let state = self.wait_for_job(last_job, awake);
             let is_in = self
                 .state
                 .compare_exchange(state, state + 1, Ordering::AcqRel, Ordering::Relaxed)
@@ -185,7 +289,7 @@ impl Shared {
     }
 
     /// The state once it is open for another job than the last one.
-    fn wait_for_job(&self, last_job: u64) -> u64 {
+    fn wait_for_job(&self, last_job: u64, awake: Duration) -> u64 {
         let mut since = Instant::now();
         loop {
             for _ in 0..LOOKS {
@@ -195,7 +299,7 @@ impl Shared {
                 }
                 std::hint::spin_loop();
             }
-            if since.elapsed() < AWAKE {
+            if since.elapsed() < awake {
                 continue;
             }
             // In this order, so that either this thread sees the job or whoever opens it sees this thread.

@@ -4,9 +4,12 @@
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use proptest::prelude::*;
 
-use super::super::{GatedMlp, LinearMap, Norm, ToHeads, Visible};
+use crate::slots::AttendedSlots;
+use crate::sublayers::{GatedMlp, LinearMap, Norm, QkvProjection};
+
 use super::{
-    add_linear, add_mlp, attend, has_kernels, heads, layer, linear, rms_norm, rotate, swiglu,
+    add_linear, add_mlp, attend, has_cpu_kernel, layer, linear, queries_keys_values, rms_norm,
+    rotate, swiglu,
 };
 
 const DTYPES: [DType; 3] = [DType::F32, DType::BF16, DType::F16];
@@ -28,7 +31,7 @@ fn tensor<const D: usize>(values: &[f32], shape: [usize; D], dtype: DType) -> Te
         TensorData::new(values.to_vec(), shape),
         (&Device::flex(), dtype),
     );
-    assert!(has_kernels(&tensor));
+    assert!(has_cpu_kernel(&tensor));
     tensor
 }
 
@@ -247,7 +250,7 @@ fn attention_sees_what_it_may() {
                 tensor(&queries, [batch, n_heads, seq, head_dim], dtype),
                 tensor(&keys, cache_shape, dtype).narrow(2, 0, past + seq),
                 tensor(&cached, cache_shape, dtype).narrow(2, 0, past + seq),
-                &Visible {
+                &AttendedSlots {
                     past,
                     window,
                     padding: padding.to_vec(),
@@ -316,7 +319,7 @@ fn a_query_gives_the_same_bits_alone() {
             heads(n_kv_heads, 52),
         );
         let of = |past: usize, seq: usize| {
-            let visible = Visible {
+            let slots = AttendedSlots {
                 past,
                 window,
                 padding: vec![3, 0],
@@ -327,7 +330,7 @@ fn a_query_gives_the_same_bits_alone() {
                 queries.clone().narrow(2, past, seq),
                 seen(&keys),
                 seen(&cached),
-                &visible,
+                &slots,
             )
         };
         let together = of(0, seq);
@@ -447,13 +450,13 @@ fn compare_one_pass() {
             let angles = values(batch * seq * head_dim / 2, seed);
             tensor(&angles, [batch, 1, seq, head_dim / 2], dtype)
         });
-        let to_heads = || ToHeads {
+        let qkv = || QkvProjection {
             norm: norm(31),
             weights: weights.clone(),
             biases: biases.clone(),
             rotation: rotation.clone(),
         };
-        let found = heads(&hidden, to_heads()).expect("small enough for one pass");
+        let found = queries_keys_values(&hidden, qkv()).expect("small enough for one pass");
         let normed = rows(rms_norm(hidden.clone(), norm(31).weight, 1e-5));
         let [queries, keys, own_values] =
             linear(normed, weights.clone(), biases.clone()).map(split);
@@ -465,13 +468,13 @@ fn compare_one_pass() {
             assert_same(found, read(expected.clone()), "queries, keys, values");
         }
 
-        let visible = Visible {
+        let slots = AttendedSlots {
             past: 0,
             window: Some(5),
             padding: (0..batch).map(|row| row % seq).collect(),
             ends: Vec::new(),
         };
-        let attended = attend(queries, keys.clone(), own_values.clone(), &visible);
+        let attended = attend(queries, keys.clone(), own_values.clone(), &slots);
         let output = |bias| LinearMap {
             weight: matrix(hidden_size, n_queries, 39),
             bias,
@@ -503,7 +506,7 @@ fn compare_one_pass() {
         let expected = read(between + sum.reshape(shape));
         assert_same(read(found), expected.clone(), "MLP");
 
-        let found = layer(&hidden, to_heads(), output(None), mlp(), &visible);
+        let found = layer(&hidden, qkv(), output(None), mlp(), &slots);
         let [found, found_keys, found_values] = found.expect("small enough for one pass");
         assert_same(read(found), expected, "layer");
         assert_same(read(split(rows(found_keys))), read(keys), "layer's keys");

@@ -10,14 +10,14 @@ use super::attention::QueryBlock;
 ///
 /// Slots are the same for all rows of a batch: a layer is run for a whole pass or not at all.
 #[derive(Clone, Debug)]
-pub(super) struct Omitted {
+pub(super) struct KvHoles {
     /// Per layer, in ascending order and apart from each other.
     layers: Vec<Vec<Range<usize>>>,
     /// This pass's blocks without some slots: layers that omit the same ones share them.
     blocks: Vec<(Vec<Range<usize>>, Vec<QueryBlock>)>,
 }
 
-impl Omitted {
+impl KvHoles {
     pub(super) fn new(n_layers: usize) -> Self {
         Self {
             layers: vec![Vec::new(); n_layers],
@@ -52,7 +52,7 @@ impl Omitted {
     }
 
     /// The blocks of a pass as a layer sees them; `None` when it has omitted nothing.
-    pub(super) fn visible_to(
+    pub(super) fn attended_by(
         &mut self,
         layer_idx: usize,
         blocks: &[QueryBlock],
@@ -101,8 +101,8 @@ mod tests {
 
     #[test]
     fn slots_are_omitted_filled_and_forgotten() {
-        let mut omitted = Omitted::new(1);
-        let check = |omitted: &Omitted, expected: &[[usize; 2]]| {
+        let mut omitted = KvHoles::new(1);
+        let check = |omitted: &KvHoles, expected: &[[usize; 2]]| {
             let ends = |range: &Range<usize>| [range.start, range.end];
             let ranges: Vec<_> = omitted.layers[0].iter().map(ends).collect();
             assert_eq!(ranges, expected);

@@ -8,9 +8,9 @@ use burn::tensor::Shape;
 
 use super::dot::{Dot, ReadFrom, Rows};
 use super::numeric::silu_times;
-use super::pool;
-use super::value::Value;
-use super::{contiguous, values};
+use super::storage::{contiguous, values};
+use crate::threads;
+use crate::value::Value;
 
 /// Below this many multiplications the work is done before a second thread has woken up.
 const MIN_PARALLEL_PRODUCTS: usize = 1 << 18;
@@ -214,7 +214,7 @@ pub(super) fn tasks_by_inputs<E>(
 
 fn n_threads(n_products: usize) -> usize {
     if n_products >= MIN_PARALLEL_PRODUCTS {
-        rayon::current_num_threads()
+        threads::n_threads()
     } else {
         1
     }
@@ -250,7 +250,7 @@ pub(super) fn by_inputs<E: Value, const N: usize>(
         });
         (task, own)
     });
-    pool::for_each_part(parts.collect(), |(task, outputs)| work(task, outputs));
+    threads::for_each_part(parts.collect(), |(task, outputs)| work(task, outputs));
     outputs.map(|(values, shape)| E::tensor(values, shape))
 }
 
@@ -261,7 +261,7 @@ fn by_outs<E: Value, const N: usize>(
     tasks: Vec<Task>,
     work: impl Fn(&Task, &mut [E]) + Sync,
 ) -> [FlexTensor; N] {
-    let blocks = pool::map(tasks.len(), |idx| {
+    let blocks = threads::map(tasks.len(), |idx| {
         let task = &tasks[idx];
         let mut block = vec![E::default(); n_inputs * task.outs.len()];
         work(task, &mut block);
@@ -307,7 +307,7 @@ fn assemble<E: Value>(
         return E::tensor(outputs, shape);
     }
     let mut outputs = vec![E::default(); n_rows * n_outs];
-    pool::for_each_chunk(&mut outputs, ROWS_PER_TASK * n_outs, |task, outputs| {
+    threads::for_each_chunk(&mut outputs, ROWS_PER_TASK * n_outs, |task, outputs| {
         for (outs, block) in &blocks {
             let rows = block.chunks_exact(outs.len()).skip(task * ROWS_PER_TASK);
             for (output, row) in outputs.chunks_exact_mut(n_outs).zip(rows) {

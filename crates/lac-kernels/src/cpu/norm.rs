@@ -3,9 +3,9 @@
 use burn::backend::flex::FlexTensor;
 
 use super::numeric::{scale_rows, sum_squares};
-use super::pool;
-use super::value::Value;
-use super::{contiguous, values};
+use super::storage::{contiguous, values};
+use crate::threads;
+use crate::value::Value;
 
 /// Below this many values the work is done before a second thread has woken up.
 const MIN_PARALLEL_VALUES: usize = 1 << 15;
@@ -30,7 +30,7 @@ pub(super) fn rms_norm<E: Value>(
         norm(0, &mut outputs);
     } else {
         let n_rows = (VALUES_PER_TASK / width).max(1);
-        pool::for_each_chunk(&mut outputs, n_rows * width, |task, outputs| {
+        threads::for_each_chunk(&mut outputs, n_rows * width, |task, outputs| {
             norm(task * n_rows, outputs);
         });
     }

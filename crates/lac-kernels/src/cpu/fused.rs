@@ -8,13 +8,13 @@ use std::ops::Range;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Shape;
 
-use super::super::Visible;
-use super::attention::{Attention, Heads};
+use super::attention::{Attention, StridedRows};
 use super::dot::{Dot, ReadFrom, Rows};
 use super::linear::{by_inputs, gated, project, read_from, rows, tasks_by_inputs};
 use super::norm::norm_rows;
 use super::numeric::{add_rows, rotate_halves};
-use super::{contiguous, values};
+use super::storage::{contiguous, values};
+use crate::slots::AttendedSlots;
 
 /// A root-mean-square norm. Its weight is contiguous, as all weights and biases below are.
 pub(super) struct Norm {
@@ -24,7 +24,7 @@ pub(super) struct Norm {
 }
 
 /// Norm, projections to queries, keys and values, and rotation of queries and keys.
-pub(super) struct ToHeads {
+pub(super) struct QkvProjection {
     pub(super) norm: Norm,
     /// `[heads * head_dim, hidden]`, of queries, keys and values.
     pub(super) weights: [FlexTensor; 3],
@@ -48,18 +48,18 @@ pub(super) struct Mlp {
 }
 
 /// `[batch, seq, heads * head_dim]` of queries, keys and values, from `[batch, seq, hidden]`.
-pub(super) fn heads<E: Dot>(hidden: FlexTensor, to_heads: ToHeads) -> Option<[FlexTensor; 3]> {
+pub(super) fn heads<E: Dot>(hidden: FlexTensor, qkv: QkvProjection) -> Option<[FlexTensor; 3]> {
     let hidden = contiguous(hidden);
     let [batch, seq, width] = dims(&hidden);
-    let to_heads = HeadRows::<E>::of(&to_heads, seq);
-    let tasks = tasks_by_inputs(&to_heads.weights, batch * seq, 1)?;
+    let qkv = HeadRows::<E>::of(&qkv, seq);
+    let tasks = tasks_by_inputs(&qkv.weights, batch * seq, 1)?;
     let states = values::<E>(&hidden);
-    let shapes = to_heads
+    let shapes = qkv
         .weights
         .map(|weight| Shape::from([batch, seq, weight.len()]));
     let heads = by_inputs(batch * seq, shapes, tasks, |task, outputs| {
         let states = &states[task.start * width..task.end * width];
-        to_heads.write(task, states, outputs);
+        qkv.write(task, states, outputs);
     });
     Some(heads)
 }
@@ -103,17 +103,17 @@ pub(super) fn add_mlp<E: Dot>(hidden: FlexTensor, mlp: Mlp) -> Option<FlexTensor
 /// keys and values `[batch, seq, kv_heads * head_dim]`.
 pub(super) fn layer<E: Dot>(
     hidden: FlexTensor,
-    to_heads: ToHeads,
+    qkv: QkvProjection,
     output: Linear,
     mlp: Mlp,
-    visible: &Visible,
+    slots: &AttendedSlots,
 ) -> Option<[FlexTensor; 3]> {
     let hidden = contiguous(hidden);
     let [batch, seq, width] = dims(&hidden);
-    let to_heads = HeadRows::<E>::of(&to_heads, seq);
+    let qkv = HeadRows::<E>::of(&qkv, seq);
     let output = LinearRows::<E>::of(&output);
     let mlp = MlpRows::<E>::of(&mlp);
-    let [query_weight, key_weight, value_weight] = to_heads.weights;
+    let [query_weight, key_weight, value_weight] = qkv.weights;
     let [gate, up, down] = mlp.weights;
     let weights = [
         query_weight,
@@ -127,27 +127,27 @@ pub(super) fn layer<E: Dot>(
     let tasks = tasks_by_inputs(&weights, batch, seq)?;
 
     let states = values::<E>(&hidden);
-    let head_dim = 2 * to_heads.half;
-    let [n_queries, n_keys, n_values] = to_heads.weights.map(|weight| weight.len());
+    let head_dim = 2 * qkv.half;
+    let [n_queries, n_keys, n_values] = qkv.weights.map(|weight| weight.len());
     let shapes = [width, n_keys, n_values].map(|width| Shape::from([batch, seq, width]));
     let work = |rows: Range<usize>, [outputs, keys, own_values]: [&mut [E]; 3]| {
         let tokens = rows.start * seq..rows.end * seq;
         let n_tokens = tokens.len();
         let states = &states[tokens.start * width..tokens.end * width];
         let mut queries = vec![E::default(); n_tokens * n_queries];
-        to_heads.write(tokens, states, [&mut queries, keys, own_values]);
+        qkv.write(tokens, states, [&mut queries, keys, own_values]);
         let n_kv_heads = n_keys / head_dim;
         let attention = Attention {
-            queries: Heads::of_tokens(&queries, seq, n_queries / head_dim, head_dim),
-            keys: Heads::of_tokens(keys, seq, n_kv_heads, head_dim),
-            values: Heads::of_tokens(own_values, seq, n_kv_heads, head_dim),
+            queries: StridedRows::of_tokens(&queries, seq, n_queries / head_dim, head_dim),
+            keys: StridedRows::of_tokens(keys, seq, n_kv_heads, head_dim),
+            values: StridedRows::of_tokens(own_values, seq, n_kv_heads, head_dim),
             n_heads: n_queries / head_dim,
             n_kv_heads,
             seq,
             head_dim,
         };
         let mut attended = vec![E::default(); n_tokens * n_queries];
-        let slots = |row: usize, query: usize| visible.slots(rows.start + row, query);
+        let slots = |row: usize, query: usize| slots.of_query(rows.start + row, query);
         attention.attend(0, slots, &mut attended);
         let attended = Rows::new(&attended, n_queries, n_queries, n_tokens);
         let mut between = vec![E::default(); n_tokens * width];
@@ -178,13 +178,13 @@ impl<'a, E: Dot> NormRow<'a, E> {
     }
 }
 
-/// The values of [`ToHeads`].
+/// The values of [`QkvProjection`].
 struct HeadRows<'a, E> {
     norm: NormRow<'a, E>,
     weights: [Rows<'a, E>; 3],
     biases: [Option<&'a [E]>; 3],
     /// Cosines and sines.
-    rotation: [Heads<'a, E>; 2],
+    rotation: [StridedRows<'a, E>; 2],
     /// Half of a head.
     half: usize,
     seq: usize,
@@ -192,18 +192,15 @@ struct HeadRows<'a, E> {
 }
 
 impl<'a, E: Dot> HeadRows<'a, E> {
-    fn of(to_heads: &'a ToHeads, seq: usize) -> Self {
-        let weights = to_heads.weights.each_ref().map(rows);
+    fn of(qkv: &'a QkvProjection, seq: usize) -> Self {
+        let weights = qkv.weights.each_ref().map(rows);
         Self {
-            norm: NormRow::of(&to_heads.norm),
+            norm: NormRow::of(&qkv.norm),
             from: read_from(&weights),
             weights,
-            biases: to_heads
-                .biases
-                .each_ref()
-                .map(|bias| bias.as_ref().map(values)),
-            rotation: to_heads.rotation.each_ref().map(Heads::of),
-            half: to_heads.rotation[0].layout().shape()[3],
+            biases: qkv.biases.each_ref().map(|bias| bias.as_ref().map(values)),
+            rotation: qkv.rotation.each_ref().map(StridedRows::of),
+            half: qkv.rotation[0].layout().shape()[3],
             seq,
         }
     }

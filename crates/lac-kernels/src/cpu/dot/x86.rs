@@ -9,8 +9,8 @@ use std::marker::PhantomData;
 
 use burn::tensor::{bf16, f16};
 
-use super::super::value::Value;
 use super::{Instructions, padded};
+use crate::value::Value;
 
 /// Sixteen values, widened to f32.
 pub(super) struct Avx512<E>(PhantomData<E>);

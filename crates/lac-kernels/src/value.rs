@@ -1,12 +1,23 @@
-//! Data types of weights and states.
+//! Data types of weights and hidden states.
 
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::tensor::{Bytes, DType, Shape, bf16, f16};
 
 /// A data type that weights and states come in.
-pub(super) trait Value: Copy + Default + Send + Sync + 'static {
+pub(crate) trait Value: Copy + Default + Send + Sync + 'static {
     /// The tensor's whole storage.
     fn storage(tensor: &FlexTensor) -> &[Self];
+
+    /// The same to write to, when the tensor's storage has no other owner.
+    fn try_storage_mut(tensor: &mut FlexTensor) -> Option<&mut [Self]>;
+
+    /// Whether the tensor is all of its storage, in order.
+    fn is_plain(tensor: &FlexTensor) -> bool {
+        let layout = tensor.layout();
+        layout.is_contiguous()
+            && layout.start_offset() == 0
+            && Self::storage(tensor).len() == layout.num_elements()
+    }
 
     /// A tensor of these values.
     fn tensor(values: Vec<Self>, shape: Shape) -> FlexTensor;
@@ -18,6 +29,12 @@ pub(super) trait Value: Copy + Default + Send + Sync + 'static {
 
     /// The value in f32, exactly.
     fn widen(self) -> f32;
+
+    /// The value's magnitude in f32, exactly, up to its sign: what a sum of squares needs.
+    #[inline(always)]
+    fn magnitude(self) -> f32 {
+        self.widen()
+    }
 
     /// The nearest value, ties to even.
     fn narrow(value: f32) -> Self;
@@ -34,6 +51,10 @@ macro_rules! held_as {
     ($dtype:expr) => {
         fn storage(tensor: &FlexTensor) -> &[Self] {
             tensor.storage::<Self>()
+        }
+
+        fn try_storage_mut(tensor: &mut FlexTensor) -> Option<&mut [Self]> {
+            tensor.try_storage_mut::<Self>()
         }
 
         fn tensor(values: Vec<Self>, shape: Shape) -> FlexTensor {
@@ -91,6 +112,15 @@ impl Value for f16 {
         let scaled = f32::from_bits(magnitude << 13) * f32::from_bits((127 + 112) << 23);
         let special = if magnitude >= 0x7c00 { 0x7f80_0000 } else { 0 };
         f32::from_bits(scaled.to_bits() | special | ((bits & 0x8000) << 16))
+    }
+
+    #[inline(always)]
+    fn magnitude(self) -> f32 {
+        // Without the sign there is one operation less in a loop that reads memory as fast as it can.
+        let bits = u32::from(self.to_bits() & 0x7fff);
+        let scaled = f32::from_bits(bits << 13) * f32::from_bits((127 + 112) << 23);
+        let special = if bits >= 0x7c00 { 0x7f80_0000 } else { 0 };
+        f32::from_bits(scaled.to_bits() | special)
     }
 
     #[inline(always)]
