@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lac_damage::{Allowance, cases, damaged_bytes, damaged_json, within};
-use lac_eval::{Benchmark, DataSet, Report, ResultLog, Results, Settings, Split};
+use lac_eval::data::Split;
+use lac_eval::{Benchmark, DataSet, EvalReport, ResultLog, Results, Settings};
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
@@ -245,7 +246,7 @@ fn read_results(text: &[u8]) -> Result<usize, String> {
     std::fs::write(&file, text).unwrap();
     let results = within(TEXT, text.len(), || {
         let results = Results::read(&file)?;
-        let report = Report::new(std::slice::from_ref(&results));
+        let report = EvalReport::new(std::slice::from_ref(&results));
         report
             .tables
             .iter()

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use lac_eval::{Format, Record, Report, Results, Subjects, compare, merge, render};
+use lac_eval::report::{ReportFormat, SubjectTables, compare_records, render};
+use lac_eval::results::{Record, merge};
+use lac_eval::{EvalReport, Results};
 use serde::Serialize;
 
 use crate::output::{print_line, write_json, write_text};
@@ -21,11 +23,11 @@ pub enum FormatArg {
 }
 
 impl FormatArg {
-    pub fn format(self) -> Format {
+    pub fn format(self) -> ReportFormat {
         match self {
-            FormatArg::Markdown => Format::Markdown,
-            FormatArg::Json => Format::Json,
-            FormatArg::Csv => Format::Csv,
+            FormatArg::Markdown => ReportFormat::Markdown,
+            FormatArg::Json => ReportFormat::Json,
+            FormatArg::Csv => ReportFormat::Csv,
         }
     }
 }
@@ -57,7 +59,7 @@ impl Merge {
             .map_or(0, |first| first.data.n_items);
         for settings in &merged.settings {
             let n = merged.of(settings).count();
-            let label = settings.skipping.label();
+            let label = settings.policy.label();
             eprintln!("{label}: {n} of {n_items} questions");
         }
         Ok(())
@@ -92,11 +94,11 @@ impl ReportCommand {
             .map(|file| Ok(Results::read(file)?))
             .collect::<Result<Vec<_>>>()?;
         let subjects = if self.subjects {
-            Subjects::Apart
+            SubjectTables::Apart
         } else {
-            Subjects::Together
+            SubjectTables::Together
         };
-        let text = render(&Report::new(&files), self.format.format(), subjects)?;
+        let text = render(&EvalReport::new(&files), self.format.format(), subjects)?;
         match &self.out {
             Some(path) => write_text(path, &text),
             None => print_line(text.trim_end()),
@@ -132,7 +134,7 @@ struct ComparisonJson {
     first: String,
     second: String,
     #[serde(flatten)]
-    comparison: lac_eval::Comparison,
+    comparison: lac_eval::statistics::PairedComparison,
     difference: f64,
 }
 
@@ -156,17 +158,17 @@ impl Compare {
                 second.0.data.hash
             );
         }
-        if first.0.asking.protocol != second.0.asking.protocol {
+        if first.0.prompt.protocol != second.0.prompt.protocol {
             bail!(
                 "the runs have different protocols, {} and {}: they measure different things",
-                first.0.asking.protocol,
-                second.0.asking.protocol
+                first.0.prompt.protocol,
+                second.0.prompt.protocol
             );
         }
-        let seen =
-            compare(&first.1, &second.1).context("there is no question that both runs answered")?;
+        let seen = compare_records(&first.1, &second.1)
+            .context("there is no question that both runs answered")?;
         let name = |settings: &lac_eval::Settings| {
-            format!("{}, {}", settings.model.name, settings.skipping.label())
+            format!("{}, {}", settings.model.name, settings.policy.label())
         };
         let (first, second) = (name(first.0), name(second.0));
         if self.json {
@@ -213,7 +215,7 @@ fn variant<'a>(
     let labels: Vec<String> = results
         .settings
         .iter()
-        .map(|settings| settings.skipping.label())
+        .map(|settings| settings.policy.label())
         .collect();
     let place = match name {
         Some(name) => labels.iter().position(|label| label == name),
