@@ -17,10 +17,10 @@ pub(crate) mod spec;
 use std::fmt;
 use std::str::FromStr;
 
+use lac_core::named::{UnknownName, by_name};
 use serde::{Deserialize, Serialize};
 
 use self::spec::{BenchmarkSpec, HarnessTaskSpec, SolvedExamples, StoredTexts};
-use crate::named::{UnknownName, by_name};
 use crate::protocol::Protocol;
 
 macro_rules! benchmarks {
@@ -169,6 +169,16 @@ impl HarnessTask {
         self.spec().name
     }
 
+    /// Returns the name on the command line.
+    pub fn flag(self) -> &'static str {
+        self.spec().flag
+    }
+
+    /// Returns what is scored, in a few words.
+    pub fn about(self) -> &'static str {
+        self.spec().about
+    }
+
     /// Returns whether the task can show solved examples before a question.
     pub fn has_examples(self) -> bool {
         self.spec().examples == SolvedExamples::PerSubject
@@ -204,6 +214,7 @@ mod tests {
         for &task in HarnessTask::ALL {
             assert_eq!(serde_json::to_value(task).unwrap(), task.name());
             assert_eq!(task.name().parse(), Ok(task));
+            assert_eq!(task.flag(), task.name().replace('_', "-"));
             assert!(task.benchmark().harness_tasks().contains(&task));
         }
     }

@@ -100,7 +100,6 @@ mod hub;
 mod item;
 mod item_usage;
 mod merge;
-mod named;
 mod option_order;
 mod policy_run;
 mod policy_settings;

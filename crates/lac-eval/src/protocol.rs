@@ -3,9 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use lac_core::named::{UnknownName, by_name};
 use serde::{Deserialize, Serialize};
-
-use crate::named::{UnknownName, by_name};
 
 /// How a benchmark is asked and scored. Results of different protocols are different
 /// measurements, and no table holds both.

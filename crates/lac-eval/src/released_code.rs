@@ -8,13 +8,13 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use lac_core::named::{UnknownName, by_name};
 use lac_core::{FirstThreshold, GenerationConfig, Markers, PromptPadding, Sampling, TextModel};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::item::ItemId;
-use crate::named::{UnknownName, by_name};
 use crate::short_hash::short_hash;
 
 /// A defect of the paper's released code.

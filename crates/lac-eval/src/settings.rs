@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-pub use crate::named::UnknownName;
 pub use crate::policy_settings::PolicySettings;
 pub use crate::prompt_settings::PromptSettings;
 pub use crate::protocol::Protocol;

@@ -3,10 +3,10 @@
 use std::str::FromStr;
 
 use lac_core::Turn;
+use lac_core::named::{UnknownName, by_name};
 use serde::{Deserialize, Serialize};
 
 use crate::item::{Content, Item};
-use crate::named::{UnknownName, by_name};
 use crate::question::{ItemWords, OptionKind, Prompt, Question, QuestionOption, ShownItem};
 
 /// How passages begin in the prompts of yes-or-no questions, which are BoolQ's.

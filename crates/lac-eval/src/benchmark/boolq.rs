@@ -29,6 +29,8 @@ pub(super) const BENCHMARK: BenchmarkSpec = BenchmarkSpec {
 /// The harness's `boolq`.
 pub(super) const TASK: HarnessTaskSpec = HarnessTaskSpec {
     name: NAME,
+    flag: NAME,
+    about: "boolq",
     examples: SolvedExamples::Missing,
     description: no_description,
     words: usual_words,

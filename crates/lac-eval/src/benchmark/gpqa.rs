@@ -27,6 +27,8 @@ pub(super) const BENCHMARK: BenchmarkSpec = BenchmarkSpec {
 /// The harness's `gpqa_diamond_zeroshot`.
 pub(super) const ZEROSHOT: HarnessTaskSpec = HarnessTaskSpec {
     name: "gpqa_zeroshot",
+    flag: "gpqa-zeroshot",
+    about: "gpqa_diamond_zeroshot",
     examples: SolvedExamples::Missing,
     description: no_description,
     words: |shown, passages| {
@@ -41,6 +43,8 @@ pub(super) const ZEROSHOT: HarnessTaskSpec = HarnessTaskSpec {
 /// The harness's `gpqa_diamond_n_shot`.
 pub(super) const N_SHOT: HarnessTaskSpec = HarnessTaskSpec {
     name: "gpqa_n_shot",
+    flag: "gpqa-n-shot",
+    about: "gpqa_diamond_n_shot without examples",
     examples: SolvedExamples::Missing,
     description: |_| {
         Some(

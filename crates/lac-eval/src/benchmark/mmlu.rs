@@ -32,6 +32,8 @@ pub(super) const BENCHMARK: BenchmarkSpec = BenchmarkSpec {
 /// The harness's `mmlu`.
 pub(super) const LETTERS: HarnessTaskSpec = HarnessTaskSpec {
     name: "mmlu",
+    flag: "mmlu",
+    about: "mmlu: the letters are scored",
     examples: SolvedExamples::PerSubject,
     description: |subject| {
         Some(format!(
@@ -44,6 +46,8 @@ pub(super) const LETTERS: HarnessTaskSpec = HarnessTaskSpec {
 /// The harness's `mmlu_continuation`.
 pub(super) const CONTINUATION: HarnessTaskSpec = HarnessTaskSpec {
     name: "mmlu_continuation",
+    flag: "mmlu-continuation",
+    about: "mmlu_continuation: the texts of the choices are scored",
     examples: SolvedExamples::PerSubject,
     description: |subject| {
         Some(format!(

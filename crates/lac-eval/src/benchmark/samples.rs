@@ -32,6 +32,8 @@ pub(super) const BENCHMARK: BenchmarkSpec = BenchmarkSpec {
 /// The prompts are taken as they stand; only contents of other kinds need words.
 pub(super) const TASK: HarnessTaskSpec = HarnessTaskSpec {
     name: NAME,
+    flag: NAME,
+    about: "the prompts as the harness wrote them down",
     examples: SolvedExamples::Missing,
     description: no_description,
     words: usual_words,

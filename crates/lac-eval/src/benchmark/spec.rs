@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use lac_core::named::{UnknownName, by_name};
+
 use crate::error::Result;
 use crate::item::Item;
-use crate::named::{UnknownName, by_name};
 use crate::protocol::Protocol;
 use crate::question::{ItemWords, ShownItem};
 use crate::words::Passages;
@@ -33,6 +34,10 @@ pub(crate) struct BenchmarkSpec {
 pub(crate) struct HarnessTaskSpec {
     /// The name in files of results.
     pub(crate) name: &'static str,
+    /// The name on the command line.
+    pub(crate) flag: &'static str,
+    /// What is scored, in a few words: the task's help on the command line.
+    pub(crate) about: &'static str,
     /// Whether solved examples can be shown before the question.
     pub(crate) examples: SolvedExamples,
     /// The description before the examples, given the subject with spaces for underscores.

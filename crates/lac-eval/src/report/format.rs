@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::named::{UnknownName, by_name};
+use lac_core::named::{UnknownName, by_name};
 
 /// The form of a report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,20 +4,22 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Result, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use lac_eval::data::{Content, Shard, Split};
 use lac_eval::released_code::Quirk;
 use lac_eval::run::StoredTexts;
 use lac_eval::settings::Passages;
 use lac_eval::{Benchmark, DataSet, HarnessTask, PromptSettings, Protocol, Selection};
 
+use crate::one_of::{one_of, one_of_explained};
+
 /// Which questions.
 #[derive(Args)]
 #[command(next_help_heading = "Benchmark")]
 pub struct DataArgs {
     /// The benchmark; samples are prompts that lm-evaluation-harness wrote with --log_samples
-    #[arg(long, value_enum)]
-    benchmark: BenchmarkArg,
+    #[arg(long, value_parser = one_of(Benchmark::ALL, Benchmark::name))]
+    benchmark: Benchmark,
     /// A file, a folder, an id in the local Hugging Face cache (cais/mmlu, google/boolq,
     /// Idavidrein/gpqa), or demo for the sets that lac carries
     #[arg(long, value_name = "PATH")]
@@ -34,14 +36,6 @@ pub struct DataArgs {
     /// One part of several, counted from 0: 0/4, 1/4, 2/4, 3/4
     #[arg(long, value_name = "I/N")]
     shard: Option<ShardArg>,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum BenchmarkArg {
-    Mmlu,
-    Gpqa,
-    Boolq,
-    Samples,
 }
 
 #[derive(Clone, Copy)]
@@ -64,21 +58,15 @@ impl FromStr for ShardArg {
 
 impl DataArgs {
     pub fn load(&self) -> Result<DataSet> {
-        let benchmark = match self.benchmark {
-            BenchmarkArg::Mmlu => Benchmark::Mmlu,
-            BenchmarkArg::Gpqa => Benchmark::Gpqa,
-            BenchmarkArg::Boolq => Benchmark::Boolq,
-            BenchmarkArg::Samples => Benchmark::Samples,
-        };
         let split = if self.validation {
             Split::Validation
         } else {
             Split::Test
         };
         if self.data == Path::new("demo") {
-            return embedded(benchmark, split);
+            return embedded(self.benchmark, split);
         }
-        Ok(DataSet::load(benchmark, &self.data, split)?)
+        Ok(DataSet::load(self.benchmark, &self.data, split)?)
     }
 
     pub fn selection(&self) -> Selection {
@@ -110,11 +98,18 @@ fn embedded(_: Benchmark, _: Split) -> Result<DataSet> {
 #[command(next_help_heading = "Protocol")]
 pub struct PromptArgs {
     /// How questions are asked and scored
-    #[arg(long, value_enum, default_value_t = ProtocolArg::LmEval)]
-    protocol: ProtocolArg,
+    #[arg(
+        long,
+        value_parser = one_of_explained(Protocol::ALL, Protocol::name, explain_protocol),
+        default_value = Protocol::LmEval.name(),
+    )]
+    protocol: Protocol,
     /// A task of lm-evaluation-harness other than the benchmark's usual one
-    #[arg(long, value_enum)]
-    harness_task: Option<HarnessTaskArg>,
+    #[arg(
+        long,
+        value_parser = one_of_explained(HarnessTask::ALL, HarnessTask::flag, |task| Some(task.about())),
+    )]
+    harness_task: Option<HarnessTask>,
     /// Solved examples before each question (MMLU under lm-eval)
     #[arg(long, value_name = "N", default_value_t = 0)]
     few_shot: usize,
@@ -122,8 +117,8 @@ pub struct PromptArgs {
     #[arg(long)]
     chat: bool,
     /// How BoolQ's passages begin; lm-eval has them with their titles where the file has titles
-    #[arg(long, value_enum)]
-    passages: Option<PassagesArg>,
+    #[arg(long, value_parser = one_of(Passages::ALL, Passages::name))]
+    passages: Option<Passages>,
     /// A defect of the released code to reproduce under paper: correct-is-d,
     /// question-under-options, double-bos, first-token-lost, no-seed, and two that make answers depend on --batch-size:
     /// batch-threshold, padding-attended; may be given several times
@@ -136,45 +131,8 @@ pub struct PromptArgs {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// What results hold besides numbers (gpqa: nothing, others: answers)
-    #[arg(long, value_enum)]
-    store_texts: Option<StoreArg>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum ProtocolArg {
-    /// The released code's prompts; drawn at temperature 0.6 and top-p 0.9; found in the text
-    Paper,
-    /// lm-evaluation-harness: log-likelihoods of the options
-    LmEval,
-    /// A greedy answer in the chat format, found in the text
-    Generative,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum HarnessTaskArg {
-    /// mmlu: the letters are scored
-    Mmlu,
-    /// mmlu_continuation: the texts of the choices are scored
-    MmluContinuation,
-    /// gpqa_diamond_zeroshot
-    GpqaZeroshot,
-    /// gpqa_diamond_n_shot without examples
-    GpqaNShot,
-    /// boolq
-    Boolq,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum PassagesArg {
-    AsInFile,
-    WithTitle,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum StoreArg {
-    Nothing,
-    Answers,
-    PromptsAndAnswers,
+    #[arg(long, value_parser = one_of(StoredTexts::ALL, StoredTexts::name))]
+    store_texts: Option<StoredTexts>,
 }
 
 impl PromptArgs {
@@ -183,25 +141,19 @@ impl PromptArgs {
             .items
             .iter()
             .all(|item| matches!(&item.content, Content::YesNo { title: Some(_), .. }));
-        if matches!(self.passages, Some(PassagesArg::WithTitle)) && !has_titles {
+        if self.passages == Some(Passages::WithTitle) && !has_titles {
             bail!("--passages with-title: the file has no titles apart; Google's jsonl has");
         }
         let mut settings = match self.protocol {
-            ProtocolArg::Paper => PromptSettings::paper(self.seed),
-            ProtocolArg::Generative => PromptSettings::generative(),
-            ProtocolArg::LmEval => {
-                let task = match self.harness_task {
-                    None => HarnessTask::of(data.benchmark),
-                    Some(HarnessTaskArg::Mmlu) => HarnessTask::Mmlu,
-                    Some(HarnessTaskArg::MmluContinuation) => HarnessTask::MmluContinuation,
-                    Some(HarnessTaskArg::GpqaZeroshot) => HarnessTask::GpqaZeroshot,
-                    Some(HarnessTaskArg::GpqaNShot) => HarnessTask::GpqaNShot,
-                    Some(HarnessTaskArg::Boolq) => HarnessTask::Boolq,
-                };
-                PromptSettings::lm_eval(task, self.few_shot)
+            Protocol::Paper => PromptSettings::paper(self.seed),
+            Protocol::Generative => PromptSettings::generative(),
+            Protocol::LmEval => {
+                let usual = HarnessTask::of(data.benchmark);
+                PromptSettings::lm_eval(self.harness_task.unwrap_or(usual), self.few_shot)
             }
+            other => bail!("--protocol {other}: this program does not know how to ask so"),
         };
-        if self.protocol != ProtocolArg::LmEval {
+        if self.protocol != Protocol::LmEval {
             if self.harness_task.is_some() || self.few_shot > 0 || self.chat {
                 bail!("--harness-task, --few-shot and --chat belong to --protocol lm-eval");
             }
@@ -220,8 +172,7 @@ impl PromptArgs {
             settings.quirks.reseed(sampling);
         }
         settings.passages = match (self.passages, settings.protocol) {
-            (Some(PassagesArg::AsInFile), _) => Passages::AsInFile,
-            (Some(PassagesArg::WithTitle), _) => Passages::WithTitle,
+            (Some(passages), _) => passages,
             (None, Protocol::LmEval) if has_titles => Passages::WithTitle,
             (None, _) => Passages::AsInFile,
         };
@@ -230,11 +181,17 @@ impl PromptArgs {
     }
 
     pub fn stored_texts(&self, benchmark: Benchmark) -> StoredTexts {
-        match self.store_texts {
-            Some(StoreArg::Nothing) => StoredTexts::Nothing,
-            Some(StoreArg::Answers) => StoredTexts::Answers,
-            Some(StoreArg::PromptsAndAnswers) => StoredTexts::PromptsAndAnswers,
-            None => benchmark.stored_texts(),
-        }
+        self.store_texts.unwrap_or(benchmark.stored_texts())
+    }
+}
+
+fn explain_protocol(protocol: Protocol) -> Option<&'static str> {
+    match protocol {
+        Protocol::Paper => Some(
+            "The released code's prompts; drawn at temperature 0.6 and top-p 0.9; found in the text",
+        ),
+        Protocol::LmEval => Some("lm-evaluation-harness: log-likelihoods of the options"),
+        Protocol::Generative => Some("A greedy answer in the chat format, found in the text"),
+        _ => None,
     }
 }

@@ -3,32 +3,22 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use lac_eval::report::{ReportFormat, SubjectTables, compare_records, render};
 use lac_eval::results::{Record, merge};
 use lac_eval::{EvalReport, Results};
 use serde::Serialize;
 
+use crate::one_of::one_of_explained;
 use crate::output::{print_line, write_json, write_text};
 
-/// The form of a report.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum FormatArg {
-    /// Tables to read
-    Markdown,
-    /// Every number
-    Json,
-    /// A line per variant and subject
-    Csv,
-}
-
-impl FormatArg {
-    pub fn format(self) -> ReportFormat {
-        match self {
-            FormatArg::Markdown => ReportFormat::Markdown,
-            FormatArg::Json => ReportFormat::Json,
-            FormatArg::Csv => ReportFormat::Csv,
-        }
+/// Says what `--help` says about a form of a report.
+pub fn explain_format(format: ReportFormat) -> Option<&'static str> {
+    match format {
+        ReportFormat::Markdown => Some("Tables to read"),
+        ReportFormat::Json => Some("Every number"),
+        ReportFormat::Csv => Some("A line per variant and subject"),
+        _ => None,
     }
 }
 
@@ -76,8 +66,12 @@ pub struct ReportCommand {
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Form of the report
-    #[arg(long, value_enum, default_value_t = FormatArg::Markdown)]
-    format: FormatArg,
+    #[arg(
+        long,
+        value_parser = one_of_explained(ReportFormat::ALL, ReportFormat::name, explain_format),
+        default_value = ReportFormat::Markdown.name(),
+    )]
+    format: ReportFormat,
     /// Add a table of every subject
     #[arg(long)]
     subjects: bool,
@@ -98,7 +92,7 @@ impl ReportCommand {
         } else {
             SubjectTables::Together
         };
-        let text = render(&EvalReport::new(&files), self.format.format(), subjects)?;
+        let text = render(&EvalReport::new(&files), self.format, subjects)?;
         match &self.out {
             Some(path) => write_text(path, &text),
             None => print_line(text.trim_end()),

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use lac_core::{FirstThreshold, Flow, LayerPolicy, Off, Sampling};
+use lac_core::{FirstThreshold, Flow, GateRounding, LayerPolicy, Off, Sampling};
 use lac_eval::prompt::Feed;
-use lac_eval::report::{SubjectTables, render};
+use lac_eval::report::{ReportFormat, SubjectTables, render};
 use lac_eval::results::HarnessLogComparison;
 use lac_eval::{
     DataSet, EvalReport, Evaluation, ModelId, PolicyRun, PolicySettings, PromptSettings, Protocol,
@@ -15,10 +15,11 @@ use lac_eval::{
 use lac_models::{ModelFolder, Tokenizer};
 
 use super::questions::{DataArgs, PromptArgs};
-use super::results::FormatArg;
-use crate::args::{ModelArgs, PolicyArgs, PolicyName, RoundingArg};
+use super::results::explain_format;
+use crate::args::{ModelArgs, PolicyArgs, PolicyName};
 use crate::interrupt;
 use crate::memory::Rows;
+use crate::one_of::one_of_explained;
 use crate::output::print_line;
 use crate::progress::Answering;
 use crate::speculation::{SpeculationArgs, Verifier};
@@ -57,8 +58,13 @@ pub struct Run {
     #[arg(long, value_name = "FILE", help_heading = "Run")]
     out: Option<PathBuf>,
     /// Form of the report that is printed at the end
-    #[arg(long, value_enum, default_value_t = FormatArg::Markdown, help_heading = "Run")]
-    format: FormatArg,
+    #[arg(
+        long,
+        value_parser = one_of_explained(ReportFormat::ALL, ReportFormat::name, explain_format),
+        default_value = ReportFormat::Markdown.name(),
+        help_heading = "Run",
+    )]
+    format: ReportFormat,
     /// Print the first prompt with its tokens, and end
     #[arg(long, help_heading = "Run")]
     show_prompt: bool,
@@ -139,13 +145,13 @@ impl Run {
         let results = log.into_results();
         compare_with_logged(&data, &results);
         let report = EvalReport::new(&[results]);
-        let text = render(&report, self.format.format(), SubjectTables::Together)?;
+        let text = render(&report, self.format, SubjectTables::Together)?;
         print_line(text.trim_end())
     }
 
     /// The policies; several α share a pass where one trace has all that they need.
     fn policy_runs(&self, prompt: &PromptSettings, folder: &ModelFolder) -> Result<Vec<PolicyRun>> {
-        let is_plain = matches!(self.gate.gate_rounding, RoundingArg::F32)
+        let is_plain = self.gate.gate_rounding == GateRounding::F32
             && prompt.quirks.first_threshold() == FirstThreshold::Zero;
         let alphas = &self.alphas[..];
         if self.policy != PolicyName::Speculative {
@@ -242,7 +248,7 @@ impl Run {
         let model = ModelId {
             name,
             fingerprint,
-            dtype: self.model.dtype.weight_dtype().name().to_owned(),
+            dtype: self.model.dtype.name().to_owned(),
         };
         Ok(Settings::of_runs(data, prompt, &model, runs))
     }
