@@ -162,7 +162,12 @@ impl LayerStack for Gpt {
     }
 
     // Only policies that do not run every layer ask for this: later tokens find no gap.
-    fn skip_layer(&self, layer_idx: usize, hidden: &Tensor<3>, context: &mut Context) -> Result<()> {
+    fn skip_layer(
+        &self,
+        layer_idx: usize,
+        hidden: &Tensor<3>,
+        context: &mut Context,
+    ) -> Result<()> {
         let [_, keys, values] = self.blocks[layer_idx].project(hidden.clone());
         append(&mut context.caches[layer_idx], keys, values);
         Ok(())

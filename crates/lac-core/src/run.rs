@@ -145,6 +145,18 @@ fn parts<S: LayerStack + ?Sized>(
     stack.parts().ok_or(Error::PartsNotOffered { layer_idx })
 }
 
+/// Refuses a policy's state of another shape than the layer's.
+fn same_shape(state: Tensor<3>, output: &Tensor<3>) -> Result<Tensor<3>, BoxError> {
+    let (found, expected) = (state.dims(), output.dims());
+    if found == expected {
+        return Ok(state);
+    }
+    Err(
+        format!("it replaced a state of the shape {expected:?} by one of the shape {found:?}")
+            .into(),
+    )
+}
+
 /// Asks a policy without a gate which state goes on after a layer.
 fn ungated_step(
     layer_idx: usize,
@@ -162,6 +174,6 @@ fn ungated_step(
     Ok(match policy.after(step)? {
         Carry::Output => output,
         Carry::OutputWhere(mask) => select_tokens(mask, output, input),
-        Carry::State(state) => state,
+        Carry::State(state) => same_shape(state, &output)?,
     })
 }

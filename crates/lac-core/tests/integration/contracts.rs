@@ -6,10 +6,11 @@ use lac_core::{
     LayerStep, Off, Pass, PassOutput, PhasePlan, Planned, PolicyEffect, SkippedKeys, Trace, run,
 };
 
-/// A model with a cache, whose author has forgotten `skip_layer`: layers add what earlier passes have cached.
-struct Forgetful {
-    n_layers: usize,
-}
+/// A model with a cache, whose author has forgotten `skip_layer`. Each layer adds to a token what the cached ones say
+/// of it, times a factor.
+struct Forgetful;
+
+const FACTORS: [f32; 4] = [1.0, 3.0, 0.01, 1.0];
 
 /// Per layer, the states that it has been given.
 type Cache = Vec<Vec<Tensor<3>>>;
@@ -18,13 +19,16 @@ impl LayerStack for Forgetful {
     type Context = Cache;
 
     fn n_layers(&self) -> usize {
-        self.n_layers
+        FACTORS.len()
     }
 
     fn forward_layer(&self, layer_idx: usize, hidden: Tensor<3>, cache: &mut Cache) -> Tensor<3> {
         cache[layer_idx].push(hidden.clone());
-        let cached = cache[layer_idx].iter().cloned().reduce(|sum, state| sum + state);
-        cached.map_or(hidden.clone(), |sum| hidden + sum * 1e-3)
+        let sum = cache[layer_idx]
+            .iter()
+            .cloned()
+            .reduce(|sum, state| sum + state);
+        sum.map_or(hidden.clone(), |sum| hidden + sum * FACTORS[layer_idx])
     }
 }
 
@@ -33,9 +37,14 @@ fn ones(dims: [usize; 3]) -> Tensor<3> {
 }
 
 fn forgetful(policy: &mut dyn LayerPolicy) -> Result<PassOutput, Error> {
-    let model = Forgetful { n_layers: 4 };
-    let mut cache = vec![Vec::new(); 4];
-    run(&model, ones([1, 1, 2]), &mut cache, &Pass::states(1, 1), policy)
+    let mut cache = vec![Vec::new(); FACTORS.len()];
+    run(
+        &Forgetful,
+        ones([1, 1, 2]),
+        &mut cache,
+        &Pass::states(1, 1),
+        policy,
+    )
 }
 
 #[test]
@@ -43,13 +52,22 @@ fn a_cache_without_skip_layer_is_refused_where_a_layer_is_skipped() {
     let plan = PhasePlan::keeping(&[true, false, true, true]);
     let mut planned = Planned::from_phases(plan.clone(), plan, SkippedKeys::Fill);
     let error = forgetful(&mut planned).unwrap_err();
-    assert!(matches!(error, Error::SkipNotOffered { layer_idx: 1 }), "{error}");
+    assert!(
+        matches!(error, Error::SkipNotOffered { layer_idx: 1 }),
+        "{error}"
+    );
     let message = error.to_string();
-    assert!(message.contains("layer 1") && message.contains("LayerStack::skip_layer"), "{message}");
+    assert!(
+        message.contains("layer 1") && message.contains("LayerStack::skip_layer"),
+        "{message}"
+    );
 
-    // No |Δ| reaches five times the range of the earlier ones: the third layer halts the row.
-    let error = forgetful(&mut Halt::new(GateConfig::new(5.0))).unwrap_err();
-    assert!(matches!(error, Error::SkipNotOffered { layer_idx: 3 }), "{error}");
+    // Norms go 1 → 2 → 8 → 8.08: the third layer moves them by less than 0.8 × (6 − 1), which halts the row.
+    let error = forgetful(&mut Halt::new(GateConfig::new(0.8))).unwrap_err();
+    assert!(
+        matches!(error, Error::SkipNotOffered { layer_idx: 3 }),
+        "{error}"
+    );
 
     // Policies that run every layer do not ask.
     forgetful(&mut Trace::new(GateConfig::new(0.8))).unwrap();
@@ -88,9 +106,24 @@ fn a_pass_of_other_sizes_than_its_tensor_is_refused() {
 #[test]
 fn readings_are_refused_by_another_pass_than_their_own() {
     let policy = &mut Trace::new(GateConfig::new(0.8));
-    let out = run(&Returns([2, 3, 4]), ones([2, 3, 4]), &mut (), &Pass::states(2, 3), policy);
+    let out = run(
+        &Returns([2, 3, 4]),
+        ones([2, 3, 4]),
+        &mut (),
+        &Pass::states(2, 3),
+        policy,
+    );
     let error = out.unwrap().readings.read(&Pass::states(3, 2)).unwrap_err();
-    assert!(matches!(error, Error::PassShape { expected: [3, 2], .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            Error::PassShape {
+                expected: [3, 2],
+                ..
+            }
+        ),
+        "{error}"
+    );
 }
 
 #[test]
@@ -122,8 +155,18 @@ impl LayerPolicy for Replaces {
 #[test]
 fn a_policy_that_carries_another_shape_is_named_with_its_layer() {
     let pass = Pass::states(2, 3);
-    let error = run(&Returns([2, 3, 4]), ones([2, 3, 4]), &mut (), &pass, &mut Replaces).unwrap_err();
-    assert!(matches!(error, Error::Policy { layer_idx: 0, .. }), "{error}");
+    let error = run(
+        &Returns([2, 3, 4]),
+        ones([2, 3, 4]),
+        &mut (),
+        &pass,
+        &mut Replaces,
+    )
+    .unwrap_err();
+    assert!(
+        matches!(error, Error::Policy { layer_idx: 0, .. }),
+        "{error}"
+    );
 }
 
 #[test]
