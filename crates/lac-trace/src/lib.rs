@@ -55,6 +55,7 @@ pub use token::{HiddenStates, Token, TokenBatch};
 
 pub mod statistics;
 
+mod atomic;
 mod display;
 mod error;
 mod export;

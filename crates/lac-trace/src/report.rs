@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use lac_files::FolderLock;
 use serde::Serialize;
 
+use crate::atomic::write_atomically;
 use crate::error::{Error, Result};
-use crate::file::{TraceReader, TraceState, write_whole};
+use crate::file::{TraceReader, TraceState};
 use crate::statistics::{Agreement, Statistics, Summary, agreement};
 use page::TokenColumns;
 
@@ -116,7 +117,7 @@ impl Report {
     /// What the system reports.
     pub fn write_page(&self, path: &Path) -> Result<()> {
         let page = page::render(self);
-        write_whole(path, |file| file.write_all(page.as_bytes()))
+        write_atomically(path, |file| file.write_all(page.as_bytes()))
     }
 
     /// Writes the numbers: one object per trace, and the agreement of each pair.
@@ -148,7 +149,7 @@ impl Report {
                 })
                 .collect(),
         };
-        write_whole(path, |file| {
+        write_atomically(path, |file| {
             serde_json::to_writer_pretty(&mut *file, &json)?;
             writeln!(file)
         })

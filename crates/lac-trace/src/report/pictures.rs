@@ -14,8 +14,8 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, FontFamily, FontStyle, IntoFont, register_font};
 
 use super::{Report, TraceReport};
+use crate::atomic::write_atomically;
 use crate::error::{Error, Result};
-use crate::file::write_whole;
 use canvas::Canvas;
 use heat::HeatMap;
 use lines::Lines;
@@ -108,7 +108,7 @@ fn save_both(picture: &impl Picture, path: &Path) -> Result<[PathBuf; 2]> {
         let area = SVGBackend::with_string(&mut svg, (width, height)).into_drawing_area();
         draw(picture, &area).map_err(failed(&svg_path))?;
     }
-    write_whole(&svg_path, |file| file.write_all(svg.as_bytes()))?;
+    write_atomically(&svg_path, |file| file.write_all(svg.as_bytes()))?;
 
     let png_path = with_ending(".png");
     let mut canvas = Canvas::new(width, height, FONT).map_err(failed(&png_path))?;
@@ -116,7 +116,7 @@ fn save_both(picture: &impl Picture, path: &Path) -> Result<[PathBuf; 2]> {
         let area = (&mut canvas).into_drawing_area();
         draw(picture, &area).map_err(failed(&png_path))?;
     }
-    write_whole(&png_path, |file| canvas.write_png(file))?;
+    write_atomically(&png_path, |file| canvas.write_png(file))?;
     Ok([svg_path, png_path])
 }
 
