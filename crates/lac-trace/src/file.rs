@@ -3,6 +3,7 @@
 //! A run writes finished parts into the folder `FILE.parts`, each of them a complete trace; at the end of the run
 //! they are joined into the one file. A reader takes the file or the folder.
 
+mod export;
 mod join;
 mod layout;
 mod pages;
@@ -13,7 +14,8 @@ mod row_group;
 mod schema;
 mod write;
 
+pub use crate::info::{FORMAT_VERSION, TraceInfo};
+pub use crate::token::{HiddenStates, Token, TokenBatch};
+pub use export::SequenceJson;
 pub use read::{TraceReader, TraceState};
 pub use write::{FlushLimits, TraceWriter};
-
-pub(crate) use schema::SCALARS;

@@ -8,7 +8,8 @@ use anyhow::{Context, Result};
 use clap::Args;
 use lac_core::{Hooks, PromptLogits, StopReason, TextSink, Usage, generate};
 use lac_models::{ModelFolder, SpecialTokensInText};
-use lac_trace::{PhaseTrace, Recorder, Style, heat_map};
+use lac_trace::recorder::PhaseTrace;
+use lac_trace::{Recorder, Style, heat_map};
 use serde::Serialize;
 
 use crate::args::{ModelArgs, PolicyArgs, PolicyName, PromptArgs, SamplingArgs};

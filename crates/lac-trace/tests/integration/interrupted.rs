@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lac_core::{Observer, Pass};
-use lac_trace::{FlushLimits, Statistics, TraceReader, TraceState, TraceWriter};
+use lac_trace::file::{FlushLimits, TraceState};
+use lac_trace::{Statistics, TraceReader, TraceWriter};
 use tempfile::TempDir;
 
 use super::support::{Noise, info, record, tokens};

@@ -8,7 +8,8 @@ use lac_core::{
     GenerationConfig, GenerationOutput, Hooks, LayerPolicy, PhaseUsage, Usage, generate,
 };
 use lac_models::{ModelFolder, Tokenizer};
-use lac_trace::{Probe, ProbeConfig, Probed, TraceInfo, TraceWriter};
+use lac_trace::probe::{Probe, ProbeConfig};
+use lac_trace::{Probed, TraceInfo, TraceWriter};
 use sha2::{Digest, Sha256};
 
 use super::{Counter, Trace};

@@ -5,9 +5,10 @@ use std::path::Path;
 use lac_core::Phase;
 use serde::Serialize;
 
+use super::read::TraceReader;
+use super::schema::SCALARS;
 use crate::atomic::write_atomically;
 use crate::error::{Error, Result};
-use crate::file::{SCALARS, TraceReader};
 use crate::token::Token;
 
 /// One sequence of a trace, in the fields of `lac trace --json` that a trace can know
