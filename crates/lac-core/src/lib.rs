@@ -104,6 +104,7 @@ pub use stack::{CausalLm, LayerPart, LayerParts, LayerStack};
 pub use text_model::{Markers, TextModel, Turn};
 pub use usage::{PhaseUsage, Usage};
 
+pub mod named;
 pub mod reference;
 
 mod error;

@@ -9,8 +9,10 @@ mod values;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use burn::tensor::{DType, Device, Tensor};
+use lac_core::named::{UnknownName, by_name};
 use safetensors::tensor::TensorInfo;
 
 use crate::decoder::TensorSource;
@@ -32,6 +34,9 @@ pub enum WeightDtype {
 }
 
 impl WeightDtype {
+    /// All data types.
+    pub const ALL: &'static [Self] = &[Self::F32, Self::F16, Self::Bf16];
+
     /// burn's name for it.
     pub fn to_burn(self) -> DType {
         match self {
@@ -48,6 +53,14 @@ impl WeightDtype {
             WeightDtype::F16 => "f16",
             WeightDtype::Bf16 => "bf16",
         }
+    }
+}
+
+impl FromStr for WeightDtype {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        by_name("data type", Self::ALL, Self::name, name)
     }
 }
 
