@@ -1,10 +1,9 @@
-//! One Parquet file, written whole.
+//! Writes one Parquet file, atomically.
 
-use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use lac_core::Phase;
-use lac_files::WholeFile;
+use lac_files::AtomicFile;
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, FloatType, Int32Type};
 use parquet::errors::ParquetError;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
@@ -14,44 +13,41 @@ use crate::error::{Error, Result};
 use crate::info::TraceInfo;
 use crate::token::TokenBatch;
 
-/// A file that appears under its name when it is finished, and not before.
-pub(super) struct PartWriter {
-    file: SerializedFileWriter<WholeFile>,
+/// How many bytes of a row group wait in memory before it is written, unless a caller says otherwise.
+pub(super) const ROW_GROUP_BYTES: usize = 4 << 20;
+
+/// A Parquet file that appears under its name when it is finished, and not before.
+pub(super) struct ParquetWriter {
+    path: PathBuf,
+    file: SerializedFileWriter<AtomicFile>,
 }
 
-impl PartWriter {
+impl ParquetWriter {
     pub(super) fn create(path: &Path, info: &TraceInfo, columns: &Columns) -> Result<Self> {
-        let file = WholeFile::create(path).map_err(Error::io("write", path))?;
+        let file = AtomicFile::create(path).map_err(Error::io("write", path))?;
         let writer = SerializedFileWriter::new(file, columns.schema()?, columns.properties(info));
         Ok(Self {
+            path: path.to_owned(),
             file: writer.map_err(|error| write_error(path, error))?,
         })
     }
 
     /// Writes a row group.
-    pub(super) fn write(&mut self, path: &Path, batch: &TokenBatch) -> Result<()> {
-        write_row_group(&mut self.file, batch).map_err(|error| write_error(path, error))
+    pub(super) fn write(&mut self, batch: &TokenBatch) -> Result<()> {
+        write_row_group(&mut self.file, batch).map_err(|error| write_error(&self.path, error))
     }
 
-    /// Writes the footer, syncs, renames.
-    pub(super) fn finish(self, path: &Path) -> Result<()> {
-        let file = self
-            .file
+    /// Writes the footer, syncs the file and gives it its name.
+    pub(super) fn finish(self) -> Result<()> {
+        let Self { path, file } = self;
+        let file = file
             .into_inner()
-            .map_err(|error| write_error(path, error))?;
-        file.finish().map_err(Error::io("write", path))
+            .map_err(|error| write_error(&path, error))?;
+        file.finish().map_err(Error::io("write", &path))
     }
 }
 
-/// Writes a whole file, or leaves what was there.
-pub(crate) fn write_whole(
-    path: &Path,
-    write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
-) -> Result<()> {
-    lac_files::write_whole(path, write).map_err(Error::io("write", path))
-}
-
-/// The system's own words, where it was the system that failed.
+/// Takes the operating system's error out of the Parquet library's, where there is one.
 fn write_error(path: &Path, error: ParquetError) -> Error {
     let source = match error {
         ParquetError::External(error) => match error.downcast::<std::io::Error>() {
@@ -63,10 +59,10 @@ fn write_error(path: &Path, error: ParquetError) -> Error {
     Error::io("write", path)(source)
 }
 
-type RowGroup<'a> = SerializedRowGroupWriter<'a, WholeFile>;
+type RowGroup<'a> = SerializedRowGroupWriter<'a, AtomicFile>;
 
 fn write_row_group(
-    file: &mut SerializedFileWriter<WholeFile>,
+    file: &mut SerializedFileWriter<AtomicFile>,
     batch: &TokenBatch,
 ) -> Result<(), ParquetError> {
     let mut group = file.next_row_group()?;
@@ -132,7 +128,7 @@ fn write_row_group(
     Ok(())
 }
 
-/// Parquet's levels of lists that all have the same length.
+/// Parquet's definition and repetition levels of lists that all have the same length.
 struct Levels {
     definition: Vec<i16>,
     repetition: Vec<i16>,

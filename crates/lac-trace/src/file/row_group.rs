@@ -14,10 +14,10 @@ use super::schema::{HIDDEN_PREFIX, PROBED_LISTS};
 use crate::error::{Error, Result};
 use crate::token::{HiddenStates, TokenBatch};
 
-pub(super) type Reader = SerializedFileReader<File>;
+pub(super) type ParquetReader = SerializedFileReader<File>;
 
 /// The place of a column among the leaves of the schema; those of lists have longer paths.
-pub(super) fn column_idx(file: &Reader, name: &str) -> Option<usize> {
+pub(super) fn column_idx(file: &ParquetReader, name: &str) -> Option<usize> {
     let schema = file.metadata().file_metadata().schema_descr();
     schema.columns().iter().position(|column| {
         column
@@ -30,7 +30,7 @@ pub(super) fn column_idx(file: &Reader, name: &str) -> Option<usize> {
 
 /// One row group being read.
 struct Group<'a> {
-    file: &'a Reader,
+    file: &'a ParquetReader,
     group: Box<dyn RowGroupReader + 'a>,
     n_rows: usize,
     /// Bytes that it may take in memory.
@@ -49,7 +49,7 @@ struct Column<T> {
 
 /// Reads a row group.
 pub(super) fn read_row_group(
-    file: &Reader,
+    file: &ParquetReader,
     group_idx: usize,
     n_layers: usize,
     path: &Path,
@@ -128,7 +128,7 @@ pub(super) fn read_row_group(
 }
 
 /// The layers whose hidden states a file has, from the first on.
-fn hidden_layers(file: &Reader, n_layers: usize) -> Vec<usize> {
+fn hidden_layers(file: &ParquetReader, n_layers: usize) -> Vec<usize> {
     let schema = file.metadata().file_metadata().schema_descr();
     let layer_of = |name: &str| {
         let layer_idx: usize = name.strip_prefix(HIDDEN_PREFIX)?.parse().ok()?;

@@ -4,12 +4,13 @@ use lac_core::Phase;
 use plotters::prelude::{DrawingBackend, RGBColor, Rectangle};
 use plotters::style::{Color, ShapeStyle};
 
-use super::{
-    Area, Drawn, HEADING, INK, PROMPT, Picture, RESPONSE, SOFT, TraceReport, VOID, centred, font,
-    from_left, from_right, heading, settings, text_of, tint, width_of,
+use super::style::{
+    Area, Drawn, HEADING, INK, PROMPT, Picture, RESPONSE, SOFT, VOID, centred, font, from_left,
+    from_right, heading, settings, text_of, tint, width_of,
 };
 use crate::display::on_one_line;
-use crate::report::page::ShownToken;
+use crate::report::content::ReportedTrace;
+use crate::report::token_columns::ShownToken;
 
 /// Up to this many tokens of a phase stand in rows of their own, with their texts.
 const MAX_ROWS: usize = 60;
@@ -36,7 +37,7 @@ struct PhaseMap<'a> {
 }
 
 impl<'a> HeatMap<'a> {
-    pub(super) fn new(trace: &'a TraceReport) -> Self {
+    pub(super) fn new(trace: &'a ReportedTrace) -> Self {
         let phases = [
             (Phase::Prompt, "Prompt (PP)", PROMPT),
             (Phase::Response, "Response (RG)", RESPONSE),

@@ -4,11 +4,12 @@ use lac_core::Phase;
 use plotters::prelude::{DrawingBackend, RGBColor, Rectangle};
 use plotters::style::Color;
 
-use super::{
-    Area, Drawn, HEADING, INK, PROMPT, Picture, RESPONSE, SOFT, TraceReport, font, from_left,
-    heading, settings, text_of, tint, width_of,
+use super::style::{
+    Area, Drawn, HEADING, INK, PROMPT, Picture, RESPONSE, SOFT, font, from_left, heading, settings,
+    text_of, tint, width_of,
 };
 use crate::display::on_one_line;
+use crate::report::content::ReportedTrace;
 
 /// Up to this many tokens of each phase are drawn.
 const MAX_TOKENS: usize = 600;
@@ -40,7 +41,7 @@ struct PlacedToken {
 }
 
 impl ColouredText {
-    pub(super) fn new(trace: &TraceReport) -> Self {
+    pub(super) fn new(trace: &ReportedTrace) -> Self {
         let phases = [
             (Phase::Prompt, "Prompt (PP)", PROMPT),
             (Phase::Response, "Response (RG)", RESPONSE),

@@ -5,8 +5,10 @@ use std::path::Path;
 use lac_core::Phase;
 use serde::Serialize;
 
+use super::read::TraceReader;
+use super::schema::SCALARS;
+use crate::atomic::write_atomically;
 use crate::error::{Error, Result};
-use crate::file::{SCALARS, TraceReader, write_whole};
 use crate::token::Token;
 
 /// One sequence of a trace, in the fields of `lac trace --json` that a trace can know
@@ -136,7 +138,7 @@ impl TraceReader {
     /// As [`sequence`](Self::sequence), and what the system reports.
     pub fn write_json(&self, path: &Path, sequence: u32) -> Result<()> {
         let json = self.sequence(sequence)?;
-        write_whole(path, |file| {
+        write_atomically(path, |file| {
             serde_json::to_writer(&mut *file, &json)?;
             writeln!(file)
         })
@@ -149,7 +151,7 @@ impl TraceReader {
     /// What reading and the system report.
     pub fn write_csv(&self, path: &Path) -> Result<()> {
         let mut failed = None;
-        write_whole(path, |file| {
+        write_atomically(path, |file| {
             let mut writer = csv::Writer::from_writer(file);
             let mut has_header = false;
             for batch in self.batches() {

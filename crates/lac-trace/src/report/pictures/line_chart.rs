@@ -4,17 +4,18 @@ use plotters::prelude::{ChartBuilder, Circle, DrawingBackend, PathElement, Polyg
 use plotters::series::LineSeries;
 use plotters::style::Color;
 
-use super::{
-    Area, Drawn, HEADING, INK, LINE, PAPER, PROMPT, Picture, RESPONSE, SOFT, TRACES, TraceReport,
-    font, from_left, heading, settings, text_of, width_of,
+use super::style::{
+    Area, Drawn, HEADING, INK, LINE, PAPER, PROMPT, Picture, RESPONSE, SOFT, TRACES, font,
+    from_left, heading, settings, text_of, width_of,
 };
+use crate::report::content::ReportedTrace;
 use crate::statistics::{PhaseSummary, SweepSummary};
 
 /// Width of every chart.
 const WIDTH: u32 = 820;
 
 /// A chart with lines.
-pub(super) struct Lines {
+pub(super) struct LineChart {
     title: &'static str,
     subtitle: String,
     x: Axis,
@@ -81,7 +82,7 @@ fn layers(n_layers: usize) -> Axis {
 }
 
 /// A line for each phase that has tokens.
-fn per_phase(trace: &TraceReport, line: impl Fn(&PhaseSummary, Line) -> Line) -> Vec<Line> {
+fn per_phase(trace: &ReportedTrace, line: impl Fn(&PhaseSummary, Line) -> Line) -> Vec<Line> {
     trace
         .summary
         .phases()
@@ -109,8 +110,8 @@ fn numbered(values: impl Iterator<Item = f64>) -> Vec<(f64, f64)> {
         .collect()
 }
 
-impl Lines {
-    pub(super) fn usage(trace: &TraceReport) -> Self {
+impl LineChart {
+    pub(super) fn usage(trace: &ReportedTrace) -> Self {
         Self {
             title: "Share of tokens for which each layer is active",
             subtitle: format!("{}; bars: 95 % intervals", settings(trace)),
@@ -131,7 +132,7 @@ impl Lines {
         }
     }
 
-    pub(super) fn norms(trace: &TraceReport) -> Self {
+    pub(super) fn norms(trace: &ReportedTrace) -> Self {
         let series = per_phase(trace, |phase, line| {
             let bands = phase.norms.iter().map(|norm| {
                 let low = (norm.mean - norm.deviation).max(norm.min);
@@ -174,7 +175,7 @@ impl Lines {
         }
     }
 
-    pub(super) fn alpha(trace: &TraceReport, sweep: &SweepSummary) -> Self {
+    pub(super) fn alpha(trace: &ReportedTrace, sweep: &SweepSummary) -> Self {
         let alpha = trace.summary.info.gate.alpha;
         let series = [
             ("prompt (PP)", PROMPT, &sweep.prompt),
@@ -195,7 +196,7 @@ impl Lines {
     }
 
     /// Charts of several traces together, with the names of their files.
-    pub(super) fn comparisons(traces: &[TraceReport]) -> Vec<(&'static str, Self)> {
+    pub(super) fn comparisons(traces: &[ReportedTrace]) -> Vec<(&'static str, Self)> {
         let depth = traces[0].summary.info.n_layers;
         let has_one_depth = traces
             .iter()
@@ -257,7 +258,7 @@ impl Lines {
                     mark: None,
                 },
             ));
-            let sweeps: Vec<(usize, &TraceReport, &SweepSummary)> = having()
+            let sweeps: Vec<(usize, &ReportedTrace, &SweepSummary)> = having()
                 .filter_map(|(idx, trace, _)| {
                     Some((idx, trace, trace.summary.alpha_sweep.as_ref()?))
                 })
@@ -307,7 +308,7 @@ fn swept(name: &str, color: RGBColor, sweep: &SweepSummary, usage: &[f64]) -> Li
     }
 }
 
-impl Picture for Lines {
+impl Picture for LineChart {
     fn size(&self) -> (u32, u32) {
         (WIDTH, HEADING + 400)
     }
@@ -352,7 +353,7 @@ impl Picture for Lines {
 
         for (idx, line) in self.series.iter().enumerate() {
             let color = line.color;
-            // Lines that lie upon each other stay visible where their points stand apart.
+            // LineChart that lie upon each other stay visible where their points stand apart.
             let shift = match (&line.spread, x.unit) {
                 (Spread::Intervals(_), Unit::Layer) => 0.12 * (idx as f64 - 0.5),
                 _ => 0.0,
@@ -401,7 +402,7 @@ impl Picture for Lines {
 /// Room of the legend beside the heading.
 const LEGEND: i32 = 24 + 16 * 6;
 
-impl Lines {
+impl LineChart {
     /// The series' names, from the right edge to the left beside the heading; what does not fit
     /// goes into the next line.
     fn draw_legend<DB: DrawingBackend>(&self, area: &Area<DB>) -> Drawn {

@@ -7,7 +7,7 @@ use lac_core::{GateConfig, GateRounding};
 ///
 /// ```
 /// use lac_core::GateConfig;
-/// use lac_trace::regate;
+/// use lac_trace::statistics::regate;
 ///
 /// let deltas = [1.0, 2.0, 0.5];
 /// let active = |alpha| -> Vec<bool> {

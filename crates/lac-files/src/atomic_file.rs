@@ -12,35 +12,36 @@ use crate::lock::{Hold, hold};
 const PREFIX: &str = ".lac-";
 const SUFFIX: &str = ".tmp";
 
-/// A file that appears under its name when it is finished. Dropped before that, it leaves what was there.
+/// A file that appears under its name when it is finished. Dropped before that, it leaves the old file in place.
 ///
-/// What was there may be a link, which stays one and whose file is replaced, or a device or a pipe, such as
-/// `/dev/stdout`: those are written to as they are. A new file has the permissions of any new file, one that
-/// replaces another has those of the other.
+/// A symbolic link stays a link, and the file that it leads to is replaced. A device or a pipe, such as
+/// `/dev/stdout`, is written to directly. A new file gets the permissions of any new file; a replacement gets those
+/// of the file that it replaces.
 #[derive(Debug)]
-pub struct WholeFile {
+pub struct AtomicFile {
     path: PathBuf,
     target: Target,
 }
 
 #[derive(Debug)]
 enum Target {
-    /// A temporary file beside the target. The file that is to be replaced is held until it is.
+    /// A temporary file beside the target, and a lock on the file that it will replace.
     Beside(NamedTempFile, Option<Hold>),
     /// A device or a pipe.
     InPlace(File),
 }
 
-impl WholeFile {
+impl AtomicFile {
     /// Starts a file.
     ///
     /// # Errors
-    /// What the system reports; [`Busy`](crate::Busy), as the source of an error of the kind
-    /// [`ErrorKind::ResourceBusy`], when another writer holds the file; [`ErrorKind::PermissionDenied`] for a
-    /// file that is marked read-only, [`ErrorKind::IsADirectory`] for a folder.
+    /// - [`ErrorKind::ResourceBusy`], with [`Busy`](crate::Busy) as its source, if another writer holds the file
+    /// - [`ErrorKind::PermissionDenied`] if the existing file is marked read-only
+    /// - [`ErrorKind::IsADirectory`] if the path is a folder
+    /// - any other error of the operating system
     pub fn create(path: &Path) -> io::Result<Self> {
         let Ok(metadata) = std::fs::metadata(path) else {
-            // Nothing is there, or nothing can be seen: what hinders shows when the file is made.
+            // Nothing is there, or it cannot be seen: any obstacle shows when the file is created.
             let target = Target::Beside(temporary(path)?, None);
             return Ok(Self {
                 path: path.to_owned(),
@@ -58,12 +59,13 @@ impl WholeFile {
             });
         }
         if metadata.permissions().readonly() {
-            let reason = "the file that is there is marked read-only";
+            let reason = "the existing file is marked read-only";
             return Err(io::Error::new(ErrorKind::PermissionDenied, reason));
         }
-        let path = match std::fs::symlink_metadata(path)?.is_symlink() {
-            true => path.canonicalize()?,
-            false => path.to_owned(),
+        let path = if std::fs::symlink_metadata(path)?.is_symlink() {
+            path.canonicalize()?
+        } else {
+            path.to_owned()
         };
         let held = hold(&path)?;
         let file = temporary(&path)?;
@@ -74,15 +76,15 @@ impl WholeFile {
         })
     }
 
-    /// Syncs the file and gives it its name.
+    /// Syncs the file to disk and gives it its name.
     ///
     /// # Errors
-    /// What the system reports; what was there stays then.
+    /// Any error of the operating system; the old file then stays in place.
     pub fn finish(self) -> io::Result<()> {
         match self.target {
             Target::Beside(file, held) => {
                 file.as_file().sync_all()?;
-                // Elsewhere a file that is open cannot be replaced.
+                // Other systems than Unix do not replace a file that is open.
                 let held = if cfg!(unix) { held } else { None };
                 file.persist(&self.path)?;
                 drop(held);
@@ -94,7 +96,7 @@ impl WholeFile {
     }
 }
 
-impl Write for WholeFile {
+impl Write for AtomicFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.target {
             // tempfile would add the temporary name to errors.
@@ -111,26 +113,29 @@ impl Write for WholeFile {
     }
 }
 
-/// Writes a whole file: a reader sees the old one or the new one, and a failure leaves the old one as it was.
+/// Writes a file atomically: a reader sees the old file or the new one, and a failure leaves the old one as it was.
+///
+/// `write` is called once, with a buffered writer; an error that it returns ends the write.
 ///
 /// # Errors
-/// As [`WholeFile`]; what `write` reports.
-pub fn write_whole(
+/// The errors of [`AtomicFile::create`] and [`AtomicFile::finish`], and those of `write`.
+pub fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
-    let mut file = BufWriter::new(WholeFile::create(path)?);
+    let mut file = BufWriter::new(AtomicFile::create(path)?);
     write(&mut file)?;
     let file = file.into_inner().map_err(|error| error.into_error())?;
     file.finish()
 }
 
-/// Whether a file's name is that of a temporary file, which a killed program may leave. It can be removed.
+/// Returns whether a file's name is that of an unfinished [`AtomicFile`], which a killed program may leave behind and
+/// which can be removed.
 pub fn is_leftover(file_name: &str) -> bool {
     file_name.starts_with(PREFIX) && file_name.ends_with(SUFFIX)
 }
 
-/// A temporary file beside the target, with the permissions of a new file.
+/// Creates a temporary file beside the target, with the permissions of a new file.
 fn temporary(path: &Path) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(PREFIX).suffix(SUFFIX);
@@ -141,14 +146,14 @@ fn temporary(path: &Path) -> io::Result<NamedTempFile> {
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
     let file = builder.tempfile_in(folder_of(path));
-    // tempfile's error names the temporary file, which says nothing to a user.
+    // tempfile's error names the temporary file, which a user does not know.
     file.map_err(|error| match error.raw_os_error() {
         Some(code) => io::Error::from_raw_os_error(code),
         None => error.kind().into(),
     })
 }
 
-/// The name is kept through a power cut as well, where the system can promise that.
+/// Makes the new name survive a power cut too, where the operating system can promise that.
 fn sync_folder(path: &Path) {
     if let Ok(folder) = File::open(folder_of(path)) {
         let _ = folder.sync_all();

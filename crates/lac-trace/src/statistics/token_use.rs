@@ -20,7 +20,7 @@ struct Count {
 /// A vocabulary entry and how many layers work on it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct WorkedToken {
+pub struct TokenActivity {
     /// Its id.
     pub token_id: u32,
     /// The vocabulary's spelling of it, when the recorder was told.
@@ -65,12 +65,12 @@ impl TokenUse {
 
     /// All ids that occur at least `min_n` times, the most worked first; of equally worked ones
     /// the more frequent first, then the smaller id.
-    pub fn ranking(&self, min_n: u64) -> Vec<WorkedToken> {
-        let mut ranking: Vec<WorkedToken> = self
+    pub fn ranking(&self, min_n: u64) -> Vec<TokenActivity> {
+        let mut ranking: Vec<TokenActivity> = self
             .0
             .iter()
             .filter(|(_, count)| count.n >= min_n)
-            .map(|(&token_id, count)| WorkedToken {
+            .map(|(&token_id, count)| TokenActivity {
                 token_id,
                 piece: count.piece.clone(),
                 n: count.n,
