@@ -304,9 +304,10 @@ impl TraceInfo {
             let found = n_layers.to_string();
             return Err(fields.wrong("lac.n_layers", &found, "a number of layers, 1 to 65535"));
         }
-        let seed = match fields.pairs.contains_key("lac.seed") {
-            true => Some(fields.number("lac.seed", "a whole number")?),
-            false => None,
+        let seed = if fields.pairs.contains_key("lac.seed") {
+            Some(fields.number("lac.seed", "a whole number")?)
+        } else {
+            None
         };
         let notes = fields
             .pairs
@@ -325,9 +326,10 @@ impl TraceInfo {
             lac_version: fields.text("lac.version")?,
             notes,
             unfed: fields.unfed()?,
-            whole_sequences: match fields.pairs.contains_key(WHOLE_SEQUENCES) {
-                true => fields.number(WHOLE_SEQUENCES, "a number of sequences")?,
-                false => 0,
+            whole_sequences: if fields.pairs.contains_key(WHOLE_SEQUENCES) {
+                fields.number(WHOLE_SEQUENCES, "a number of sequences")?
+            } else {
+                0
             },
             policy_effect,
         })

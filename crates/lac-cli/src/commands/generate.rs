@@ -86,12 +86,14 @@ impl Generate {
         let folder = ModelFolder::open(local.path())?;
         let mut policy = self.gate.policy(policy, &self.model, &folder)?;
         let verifier = Verifier::new(&self.model, &folder, self.sampling.is_greedy());
-        let mut speculator = match is_speculative {
-            true => Some(
+        let fingerprint = || self.model.fingerprint(&folder);
+        let mut speculator = if is_speculative {
+            Some(
                 self.speculation
-                    .speculator(&self.gate, verifier, || self.model.fingerprint(&folder))?,
-            ),
-            false => None,
+                    .speculator(&self.gate, verifier, fingerprint)?,
+            )
+        } else {
+            None
         };
         let tokenizer = folder.tokenizer()?;
         let prompt = self.prompt.resolve(Some(&tokenizer))?;

@@ -126,9 +126,10 @@ impl Run {
         let outcome = evaluate(&model, &evaluation, &mut runs, &mut log, &mut |progress| {
             bar.show(progress);
             is_through = progress.n_done == progress.n_total;
-            match interrupt::is_requested() {
-                true => Flow::Stop,
-                false => Flow::Continue,
+            if interrupt::is_requested() {
+                Flow::Stop
+            } else {
+                Flow::Continue
             }
         });
         bar.finish();
