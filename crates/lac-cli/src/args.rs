@@ -67,10 +67,11 @@ impl ModelArgs {
         LocalModel::find(&self.model)
     }
 
-    /// What plans are checked against.
+    /// What plans, results and traces are checked against. Asked for after the model was loaded it costs nothing;
+    /// before, it reads all weights.
     pub fn fingerprint(&self, folder: &ModelFolder) -> Result<ModelFingerprint> {
         Ok(match self.dummy_weights {
-            true => folder.dummy_fingerprint(DUMMY_SEED),
+            true => folder.dummy_fingerprint(DUMMY_SEED)?,
             false => folder.fingerprint()?,
         })
     }
@@ -244,7 +245,15 @@ impl PolicyArgs {
         Ok(gate)
     }
 
-    /// The policy of that name; a plan is checked against the model.
+    /// Finds mistakes in these flags that show without the model, before its weights are read.
+    pub fn check(&self) -> Result<()> {
+        self.gate()?;
+        self.read_plan()?;
+        Ok(())
+    }
+
+    /// The policy of that name. A plan is checked against the model, which is loaded before: its weights were hashed
+    /// while they were read.
     pub fn policy(
         &self,
         name: PolicyName,

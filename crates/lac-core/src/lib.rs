@@ -86,9 +86,9 @@ pub use kv_cache::{KvCache, KvCacheShape};
 pub use observer::Observer;
 pub use pass::{GateRecord, Pass, PassRecord, Phase};
 pub use plan::{
-    AgreementSearch, CalibrationText, Evidence, Keep, ModelFingerprint, PhasePlan, PlanError,
-    PlanLearner, Provenance, Ranking, SearchStep, Selection, SplitLayers, Units, VoidPlan,
-    agreement, search_by_agreement,
+    AgreementSearch, CalibrationText, Evidence, FingerprintDifference, FingerprintPart, Keep,
+    ModelFingerprint, PhasePlan, PlanError, PlanLearner, Provenance, Ranking, SearchStep,
+    Selection, SplitLayers, Units, VoidPlan, agreement, search_by_agreement,
 };
 pub use policy::{
     Bypass, Carry, Decision, Gating, Halt, LastActive, LayerPolicy, LayerStep, Off, Planned,

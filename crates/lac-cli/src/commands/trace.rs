@@ -88,7 +88,7 @@ impl Trace {
     pub fn run(&self) -> Result<()> {
         let local = self.model.find()?;
         let folder = ModelFolder::open(local.path())?;
-        let mut policy = self.gate.policy(self.policy, &self.model, &folder)?;
+        self.gate.check()?;
         // Ids can be traced without a tokenizer; then there is no text and no stop token but
         // config.json's.
         let tokenizer =
@@ -107,12 +107,13 @@ impl Trace {
                 .as_ref()
                 .context("--prompts needs a tokenizer.json")?;
             let prompts = self.prompt.resolve_lines(prompts, tokenizer)?;
-            return self.record_many(&folder, tokenizer, policy.as_mut(), prompts, &config);
+            return self.record_many(&folder, tokenizer, prompts, &config);
         }
         let prompt = self.prompt.resolve(tokenizer.as_ref())?;
-        let mut writer = self.writer(&folder, policy.as_ref(), tokenizer.as_ref(), None)?;
         let rows = self.rows(1, prompt.ids.len());
         let model = self.model.load(&folder, rows, "lower --max-new-tokens")?;
+        let mut policy = self.gate.policy(self.policy, &self.model, &folder)?;
+        let mut writer = self.writer(&folder, policy.as_ref(), tokenizer.as_ref(), None)?;
         interrupt::listen("the token under way")?;
         let policy_name = policy.name().to_owned();
         let (mut policy, probe) = self.recording.probed(policy.as_mut());

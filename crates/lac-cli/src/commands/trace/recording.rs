@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use lac_core::{
-    GenerationConfig, GenerationOutput, Hooks, LayerPolicy, PhaseUsage, Usage, generate,
+    FingerprintPart, GenerationConfig, GenerationOutput, Hooks, LayerPolicy, PhaseUsage, Usage,
+    generate,
 };
 use lac_models::{ModelFolder, Tokenizer};
 use lac_trace::{Probe, ProbeConfig, Probed, TraceInfo, TraceWriter};
@@ -15,6 +16,16 @@ use super::{Counter, Trace};
 use crate::interrupt;
 use crate::output::print_line;
 use crate::progress;
+
+/// What a trace notes of its model: an interrupted run goes on only where all of it is the same. The hash of the
+/// configuration stands for the sizes.
+const RECORDED_PARTS: [FingerprintPart; 5] = [
+    FingerprintPart::Weights,
+    FingerprintPart::Config,
+    FingerprintPart::Tokenizer,
+    FingerprintPart::ChatTemplate,
+    FingerprintPart::StopTokens,
+];
 
 /// What is kept, and where.
 #[derive(Args)]
@@ -134,6 +145,7 @@ impl Trace {
             );
         }
         let model = self.model.model.display().to_string();
+        let fingerprint = self.model.fingerprint(folder)?;
         let mut info = TraceInfo::new(&model, n_layers, policy)
             .context("--out")?
             .with_machine(
@@ -141,6 +153,9 @@ impl Trace {
                 &self.model.device.to_string(),
             )
             .with_note("sampling", &self.sampling.describe());
+        for part in RECORDED_PARTS {
+            info = info.with_note(&format!("model {}", part.name()), &fingerprint.part(part));
+        }
         if self.sampling.temperature.is_some() {
             info = info.with_seed(self.sampling.seed);
         }
@@ -160,11 +175,17 @@ impl Trace {
         &self,
         folder: &ModelFolder,
         tokenizer: &Tokenizer,
-        policy: &mut dyn LayerPolicy,
         prompts: Vec<Vec<u32>>,
         config: &GenerationConfig,
     ) -> Result<()> {
-        let run = self.digest(folder, &prompts, config)?;
+        let batch_size = self.recording.batch as usize;
+        let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
+        let rows = self.rows(batch_size.min(prompts.len()), longest);
+        let lower = "lower --batch or --max-new-tokens";
+        let model = self.model.load(folder, rows, lower)?;
+        let mut policy = self.gate.policy(self.policy, &self.model, folder)?;
+        let policy = policy.as_mut();
+        let run = self.digest(&prompts, config)?;
         let writer = self.writer(folder, policy, Some(tokenizer), Some(&run))?;
         let writer = writer.context("--prompts needs --out")?;
         let n_before = writer.n_sequences() as usize;
@@ -174,11 +195,6 @@ impl Trace {
                 prompts.len()
             );
         }
-        let batch_size = self.recording.batch as usize;
-        let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
-        let rows = self.rows(batch_size.min(prompts.len()), longest);
-        let lower = "lower --batch or --max-new-tokens";
-        let model = self.model.load(folder, rows, lower)?;
         interrupt::listen("the prompts under way")?;
         let (mut policy, probe) = self.recording.probed(policy);
         let writer = match probe {
@@ -209,19 +225,13 @@ impl Trace {
         self.recording.finish(writer, &usage)
     }
 
-    /// What the tokens of a run depend on beside what its trace says.
-    fn digest(
-        &self,
-        folder: &ModelFolder,
-        prompts: &[Vec<u32>],
-        config: &GenerationConfig,
-    ) -> Result<String> {
+    /// A hash of what the tokens of a run depend on beside what its trace says of the model and the policy.
+    fn digest(&self, prompts: &[Vec<u32>], config: &GenerationConfig) -> Result<String> {
         let parts = (
             prompts,
             config,
             self.recording.batch,
             (self.recording.similarity, &self.recording.hidden),
-            (folder.digest()?, self.model.dummy_weights),
             self.gate.plan_digest()?,
         );
         let digest = Sha256::digest(serde_json::to_vec(&parts)?);
