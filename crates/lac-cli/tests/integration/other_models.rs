@@ -57,7 +57,7 @@ fn results_of_another_model_are_refused() {
     let config = in_model("tokenizer_config.json");
     let cases: [(Change<'_>, &str); 3] = [
         (
-            ("chat_template", &|| edit(&config, "assistant", "answer")),
+            ("chat template", &|| edit(&config, "assistant", "answer")),
             "tokenizer_config.json",
         ),
         (
@@ -67,7 +67,7 @@ fn results_of_another_model_are_refused() {
             "tokenizer_config.json",
         ),
         (
-            ("stop_tokens", &|| {
+            ("stop tokens", &|| {
                 edit(&in_model("generation_config.json"), "2,", "5,")
             }),
             "generation_config.json",
