@@ -6,7 +6,7 @@
 //! - `trace_phases`: a chat traced into a file, its statistics, and a page to look at.
 //! - `soak`: many texts one after another, and the memory that takes.
 //!
-//! What they and docs/guide.md have in common stands here.
+//! The functions that they and docs/guide.md share are here.
 
 use anyhow::{Context, Result};
 use burn::tensor::Device;
@@ -38,3 +38,8 @@ pub fn chat_prompt(tokenizer: &Tokenizer, message: &str) -> Result<Vec<u32>> {
 #[cfg(doctest)]
 #[doc = include_str!("../docs/guide.md")]
 struct Guide;
+
+/// Compiles the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,4 +1,4 @@
-//! Whether what documents name is there: files, headings, and functions and tests by their path.
+//! Checks that documents name only files, headings, functions and tests that exist.
 
 use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
@@ -33,7 +33,7 @@ pub fn check(root: &Path, tracked: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-/// What a document may name.
+/// Everything that a document may name.
 struct Known<'a> {
     tracked: &'a [PathBuf],
     defined: &'a HashSet<String>,
@@ -87,12 +87,12 @@ fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// What stands in backticks.
+/// The texts in backticks.
 fn spans(line: &str) -> impl Iterator<Item = &str> {
     line.split('`').skip(1).step_by(2)
 }
 
-/// Where the links of a line lead, those to other sites aside.
+/// The targets of a line's links, without those to other sites.
 fn links(line: &str) -> impl Iterator<Item = &str> {
     line.split("](")
         .skip(1)

@@ -2,13 +2,18 @@
 
 mod documents;
 mod gpu_check;
+mod process;
 mod publish;
+mod tidy;
+mod words;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::Result;
 use clap::{Parser, Subcommand};
+
+use process::{cargo, root, run};
 
 /// Chores of this workspace.
 #[derive(Parser)]
@@ -21,7 +26,7 @@ struct Cli {
 enum Task {
     /// Check what the compiler does not: that lac-core alone pulls in no backend, that crates do
     /// not depend on each other's insides, that no file grows out of hand, that what documents name
-    /// is there
+    /// is there, that words are those of the glossary
     Tidy,
     /// Type-check the CUDA backend; needs neither a GPU nor CUDA
     CheckCuda,
@@ -54,7 +59,7 @@ enum Task {
 
 fn main() -> Result<()> {
     match Cli::parse().task {
-        Task::Tidy => tidy(),
+        Task::Tidy => tidy::tidy(),
         Task::CheckCuda => check_cuda(),
         Task::TrainDemo { options } => train_demo(&options),
         Task::GpuCheck(task) => task.run(root()),
@@ -74,103 +79,6 @@ fn train_demo(options: &[String]) -> Result<()> {
         .args(["run", "--release", "--package", "lac-training"])
         .args(["--features", features, "--", "train"])
         .args(options))
-}
-
-/// Longest Rust file that is still one room.
-const MAX_LINES: usize = 600;
-
-fn tidy() -> Result<()> {
-    let no_backend = dependencies(&["-p", "lac-core", "--no-default-features"])?;
-    for backend in [
-        "burn-flex",
-        "burn-wgpu",
-        "burn-cuda",
-        "burn-cubecl",
-        "burn-ndarray",
-        "cubecl",
-    ] {
-        ensure!(
-            !no_backend.contains(&backend.to_owned()),
-            "lac-core without features pulls in {backend}"
-        );
-    }
-    for (crate_name, forbidden) in [
-        (
-            "lac-core",
-            &[
-                "lac-models",
-                "lac-trace",
-                "lac-eval",
-                "safetensors",
-                "tokenizers",
-            ][..],
-        ),
-        ("lac-models", &["lac-trace", "lac-eval"][..]),
-        ("lac-trace", &["lac-models", "lac-eval"][..]),
-        ("lac-eval", &["lac-models", "lac-trace"][..]),
-        ("lac-demo", &["lac-core", "burn"][..]),
-        ("lac-files", &["lac-core", "burn"][..]),
-    ] {
-        let dependencies = dependencies(&["-p", crate_name])?;
-        for other in forbidden {
-            ensure!(
-                !dependencies.contains(&(*other).to_owned()),
-                "{crate_name} depends on {other}; they meet in lac-core's traits"
-            );
-        }
-    }
-    let files = tracked_files("*")?;
-    documents::check(root(), &files)?;
-    for path in files
-        .iter()
-        .filter(|path| path.extension().is_some_and(|e| e == "rs"))
-    {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        let n_lines = text.lines().count();
-        ensure!(
-            n_lines <= MAX_LINES,
-            "{} has {n_lines} lines; would two files read better?",
-            path.display()
-        );
-    }
-    println!("tidy");
-    Ok(())
-}
-
-/// Names of all crates a selection depends on, development dependencies aside.
-fn dependencies(selection: &[&str]) -> Result<Vec<String>> {
-    let output = cargo()
-        .args([
-            "tree", "--edges", "normal", "--prefix", "none", "--format", "{p}",
-        ])
-        .args(selection)
-        .output()
-        .context("cannot run cargo tree")?;
-    ensure!(
-        output.status.success(),
-        "cargo tree failed: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let text = String::from_utf8_lossy(&output.stdout);
-    let name = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
-    Ok(text.lines().map(name).collect())
-}
-
-fn tracked_files(pattern: &str) -> Result<Vec<PathBuf>> {
-    let output = Command::new("git")
-        .args(["ls-files", pattern])
-        .current_dir(root())
-        .output()
-        .context("cannot run git")?;
-    ensure!(output.status.success(), "git ls-files failed");
-    let text = String::from_utf8_lossy(&output.stdout);
-    // A file that was deleted but not yet committed is still listed.
-    let paths = text
-        .lines()
-        .map(|line| root().join(line))
-        .filter(|path| path.exists());
-    Ok(paths.collect())
 }
 
 /// The CUDA backend's build downloads a compiler bundle, except when it documents itself: then
@@ -196,28 +104,4 @@ fn fixtures(python: &Path) -> Result<()> {
         run(Command::new(python).arg(script).current_dir(folder))?;
     }
     Ok(())
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let status = command
-        .status()
-        .with_context(|| format!("cannot run {command:?}"))?;
-    if !status.success() {
-        bail!("{command:?} failed: {status}");
-    }
-    Ok(())
-}
-
-/// The cargo that runs this task.
-fn cargo() -> Command {
-    let mut command = Command::new(env!("CARGO"));
-    command.current_dir(root());
-    command
-}
-
-fn root() -> &'static Path {
-    // The manifest's folder is one below the workspace's root.
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap_or(Path::new("."))
 }

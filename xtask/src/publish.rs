@@ -6,9 +6,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{cargo, root, run};
+use crate::process::{cargo, output, root, run};
 
-/// What is published, in the order in which it can be.
+/// The published crates, each after those that it needs.
 const CRATES: [&str; 7] = [
     "lac-core",
     "lac-demo",
@@ -19,10 +19,10 @@ const CRATES: [&str; 7] = [
     "lac-cli",
 ];
 
-/// What the registry takes.
+/// The largest package that the registry accepts.
 const MAX_BYTES: u64 = 10_000_000;
 
-/// What every package holds beside its sources.
+/// Files that every package must hold beside its sources.
 const FILES: [&str; 4] = ["Cargo.toml", "README.md", "LICENSE-MIT", "LICENSE-APACHE"];
 
 /// Whether the packages are built from what is in them, each with those before it.
@@ -31,7 +31,7 @@ pub enum Verify {
     Skip,
 }
 
-/// Packages every published crate and looks at what came of it.
+/// Packages every published crate and checks the packages.
 pub fn package(verify: Verify) -> Result<()> {
     let mut command = cargo();
     command.args(["package", "--allow-dirty"]);
@@ -186,16 +186,4 @@ fn target() -> PathBuf {
         Some(path) => root().join(path),
         None => root().join("target"),
     }
-}
-
-fn output(command: &mut Command) -> Result<String> {
-    let output = command
-        .output()
-        .with_context(|| format!("cannot run {command:?}"))?;
-    ensure!(
-        output.status.success(),
-        "{command:?} failed: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -1,4 +1,4 @@
-//! Options that several commands share, and what they stand for.
+//! Options that several commands share, turned into ready objects.
 
 use std::path::{Path, PathBuf};
 
@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::device::DeviceArg;
 use crate::memory::{self, Rows};
 use crate::model_path::LocalModel;
+use crate::one_of::one_of;
 use crate::progress;
 use crate::prompts::{self, Prompt, Template};
 
@@ -29,8 +30,8 @@ pub struct ModelArgs {
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
     /// Data type to compute in
-    #[arg(long, value_enum, default_value_t = DtypeArg::F32)]
-    pub dtype: DtypeArg,
+    #[arg(long, value_parser = one_of(WeightDtype::ALL, WeightDtype::name), default_value = WeightDtype::F32.name())]
+    pub dtype: WeightDtype,
     /// Device to compute on: cpu, wgpu, vulkan or cuda, with a number after a colon where there
     /// are several (`lac devices` lists them)
     #[arg(long, default_value = "cpu")]
@@ -43,36 +44,19 @@ pub struct ModelArgs {
 /// The seed of `--dummy-weights`.
 const DUMMY_SEED: u64 = 0;
 
-/// Data types to compute in.
-#[derive(Clone, Copy, ValueEnum)]
-pub enum DtypeArg {
-    F32,
-    F16,
-    Bf16,
-}
-
-impl DtypeArg {
-    pub fn weight_dtype(self) -> WeightDtype {
-        match self {
-            DtypeArg::F32 => WeightDtype::F32,
-            DtypeArg::F16 => WeightDtype::F16,
-            DtypeArg::Bf16 => WeightDtype::Bf16,
-        }
-    }
-}
-
 impl ModelArgs {
     /// Finds the model's folder, fetching it first when it is named by a hub id.
     pub fn find(&self) -> Result<LocalModel> {
         LocalModel::find(&self.model)
     }
 
-    /// What plans, results and traces are checked against. Asked for after the model was loaded it costs nothing;
-    /// before, it reads all weights.
+    /// Returns the fingerprint that plans, results and traces are checked against. It costs nothing once the model is
+    /// loaded; before, all weights are read for it.
     pub fn fingerprint(&self, folder: &ModelFolder) -> Result<ModelFingerprint> {
-        Ok(match self.dummy_weights {
-            true => folder.dummy_fingerprint(DUMMY_SEED)?,
-            false => folder.fingerprint()?,
+        Ok(if self.dummy_weights {
+            folder.dummy_fingerprint(DUMMY_SEED)?
+        } else {
+            folder.fingerprint()?
         })
     }
 
@@ -80,7 +64,7 @@ impl ModelArgs {
     /// flags that `rows` come from.
     pub fn load(&self, folder: &ModelFolder, rows: Rows, lower: &str) -> Result<Decoder> {
         let config = &folder.config().decoder;
-        let dtype = self.dtype.weight_dtype();
+        let dtype = self.dtype;
         memory::check(&self.device, config, dtype, rows, lower)?;
         let device = self.device.open()?;
         let model = if self.dummy_weights {
@@ -92,7 +76,7 @@ impl ModelArgs {
     }
 }
 
-/// What the model is asked.
+/// The prompt, or where it stands.
 #[derive(Args)]
 #[command(next_help_heading = "Prompt")]
 pub struct PromptArgs {
@@ -119,7 +103,7 @@ struct PromptSource {
 }
 
 impl PromptArgs {
-    /// Whether the tokenizer is needed to make the prompt.
+    /// Returns whether the prompt needs a tokenizer.
     pub fn needs_tokenizer(&self) -> bool {
         self.source.prompt_ids.is_none()
     }
@@ -148,9 +132,10 @@ impl PromptArgs {
     }
 
     fn template(&self) -> Template {
-        match self.raw {
-            true => Template::PassedBy,
-            false => Template::Applied,
+        if self.raw {
+            Template::PassedBy
+        } else {
+            Template::Applied
         }
     }
 
@@ -185,21 +170,14 @@ pub struct PolicyArgs {
     #[arg(long, default_value_t = lac_core::DEFAULT_ALPHA)]
     pub alpha: f32,
     /// Round the gate's numbers as the paper's released code does for a bf16 model
-    #[arg(long, value_enum, default_value_t = RoundingArg::F32)]
-    pub gate_rounding: RoundingArg,
+    #[arg(long, value_parser = one_of(GateRounding::ALL, GateRounding::name), default_value = GateRounding::F32.name())]
+    pub gate_rounding: GateRounding,
     /// The plan that --policy planned follows and speculation drafts with, as `lac plan` writes it
     #[arg(long, value_name = "FILE")]
     pub plan: Option<PathBuf>,
     /// Another one than zero is a quirk of `lac eval`.
     #[arg(skip)]
     pub first_threshold: FirstThreshold,
-}
-
-/// How the gate rounds.
-#[derive(Clone, Copy, ValueEnum)]
-pub enum RoundingArg {
-    F32,
-    Bf16,
 }
 
 /// The built-in policies.
@@ -227,19 +205,15 @@ impl PolicyArgs {
     pub fn with_alpha(alpha: f32) -> Self {
         Self {
             alpha,
-            gate_rounding: RoundingArg::F32,
+            gate_rounding: GateRounding::F32,
             plan: None,
             first_threshold: FirstThreshold::Zero,
         }
     }
 
     pub fn gate(&self) -> Result<GateConfig> {
-        let rounding = match self.gate_rounding {
-            RoundingArg::F32 => GateRounding::F32,
-            RoundingArg::Bf16 => GateRounding::Bf16,
-        };
         let gate = GateConfig::new(self.alpha)
-            .with_rounding(rounding)
+            .with_rounding(self.gate_rounding)
             .with_first_threshold(self.first_threshold);
         gate.validate().context("--alpha")?;
         Ok(gate)
@@ -263,8 +237,7 @@ impl PolicyArgs {
         self.policy_on(name, || model.fingerprint(folder))
     }
 
-    /// The same for a model that is recognised by other means; it is asked only where a plan is
-    /// checked.
+    /// The policy of that name, for a model whose `fingerprint` is computed only where a plan is checked.
     pub fn policy_on(
         &self,
         name: PolicyName,
@@ -291,7 +264,7 @@ impl PolicyArgs {
         })
     }
 
-    /// What results under --plan are told apart by from those under another plan.
+    /// Returns a short hash of the plan, by which results under different plans are told apart.
     pub fn plan_digest(&self) -> Result<Option<String>> {
         let Some((_, plan)) = self.read_plan()? else {
             return Ok(None);

@@ -81,7 +81,7 @@ impl fmt::Display for DeviceArg {
 }
 
 impl DeviceArg {
-    /// Whether the processor's own cores compute.
+    /// Returns whether the device is the CPU.
     pub fn is_cpu(&self) -> bool {
         self.kind == Kind::Cpu
     }

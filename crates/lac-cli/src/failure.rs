@@ -1,16 +1,16 @@
-//! What a user is told when a run ends badly: what happened, and what to lower where memory was too small.
+//! Errors as a user reads them: what happened, and which flags to lower where memory was too small.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Error, Result, anyhow};
 
-/// What panics said, in their order, on whatever thread.
+/// The messages of panics on all threads, in their order.
 static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Runs a command. A panic becomes an error: burn panics where a device fails to allocate or is lost, in the
 /// middle of operations that return no error. This is the only place that catches them.
-pub fn run_unpanicked(run: impl FnOnce() -> Result<()>) -> Result<()> {
+pub fn catch_panic(run: impl FnOnce() -> Result<()>) -> Result<()> {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         let text = info
@@ -23,17 +23,17 @@ pub fn run_unpanicked(run: impl FnOnce() -> Result<()>) -> Result<()> {
         };
         let mut panics = PANICS.lock().unwrap_or_else(PoisonError::into_inner);
         panics.push(text);
-        // Who asks for a backtrace gets it.
+        // Print a backtrace where the environment asks for one.
         if std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0") {
             report(info);
         }
     }));
-    // What the command held is gone with it, so nobody sees it in a state between two.
+    // Everything that the command held is dropped with it, so no half-changed value stays visible.
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(result) => result,
         Err(_) => {
             let panics = PANICS.lock().unwrap_or_else(PoisonError::into_inner);
-            // A device's own thread fails first, and whoever waits for it after it.
+            // A device's own thread fails first, and the threads that wait for it fail after it.
             let mut texts: Vec<&str> = panics.iter().map(String::as_str).collect();
             texts.dedup();
             Err(anyhow!(
@@ -44,8 +44,8 @@ pub fn run_unpanicked(run: impl FnOnce() -> Result<()>) -> Result<()> {
     }
 }
 
-/// What can be done about an error, when it is one that something can be done about: `lower` are a command's
-/// flags that memory depends on.
+/// Returns advice for an error that a user can do something about. `lower` names the command's flags that memory
+/// depends on.
 pub fn advice(error: &Error, lower: &str) -> Option<String> {
     let text = format!("{error:#}").to_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
@@ -97,7 +97,7 @@ mod tests {
             device.join().expect("the device's thread answers");
             Ok(())
         };
-        let error = run_unpanicked(run).unwrap_err();
+        let error = catch_panic(run).unwrap_err();
         let text = error.to_string();
         assert!(
             text.contains("size: 8589934592") && text.contains("; then: the device's thread"),

@@ -22,7 +22,7 @@ struct Listening {
 }
 
 impl Listening {
-    /// Whoever sees the request first says so, and nobody else.
+    /// The first thread that sees the request prints the message, and no other one.
     fn say(&self) {
         self.said.call_once(|| {
             let Self { under_way, .. } = self;
@@ -31,7 +31,7 @@ impl Listening {
     }
 }
 
-/// What a run that was interrupted ends with.
+/// The error of an interrupted run.
 #[derive(Debug)]
 pub struct Interrupted;
 
@@ -84,7 +84,8 @@ fn announce() -> io::Result<()> {
     Ok(())
 }
 
-/// A file that grows beyond what the shell allows (`ulimit -f`) is an error like a full disk, and does not kill.
+/// Makes a file that grows beyond the shell's limit (`ulimit -f`) an error like a full disk; by default it ends the
+/// process.
 #[cfg(unix)]
 pub fn survive_file_size_limit() -> Result<()> {
     let nobody_looks = Arc::new(AtomicBool::new(false));
@@ -98,18 +99,19 @@ pub fn survive_file_size_limit() -> Result<()> {
     Ok(())
 }
 
-/// Whether Ctrl-C was pressed.
+/// Returns whether Ctrl-C was pressed.
 pub fn is_requested() -> bool {
     let listening = LISTENING.get();
     let listening = listening.filter(|seen| seen.is_requested.load(Ordering::Relaxed));
     listening.inspect(|listening| listening.say()).is_some()
 }
 
-/// Between two things that are done one after the other.
+/// Called between two steps of a run: returns the error once Ctrl-C was pressed.
 pub fn check() -> Result<(), Interrupted> {
-    match is_requested() {
-        true => Err(Interrupted),
-        false => Ok(()),
+    if is_requested() {
+        Err(Interrupted)
+    } else {
+        Ok(())
     }
 }
 

@@ -10,6 +10,7 @@ mod failure;
 mod interrupt;
 mod memory;
 mod model_path;
+mod one_of;
 mod output;
 mod phase_pair;
 mod progress;
@@ -55,7 +56,7 @@ fn main() -> ExitCode {
     #[cfg(feature = "flex")]
     threads::start(cli.threads);
     let lower = cli.command.lower();
-    match failure::run_unpanicked(|| cli.command.run()) {
+    match failure::catch_panic(|| cli.command.run()) {
         Ok(()) => ExitCode::SUCCESS,
         // A reader that has seen enough, such as `head`, is no failure.
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,

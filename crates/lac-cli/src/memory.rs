@@ -15,12 +15,12 @@ pub struct Rows {
     pub n_slots: usize,
 }
 
-/// What a machine has, in bytes.
+/// A machine's memory, in bytes.
 #[derive(Clone, Copy)]
 struct Machine {
     /// Memory and swap, or what the container or the batch job was given.
     total: u64,
-    /// What is free at present.
+    /// Memory that is free at present.
     free: u64,
 }
 
@@ -77,8 +77,8 @@ fn limit_files(own_groups: &str) -> Vec<PathBuf> {
     files
 }
 
-/// Refuses what this machine cannot hold: weights, and keys and values of `rows`. It is what is needed at least;
-/// of other devices than the CPU nothing is known beforehand. `lower` names the flags that `rows` come from.
+/// Refuses weights, and keys and values of `rows`, that this machine cannot hold. The sum is a lower bound of what a
+/// run needs; devices other than the CPU are not checked. `lower` names the flags that `rows` come from.
 pub fn check(
     device: &DeviceArg,
     config: &DecoderConfig,
@@ -86,9 +86,10 @@ pub fn check(
     rows: Rows,
     lower: &str,
 ) -> Result<()> {
-    let machine = match device.is_cpu() {
-        true => Machine::new(),
-        false => None,
+    let machine = if device.is_cpu() {
+        Machine::new()
+    } else {
+        None
     };
     match machine {
         Some(machine) => check_on(machine, config, dtype, rows, lower),

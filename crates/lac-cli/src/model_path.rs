@@ -24,7 +24,7 @@ impl LocalModel {
         }
         let path = match hub_id(model) {
             Some(id) => hub::folder(id)?,
-            // What is not there either way is reported by whoever opens the folder.
+            // A path that does not exist is reported when the folder is opened.
             None => model.to_owned(),
         };
         Ok(Self {

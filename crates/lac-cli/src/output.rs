@@ -26,7 +26,7 @@ pub fn write_text(path: &Path, text: &str) -> Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// The same for files that people read: a line for every field, lists on one line.
+/// Writes JSON for people to read: a line for every field, each list on one line.
 pub fn write_json_readable(path: &Path, value: &impl Serialize) -> Result<()> {
     let mut bytes = Vec::new();
     let mut serializer = Serializer::with_formatter(&mut bytes, Readable::default());
@@ -55,9 +55,10 @@ impl Formatter for Readable {
         writer: &mut W,
         is_first: bool,
     ) -> std::io::Result<()> {
-        match is_first {
-            true => Ok(()),
-            false => writer.write_all(b", "),
+        if is_first {
+            Ok(())
+        } else {
+            writer.write_all(b", ")
         }
     }
 
@@ -86,7 +87,7 @@ impl Formatter for Readable {
     }
 }
 
-/// Whether an error only says that nobody reads our output any more.
+/// Returns whether an error only says that the reader of our output has gone.
 pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .chain()

@@ -73,9 +73,10 @@ impl PromptsArgs {
     }
 
     fn tokens(&self, tokenizer: &Tokenizer, text: &str, is_raw: bool) -> Result<Vec<u32>> {
-        let template = match self.raw || is_raw {
-            true => Template::PassedBy,
-            false => Template::Applied,
+        let template = if self.raw || is_raw {
+            Template::PassedBy
+        } else {
+            Template::Applied
         };
         let prompt = encode(text, template, tokenizer)?;
         prompt.check()?;
@@ -100,7 +101,7 @@ impl Prompt {
     }
 }
 
-/// What a chat template has to do with a text.
+/// Whether a text goes through the chat template.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Template {
     /// The text is a user's message, where the model has a template.
@@ -121,7 +122,7 @@ pub fn encode(text: &str, template: Template, tokenizer: &Tokenizer) -> Result<P
     Ok(Prompt { text, ids })
 }
 
-/// What the lines of a file that are not blank stand for: a prompt's tokens each.
+/// Returns the tokens of each prompt of a file: one prompt a line, blank lines left out.
 pub fn of_lines(
     path: &Path,
     mut tokens: impl FnMut(&str) -> Result<Vec<u32>>,

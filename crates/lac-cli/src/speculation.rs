@@ -1,19 +1,20 @@
-//! Options of speculation, and what is said of it.
+//! Options of speculation, and its report.
 
 use std::fmt;
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use lac_core::{
     DraftCost, DraftLength, FollowConfig, ModelFingerprint, PhasePlan, PlanUpdates,
     SpeculationConfig, SpeculationStats, Speculator, Ties,
 };
-use lac_models::ModelFolder;
+use lac_models::{ModelFolder, WeightDtype};
 use serde::Serialize;
 
-use crate::args::{DtypeArg, ModelArgs, PolicyArgs};
+use crate::args::{ModelArgs, PolicyArgs};
+use crate::one_of::one_of;
 
-/// How speculation goes about it.
+/// How tokens are drafted and verified.
 #[derive(Args)]
 #[command(next_help_heading = "Speculation")]
 pub struct SpeculationArgs {
@@ -29,14 +30,14 @@ pub struct SpeculationArgs {
     /// Where noise could decide between two tokens: replay makes plain passes decide, which keeps
     /// the text exact (the default in f32); accept lets the verifying pass decide (in f16 and bf16,
     /// where every text would be replayed)
-    #[arg(long, value_enum)]
-    ties: Option<TiesArg>,
+    #[arg(long, value_parser = one_of(Ties::ALL, Ties::name))]
+    ties: Option<Ties>,
 }
 
-/// What speculation is done with.
+/// The full model, as far as speculation depends on it.
 #[derive(Clone, Copy)]
 pub struct Verifier {
-    pub dtype: DtypeArg,
+    pub dtype: WeightDtype,
     pub n_layers: usize,
     /// Whether tokens are chosen greedily, and not drawn.
     pub is_greedy: bool,
@@ -51,12 +52,6 @@ impl Verifier {
             is_greedy,
         }
     }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum TiesArg {
-    Replay,
-    Accept,
 }
 
 impl SpeculationArgs {
@@ -80,25 +75,25 @@ impl SpeculationArgs {
                 plan.response.executed_share()
             });
         let config = SpeculationConfig::default()
-            .with_draft_length(match self.fixed_draft {
-                true => DraftLength::Fixed(self.draft_tokens),
-                false => DraftLength::Adaptive {
+            .with_draft_length(if self.fixed_draft {
+                DraftLength::Fixed(self.draft_tokens)
+            } else {
+                DraftLength::Adaptive {
                     at_most: self.draft_tokens,
-                },
+                }
             })
-            // What is drawn must depend on the seed alone, and not on the clock.
-            .with_draft_cost(match verifier.is_greedy {
-                true => DraftCost::Measured,
-                false => DraftCost::Ratio(share.max(0.01)),
+            // Drawn texts must depend on the seed alone, not on the clock.
+            .with_draft_cost(if verifier.is_greedy {
+                DraftCost::Measured
+            } else {
+                DraftCost::Ratio(share.max(0.01))
             })
-            .with_ties(match ties {
-                TiesArg::Replay => Ties::default(),
-                TiesArg::Accept => Ties::Accept,
-            })
+            .with_ties(ties)
             .with_gate(gate.gate()?)
-            .with_plan_updates(match follows {
-                true => PlanUpdates::Follow(FollowConfig::default()),
-                false => PlanUpdates::Fixed,
+            .with_plan_updates(if follows {
+                PlanUpdates::Follow(FollowConfig::default())
+            } else {
+                PlanUpdates::Fixed
             });
         match plan {
             Some((path, plan)) => Speculator::from_plan(&plan, &fingerprint()?, config)
@@ -107,29 +102,31 @@ impl SpeculationArgs {
         }
     }
 
-    fn ties(&self, dtype: DtypeArg) -> TiesArg {
+    /// Returns how near ties are decided: replayed in f32, where that is exact and rarely needed.
+    fn ties(&self, dtype: WeightDtype) -> Ties {
         self.ties.unwrap_or(match dtype {
-            DtypeArg::F32 => TiesArg::Replay,
-            DtypeArg::F16 | DtypeArg::Bf16 => TiesArg::Accept,
+            WeightDtype::F32 => Ties::default(),
+            _ => Ties::Accept,
         })
     }
 
-    /// What results depend on besides the plan's hash: drawn texts on the drafts, and greedy ones where ties are
-    /// not replayed.
+    /// Returns the settings that results depend on, in words: the plan's hash, and the length of drafts where texts
+    /// are drawn or near ties are not replayed.
     pub fn details(&self, gate: &PolicyArgs, verifier: Verifier) -> Result<String> {
         let plan = gate.plan_digest()?;
         let follows = self.follow || plan.is_none();
         let mut details = plan.unwrap_or_else(|| "no plan".to_owned());
-        if self.ties(verifier.dtype) == TiesArg::Accept || !verifier.is_greedy {
-            let fixed = match self.fixed_draft {
-                true => "always",
-                false => "at most",
+        if self.ties(verifier.dtype) == Ties::Accept || !verifier.is_greedy {
+            let fixed = if self.fixed_draft {
+                "always"
+            } else {
+                "at most"
             };
             details.push_str(&format!(", {fixed} {} drafted", self.draft_tokens));
             if follows {
                 details.push_str(", following");
             }
-            if self.ties(verifier.dtype) == TiesArg::Accept {
+            if self.ties(verifier.dtype) == Ties::Accept {
                 details.push_str(", ties accepted");
             }
         }
@@ -137,7 +134,7 @@ impl SpeculationArgs {
     }
 }
 
-/// What speculation took.
+/// Counts and rates of drafting and verifying.
 #[derive(Serialize)]
 pub struct SpeculationReport {
     #[serde(flatten)]
@@ -147,7 +144,7 @@ pub struct SpeculationReport {
     tokens_per_pass: Option<f64>,
     draft_cost: Option<f64>,
     speed_up_bound: Option<f64>,
-    /// What drafts at the end.
+    /// The plan that drafts at the end.
     plan: PhasePlan,
 }
 

@@ -84,7 +84,8 @@ pub use generation::{
 };
 pub use kv_cache::{KvCache, KvCacheShape};
 pub use observer::Observer;
-pub use pass::{GateRecord, Pass, PassRecord, Phase};
+pub use pass::{GateRecord, Pass, PassRecord, TokenReading};
+pub use phase::{PerPhase, Phase};
 pub use plan::{
     AgreementSearch, CalibrationText, Evidence, FingerprintDifference, FingerprintPart, Keep,
     ModelFingerprint, PhasePlan, PlanError, PlanLearner, Provenance, Ranking, SearchStep,
@@ -92,7 +93,7 @@ pub use plan::{
 };
 pub use policy::{
     Bypass, Carry, Decision, Gating, Halt, LastActive, LayerPolicy, LayerStep, Off, Planned,
-    SkippedKeys, Trace,
+    PolicyEffect, SkippedKeys, Trace,
 };
 pub use run::{PassOutput, PassReadings, run};
 pub use speculation::{
@@ -104,6 +105,7 @@ pub use stack::{CausalLm, LayerPart, LayerParts, LayerStack};
 pub use text_model::{Markers, TextModel, Turn};
 pub use usage::{PhaseUsage, Usage};
 
+pub mod named;
 pub mod reference;
 
 mod error;
@@ -113,6 +115,7 @@ mod kernel;
 mod kv_cache;
 mod observer;
 mod pass;
+mod phase;
 mod plan;
 mod policy;
 mod run;

@@ -18,7 +18,7 @@ pub use split::SplitLayers;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::pass::Phase;
+use crate::phase::Phase;
 use crate::policy::SkippedKeys;
 
 /// The version of the plans that this crate writes.

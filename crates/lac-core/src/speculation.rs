@@ -14,6 +14,7 @@ mod verification;
 
 pub use follow::FollowConfig;
 pub use stats::{SpeculationStats, speed_up_bound};
+pub(crate) use ties::REPLAY_FACTOR;
 pub use ties::Ties;
 pub use verification::{Divergence, Verification, verify_speculation};
 

@@ -1,28 +1,28 @@
 //! `lac bench`: how fast a model prefills and decodes, against the speed of the memory.
 
+mod report;
+mod source;
 mod table;
 
 use anyhow::{Context, Result, bail};
-use burn::tensor::Device;
 use clap::{Args, ValueEnum};
 use lac_core::{
-    CausalLm, GenerationConfig, GenerationOutput, Hooks, LayerPolicy, ModelFingerprint,
-    SpeculationStats, Speculator, Usage, generate, generate_speculative,
+    CausalLm, GenerationConfig, GenerationOutput, Hooks, LayerPolicy, SpeculationStats, Speculator,
+    Usage, generate, generate_speculative,
 };
-use lac_models::{
-    Decoder, DecoderConfig, ModelFolder, ModelShape, WeightDtype, dummy_model, read_bandwidth,
-};
-use serde::Serialize;
+use lac_models::{Decoder, DecoderConfig, WeightDtype, read_bandwidth};
 
-use crate::args::{DtypeArg, PolicyArgs, PolicyName};
+use crate::args::{PolicyArgs, PolicyName};
 use crate::device::DeviceArg;
 use crate::interrupt;
 use crate::memory::{self, Rows};
-use crate::model_path::LocalModel;
+use crate::one_of::one_of;
 use crate::output::{print_line, write_json};
 use crate::phase_pair::PhasePair;
 use crate::progress;
 use crate::speculation::{SpeculationArgs, SpeculationReport, Verifier};
+use report::{Case, Report, Summary};
+use source::{BenchModel, Source};
 
 /// Measure prefill and decode in tokens a second, as a share of what the memory's speed allows
 ///
@@ -36,8 +36,13 @@ pub struct Bench {
     #[command(flatten)]
     model: BenchModel,
     /// Data types to compute in
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "f32")]
-    dtype: Vec<DtypeArg>,
+    #[arg(
+        long,
+        value_parser = one_of(WeightDtype::ALL, WeightDtype::name),
+        value_delimiter = ',',
+        default_value = WeightDtype::F32.name()
+    )]
+    dtype: Vec<WeightDtype>,
     /// Device to compute on: cpu, wgpu, vulkan or cuda, with a number after a colon where there are several
     #[arg(long, default_value = "cpu")]
     device: DeviceArg,
@@ -74,18 +79,6 @@ pub struct Bench {
     json: bool,
 }
 
-/// Exactly one of these.
-#[derive(Args)]
-#[group(required = true, multiple = false)]
-struct BenchModel {
-    /// Folder in Hugging Face layout, an id on the Hugging Face hub, or demo
-    #[arg(long, value_name = "DIR")]
-    model: Option<std::path::PathBuf>,
-    /// Random weights of a well-known shape: qwen2.5-0.5b, qwen2.5-7b, llama-3-8b or mistral-7b
-    #[arg(long)]
-    shape: Option<ModelShape>,
-}
-
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
     Markdown,
@@ -97,71 +90,6 @@ fn at_least_two(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(n) if n >= 2 => Ok(n),
         _ => Err("expected a number of tokens, 2 or more".to_owned()),
-    }
-}
-
-/// All that was measured.
-#[derive(Serialize)]
-struct Report {
-    model: String,
-    parameters: u64,
-    layers: usize,
-    device: String,
-    threads: Option<usize>,
-    /// Bytes a second, the mean over all repeats.
-    read_bandwidth: f64,
-    prompt_tokens: usize,
-    new_tokens: usize,
-    repeats: u32,
-    alpha: f32,
-    cases: Vec<Case>,
-}
-
-/// One data type, policy and number of rows.
-#[derive(Serialize)]
-struct Case {
-    dtype: &'static str,
-    policy: String,
-    batch: u32,
-    /// Tokens a second, all rows together.
-    prefill: Summary,
-    /// Tokens a second, all rows together.
-    decode: Summary,
-    /// Operations a second of the prompt's pass in its linear maps, two for a multiplication and an addition.
-    prefill_flops: f64,
-    /// Bytes of weights and cache that a decoding pass has to read; by speculation, all passes for a token.
-    bytes_per_pass: f64,
-    /// Those bytes a second.
-    bytes_per_second: f64,
-    /// The same as a share of the read bandwidth that was measured between the case's runs.
-    share_of_bandwidth: f64,
-    /// Layers run per pass; by speculation, those of the drafts included, per token.
-    executed: PhasePair,
-    /// Share of layers the gate flagged active; none when the policy does not gate.
-    active: PhasePair,
-    /// What was drafted, where the full model verifies drafts.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    speculation: Option<SpeculationReport>,
-}
-
-/// Mean and standard deviation over the repeats.
-#[derive(Serialize)]
-struct Summary {
-    mean: f64,
-    sd: f64,
-}
-
-impl Summary {
-    fn of(values: &[f64]) -> Self {
-        let n = values.len() as f64;
-        let mean = values.iter().sum::<f64>() / n;
-        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-        let sd = if values.len() > 1 {
-            (squares / (n - 1.0)).sqrt()
-        } else {
-            0.0
-        };
-        Self { mean, sd }
     }
 }
 
@@ -215,16 +143,16 @@ impl Bench {
             batch: self.batch.iter().copied().max().unwrap_or(1) as usize,
             n_slots: self.prompt_tokens + self.new_tokens,
         };
-        // All of them beforehand: the last one's refusal would throw the others' times away.
-        for dtype in &self.dtype {
+        // All data types beforehand: a refusal of the last one would throw the others' times away.
+        for &dtype in &self.dtype {
             let lower = "lower --batch or --prompt-tokens";
-            memory::check(&self.device, &config, dtype.weight_dtype(), rows, lower)?;
+            memory::check(&self.device, &config, dtype, rows, lower)?;
         }
 
         let mut cases = Vec::new();
         let mut read_bandwidths = Vec::new();
         for &dtype in &self.dtype {
-            let model = source.load(dtype.weight_dtype(), &device)?;
+            let model = source.load(dtype, &device)?;
             interrupt::listen("the run under way")?;
             cases.extend(self.measure(&model, &source, dtype, &mut read_bandwidths)?);
         }
@@ -252,7 +180,7 @@ impl Bench {
         &self,
         model: &Decoder,
         source: &Source,
-        dtype: DtypeArg,
+        dtype: WeightDtype,
         read_bandwidths: &mut Vec<f64>,
     ) -> Result<Vec<Case>> {
         let mut cases: Vec<Runs> = self
@@ -265,7 +193,7 @@ impl Bench {
         let bar = progress::counting("measuring", n_runs);
         let mut own_bandwidths = Vec::new();
         for repeat in 0..=self.repeats {
-            // The memory takes turns too: what else the machine does slows it down as well.
+            // The memory is measured in turns with the cases, because other programs slow it down too.
             own_bandwidths.push(read_bandwidth(&model.device())?);
             for case in &mut cases {
                 interrupt::check().context("nothing is reported of runs that were not all made")?;
@@ -289,7 +217,7 @@ impl Bench {
         read_bandwidths.extend(own_bandwidths);
         let cases = cases.into_iter();
         Ok(cases
-            .map(|runs| self.case(runs, model.config(), dtype.weight_dtype(), bandwidth))
+            .map(|runs| self.case(runs, model.config(), dtype, bandwidth))
             .collect())
     }
 
@@ -351,7 +279,7 @@ impl Bench {
             n_passes = (runs.stats.n_full_passes() + runs.stats.n_drafted) as f64 / n_tokens;
         }
         let n_layers = config.n_layers as f64;
-        // What a pass reads besides layers, it reads each time.
+        // Every pass reads the weights outside the layers again.
         let n_read = config.n_parameters_read(executed.response.unwrap_or(n_layers))
             + (n_passes - 1.0) * config.n_parameters_read(0.0);
         let n_slots = self.prompt_tokens as f64 + self.new_tokens as f64 / 2.0;
@@ -388,7 +316,7 @@ impl Bench {
         }
     }
 
-    fn way(&self, name: PolicyName, dtype: DtypeArg, source: &Source) -> Result<Way> {
+    fn way(&self, name: PolicyName, dtype: WeightDtype, source: &Source) -> Result<Way> {
         let fingerprint = || source.fingerprint();
         if name != PolicyName::Speculative {
             return Ok(Way::Policy(self.gate.policy_on(name, fingerprint)?));
@@ -415,69 +343,6 @@ impl Runs {
             usage: Usage::default(),
             stats: SpeculationStats::default(),
         }
-    }
-}
-
-/// Where the weights come from.
-enum Source {
-    Folder {
-        name: String,
-        folder: Box<ModelFolder>,
-        _local: LocalModel,
-    },
-    Shape(ModelShape),
-}
-
-impl BenchModel {
-    fn open(&self) -> Result<Source> {
-        match (&self.model, self.shape) {
-            (Some(model), _) => {
-                let local = LocalModel::find(model)?;
-                let folder = ModelFolder::open(local.path())?;
-                Ok(Source::Folder {
-                    name: model.display().to_string(),
-                    folder: Box::new(folder),
-                    _local: local,
-                })
-            }
-            (None, shape) => Ok(Source::Shape(shape.context("give --model or --shape")?)),
-        }
-    }
-}
-
-impl Source {
-    fn name(&self) -> String {
-        match self {
-            Source::Folder { name, .. } => name.clone(),
-            Source::Shape(shape) => format!("{shape}, random weights"),
-        }
-    }
-
-    fn config(&self) -> Result<DecoderConfig> {
-        Ok(match self {
-            Source::Folder { folder, .. } => folder.config().decoder.clone(),
-            Source::Shape(shape) => shape.config()?.decoder,
-        })
-    }
-
-    /// What a plan is checked against.
-    fn fingerprint(&self) -> Result<ModelFingerprint> {
-        match self {
-            Source::Folder { folder, .. } => Ok(folder.fingerprint()?),
-            Source::Shape(_) => {
-                bail!("--plan needs --model: a plan is made on one model")
-            }
-        }
-    }
-
-    fn load(&self, dtype: WeightDtype, device: &Device) -> Result<Decoder> {
-        match self {
-            Source::Folder { folder, .. } => {
-                progress::while_loading(|report| folder.load(dtype, device, report))
-            }
-            Source::Shape(shape) => dummy_model(&shape.config()?.decoder, dtype, device, 0),
-        }
-        .context("cannot load the model")
     }
 }
 

@@ -77,9 +77,10 @@ impl Generate {
             "--speculative verifies with the full model: it takes no other --policy"
         );
         // The full model verifies.
-        let policy = match is_speculative {
-            true => PolicyName::Off,
-            false => self.policy,
+        let policy = if is_speculative {
+            PolicyName::Off
+        } else {
+            self.policy
         };
         let local = self.model.find()?;
         let folder = ModelFolder::open(local.path())?;

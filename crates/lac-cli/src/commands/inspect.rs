@@ -67,9 +67,10 @@ impl Inspect {
         let folder = ModelFolder::open(local.path())?;
         let checkpoint = folder.checkpoint()?;
         // A folder without a tokenizer can still be run by token ids.
-        let tokenizer = match folder.path().join("tokenizer.json").exists() {
-            true => Some(folder.tokenizer()?),
-            false => None,
+        let tokenizer = if folder.path().join("tokenizer.json").exists() {
+            Some(folder.tokenizer()?)
+        } else {
+            None
         };
         let config = &folder.config().decoder;
         let report = Report {

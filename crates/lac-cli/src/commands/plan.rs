@@ -14,6 +14,7 @@ use lac_models::{Decoder, ModelFolder};
 use crate::args::{ModelArgs, PolicyArgs, SamplingArgs};
 use crate::interrupt;
 use crate::memory::Rows;
+use crate::one_of::one_of_explained;
 use crate::output::{print_line, write_json_readable};
 use crate::progress;
 use crate::prompts::PromptsArgs;
@@ -61,11 +62,15 @@ struct ChoiceArgs {
     #[arg(long)]
     parts: bool,
     /// The phase whose layers are skipped; the other runs them all
-    #[arg(long, value_enum, default_value_t = PhaseArg::Both)]
-    phase: PhaseArg,
+    #[arg(long, value_enum, default_value_t = SkippedIn::Both)]
+    phase: SkippedIn,
     /// What becomes of the keys and values of skipped layers
-    #[arg(long, value_enum, default_value_t = KeysArg::Fill)]
-    skipped_keys: KeysArg,
+    #[arg(
+        long,
+        value_parser = one_of_explained(SkippedKeys::ALL, SkippedKeys::name, explain_skipped_keys),
+        default_value = SkippedKeys::Fill.name()
+    )]
+    skipped_keys: SkippedKeys,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -80,27 +85,26 @@ enum By {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum PhaseArg {
+enum SkippedIn {
     Both,
     Prompt,
     Response,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum KeysArg {
-    /// Computed from the state that passes by
-    Fill,
-    /// Left out, and not attended to
-    LeaveOut,
+fn explain_skipped_keys(keys: SkippedKeys) -> Option<&'static str> {
+    Some(match keys {
+        SkippedKeys::Fill => "Computed from the state that passes by",
+        SkippedKeys::LeaveOut => "Left out, and not attended to",
+    })
 }
 
 /// Kept where no budget is given.
 const DEFAULT_SHARE: f64 = 0.7;
 
-/// What an interruption leaves.
+/// Said when the command is interrupted.
 const NO_PLAN: &str = "no plan was written, and a plan that was there is as it was";
 
-/// At how many places of a response a draft is tried.
+/// Places of each response at which a draft is tried.
 const POSITIONS_PER_TEXT: usize = 16;
 
 impl Plan {
@@ -120,9 +124,10 @@ impl Plan {
         let greedy = SamplingArgs::greedy();
         let config = greedy.generation(self.max_new_tokens, tokenizer.stop_ids());
 
-        let units = match self.choice.parts {
-            true => Units::Parts,
-            false => Units::Layers,
+        let units = if self.choice.parts {
+            Units::Parts
+        } else {
+            Units::Layers
         };
         let mut policy = Trace::new(gate);
         let mut learner = PlanLearner::default();
@@ -148,13 +153,16 @@ impl Plan {
             By::Agreement => self.by_agreement(&model, &calibration, units)?,
             By::Usage | By::MeanDelta => {
                 let selection = self.choice.selection()?;
-                let choose = |phase, other| match self.choice.phase == other {
-                    true => Ok(PhasePlan::full(n_layers)),
-                    false => learner.choose(phase, selection, units),
+                let choose = |phase, other| {
+                    if self.choice.phase == other {
+                        Ok(PhasePlan::full(n_layers))
+                    } else {
+                        learner.choose(phase, selection, units)
+                    }
                 };
                 (
-                    choose(Phase::Prompt, PhaseArg::Response)?,
-                    choose(Phase::Response, PhaseArg::Prompt)?,
+                    choose(Phase::Prompt, SkippedIn::Response)?,
+                    choose(Phase::Response, SkippedIn::Prompt)?,
                     selection.to_string(),
                 )
             }
@@ -168,10 +176,7 @@ impl Plan {
             fingerprint,
             prompt,
             response,
-            match self.choice.skipped_keys {
-                KeysArg::Fill => SkippedKeys::Fill,
-                KeysArg::LeaveOut => SkippedKeys::LeaveOut,
-            },
+            self.choice.skipped_keys,
             Provenance {
                 made_by: format!("lac {}", env!("CARGO_PKG_VERSION")),
                 chosen_by,
@@ -201,7 +206,7 @@ impl Plan {
         units: Units,
     ) -> Result<(PhasePlan, PhasePlan, String)> {
         ensure!(
-            self.choice.phase != PhaseArg::Prompt,
+            self.choice.phase != SkippedIn::Prompt,
             "--by agreement chooses layers of the response: it cannot choose the prompt's"
         );
         let n_layers = model.config().n_layers;
@@ -221,9 +226,10 @@ impl Plan {
         let bar = progress::counting("taking out", units.per_layer() * n_layers);
         let steps = search_by_agreement(model, texts, &search, &mut |_| {
             bar.inc(1);
-            match interrupt::is_requested() {
-                true => Flow::Stop,
-                false => Flow::Continue,
+            if interrupt::is_requested() {
+                Flow::Stop
+            } else {
+                Flow::Continue
             }
         })?;
         bar.finish_and_clear();
@@ -285,7 +291,7 @@ impl ChoiceArgs {
     }
 }
 
-/// As many digits as say something, for those who read the file.
+/// Rounds to four digits, so that the file can be read.
 fn rounded(mut evidence: Evidence) -> Evidence {
     for value in evidence.usage.iter_mut().chain(&mut evidence.mean_delta) {
         *value = (*value * 1e4).round() / 1e4;

@@ -1,15 +1,19 @@
 //! `lac trace`: what every layer did for every token, as a picture, JSON or a file of many prompts.
 
+mod json;
 mod recording;
 
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use lac_core::{Hooks, PromptLogits, StopReason, TextSink, Usage, generate};
-use lac_models::{ModelFolder, SpecialTokensInText};
-use lac_trace::{PhaseTrace, Recorder, Style, heat_map};
-use serde::Serialize;
+use lac_core::{
+    FingerprintPart, GenerationConfig, Hooks, LayerPolicy, PromptLogits, StopReason, TextSink,
+    Usage, generate,
+};
+use lac_models::{ModelFolder, SpecialTokensInText, Tokenizer};
+use lac_trace::{PhaseTrace, Recorder, Style, TraceInfo, TraceWriter, heat_map};
+use sha2::{Digest, Sha256};
 
 use crate::args::{ModelArgs, PolicyArgs, PolicyName, PromptArgs, SamplingArgs};
 use crate::commands::generate::context_full;
@@ -18,7 +22,18 @@ use crate::memory::Rows;
 use crate::output::{print_line, write_json};
 use crate::phase_pair::PhasePair;
 use crate::progress;
-use recording::{Recording, summary};
+use json::{TraceJson, UsageJson};
+use recording::{Recording, note_unfed, summary};
+
+/// The parts of a model's fingerprint that a trace notes: an interrupted run goes on only where all of them are the
+/// same. The configuration's hash stands for the model's sizes.
+const RECORDED_PARTS: [FingerprintPart; 5] = [
+    FingerprintPart::Weights,
+    FingerprintPart::Config,
+    FingerprintPart::Tokenizer,
+    FingerprintPart::ChatTemplate,
+    FingerprintPart::StopTokens,
+];
 
 /// Trace a prompt and its response: norms, deltas, thresholds and flags per layer and token
 #[derive(Args)]
@@ -48,40 +63,6 @@ pub struct Trace {
     json: Option<PathBuf>,
     #[command(flatten)]
     recording: Recording,
-}
-
-/// The JSON of a trace; docs/trace-json.md describes it.
-#[derive(Serialize)]
-struct TraceJson<'a> {
-    prompt_ids: &'a [u32],
-    layers: usize,
-    alpha: f32,
-    policy: &'a str,
-    dtype: &'a str,
-    device: String,
-    embedding_norms: &'a [f32],
-    norms: &'a [Vec<f32>],
-    deltas: &'a [Vec<f32>],
-    thresholds: &'a [Vec<f32>],
-    active: &'a [Vec<u8>],
-    generated: &'a [u32],
-    text: Option<&'a str>,
-    rg_norms: &'a [Vec<f32>],
-    rg_deltas: &'a [Vec<f32>],
-    rg_thresholds: &'a [Vec<f32>],
-    rg_active: &'a [Vec<u8>],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    logits_last: Option<&'a [f32]>,
-    usage: UsageJson,
-    executed: PhasePair,
-}
-
-#[derive(Serialize)]
-struct UsageJson {
-    prompt: Vec<f64>,
-    response: Vec<f64>,
-    prompt_mean: Option<f64>,
-    response_mean: Option<f64>,
 }
 
 impl Trace {
@@ -152,7 +133,7 @@ impl Trace {
         let text = sink.and_then(|sink| sink.into_texts().pop());
         let (((recorder, writer), _), (usage, _)) = observer;
         if let Some(mut writer) = writer {
-            recording::note_unfed(&mut writer, 0, &output);
+            note_unfed(&mut writer, 0, &output);
             self.recording.finish(writer, &usage)?;
             if self.json.is_none() {
                 return Ok(());
@@ -171,7 +152,7 @@ impl Trace {
             layers: folder.config().decoder.n_layers,
             alpha: self.gate.alpha,
             policy: &policy_name,
-            dtype: self.model.dtype.weight_dtype().name(),
+            dtype: self.model.dtype.name(),
             device: self.model.device.to_string(),
             embedding_norms: &recorder.prompt.embedding_norms,
             norms: &recorder.prompt.norms,
@@ -185,18 +166,129 @@ impl Trace {
             rg_thresholds: &recorder.response.thresholds,
             rg_active: &recorder.response.active,
             logits_last: output.prompt_logits.as_ref().map(|rows| rows[0].as_slice()),
-            usage: UsageJson {
-                prompt: usage.prompt.per_layer().unwrap_or_default(),
-                response: usage.response.per_layer().unwrap_or_default(),
-                prompt_mean: usage.prompt.mean(),
-                response_mean: usage.response.mean(),
-            },
+            usage: UsageJson::new(&usage),
             executed: PhasePair::executed(&usage),
         };
         write_json(path, &json)
     }
 
-    /// What is in memory side by side.
+    /// Opens the recorder, if a file was asked for. It continues the recording of an interrupted run with the same
+    /// `run`.
+    fn writer<'t>(
+        &self,
+        folder: &ModelFolder,
+        policy: &dyn LayerPolicy,
+        tokenizer: Option<&'t Tokenizer>,
+        run: Option<&str>,
+    ) -> Result<Option<TraceWriter<'t>>> {
+        let Some(path) = &self.recording.out else {
+            return Ok(None);
+        };
+        let n_layers = folder.config().decoder.n_layers;
+        if let Some(layer) = self
+            .recording
+            .hidden
+            .iter()
+            .find(|&&layer| layer >= n_layers)
+        {
+            anyhow::bail!(
+                "--hidden {layer}: the model's layers count from 0 to {}",
+                n_layers - 1
+            );
+        }
+        let model = self.model.model.display().to_string();
+        let fingerprint = self.model.fingerprint(folder)?;
+        let mut info = TraceInfo::new(&model, n_layers, policy)
+            .context("--out")?
+            .with_machine(self.model.dtype.name(), &self.model.device.to_string())
+            .with_note("sampling", &self.sampling.describe());
+        for part in RECORDED_PARTS {
+            info = info.with_note(&format!("model {}", part.name()), &fingerprint.part(part));
+        }
+        if self.sampling.temperature.is_some() {
+            info = info.with_seed(self.sampling.seed);
+        }
+        let writer = match run {
+            Some(run) => TraceWriter::resume(path, info.with_note("run", run)),
+            None => TraceWriter::create(path, info),
+        };
+        let writer = writer.with_context(|| format!("cannot record to {}", path.display()))?;
+        Ok(Some(match tokenizer {
+            Some(tokenizer) => writer.with_pieces(|id| tokenizer.id_to_piece(id)),
+            None => writer,
+        }))
+    }
+
+    /// Traces many prompts, some at a time.
+    fn record_many(
+        &self,
+        folder: &ModelFolder,
+        tokenizer: &Tokenizer,
+        prompts: Vec<Vec<u32>>,
+        config: &GenerationConfig,
+    ) -> Result<()> {
+        let batch_size = self.recording.batch as usize;
+        let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
+        let rows = self.rows(batch_size.min(prompts.len()), longest);
+        let lower = "lower --batch or --max-new-tokens";
+        let model = self.model.load(folder, rows, lower)?;
+        let mut policy = self.gate.policy(self.policy, &self.model, folder)?;
+        let policy = policy.as_mut();
+        let run = self.digest(&prompts, config)?;
+        let writer = self.writer(folder, policy, Some(tokenizer), Some(&run))?;
+        let writer = writer.context("--prompts needs --out")?;
+        let n_before = writer.n_sequences() as usize;
+        if n_before > 0 {
+            eprintln!(
+                "lac: going on after {n_before} of {} prompts",
+                prompts.len()
+            );
+        }
+        interrupt::listen("the prompts under way")?;
+        let (mut policy, probe) = self.recording.probed(policy);
+        let writer = match probe {
+            Some(probe) => writer.with_probe(probe),
+            None => writer,
+        };
+        let n_batches = prompts.len().div_ceil(self.recording.batch as usize);
+        let bar = progress::generating(n_batches * (config.max_new_tokens + 1));
+        let mut observer = (writer, (Usage::default(), Counter(&bar)));
+        for (batch_idx, batch) in prompts.chunks(batch_size).enumerate() {
+            let first = batch_idx * batch_size;
+            if first < n_before {
+                continue;
+            }
+            interrupt::check().with_context(|| self.recording.left_by_prompts())?;
+            let hooks = Hooks::new(policy.as_policy()).observer(&mut observer);
+            let output = generate(&model, batch, config, hooks)
+                .with_context(|| format!("prompts {} to {}", first + 1, first + batch.len()))?;
+            note_unfed(&mut observer.0, first as u32, &output);
+            observer.0.sequences_are_whole();
+            bar.set_position(((batch_idx + 1) * (config.max_new_tokens + 1)) as u64);
+        }
+        bar.finish_and_clear();
+        let (writer, (usage, _)) = observer;
+        if n_before > 0 {
+            print_line("of the prompts that were left:")?;
+        }
+        self.recording.finish(writer, &usage)
+    }
+
+    /// Returns a hash of the settings that a run's tokens depend on and its trace does not name.
+    fn digest(&self, prompts: &[Vec<u32>], config: &GenerationConfig) -> Result<String> {
+        let parts = (
+            prompts,
+            config,
+            self.recording.batch,
+            (self.recording.similarity, &self.recording.hidden),
+            self.gate.plan_digest()?,
+        );
+        let digest = Sha256::digest(serde_json::to_vec(&parts)?);
+        let hex = digest[..8].iter().map(|byte| format!("{byte:02x}"));
+        Ok(hex.collect())
+    }
+
+    /// Returns the rows that are in memory side by side.
     fn rows(&self, batch: usize, longest: usize) -> Rows {
         Rows {
             batch,

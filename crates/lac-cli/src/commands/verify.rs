@@ -61,7 +61,7 @@ struct DivergenceReport {
     bound: Option<f32>,
 }
 
-/// One of the two tokens, with its logits by a plain pass and by what speculation chose with.
+/// One of the two tokens, with its logits in a plain pass and in the pass that speculation chose by.
 #[derive(Serialize)]
 struct Side {
     id: u32,

@@ -33,14 +33,16 @@ pub enum Ties {
 
 /// The default factor: more than ten times what the largest noise seen in measurements does to a margin;
 /// see `docs/method.md`.
-const FACTOR: f32 = 1024.0;
+pub(crate) const REPLAY_FACTOR: f32 = 1024.0;
 
 /// A repetition that finds more noise than the allowance divided by this widens the allowance.
 const SAFETY: f32 = 8.0;
 
 impl Default for Ties {
     fn default() -> Self {
-        Ties::Replay { factor: FACTOR }
+        Ties::Replay {
+            factor: REPLAY_FACTOR,
+        }
     }
 }
 

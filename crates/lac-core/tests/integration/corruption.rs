@@ -1,7 +1,7 @@
 //! Files of plans that were damaged: what is read makes sense, or an error says what does not.
 
 use lac_core::VoidPlan;
-use lac_damage::{Allowance, cases, damaged_bytes, damaged_json, within};
+use lac_test_corruption::{Allowance, cases, damaged_bytes, damaged_json, within};
 use proptest::prelude::*;
 
 const GOOD: &str = r#"{

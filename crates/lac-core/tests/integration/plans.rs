@@ -27,8 +27,14 @@ impl LayerStack for Halves {
         self.forward_part(idx, LayerPart::Mlp, hidden, calls)
     }
 
-    fn skip_layer(&self, idx: usize, _hidden: &Tensor<3>, calls: &mut Vec<String>) {
+    fn skip_layer(
+        &self,
+        idx: usize,
+        _hidden: &Tensor<3>,
+        calls: &mut Vec<String>,
+    ) -> lac_core::Result<()> {
         calls.push(format!("fill {idx}"));
+        Ok(())
     }
 
     fn parts(&self) -> Option<&dyn LayerParts<Context = Vec<String>>> {
@@ -68,6 +74,10 @@ impl LayerStack for Whole {
 
     fn forward_layer(&self, idx: usize, hidden: Tensor<3>, _: &mut ()) -> Tensor<3> {
         hidden + self.0[idx]
+    }
+
+    fn skip_layer(&self, _: usize, _: &Tensor<3>, _: &mut ()) -> lac_core::Result<()> {
+        Ok(())
     }
 }
 

@@ -5,8 +5,8 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use lac_damage::{Allowance, cases, damaged_bytes, damaged_json, within};
 use lac_eval::{Benchmark, DataSet, Report, ResultLog, Results, Settings, Split};
+use lac_test_corruption::{Allowance, cases, damaged_bytes, damaged_json, within};
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
@@ -42,7 +42,7 @@ fn survives(benchmark: Benchmark, name: &str, bytes: &[u8], allowance: Allowance
     match load(benchmark, &file, allowance) {
         Ok(data) => assert!(!data.items.is_empty()),
         Err(error) => {
-            let message = lac_damage::message(&error);
+            let message = lac_test_corruption::message(&error);
             assert!(message.contains(name), "{message}");
             assert!(message.len() < 4000, "{message}");
         }
@@ -54,7 +54,7 @@ fn refused(benchmark: Benchmark, name: &str, text: &str, parts: &[&str]) {
     let file = folder.path().join(name);
     std::fs::write(&file, text).unwrap();
     let error = load(benchmark, &file, TEXT).expect_err(name);
-    let message = lac_damage::message(&error);
+    let message = lac_test_corruption::message(&error);
     for part in parts.iter().chain(&[name]) {
         assert!(message.contains(part), "{part:?} is not in: {message}");
     }
@@ -261,7 +261,7 @@ fn read_results(text: &[u8]) -> Result<usize, String> {
         Ok(results)
     });
     let check = |error: lac_eval::Error| {
-        let message = lac_damage::message(&error);
+        let message = lac_test_corruption::message(&error);
         assert!(message.contains("results.jsonl"), "{message}");
         assert!(message.len() < 4000, "{message}");
         message

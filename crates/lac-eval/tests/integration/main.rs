@@ -110,6 +110,15 @@ impl LayerStack for Plain {
     ) -> Tensor<3> {
         self.0.forward_layer(layer_idx, hidden, context)
     }
+
+    fn skip_layer(
+        &self,
+        layer_idx: usize,
+        hidden: &Tensor<3>,
+        context: &mut DecoderContext,
+    ) -> lac_core::Result<()> {
+        self.0.skip_layer(layer_idx, hidden, context)
+    }
 }
 
 impl CausalLm for Plain {

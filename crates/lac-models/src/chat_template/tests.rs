@@ -205,7 +205,7 @@ fn memory_is_bounded_by_the_steps() {
         steps: 200_000,
         ..RenderLimits::default()
     };
-    let allowance = lac_damage::Allowance {
+    let allowance = lac_test_corruption::Allowance {
         per_byte: 0,
         // What a step pays for is held twice while it grows, and four times while it is joined.
         constant: 4 * 64 * limits.steps as usize,
@@ -225,7 +225,7 @@ fn memory_is_bounded_by_the_steps() {
         "{% macro f(x) %}{{ f(x ~ x) }}{% endmacro %}{{ f('abc') }}",
     ] {
         let template = template(source).with_limits(limits);
-        let rendered = lac_damage::within(allowance, 0, || {
+        let rendered = lac_test_corruption::within(allowance, 0, || {
             template.render_here(&[], &Map::new(), &ChatOptions::default())
         });
         if let Err(error) = rendered {

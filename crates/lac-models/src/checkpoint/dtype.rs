@@ -1,6 +1,9 @@
 //! The data types that weights are loaded as.
 
+use std::str::FromStr;
+
 use burn::tensor::DType;
+use lac_core::named::{UnknownName, by_name};
 
 /// The data type weights are converted to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -16,6 +19,9 @@ pub enum WeightDtype {
 }
 
 impl WeightDtype {
+    /// All data types.
+    pub const ALL: &'static [Self] = &[Self::F32, Self::F16, Self::Bf16];
+
     /// burn's name for it.
     pub fn to_burn(self) -> DType {
         match self {
@@ -32,5 +38,13 @@ impl WeightDtype {
             WeightDtype::F16 => "f16",
             WeightDtype::Bf16 => "bf16",
         }
+    }
+}
+
+impl FromStr for WeightDtype {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        by_name("data type", Self::ALL, Self::name, name)
     }
 }

@@ -8,7 +8,7 @@ mod weights;
 use std::error::Error;
 use std::path::Path;
 
-use lac_damage::{Allowance, message};
+use lac_test_corruption::{Allowance, message};
 
 /// JSON becomes a tree of 72 bytes a value, and lists grow by doubling.
 const JSON: Allowance = Allowance {

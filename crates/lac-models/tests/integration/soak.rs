@@ -4,7 +4,7 @@ use burn::tensor::Device;
 use lac_core::{
     GateConfig, GenerationConfig, Halt, Hooks, LastActive, LayerPolicy, Off, Usage, generate,
 };
-use lac_damage::left_behind;
+use lac_test_corruption::left_behind;
 use lac_trace::Recorder;
 
 use crate::demo::Demo;

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use lac_damage::{Allowance, cases, damaged_bytes, within};
+use lac_test_corruption::{Allowance, cases, damaged_bytes, within};
 use lac_trace::{Statistics, TraceReader};
 use parquet::basic::Compression;
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, FloatType, Int32Type};
@@ -162,7 +162,7 @@ proptest! {
         let path = folder.path().join("damaged.parquet");
         std::fs::write(&path, &bytes).unwrap();
         if let Err(error) = read(&path, ALLOWANCE) {
-            let message = lac_damage::message(&error);
+            let message = lac_test_corruption::message(&error);
             prop_assert!(message.contains("damaged.parquet"), "{}", message);
             prop_assert!(message.len() < 4000, "{}", message);
         }
@@ -175,7 +175,7 @@ proptest! {
         std::fs::write(folder.path().join("part-000000.parquet"), good()).unwrap();
         std::fs::write(folder.path().join("part-000001.parquet"), &bytes).unwrap();
         if let Err(error) = read(folder.path(), ALLOWANCE) {
-            let message = lac_damage::message(&error);
+            let message = lac_test_corruption::message(&error);
             prop_assert!(message.contains("part-00000"), "{}", message);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Case, Report, Summary};
+use super::report::{Case, Report, Summary};
 
 pub fn markdown(report: &Report) -> String {
     let mut text = String::new();

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use lac_core::{FirstThreshold, Flow, LayerPolicy, Off, Sampling};
+use lac_core::{FirstThreshold, Flow, GateRounding, LayerPolicy, Off, Sampling};
 use lac_eval::{
     Asking, DataSet, Evaluation, Feed, Lane, LoggedComparison, ModelId, Protocol, Quirk, Report,
     Request, ResultLog, Results, RunConfig, Settings, Skipping, Subjects, evaluate, render,
@@ -14,7 +14,7 @@ use lac_models::{ModelFolder, Tokenizer};
 
 use super::asking::{AskingArgs, DataArgs};
 use super::results::FormatArg;
-use crate::args::{ModelArgs, PolicyArgs, PolicyName, RoundingArg};
+use crate::args::{ModelArgs, PolicyArgs, PolicyName};
 use crate::interrupt;
 use crate::memory::Rows;
 use crate::output::print_line;
@@ -144,7 +144,7 @@ impl Run {
 
     /// The policies; several α share a pass where one trace has all that they need.
     fn lanes(&self, asking: &Asking, folder: &ModelFolder) -> Result<Vec<Lane>> {
-        let is_plain = matches!(self.gate.gate_rounding, RoundingArg::F32)
+        let is_plain = matches!(self.gate.gate_rounding, GateRounding::F32)
             && !asking.has(Quirk::BatchThreshold);
         let alphas = &self.alphas[..];
         if self.policy != PolicyName::Speculative {
@@ -240,7 +240,7 @@ impl Run {
         let model = ModelId {
             name,
             fingerprint,
-            dtype: self.model.dtype.weight_dtype().name().to_owned(),
+            dtype: self.model.dtype.name().to_owned(),
         };
         Ok(Settings::of_lanes(data, asking, &model, lanes))
     }

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use lac_damage::{cases, damaged_bytes, damaged_json, within};
 use lac_models::ModelConfig;
+use lac_test_corruption::{cases, damaged_bytes, damaged_json, within};
 use proptest::prelude::*;
 use serde_json::{Map, Value};
 

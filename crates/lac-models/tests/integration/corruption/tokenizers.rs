@@ -4,11 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lac_damage::{Allowance, cases, damaged_bytes, damaged_json, within};
 use lac_models::{
     ChatError, ChatOptions, ChatTemplate, Message, RenderLimits, SpecialTokens,
     SpecialTokensInText, TemplateSource, Tokenizer, TokenizerError,
 };
+use lac_test_corruption::{Allowance, cases, damaged_bytes, damaged_json, within};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -61,7 +61,7 @@ fn survives(files: &[(&str, &[u8])]) {
         n_bytes += bytes.len();
     }
     if let Err(error) = try_out(folder.path(), n_bytes) {
-        let message = lac_damage::message(&error);
+        let message = lac_test_corruption::message(&error);
         assert!(!message.is_empty() && message.len() < 4000, "{message}");
         let is_of_text = matches!(error, TokenizerError::Encode(_) | TokenizerError::Decode(_));
         assert!(is_of_text || message.contains(".json"), "{message}");

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use burn::tensor::Device;
-use lac_damage::{Allowance, cases, damaged_bytes, damaged_json, within};
 use lac_models::{Checkpoint, ModelError, ModelFolder, WeightDtype};
+use lac_test_corruption::{Allowance, cases, damaged_bytes, damaged_json, within};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -356,7 +356,7 @@ fn survives(name: &str, bytes: &[u8], more: usize, folder: &TempDir) {
     fs::write(folder.path().join(name), bytes).unwrap();
     if let Err(error) = load(folder.path(), bytes.len() + more) {
         // The index and its shard are both at fault when they contradict each other.
-        let message = lac_damage::message(&error);
+        let message = lac_test_corruption::message(&error);
         assert!(message.contains(".safetensors"), "{message}");
         assert!(message.len() < 4000, "{message}");
     }

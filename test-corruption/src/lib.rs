@@ -1,11 +1,11 @@
-//! Damaged files for the tests of what reads them, and what reading them may cost.
+//! Corrupted files for the tests of readers, and a bound on the memory that reading them may take.
 //!
 //! [`damaged_bytes`] and [`damaged_json`] are proptest strategies that start from a good file;
 //! [`within`] holds the peak of what a reader allocates against the size of what it reads;
 //! [`message`] tells an error with its causes.
 //!
 //! ```
-//! use lac_damage::{Allowance, within};
+//! use lac_test_corruption::{Allowance, within};
 //!
 //! let text = "[1, 2, 3]";
 //! let allowance = Allowance { per_byte: 100, constant: 1 << 20 };
@@ -24,13 +24,13 @@ pub use memory::{Allowance, left_behind, within};
 
 use std::error::Error;
 
-/// Number of cases of a property: `PROPTEST_CASES`, or what is given where that is not set.
+/// Returns the number of cases of a property: `PROPTEST_CASES`, or `usual` where that is not set.
 pub fn cases(usual: u32) -> proptest::test_runner::Config {
     let set = std::env::var("PROPTEST_CASES").ok();
     let cases = set.and_then(|n| n.parse().ok()).unwrap_or(usual);
     proptest::test_runner::Config {
         cases,
-        // What is found goes into the tests by hand, with its reason.
+        // A case that fails is added to the tests by hand, with its reason.
         failure_persistence: None,
         ..Default::default()
     }

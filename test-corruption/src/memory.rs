@@ -1,4 +1,4 @@
-//! What reading may cost.
+//! The memory that reading may take.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -25,9 +25,12 @@ fn tell_panics_in_short() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let usual = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| match IS_MEASURED.get() {
-            true => eprintln!("{panic}"),
-            false => usual(panic),
+        std::panic::set_hook(Box::new(move |panic| {
+            if IS_MEASURED.get() {
+                eprintln!("{panic}")
+            } else {
+                usual(panic)
+            }
         }));
     });
 }

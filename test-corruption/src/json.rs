@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::Value;
 
-/// What stands where something else belongs; not all of it is JSON.
+/// Values that are put where others belong; not all of them are JSON.
 pub const HOSTILE_VALUES: [&str; 26] = [
     "null",
     "true",
@@ -33,7 +33,7 @@ pub const HOSTILE_VALUES: [&str; 26] = [
     "[[[[[[[[1]]]]]]]]",
 ];
 
-/// What a change does to a place in the tree.
+/// The change of one place in the tree.
 #[derive(Clone, Debug)]
 enum Change {
     Replace(String),
@@ -44,7 +44,7 @@ enum Change {
 }
 
 /// Stands where raw text goes; no file holds it.
-const PLACE: &str = "\u{1}lac-damage\u{1}";
+const PLACE: &str = "\u{1}lac-test-corruption\u{1}";
 
 /// Up to three changes to the parts of a good JSON text.
 pub fn damaged_json(good: &str) -> impl Strategy<Value = String> + use<> {
@@ -189,7 +189,7 @@ mod tests {
                 .new_tree(&mut runner)
                 .expect("a strategy without filters");
             let text = tree.current();
-            assert!(!text.contains("lac-damage"), "{text}");
+            assert!(!text.contains("lac-test-corruption"), "{text}");
             match serde_json::from_str::<Value>(&text) {
                 Ok(value) => {
                     n_json += 1;

@@ -1,0 +1,85 @@
+//! The model that is measured.
+
+use anyhow::{Context, Result, bail};
+use burn::tensor::Device;
+use clap::Args;
+use lac_core::ModelFingerprint;
+use lac_models::{Decoder, DecoderConfig, ModelFolder, ModelShape, WeightDtype, dummy_model};
+
+use crate::model_path::LocalModel;
+use crate::progress;
+
+/// Exactly one of these.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub struct BenchModel {
+    /// Folder in Hugging Face layout, an id on the Hugging Face hub, or demo
+    #[arg(long, value_name = "DIR")]
+    model: Option<std::path::PathBuf>,
+    /// Random weights of a well-known shape: qwen2.5-0.5b, qwen2.5-7b, llama-3-8b or mistral-7b
+    #[arg(long)]
+    shape: Option<ModelShape>,
+}
+
+/// Where the weights come from.
+pub enum Source {
+    Folder {
+        name: String,
+        folder: Box<ModelFolder>,
+        _local: LocalModel,
+    },
+    Shape(ModelShape),
+}
+
+impl BenchModel {
+    pub fn open(&self) -> Result<Source> {
+        match (&self.model, self.shape) {
+            (Some(model), _) => {
+                let local = LocalModel::find(model)?;
+                let folder = ModelFolder::open(local.path())?;
+                Ok(Source::Folder {
+                    name: model.display().to_string(),
+                    folder: Box::new(folder),
+                    _local: local,
+                })
+            }
+            (None, shape) => Ok(Source::Shape(shape.context("give --model or --shape")?)),
+        }
+    }
+}
+
+impl Source {
+    pub fn name(&self) -> String {
+        match self {
+            Source::Folder { name, .. } => name.clone(),
+            Source::Shape(shape) => format!("{shape}, random weights"),
+        }
+    }
+
+    pub fn config(&self) -> Result<DecoderConfig> {
+        Ok(match self {
+            Source::Folder { folder, .. } => folder.config().decoder.clone(),
+            Source::Shape(shape) => shape.config()?.decoder,
+        })
+    }
+
+    /// Returns the fingerprint that plans are checked against.
+    pub fn fingerprint(&self) -> Result<ModelFingerprint> {
+        match self {
+            Source::Folder { folder, .. } => Ok(folder.fingerprint()?),
+            Source::Shape(_) => {
+                bail!("--plan needs --model: a plan is made on one model")
+            }
+        }
+    }
+
+    pub fn load(&self, dtype: WeightDtype, device: &Device) -> Result<Decoder> {
+        match self {
+            Source::Folder { folder, .. } => {
+                progress::while_loading(|report| folder.load(dtype, device, report))
+            }
+            Source::Shape(shape) => dummy_model(&shape.config()?.decoder, dtype, device, 0),
+        }
+        .context("cannot load the model")
+    }
+}
