@@ -12,7 +12,8 @@ use lac_core::{
     Usage, generate,
 };
 use lac_models::{ModelFolder, SpecialTokensInText, Tokenizer};
-use lac_trace::{PhaseTrace, Recorder, Style, TraceInfo, TraceWriter, heat_map};
+use lac_trace::recorder::PhaseTrace;
+use lac_trace::{Recorder, Style, TraceInfo, TraceWriter, heat_map};
 use sha2::{Digest, Sha256};
 
 use crate::args::{ModelArgs, PolicyArgs, PolicyName, PromptArgs, SamplingArgs};
