@@ -6,7 +6,7 @@ use std::fmt;
 
 use burn::tensor::Tensor;
 use lac_core::{
-    FirstThreshold, GateConfig, GateRecord, Gating, LayerPolicy, Off, Speculator, Trace,
+    FirstThreshold, GateConfig, GateRecord, LayerPolicy, Off, PolicyEffect, Speculator, Trace,
 };
 
 use self::sweep::{LastActiveSweep, WHOLE_RANGE};
@@ -44,7 +44,11 @@ impl PolicyRun {
     /// Runs one policy. Results name it by its name and its gate's settings.
     pub fn new(policy: Box<dyn LayerPolicy>) -> Self {
         Self {
-            variants: vec![PolicySettings::new(policy.name(), policy.gate())],
+            variants: vec![PolicySettings::new(
+                policy.name(),
+                policy.gate(),
+                policy.effect(),
+            )],
             route: Route::One(policy),
         }
     }
@@ -58,7 +62,12 @@ impl PolicyRun {
     /// drafts.
     pub fn speculative(speculator: Speculator) -> Self {
         Self {
-            variants: vec![PolicySettings::new("speculative", speculator.config().gate)],
+            variants: vec![PolicySettings::new(
+                "speculative",
+                speculator.config().gate,
+                // Drawn answers follow the full model's distribution, but are not its answers.
+                PolicyEffect::ChangedStates,
+            )],
             route: Route::Speculative {
                 speculator: Box::new(speculator),
                 full: Off,
@@ -78,7 +87,7 @@ impl PolicyRun {
     pub fn traced(alphas: &[f32]) -> Self {
         Self {
             route: Route::Traced(Trace::new(GateConfig::new(WHOLE_RANGE))),
-            variants: at_each_alpha("trace", alphas),
+            variants: at_each_alpha("trace", alphas, PolicyEffect::FullModel),
         }
     }
 
@@ -88,7 +97,7 @@ impl PolicyRun {
     pub fn last_active(alphas: &[f32]) -> Self {
         Self {
             route: Route::LastActive(LastActiveSweep::new(alphas)),
-            variants: at_each_alpha("last-active", alphas),
+            variants: at_each_alpha("last-active", alphas, PolicyEffect::FullStates),
         }
     }
 
@@ -132,11 +141,11 @@ impl PolicyRun {
         }
     }
 
-    /// Returns whether a token's result depends on no token that comes after it in the pass, so
-    /// that a text may be fed in pieces.
+    /// Returns whether a token's result depends on earlier tokens and itself alone, so that a text
+    /// may be fed in pieces.
     pub(crate) fn can_feed_incrementally(&self) -> bool {
         match &self.route {
-            Route::One(policy) => policy.gate().is_none() || policy.gating() != Gating::Stepwise,
+            Route::One(policy) => policy.is_per_token(),
             Route::Traced(_) | Route::LastActive(_) | Route::Speculative { .. } => true,
         }
     }
@@ -173,9 +182,9 @@ impl PolicyRun {
     }
 }
 
-fn at_each_alpha(policy: &str, alphas: &[f32]) -> Vec<PolicySettings> {
+fn at_each_alpha(policy: &str, alphas: &[f32], effect: PolicyEffect) -> Vec<PolicySettings> {
     alphas
         .iter()
-        .map(|&alpha| PolicySettings::new(policy, Some(GateConfig::new(alpha))))
+        .map(|&alpha| PolicySettings::new(policy, Some(GateConfig::new(alpha)), effect))
         .collect()
 }

@@ -1,7 +1,7 @@
 //! `last-active` at several α in one pass.
 
 use burn::tensor::{Bool, Tensor};
-use lac_core::{BoxError, Carry, GateConfig, LayerPolicy, LayerStep, Pass};
+use lac_core::{BoxError, Carry, GateConfig, LayerPolicy, LayerStep, Pass, PolicyEffect};
 
 /// An α at which the gate's threshold is the range of the earlier deltas itself, so that the
 /// threshold at any α is a multiple of it.
@@ -37,6 +37,14 @@ impl LayerPolicy for LastActiveSweep {
 
     fn gate(&self) -> Option<GateConfig> {
         Some(GateConfig::new(WHOLE_RANGE))
+    }
+
+    fn effect(&self) -> PolicyEffect {
+        PolicyEffect::FullStates
+    }
+
+    fn is_per_token(&self) -> bool {
+        true
     }
 
     fn begin(&mut self, _pass: &Pass, embedding: &Tensor<3>) -> Result<(), BoxError> {

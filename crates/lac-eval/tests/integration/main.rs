@@ -12,7 +12,7 @@ mod scoring;
 use std::path::Path;
 
 use burn::tensor::{Device, Int, Tensor};
-use lac_core::{BoxError, CausalLm, LayerPolicy, LayerStack, Off, Pass};
+use lac_core::{BoxError, CausalLm, LayerPolicy, LayerStack, Off, Pass, PolicyEffect};
 use lac_eval::data::Split;
 use lac_eval::run::StoredTexts;
 use lac_eval::settings::SETTINGS_VERSION;
@@ -165,6 +165,10 @@ struct FailsAt {
 impl LayerPolicy for FailsAt {
     fn name(&self) -> &str {
         Off.name()
+    }
+
+    fn effect(&self) -> PolicyEffect {
+        Off.effect()
     }
 
     fn begin(&mut self, _: &Pass, _: &Tensor<3>) -> Result<(), BoxError> {

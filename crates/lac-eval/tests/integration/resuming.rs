@@ -2,14 +2,18 @@
 
 use std::path::Path;
 
-use lac_core::{FirstThreshold, Flow, GateConfig, LastActive, Off};
+use burn::tensor::Tensor;
+use lac_core::{
+    BoxError, Bypass, Decision, FirstThreshold, Flow, GateConfig, Halt, LastActive, LayerPolicy,
+    Off, PolicyEffect, Trace,
+};
 use lac_eval::data::Shard;
 use lac_eval::released_code::Quirk;
 use lac_eval::report::{ReportFormat, SubjectTables, render};
 use lac_eval::results::{Record, merge};
 use lac_eval::{
-    Benchmark, DataSet, Error, EvalReport, HarnessTask, PolicyRun, PromptSettings, Protocol,
-    ResultLog, Results, Selection, Settings, evaluate, requests,
+    Benchmark, DataSet, Error, EvalReport, HarnessTask, PolicyRun, PolicySettings, PromptSettings,
+    Protocol, ResultLog, Results, Selection, Settings, evaluate, requests,
 };
 use lac_models::{Decoder, Tokenizer};
 use proptest::prelude::*;
@@ -371,6 +375,110 @@ fn a_report_has_the_papers_columns_and_keeps_protocols_apart() {
     let all = rows.iter().filter(|row| &row[6] == "all").count();
     assert_eq!(all, 3);
     assert!(rows.len() > 10);
+}
+
+/// A user's policy, whatever it calls itself.
+struct Named {
+    name: &'static str,
+    gate: Option<GateConfig>,
+    /// Every layer from this one on is skipped.
+    first_skipped: usize,
+}
+
+impl LayerPolicy for Named {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn gate(&self) -> Option<GateConfig> {
+        self.gate
+    }
+
+    fn effect(&self) -> PolicyEffect {
+        match self.first_skipped {
+            usize::MAX => PolicyEffect::FullModel,
+            _ => PolicyEffect::ChangedStates,
+        }
+    }
+
+    fn is_per_token(&self) -> bool {
+        true
+    }
+
+    fn before(&mut self, layer_idx: usize, _: &Tensor<3>) -> Result<Decision, BoxError> {
+        match layer_idx < self.first_skipped {
+            true => Ok(Decision::Run),
+            false => Ok(Decision::Skip),
+        }
+    }
+}
+
+/// What a policy does decides whether its results are the full model's, and not what it is called.
+#[test]
+fn a_policys_name_does_not_make_it_the_full_model() {
+    let bench = Bench::new();
+    let skips = |name, first_skipped| {
+        policy_run(Named {
+            name,
+            gate: None,
+            first_skipped,
+        })
+    };
+    for name in ["trace", "off"] {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("results.jsonl");
+        let runs = || vec![policy_run(Off), skips(name, 3), skips("watch", usize::MAX)];
+        bench.run(&path, &limit(10), runs()).unwrap();
+        let results = Results::read(&path).unwrap();
+        let is_full = results.settings.iter().map(|it| it.policy.is_full_model());
+        assert_eq!(is_full.collect::<Vec<_>>(), [true, false, true], "{name}");
+
+        let report = EvalReport::new(std::slice::from_ref(&results));
+        let [table] = &report.tables[..] else {
+            panic!("one table");
+        };
+        let against: Vec<(&str, bool)> = table
+            .rows
+            .iter()
+            .map(|row| (&*row.policy, row.against_full.is_some()))
+            .collect();
+        assert_eq!(against, [("off", false), ("watch", false), (name, true)]);
+        // What is read is what was written.
+        assert_eq!(
+            results.settings,
+            settings(&bench.data, &bench.prompt, &runs())
+        );
+    }
+}
+
+/// Files from before there was an effect among the settings: the name says it.
+#[test]
+fn policies_of_older_files_are_known_by_their_names() {
+    for (name, is_full) in [
+        ("off", true),
+        ("trace", true),
+        ("last-active", false),
+        ("mine", false),
+    ] {
+        let written = format!(r#"{{"policy":"{name}","rounding":"f32"}}"#);
+        let read: PolicySettings = serde_json::from_str(&written).unwrap();
+        assert_eq!(read.is_full_model(), is_full, "{name}");
+        assert_eq!(serde_json::to_string(&read).unwrap(), written);
+    }
+    // The built-in policies are what their names say: nothing is written of it.
+    let gate = GateConfig::new(0.5);
+    for run in [
+        policy_run(Off),
+        policy_run(Trace::new(gate)),
+        policy_run(LastActive::new(gate)),
+        policy_run(Bypass::new(gate)),
+        policy_run(Halt::new(gate)),
+        PolicyRun::traced(&[0.5]),
+        PolicyRun::last_active(&[0.5]),
+    ] {
+        let written = serde_json::to_value(&run.variants()[0]).unwrap();
+        assert_eq!(written.get("effect"), None, "{written}");
+    }
 }
 
 fn written() -> (Vec<u8>, Vec<Settings>) {

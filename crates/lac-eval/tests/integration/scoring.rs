@@ -1,7 +1,9 @@
 //! The same numbers, however the work is cut.
 
+use burn::tensor::{Tensor, TensorData};
 use lac_core::{
-    Bypass, CausalLm, Flow, GateConfig, Halt, LastActive, Off, Sampling, SamplingConfig, Trace,
+    BoxError, Bypass, Carry, CausalLm, Flow, GateConfig, Halt, LastActive, LayerPolicy, LayerStep,
+    Off, Pass, Sampling, SamplingConfig, Trace,
 };
 use lac_eval::released_code::Quirk;
 use lac_eval::results::Record;
@@ -251,5 +253,75 @@ fn the_lost_first_token_comes_by_name_only() {
     let (whole, lost) = (texts(&[]), texts(&[Quirk::FirstTokenLost]));
     for (whole, lost) in whole.iter().zip(&lost) {
         assert_eq!(lost.len(), whole.len() - 1, "{whole:?} and {lost:?}");
+    }
+}
+
+/// Moves every token away from the mean of its text, so that a token's result depends on the tokens after it. It has
+/// no gate, and says nothing about itself but its name.
+#[derive(Default)]
+struct AwayFromMean {
+    /// 1 where a slot counts and 0 elsewhere, `[batch, seq, 1]`.
+    counted: Option<Tensor<3>>,
+}
+
+impl LayerPolicy for AwayFromMean {
+    fn name(&self) -> &str {
+        "away-from-mean"
+    }
+
+    fn begin(&mut self, pass: &Pass, embedding: &Tensor<3>) -> Result<(), BoxError> {
+        let slots = (0..pass.batch()).flat_map(|row| (0..pass.seq()).map(move |slot| (row, slot)));
+        let counted: Vec<f32> = slots
+            .map(|(row, slot)| f32::from(u8::from(pass.counts(row, slot))))
+            .collect();
+        let data = TensorData::new(counted, [pass.batch(), pass.seq(), 1]);
+        self.counted = Some(Tensor::from_data(data, &embedding.device()));
+        Ok(())
+    }
+
+    fn after(&mut self, step: LayerStep<'_>) -> Result<Carry, BoxError> {
+        let counted = self.counted.clone().unwrap();
+        let sum = (step.output.clone() * counted.clone()).sum_dim(1);
+        let mean = sum / counted.sum_dim(1);
+        Ok(Carry::State(step.output.clone() - mean * 0.3))
+    }
+}
+
+/// A text is fed in pieces only where the policy says that a token's result depends on earlier tokens alone.
+#[test]
+fn a_policy_that_judges_a_whole_text_is_given_the_whole_text() {
+    let (model, _) = model();
+    let (plain, _) = crate::model();
+    let plain = Plain(plain);
+    for (task, few_shot) in [
+        (HarnessTask::Mmlu, 2),
+        (HarnessTask::MmluContinuation, 2),
+        (HarnessTask::MmluContinuation, 0),
+    ] {
+        let prompt = PromptSettings::lm_eval(task, few_shot);
+        let name = format!("{task:?}, {few_shot}-shot");
+        let selection = Selection {
+            subjects: vec!["jobs".to_owned(), "reading".to_owned()],
+            ..limit(4)
+        };
+        let mut runs = [policy_run(AwayFromMean::default())];
+        let benchmark = Benchmark::Mmlu;
+        let whole = run(&plain, benchmark, &prompt, &selection, &mut runs, 1);
+        for batch_size in [1, 16] {
+            let seen = run(
+                &model, benchmark, &prompt, &selection, &mut runs, batch_size,
+            );
+            same(&seen, &whole, &format!("{name}, batches of {batch_size}"));
+        }
+        // The policy changes something.
+        let full = run(
+            &model,
+            benchmark,
+            &prompt,
+            &selection,
+            &mut [policy_run(Off)],
+            1,
+        );
+        assert_ne!(full[0].log_likelihoods, whole[0].log_likelihoods, "{name}");
     }
 }
