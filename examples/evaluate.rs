@@ -52,7 +52,7 @@ fn main() -> Result<()> {
         tokenizer: model_folder.tokenizer()?,
         id: ModelId {
             name: "demo".to_owned(),
-            fingerprint: model_folder.digest()?,
+            fingerprint: model_folder.fingerprint()?.to_string(),
             dtype: "f32".to_owned(),
         },
         args,

@@ -87,9 +87,9 @@ pub use observer::Observer;
 pub use pass::{GateRecord, Pass, PassRecord, TokenReading};
 pub use phase::{PerPhase, Phase};
 pub use plan::{
-    AgreementSearch, CalibrationText, Evidence, Keep, ModelFingerprint, PhasePlan, PlanError,
-    PlanLearner, Provenance, Ranking, SearchStep, Selection, SplitLayers, Units, VoidPlan,
-    agreement, search_by_agreement,
+    AgreementSearch, CalibrationText, Evidence, FingerprintDifference, FingerprintPart, Keep,
+    ModelFingerprint, PhasePlan, PlanError, PlanLearner, Provenance, Ranking, SearchStep,
+    Selection, SplitLayers, Units, VoidPlan, agreement, search_by_agreement,
 };
 pub use policy::{
     Bypass, Carry, Decision, Gating, Halt, LastActive, LayerPolicy, LayerStep, Off, Planned,

@@ -124,6 +124,36 @@ fn differ(path: &str, before: &Value, now: &Value, lines: &mut Vec<String>) {
             differ(&path, &of(before), &of(now), lines);
         }
     } else if before != now {
+        match (path, before.as_str(), now.as_str()) {
+            ("model.fingerprint", Some(before), Some(now)) => {
+                differing_parts(path, before, now, lines);
+            }
+            _ => lines.push(format!("{path}: {before} in the file, {now} now")),
+        }
+    }
+}
+
+/// Adds a line for each part of a fingerprint that differs, where both list the same number of parts; results of
+/// earlier versions have one that says nothing of parts.
+fn differing_parts(path: &str, before: &str, now: &str, lines: &mut Vec<String>) {
+    let parts = |fingerprint: &str| -> Vec<String> {
+        // At most five parts: the stop tokens, which come last, are a list themselves.
+        fingerprint.splitn(5, ", ").map(str::to_owned).collect()
+    };
+    let (before, now) = (parts(before), parts(now));
+    if before.len() != now.len() {
+        let (before, now) = (before.join(", "), now.join(", "));
+        lines.push(format!(
+            "{path}: {before} in the file, another now: begin a new file"
+        ));
+        lines.push(format!("{path}: {now} now"));
+        return;
+    }
+    for (before, now) in before
+        .iter()
+        .zip(&now)
+        .filter(|(before, now)| before != now)
+    {
         lines.push(format!("{path}: {before} in the file, {now} now"));
     }
 }

@@ -84,6 +84,14 @@ impl Generate {
         };
         let local = self.model.find()?;
         let folder = ModelFolder::open(local.path())?;
+        self.gate.check()?;
+        let tokenizer = folder.tokenizer()?;
+        let prompt = self.prompt.resolve(Some(&tokenizer))?;
+        let rows = Rows {
+            batch: 1,
+            n_slots: prompt.ids.len().saturating_add(self.max_new_tokens),
+        };
+        let model = self.model.load(&folder, rows, "lower --max-new-tokens")?;
         let mut policy = self.gate.policy(policy, &self.model, &folder)?;
         let verifier = Verifier::new(&self.model, &folder, self.sampling.is_greedy());
         let fingerprint = || self.model.fingerprint(&folder);
@@ -95,13 +103,6 @@ impl Generate {
         } else {
             None
         };
-        let tokenizer = folder.tokenizer()?;
-        let prompt = self.prompt.resolve(Some(&tokenizer))?;
-        let rows = Rows {
-            batch: 1,
-            n_slots: prompt.ids.len().saturating_add(self.max_new_tokens),
-        };
-        let model = self.model.load(&folder, rows, "lower --max-new-tokens")?;
         interrupt::listen("the token under way")?;
         let config = self
             .sampling

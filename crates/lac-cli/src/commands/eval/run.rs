@@ -95,17 +95,18 @@ impl Run {
         }
 
         let prompt = prompt.with_batch_members(&requests, self.batch_size);
+        self.gate.check()?;
+        let rows = Rows {
+            batch: self.batch_size.min(requests.len()),
+            n_slots: requests.iter().map(Request::n_tokens).max().unwrap_or(0),
+        };
+        let model = self.model.load(&folder, rows, "lower --batch-size")?;
         let mut runs = self.policy_runs(&prompt, &folder)?;
         let settings = self.settings(&data, &prompt, &folder, &runs)?;
         let mut log = match &self.out {
             Some(path) => ResultLog::open(path, settings)?,
             None => ResultLog::in_memory(settings),
         };
-        let rows = Rows {
-            batch: self.batch_size.min(requests.len()),
-            n_slots: requests.iter().map(Request::n_tokens).max().unwrap_or(0),
-        };
-        let model = self.model.load(&folder, rows, "lower --batch-size")?;
         interrupt::listen("the batch under way")?;
         let labels = runs
             .iter()
@@ -233,10 +234,7 @@ impl Run {
         folder: &ModelFolder,
         runs: &[PolicyRun],
     ) -> Result<Vec<Settings>> {
-        let mut fingerprint = folder.digest()?;
-        if self.model.dummy_weights {
-            fingerprint.push_str("-dummy");
-        }
+        let fingerprint = self.model.fingerprint(folder)?.to_string();
         let name = &self.model.model;
         // A folder's name says enough; a hub id is one already.
         let name = if name.is_dir() {
