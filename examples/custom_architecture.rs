@@ -22,7 +22,7 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Device, Int, Tensor};
 use lac_core::{
     CausalLm, DraftLength, GateConfig, GenerationConfig, Halt, Hooks, LastActive, LayerPolicy,
-    LayerStack, Pass, PhasePlan, SpeculationConfig, Speculator, Trace, Usage, generate,
+    LayerStack, Pass, PhasePlan, Result, SpeculationConfig, Speculator, Trace, Usage, generate,
     verify_speculation,
 };
 use lac_trace::{Recorder, Style, heat_map};
@@ -162,9 +162,15 @@ impl LayerStack for Gpt {
     }
 
     // Only policies that do not run every layer ask for this: later tokens find no gap.
-    fn skip_layer(&self, layer_idx: usize, hidden: &Tensor<3>, context: &mut Context) {
+    fn skip_layer(
+        &self,
+        layer_idx: usize,
+        hidden: &Tensor<3>,
+        context: &mut Context,
+    ) -> Result<()> {
         let [_, keys, values] = self.blocks[layer_idx].project(hidden.clone());
         append(&mut context.caches[layer_idx], keys, values);
+        Ok(())
     }
 }
 
@@ -210,7 +216,7 @@ impl CausalLm for Gpt {
 
 // =================================================================================================
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let device = Device::flex();
     device.seed(1);
     let model = Gpt::new(&device);

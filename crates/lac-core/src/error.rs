@@ -143,6 +143,42 @@ pub enum Error {
         layer_idx: usize,
     },
 
+    /// A policy skips a layer, and the model does not say what is to happen to its cache.
+    #[error(
+        "layer {layer_idx} is to be skipped, and this model does not implement LayerStack::skip_layer: \
+         compute the layer's keys and values there, or return Ok(()) if the model keeps no cache"
+    )]
+    SkipNotOffered {
+        /// The layer that was to be skipped.
+        layer_idx: usize,
+    },
+
+    /// The pass describes other rows or slots than the tensor holds.
+    #[error(
+        "the pass is for {expected:?} (batch, seq), the states have the shape {found:?} (batch, seq, hidden): \
+         make the pass for the tensor that goes through the layers"
+    )]
+    PassShape {
+        /// Batch and sequence length of the pass.
+        expected: [usize; 2],
+        /// Shape of the states.
+        found: [usize; 3],
+    },
+
+    /// A layer returned a state of another shape than it received.
+    #[error(
+        "layer {layer_idx} received a state of the shape {received:?} and returned {returned:?}: \
+         a layer has to keep batch, seq and hidden"
+    )]
+    LayerShape {
+        /// The layer.
+        layer_idx: usize,
+        /// Shape of the state that it received, `[batch, seq, hidden]`.
+        received: [usize; 3],
+        /// Shape of the state that it returned.
+        returned: [usize; 3],
+    },
+
     /// A plan does not fit the model, or is none.
     #[error(transparent)]
     Plan(#[from] PlanError),

@@ -108,6 +108,12 @@ impl GateConfig {
         self.rounding == GateRounding::F32 && self.first_threshold.is_zero()
     }
 
+    /// Whether what the gate says of a token follows from the token's own states, whatever stands beside it in the
+    /// batch. For [`LayerPolicy::is_per_token`](crate::LayerPolicy::is_per_token).
+    pub fn is_per_token(&self) -> bool {
+        self.first_threshold.is_zero()
+    }
+
     /// Checks the settings.
     ///
     /// # Errors

@@ -84,15 +84,16 @@ pub use generation::{
 };
 pub use kv_cache::{KvCache, KvCacheShape};
 pub use observer::Observer;
-pub use pass::{GateRecord, Pass, PassRecord, Phase};
+pub use pass::{GateRecord, Pass, PassRecord, TokenReading};
+pub use phase::{PerPhase, Phase};
 pub use plan::{
-    AgreementSearch, CalibrationText, Evidence, Keep, ModelFingerprint, PhasePlan, PlanError,
-    PlanLearner, Provenance, Ranking, SearchStep, Selection, SplitLayers, Units, VoidPlan,
-    agreement, search_by_agreement,
+    AgreementSearch, CalibrationText, Evidence, FingerprintDifference, FingerprintPart, Keep,
+    ModelFingerprint, PhasePlan, PlanError, PlanLearner, Provenance, Ranking, SearchStep,
+    Selection, SplitLayers, Units, VoidPlan, agreement, search_by_agreement,
 };
 pub use policy::{
     Bypass, Carry, Decision, Gating, Halt, LastActive, LayerPolicy, LayerStep, Off, Planned,
-    SkippedKeys, Trace,
+    PolicyEffect, SkippedKeys, Trace,
 };
 pub use run::{PassOutput, PassReadings, run};
 pub use speculation::{
@@ -114,6 +115,7 @@ mod kernel;
 mod kv_cache;
 mod observer;
 mod pass;
+mod phase;
 mod plan;
 mod policy;
 mod run;

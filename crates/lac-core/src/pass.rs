@@ -3,27 +3,8 @@
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
 use crate::error::{Error, Result};
+use crate::phase::Phase;
 use crate::policy::Decision;
-
-/// The two phases of the paper; their results are kept and reported apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Phase {
-    /// Prompt processing (PP): the pass over the prompt's tokens.
-    Prompt,
-    /// Response generation (RG): one pass per generated token.
-    Response,
-}
-
-impl Phase {
-    /// `prompt` or `response`: how the phase is spelled in files and messages.
-    pub fn name(self) -> &'static str {
-        match self {
-            Phase::Prompt => "prompt",
-            Phase::Response => "response",
-        }
-    }
-}
 
 /// One pass: which tokens stand in which slot of a `[batch, seq]` block.
 ///
@@ -348,7 +329,48 @@ pub struct PassRecord {
     pub gate: Option<GateRecord>,
 }
 
+/// What the gate saw of one token at one layer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct TokenReading {
+    /// Index of the layer, from 0.
+    pub layer_idx: usize,
+    /// Row of the batch.
+    pub row: usize,
+    /// Slot of the token in this pass, padding included.
+    pub slot: usize,
+    /// `n_l`: the norm after the layer.
+    pub norm: f32,
+    /// `Δ_l`: by how much the layer changed the norm.
+    pub delta: f32,
+    /// `λ_l`: the threshold that the delta was compared with.
+    pub threshold: f32,
+    /// Whether the layer was active for the token.
+    pub active: bool,
+}
+
 impl PassRecord {
+    /// Iterates over what the gate saw of every token that counts (see [`counted`](Self::counted)) at every
+    /// layer: token after token, for each token the layers in their order. Empty without a gate.
+    pub fn readings(&self) -> impl Iterator<Item = TokenReading> + '_ {
+        self.gate.iter().flat_map(move |gate| {
+            self.counted().flat_map(move |(row, slot)| {
+                (0..self.n_layers()).map(move |layer_idx| {
+                    let at = self.at(layer_idx, row, slot);
+                    TokenReading {
+                        layer_idx,
+                        row,
+                        slot,
+                        norm: gate.norms[at],
+                        delta: gate.deltas[at],
+                        threshold: gate.thresholds[at],
+                        active: gate.active[at],
+                    }
+                })
+            })
+        })
+    }
+
     /// Number of layers of the model.
     pub fn n_layers(&self) -> usize {
         self.decisions.len()

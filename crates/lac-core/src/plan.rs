@@ -10,7 +10,7 @@ mod split;
 
 pub use agreement::{AgreementSearch, CalibrationText, SearchStep, agreement, search_by_agreement};
 pub use evidence::{Evidence, PlanLearner};
-pub use fingerprint::ModelFingerprint;
+pub use fingerprint::{FingerprintDifference, FingerprintPart, ModelFingerprint};
 pub use phase_plan::PhasePlan;
 pub use selection::{Keep, Ranking, Selection, Units};
 pub use split::SplitLayers;
@@ -18,7 +18,7 @@ pub use split::SplitLayers;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::pass::Phase;
+use crate::phase::Phase;
 use crate::policy::SkippedKeys;
 
 /// The version of the plans that this crate writes.
@@ -143,6 +143,12 @@ pub enum PlanError {
         /// The model's.
         model: String,
     },
+    /// An earlier version made it, which knew the model by a sample of its weights alone.
+    #[error(
+        "the plan knows its model by a sample of the weights, which does not see every change; make the plan \
+         again on this model"
+    )]
+    SampledWeights,
     /// It is of a later version.
     #[error("the plan is of format {format}, this version reads format {FORMAT}")]
     Format {
@@ -239,14 +245,25 @@ impl VoidPlan {
         }
     }
 
-    /// Whether the plan was made on this model.
+    /// Checks that the plan was made on this model. Stop tokens may differ: they decide where a text ends, and not
+    /// which layers a token needs. The tokenizer and the chat template may not, since the plan was learned from texts
+    /// in that form.
     ///
     /// # Errors
-    /// [`PlanError::OtherModel`] naming the first difference.
+    /// [`PlanError::OtherModel`] naming the first difference; [`PlanError::SampledWeights`] for a plan of an earlier
+    /// version.
     pub fn check(&self, model: &ModelFingerprint) -> Result<(), PlanError> {
-        match self.model.difference(model) {
+        if self.model.is_sampled() && !model.is_sampled() {
+            return Err(PlanError::SampledWeights);
+        }
+        let mut differences = self.model.differences(model).into_iter();
+        match differences.find(|difference| difference.part != FingerprintPart::StopTokens) {
             None => Ok(()),
-            Some((field, plan, model)) => Err(PlanError::OtherModel { field, plan, model }),
+            Some(difference) => Err(PlanError::OtherModel {
+                field: difference.part.name(),
+                plan: difference.recorded,
+                model: difference.present,
+            }),
         }
     }
 }

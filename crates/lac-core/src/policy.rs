@@ -118,6 +118,19 @@ pub enum Gating {
     Bypass,
 }
 
+/// How a policy's results differ from the full model's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum PolicyEffect {
+    /// The results are the full model's, as under [`Off`] and [`Trace`].
+    FullModel,
+    /// Every layer is run, and on the full model's states: only the state that the head receives differs, as under
+    /// [`LastActive`].
+    FullStates,
+    /// The states between layers may differ from the full model's, as under [`Bypass`], [`Halt`] and [`Planned`].
+    #[default]
+    ChangedStates,
+}
+
 /// Asked before a layer whether to run it, and after it which state goes on.
 ///
 /// One policy object serves many passes; [`begin`](Self::begin) opens each of them. All state
@@ -157,6 +170,26 @@ pub trait LayerPolicy {
     /// per row under [`Gating::Observe`] or [`Gating::LastActive`] is one launch at its end.
     fn gating(&self) -> Gating {
         Gating::Stepwise
+    }
+
+    /// How the results differ from the full model's. Called by reports and benchmarks, never by the loop over layers.
+    ///
+    /// The default, [`PolicyEffect::ChangedStates`], promises nothing. A policy that promises more than it keeps has
+    /// its results reported as those of the full model.
+    fn effect(&self) -> PolicyEffect {
+        PolicyEffect::ChangedStates
+    }
+
+    /// Whether everything that a pass says of a token follows from the token itself and the ones before it in its
+    /// own row: its state and what the gate reports of it. Called before texts are scored: they may then be fed in
+    /// pieces, each a pass of the same phase over the tokens that follow the last piece, and may share the pass over a
+    /// common beginning.
+    ///
+    /// The default, `false`, is always right and costs only time. A policy that returns `true` and yet decides about
+    /// a sequence as a whole, as [`Halt`] does, or about a batch, gives other results for the same text, depending on
+    /// how it is fed.
+    fn is_per_token(&self) -> bool {
+        false
     }
 
     /// Opens a pass. `embedding` is the state before the first layer, `[batch, seq, hidden]`.

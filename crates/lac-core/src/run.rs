@@ -30,8 +30,12 @@ pub struct PassOutput {
 /// [`Halt`](crate::Halt)).
 ///
 /// # Errors
-/// Whatever the policy reports, an impossible gate configuration, and a policy that asks for
-/// parts of layers where the model does not offer them.
+/// - [`Error::PassShape`] when `pass` is for another batch or sequence length than `embedding` has;
+/// - [`Error::LayerShape`] when a layer returns a state of another shape than it received;
+/// - [`Error::Policy`] with what the policy reports;
+/// - [`Error::SkipNotOffered`] and [`Error::PartsNotOffered`] when the policy skips a layer, or a part of it, and the
+///   model does not implement that;
+/// - [`Error::InvalidConfig`] and [`Error::UnsupportedDtype`] for a gate that cannot be computed.
 pub fn run<S: LayerStack + ?Sized>(
     stack: &S,
     embedding: Tensor<3>,
@@ -39,6 +43,7 @@ pub fn run<S: LayerStack + ?Sized>(
     pass: &Pass,
     policy: &mut dyn LayerPolicy,
 ) -> Result<PassOutput> {
+    check_pass(pass, embedding.dims())?;
     let n_layers = stack.n_layers();
     let at_layer = |layer_idx| move |source| Error::Policy { layer_idx, source };
 
@@ -72,10 +77,19 @@ pub fn run<S: LayerStack + ?Sized>(
         };
 
         let input = hidden.clone();
+        let received = input.dims();
         let output = match part {
             None => stack.forward_layer(layer_idx, hidden, context),
             Some(part) => parts(stack, layer_idx)?.forward_part(layer_idx, part, hidden, context),
         };
+        let returned = output.dims();
+        if returned != received {
+            return Err(Error::LayerShape {
+                layer_idx,
+                received,
+                returned,
+            });
+        }
         hidden = match &mut gate {
             Some(gate) if gating != Gating::Stepwise => gate.layer(output, input)?,
             Some(gate) => gate
@@ -94,8 +108,17 @@ pub fn run<S: LayerStack + ?Sized>(
     };
     Ok(PassOutput {
         hidden: policy.finish(hidden),
-        readings: PassReadings::new(decisions, gated),
+        readings: PassReadings::new([pass.batch(), pass.seq()], decisions, gated),
     })
+}
+
+/// Refuses states that are not those of the pass: the numbers read of them would be other tokens'.
+fn check_pass(pass: &Pass, found: [usize; 3]) -> Result<()> {
+    let expected = [pass.batch(), pass.seq()];
+    if found[..2] == expected {
+        return Ok(());
+    }
+    Err(Error::PassShape { expected, found })
 }
 
 /// Sees to the keys and values of a layer whose attention is not run.
@@ -108,9 +131,11 @@ fn skip_keys<S: LayerStack + ?Sized>(
 ) -> Result<()> {
     match skipped_keys {
         SkippedKeys::Fill => stack.skip_layer(layer_idx, hidden, context),
-        SkippedKeys::LeaveOut => parts(stack, layer_idx)?.omit_keys(layer_idx, context),
+        SkippedKeys::LeaveOut => {
+            parts(stack, layer_idx)?.omit_keys(layer_idx, context);
+            Ok(())
+        }
     }
-    Ok(())
 }
 
 fn parts<S: LayerStack + ?Sized>(
@@ -118,6 +143,18 @@ fn parts<S: LayerStack + ?Sized>(
     layer_idx: usize,
 ) -> Result<&dyn LayerParts<Context = S::Context>> {
     stack.parts().ok_or(Error::PartsNotOffered { layer_idx })
+}
+
+/// Refuses a policy's state of another shape than the layer's.
+fn same_shape(state: Tensor<3>, output: &Tensor<3>) -> Result<Tensor<3>, BoxError> {
+    let (found, expected) = (state.dims(), output.dims());
+    if found == expected {
+        return Ok(state);
+    }
+    Err(
+        format!("it replaced a state of the shape {expected:?} by one of the shape {found:?}")
+            .into(),
+    )
 }
 
 /// Asks a policy without a gate which state goes on after a layer.
@@ -137,6 +174,6 @@ fn ungated_step(
     Ok(match policy.after(step)? {
         Carry::Output => output,
         Carry::OutputWhere(mask) => select_tokens(mask, output, input),
-        Carry::State(state) => state,
+        Carry::State(state) => same_shape(state, &output)?,
     })
 }

@@ -2,6 +2,7 @@
 
 use burn::tensor::{Device, Int, Tensor};
 
+use crate::error::{Error, Result};
 use crate::pass::Pass;
 
 /// A hidden state passes through layers. Anything that can say this much can be gated: a
@@ -23,18 +24,30 @@ pub trait LayerStack {
         context: &mut Self::Context,
     ) -> Tensor<3>;
 
-    /// Called instead of [`forward_layer`](Self::forward_layer) for a layer that is not run.
+    /// Called in place of [`forward_layer`](Self::forward_layer), once for each layer of a pass that the policy does
+    /// not run; `hidden` is the state that the layer would have received, and the next layer receives it unchanged.
     ///
-    /// A decoder with a key/value cache keeps it aligned here, for instance by computing keys
-    /// and values from the state that passes by. The default does nothing.
-    fn skip_layer(&self, layer_idx: usize, hidden: &Tensor<3>, context: &mut Self::Context) {
-        let _ = (layer_idx, hidden, context);
+    /// A decoder with a key/value cache writes the layer's keys and values here, computed from `hidden`, so that
+    /// later tokens find them. A model without a cache returns `Ok(())` and does nothing else.
+    ///
+    /// # Errors
+    /// The default returns [`Error::SkipNotOffered`]: a cache that is left with a gap would give wrong text without a
+    /// word. An error ends the pass and is returned by [`run`](crate::run) as it is.
+    fn skip_layer(
+        &self,
+        layer_idx: usize,
+        hidden: &Tensor<3>,
+        context: &mut Self::Context,
+    ) -> Result<()> {
+        let _ = (hidden, context);
+        Err(Error::SkipNotOffered { layer_idx })
     }
 
-    /// The layers' parts, for models that can run them apart; by default there are none.
+    /// Returns the layers' parts in models that can run attention and MLP apart; `None`, the default, in others.
+    /// Called whenever a policy wants a part of a layer run, or the keys of a skipped layer left out.
     ///
-    /// A policy that asks for a part ([`Decision::SkipMlp`](crate::Decision), for instance) gets
-    /// [`Error::PartsNotOffered`](crate::Error::PartsNotOffered) where this is `None`.
+    /// A policy that asks for a part ([`Decision::SkipMlp`](crate::Decision), for instance) of a model that returns
+    /// `None` ends its pass with [`Error::PartsNotOffered`].
     fn parts(&self) -> Option<&dyn LayerParts<Context = Self::Context>> {
         None
     }

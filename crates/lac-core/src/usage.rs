@@ -4,17 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::BoxError;
 use crate::observer::Observer;
-use crate::pass::{PassRecord, Phase};
+use crate::pass::PassRecord;
+use crate::phase::PerPhase;
 
 /// Counts, per phase and layer, the tokens for which the layer was active, and the passes in
 /// which it was run. Padding and finished rows never count.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Usage {
-    /// The prompt's tokens.
-    pub prompt: PhaseUsage,
-    /// The response's tokens.
-    pub response: PhaseUsage,
-}
+pub type Usage = PerPhase<PhaseUsage>;
 
 /// One phase's counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,14 +22,6 @@ pub struct PhaseUsage {
 }
 
 impl Usage {
-    /// The counts of a phase.
-    pub fn phase(&self, phase: Phase) -> &PhaseUsage {
-        match phase {
-            Phase::Prompt => &self.prompt,
-            Phase::Response => &self.response,
-        }
-    }
-
     /// Adds the counts of another run of the same model.
     pub fn merge(&mut self, other: &Usage) {
         self.prompt.merge(&other.prompt);
@@ -94,13 +81,13 @@ impl PhaseUsage {
             .collect();
         add(&mut self.executed_parts, &executed_parts);
 
-        let Some(gate) = &record.gate else { return };
+        if record.gate.is_none() {
+            return;
+        }
+        self.n_tokens += record.counted().count() as u64;
         let mut active = vec![0; record.n_layers()];
-        for (row, slot) in record.counted() {
-            self.n_tokens += 1;
-            for (layer_idx, count) in active.iter_mut().enumerate() {
-                *count += u64::from(gate.active[record.at(layer_idx, row, slot)]);
-            }
+        for reading in record.readings() {
+            active[reading.layer_idx] += u64::from(reading.active);
         }
         add(&mut self.active, &active);
     }
@@ -117,10 +104,7 @@ fn add(totals: &mut Vec<u64>, counts: &[u64]) {
 
 impl Observer for Usage {
     fn pass(&mut self, record: &PassRecord) -> Result<(), BoxError> {
-        match record.pass.phase() {
-            Phase::Prompt => self.prompt.count(record),
-            Phase::Response => self.response.count(record),
-        }
+        self.get_mut(record.pass.phase()).count(record);
         Ok(())
     }
 }

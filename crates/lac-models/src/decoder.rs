@@ -441,11 +441,17 @@ impl LayerStack for Decoder {
 
     /// Fills the cache with keys and values of the state that passes by, so that a later token
     /// that does run this layer finds them (as in CALM, arXiv 2207.07061, section 3.3).
-    fn skip_layer(&self, layer_idx: usize, hidden: &Tensor<3>, context: &mut DecoderContext) {
+    fn skip_layer(
+        &self,
+        layer_idx: usize,
+        hidden: &Tensor<3>,
+        context: &mut DecoderContext,
+    ) -> lac_core::Result<()> {
         let layer = &self.model.layers[layer_idx];
         let normed = layer.input_layernorm.forward(hidden.clone());
         let (keys, values) = layer.self_attn.keys_and_values(normed, context);
         context.fill(layer_idx, keys, values);
+        Ok(())
     }
 
     fn parts(&self) -> Option<&dyn LayerParts<Context = DecoderContext>> {

@@ -5,7 +5,9 @@ use std::fmt;
 use std::rc::Rc;
 
 use burn::tensor::{FloatDType, Tensor, Transaction};
-use lac_core::{BoxError, Carry, Decision, GateConfig, LayerPolicy, LayerStep, Pass, SkippedKeys};
+use lac_core::{
+    BoxError, Carry, Decision, GateConfig, LayerPolicy, LayerStep, Pass, PolicyEffect, SkippedKeys,
+};
 
 use crate::error::{Error, Result};
 
@@ -104,6 +106,15 @@ impl LayerPolicy for Probed<'_> {
 
     fn skipped_keys(&self) -> SkippedKeys {
         self.inner.skipped_keys()
+    }
+
+    // A probe only looks: what the policy promises of its results holds with it as without.
+    fn effect(&self) -> PolicyEffect {
+        self.inner.effect()
+    }
+
+    fn is_per_token(&self) -> bool {
+        self.inner.is_per_token()
     }
 
     fn begin(&mut self, pass: &Pass, embedding: &Tensor<3>) -> Result<(), BoxError> {

@@ -6,7 +6,8 @@ use super::selection::{Selection, Units, select};
 use super::{PhasePlan, PlanError};
 use crate::error::BoxError;
 use crate::observer::Observer;
-use crate::pass::{PassRecord, Phase};
+use crate::pass::PassRecord;
+use crate::phase::{PerPhase, Phase};
 
 /// What was seen of one phase's tokens.
 ///
@@ -61,8 +62,7 @@ pub struct Evidence {
 #[derive(Clone, Debug, Default)]
 pub struct PlanLearner {
     n_prompts: u64,
-    prompt: Sums,
-    response: Sums,
+    sums: PerPhase<Sums>,
 }
 
 /// Sums over one phase's tokens.
@@ -81,10 +81,7 @@ impl PlanLearner {
 
     /// What was seen of a phase.
     pub fn evidence(&self, phase: Phase) -> Evidence {
-        let sums = match phase {
-            Phase::Prompt => &self.prompt,
-            Phase::Response => &self.response,
-        };
+        let sums = self.sums.get(phase);
         let n_tokens = sums.n_tokens.max(1) as f64;
         Evidence {
             n_tokens: sums.n_tokens,
@@ -119,30 +116,25 @@ impl PlanLearner {
 
 impl Observer for PlanLearner {
     fn pass(&mut self, record: &PassRecord) -> Result<(), BoxError> {
-        let sums = match record.pass.phase() {
-            Phase::Prompt => {
-                self.n_prompts += record.pass.batch() as u64;
-                &mut self.prompt
-            }
-            Phase::Response => &mut self.response,
-        };
-        sums.add(record);
+        if record.pass.phase() == Phase::Prompt {
+            self.n_prompts += record.pass.batch() as u64;
+        }
+        self.sums.get_mut(record.pass.phase()).add(record);
         Ok(())
     }
 }
 
 impl Sums {
     fn add(&mut self, record: &PassRecord) {
-        let Some(gate) = &record.gate else { return };
+        if record.gate.is_none() {
+            return;
+        }
         self.active.resize(record.n_layers(), 0);
         self.delta.resize(record.n_layers(), 0.0);
-        for (row, slot) in record.counted() {
-            self.n_tokens += 1;
-            for layer_idx in 0..record.n_layers() {
-                let at = record.at(layer_idx, row, slot);
-                self.active[layer_idx] += u64::from(gate.active[at]);
-                self.delta[layer_idx] += f64::from(gate.deltas[at]);
-            }
+        self.n_tokens += record.counted().count() as u64;
+        for reading in record.readings() {
+            self.active[reading.layer_idx] += u64::from(reading.active);
+            self.delta[reading.layer_idx] += f64::from(reading.delta);
         }
     }
 }

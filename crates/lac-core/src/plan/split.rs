@@ -58,9 +58,17 @@ impl<M: LayerStack + ?Sized> LayerStack for SplitLayers<'_, M> {
             .forward_part(layer_idx / 2, part, hidden, context)
     }
 
-    fn skip_layer(&self, layer_idx: usize, hidden: &Tensor<3>, context: &mut M::Context) {
+    fn skip_layer(
+        &self,
+        layer_idx: usize,
+        hidden: &Tensor<3>,
+        context: &mut M::Context,
+    ) -> Result<()> {
+        // An MLP keeps nothing of earlier tokens.
         if layer_idx.is_multiple_of(2) {
-            self.model.skip_layer(layer_idx / 2, hidden, context);
+            self.model.skip_layer(layer_idx / 2, hidden, context)
+        } else {
+            Ok(())
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Bool, Tensor, TensorData};
 
-use super::{Carry, Decision, Gating, LayerPolicy, LayerStep, select_tokens};
+use super::{Carry, Decision, Gating, LayerPolicy, LayerStep, PolicyEffect, select_tokens};
 use crate::error::BoxError;
 use crate::gate::{GateConfig, GateReading};
 use crate::pass::Pass;
@@ -14,6 +14,14 @@ pub struct Off;
 impl LayerPolicy for Off {
     fn name(&self) -> &str {
         "off"
+    }
+
+    fn effect(&self) -> PolicyEffect {
+        PolicyEffect::FullModel
+    }
+
+    fn is_per_token(&self) -> bool {
+        true
     }
 }
 
@@ -41,6 +49,14 @@ impl LayerPolicy for Trace {
 
     fn gating(&self) -> Gating {
         Gating::Observe
+    }
+
+    fn effect(&self) -> PolicyEffect {
+        PolicyEffect::FullModel
+    }
+
+    fn is_per_token(&self) -> bool {
+        self.gate.is_per_token()
     }
 }
 
@@ -76,6 +92,14 @@ impl LayerPolicy for LastActive {
 
     fn gating(&self) -> Gating {
         Gating::LastActive
+    }
+
+    fn effect(&self) -> PolicyEffect {
+        PolicyEffect::FullStates
+    }
+
+    fn is_per_token(&self) -> bool {
+        self.gate.is_per_token()
     }
 
     fn begin(&mut self, _pass: &Pass, _embedding: &Tensor<3>) -> Result<(), BoxError> {
@@ -129,6 +153,10 @@ impl LayerPolicy for Bypass {
 
     fn gating(&self) -> Gating {
         Gating::Bypass
+    }
+
+    fn is_per_token(&self) -> bool {
+        self.gate.is_per_token()
     }
 
     fn after(&mut self, step: LayerStep<'_>) -> Result<Carry, BoxError> {

@@ -5,7 +5,8 @@ use burn::tensor::Tensor;
 use super::{Decision, Gating, LayerPolicy, SkippedKeys};
 use crate::error::BoxError;
 use crate::gate::GateConfig;
-use crate::pass::{Pass, Phase};
+use crate::pass::Pass;
+use crate::phase::{PerPhase, Phase};
 use crate::plan::{ModelFingerprint, PhasePlan, PlanError, VoidPlan};
 
 /// Runs what a [`VoidPlan`] keeps, and nothing else: the skipped layers cost nothing but their
@@ -15,8 +16,7 @@ use crate::plan::{ModelFingerprint, PhasePlan, PlanError, VoidPlan};
 /// plan that keeps every layer gives what the full model gives, bit by bit.
 #[derive(Clone, Debug)]
 pub struct Planned {
-    prompt: PhasePlan,
-    response: PhasePlan,
+    plans: PerPhase<PhasePlan>,
     skipped_keys: SkippedKeys,
     gate: Option<GateConfig>,
     phase: Phase,
@@ -37,8 +37,7 @@ impl Planned {
     /// model is reported when its first missing layer is reached.
     pub fn from_phases(prompt: PhasePlan, response: PhasePlan, skipped_keys: SkippedKeys) -> Self {
         Self {
-            prompt,
-            response,
+            plans: PerPhase { prompt, response },
             skipped_keys,
             gate: None,
             phase: Phase::Prompt,
@@ -67,16 +66,17 @@ impl LayerPolicy for Planned {
         Gating::Observe
     }
 
+    fn is_per_token(&self) -> bool {
+        self.gate.is_none_or(|gate| gate.is_per_token())
+    }
+
     fn begin(&mut self, pass: &Pass, _embedding: &Tensor<3>) -> Result<(), BoxError> {
         self.phase = pass.phase();
         Ok(())
     }
 
     fn before(&mut self, layer_idx: usize, _hidden: &Tensor<3>) -> Result<Decision, BoxError> {
-        let plan = match self.phase {
-            Phase::Prompt => &self.prompt,
-            Phase::Response => &self.response,
-        };
+        let plan = self.plans.get(self.phase);
         match plan.decisions().get(layer_idx) {
             Some(&decision) => Ok(decision),
             None => Err(format!("the plan is for {} layers only", plan.n_layers()).into()),

@@ -172,6 +172,7 @@ impl Running {
                 select_tokens(mask, output, input)
             }
             Carry::State(state) => {
+                let state = super::same_shape(state, &output)?;
                 self.gate.replaced(&state);
                 state
             }

@@ -11,6 +11,8 @@ use crate::policy::Decision;
 /// What the gate saw of a pass, still on the device.
 #[derive(Debug)]
 pub struct PassReadings {
+    /// Batch and sequence length of the pass.
+    shape: [usize; 2],
     decisions: Vec<Decision>,
     gated: Option<GatedPass>,
 }
@@ -46,8 +48,16 @@ pub(super) struct PassedBy {
 const READING: &str = "reading what the gate saw";
 
 impl PassReadings {
-    pub(super) fn new(decisions: Vec<Decision>, gated: Option<GatedPass>) -> Self {
-        Self { decisions, gated }
+    pub(super) fn new(
+        shape: [usize; 2],
+        decisions: Vec<Decision>,
+        gated: Option<GatedPass>,
+    ) -> Self {
+        Self {
+            shape,
+            decisions,
+            gated,
+        }
     }
 
     /// For each layer, what the policy decided.
@@ -66,6 +76,12 @@ impl PassReadings {
     /// [`Error::NonFiniteNorm`] naming the first layer and position whose norm is not finite
     /// (padding is not looked at); [`Error::Device`] when the device failed.
     pub fn read(self, pass: &Pass) -> Result<PassRecord> {
+        let expected = [pass.batch(), pass.seq()];
+        let [batch, seq] = self.shape;
+        if self.shape != expected {
+            let found = [batch, seq, 0];
+            return Err(Error::PassShape { expected, found });
+        }
         let gate = match self.gated {
             Some(gated) => Some(gated.read(pass)?),
             None => None,

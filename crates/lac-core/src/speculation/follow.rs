@@ -1,7 +1,8 @@
 //! A plan that follows the text.
 
 use crate::error::{Error, Result};
-use crate::pass::{PassRecord, Phase};
+use crate::pass::PassRecord;
+use crate::phase::Phase;
 use crate::plan::PhasePlan;
 use crate::policy::Decision;
 
@@ -87,22 +88,21 @@ impl Follower {
 
     /// Takes a pass of the full model, cut to the tokens that stand.
     pub(super) fn saw(&mut self, record: &PassRecord) {
-        let Some(gate) = &record.gate else { return };
         // A prompt tells of another phase: it is a first guess, and no more.
         let longest = match record.pass.phase() {
             Phase::Prompt => 8,
             Phase::Response => u64::MAX,
         };
-        for (row, slot) in record.counted() {
-            self.n_tokens = (self.n_tokens + 1).min(longest);
-            let weight = (1.0 - MEMORY).max(1.0 / self.n_tokens as f64);
-            for layer_idx in 0..record.n_layers() {
-                let at = record.at(layer_idx, row, slot);
-                let active = f64::from(u8::from(gate.active[at]));
-                self.usage[layer_idx] += weight * (active - self.usage[layer_idx]);
-                self.delta[layer_idx] +=
-                    weight * (f64::from(gate.deltas[at]) - self.delta[layer_idx]);
+        for reading in record.readings() {
+            let layer_idx = reading.layer_idx;
+            // The readings come token by token, the first layer first.
+            if layer_idx == 0 {
+                self.n_tokens = (self.n_tokens + 1).min(longest);
             }
+            let weight = (1.0 - MEMORY).max(1.0 / self.n_tokens as f64);
+            let active = f64::from(u8::from(reading.active));
+            self.usage[layer_idx] += weight * (active - self.usage[layer_idx]);
+            self.delta[layer_idx] += weight * (f64::from(reading.delta) - self.delta[layer_idx]);
         }
     }
 

@@ -29,8 +29,14 @@ impl LayerStack for Adds {
         hidden + self.0[layer_idx]
     }
 
-    fn skip_layer(&self, layer_idx: usize, _hidden: &Tensor<3>, calls: &mut Calls) {
+    fn skip_layer(
+        &self,
+        layer_idx: usize,
+        _hidden: &Tensor<3>,
+        calls: &mut Calls,
+    ) -> lac_core::Result<()> {
         calls.skipped.push(layer_idx);
+        Ok(())
     }
 }
 

@@ -75,6 +75,10 @@ impl LayerStack for Chain {
         let rows = table.select(0, tokens.reshape([batch * seq]));
         hidden + rows.reshape([batch, seq, vocab])
     }
+
+    fn skip_layer(&self, _: usize, _: &Tensor<3>, _: &mut Tokens) -> lac_core::Result<()> {
+        Ok(())
+    }
 }
 
 impl CausalLm for Chain {

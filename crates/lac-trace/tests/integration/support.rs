@@ -8,7 +8,8 @@ use lac_core::{
     CausalLm, Decision, GateConfig, GateRecord, LayerPolicy, LayerStack, Observer, Pass,
     PassRecord, Phase, Trace,
 };
-use lac_trace::{Token, TraceInfo, TraceReader, TraceWriter, regate};
+use lac_trace::statistics::regate;
+use lac_trace::{Token, TraceInfo, TraceReader, TraceWriter};
 
 pub const ALPHA: f32 = 0.5;
 
@@ -204,6 +205,10 @@ impl LayerStack for Small {
     fn forward_layer(&self, layer_idx: usize, hidden: Tensor<3>, _: &mut ()) -> Tensor<3> {
         let weights = self.layers[layer_idx].clone().unsqueeze::<3>();
         hidden.clone() + hidden.matmul(weights).tanh()
+    }
+
+    fn skip_layer(&self, _: usize, _: &Tensor<3>, _: &mut ()) -> lac_core::Result<()> {
+        Ok(())
     }
 }
 

@@ -22,6 +22,10 @@ impl LayerStack for Outputs {
     fn forward_layer(&self, layer_idx: usize, _: Tensor<3>, _: &mut ()) -> Tensor<3> {
         self.0[layer_idx].clone()
     }
+
+    fn skip_layer(&self, _: usize, _: &Tensor<3>, _: &mut ()) -> lac_core::Result<()> {
+        Ok(())
+    }
 }
 
 /// Runs a policy over states; the first is the embedding.
