@@ -16,7 +16,7 @@ use std::time::Duration;
 use burn::tensor::{DType, Device, Distribution, Tensor};
 use lac_benches::{devices, env, env_number, interleaved, is_test, parallel_copy, wait};
 use lac_core::{Gate, GateConfig};
-use lac_models::parallel_read;
+use lac_kernels::parallel_read;
 
 /// States that are rotated take at least this much memory together, well above any cache.
 const ROTATED_BYTES: usize = 512 << 20;

@@ -14,7 +14,7 @@ use burn::tensor::{DType, Device, Distribution, Tensor};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use lac_benches::{devices, wait};
 use lac_core::{Gate, GateConfig};
-use lac_models::parallel_read;
+use lac_kernels::parallel_read;
 
 /// A state's shape and data type.
 #[derive(Clone, Copy)]

@@ -78,9 +78,10 @@ fn main() -> AnyResult<()> {
             let config_of = SpeculationConfig::default()
                 .with_draft_length(draft_length)
                 .with_gate(is_following.then(|| GateConfig::new(ALPHA)))
-                .with_plan_updates(match is_following {
-                    true => PlanUpdates::Follow(FollowConfig::default()),
-                    false => PlanUpdates::Fixed,
+                .with_plan_updates(if *is_following {
+                    PlanUpdates::Follow(FollowConfig::default())
+                } else {
+                    PlanUpdates::Fixed
                 });
             let mut speculator = Speculator::new(plan.clone(), config_of)?;
             let (stats, speed) = compare(&model, &kind.prompts, &config, &mut speculator)?;
@@ -282,9 +283,10 @@ fn kinds(
         for (idx, prompt) in all.into_iter().enumerate() {
             // Evenly spread over the sets, as the others are.
             let is_calibration = idx * N_CALIBRATION % n_all < N_CALIBRATION;
-            match is_calibration {
-                true => calibration.push(prompt),
-                false => prompts.push(prompt),
+            if is_calibration {
+                calibration.push(prompt)
+            } else {
+                prompts.push(prompt)
             }
         }
         let calibration = calibration

@@ -19,9 +19,11 @@ use anyhow::{Context, Result};
 use burn::tensor::Device;
 use clap::Parser;
 use lac_core::{Flow, GateConfig, LastActive, Off};
+use lac_eval::data::Split;
+use lac_eval::report::{ReportFormat, SubjectTables, render};
 use lac_eval::{
-    Asking, Benchmark, DataSet, Evaluation, Format, HarnessTask, Lane, ModelId, Report, ResultLog,
-    Results, RunConfig, Selection, Settings, Split, Subjects, evaluate, render, requests,
+    Benchmark, DataSet, EvalReport, Evaluation, HarnessTask, ModelId, PolicyRun, PromptSettings,
+    ResultLog, Results, RunConfig, Selection, Settings, evaluate, requests,
 };
 use lac_models::{Decoder, ModelFolder, Tokenizer, WeightDtype};
 
@@ -50,7 +52,7 @@ fn main() -> Result<()> {
         tokenizer: model_folder.tokenizer()?,
         id: ModelId {
             name: "demo".to_owned(),
-            fingerprint: model_folder.digest()?,
+            fingerprint: model_folder.fingerprint()?.to_string(),
             dtype: "f32".to_owned(),
         },
         args,
@@ -60,20 +62,27 @@ fn main() -> Result<()> {
     for benchmark in [Benchmark::Mmlu, Benchmark::Gpqa, Benchmark::Boolq] {
         let place = folder.path().join(benchmark.name());
         let data = DataSet::load(benchmark, &place, Split::Test)?;
-        // A text that is generated depends on α from its first different token on: one lane each.
-        let mut lanes = vec![Lane::new(Box::new(Off))];
-        lanes.extend(
-            ALPHAS.map(|alpha| Lane::new(Box::new(LastActive::new(GateConfig::new(alpha))))),
+        // A text that is generated depends on α from its first different token on: one run each.
+        let mut runs = vec![PolicyRun::new(Box::new(Off))];
+        runs.extend(
+            ALPHAS.map(|alpha| PolicyRun::new(Box::new(LastActive::new(GateConfig::new(alpha))))),
         );
-        results.push(bench.run(&data, &Asking::generative(), lanes)?);
+        results.push(bench.run(&data, &PromptSettings::generative(), runs)?);
         if benchmark == Benchmark::Mmlu {
             // Log-likelihoods at every α come out of one pass through the layers.
-            let asking = Asking::lm_eval(HarnessTask::Mmlu, 0);
-            let lanes = vec![Lane::new(Box::new(Off)), Lane::last_active(&ALPHAS)];
-            results.push(bench.run(&data, &asking, lanes)?);
+            let prompt = PromptSettings::lm_eval(HarnessTask::Mmlu, 0);
+            let runs = vec![
+                PolicyRun::new(Box::new(Off)),
+                PolicyRun::last_active(&ALPHAS),
+            ];
+            results.push(bench.run(&data, &prompt, runs)?);
         }
     }
-    let report = render(&Report::new(&results), Format::Markdown, Subjects::Together)?;
+    let report = render(
+        &EvalReport::new(&results),
+        ReportFormat::Markdown,
+        SubjectTables::Together,
+    )?;
     let mut out = anstream::stdout();
     writeln!(out, "{}", report.trim_end())?;
     writeln!(
@@ -91,19 +100,24 @@ struct Bench {
 }
 
 impl Bench {
-    fn run(&self, data: &DataSet, asking: &Asking, mut lanes: Vec<Lane>) -> Result<Results> {
+    fn run(
+        &self,
+        data: &DataSet,
+        prompt: &PromptSettings,
+        mut runs: Vec<PolicyRun>,
+    ) -> Result<Results> {
         let selection = Selection {
             limit: Some(self.args.limit),
             ..Selection::default()
         };
         let max_context = self.model.config().max_position_embeddings;
-        let requests = requests(data, &selection, asking, &self.tokenizer, Some(max_context))?;
-        let settings = Settings::of_lanes(data, asking, &self.id, &lanes);
+        let requests = requests(data, &selection, prompt, &self.tokenizer, Some(max_context))?;
+        let settings = Settings::of_runs(data, prompt, &self.id, &runs);
         // `ResultLog::open` keeps results in a file, from which an interrupted run goes on.
         let mut log = ResultLog::in_memory(settings);
         let evaluation = Evaluation {
             requests: &requests,
-            asking,
+            prompt,
             text: &self.tokenizer,
             config: RunConfig {
                 batch_size: self.args.batch_size,
@@ -113,7 +127,7 @@ impl Bench {
         evaluate(
             &self.model,
             &evaluation,
-            &mut lanes,
+            &mut runs,
             &mut log,
             &mut |progress| {
                 eprint!(

@@ -29,7 +29,7 @@ use lac_core::{
     LayerPolicy, Off, Phase, PhaseUsage, PlanLearner, Planned, Ranking, Selection, SkippedKeys,
     Trace, Units, Usage, generate,
 };
-use lac_eval::{ExactMatch, Exercise, exact_match};
+use lac_eval::exact_match::{ExactMatch, Exercise, exact_match};
 use lac_examples::{chat_prompt, demo_model};
 use lac_models::{
     Decoder, ModelFolder, PromptKind, SpecialTokens, SpecialTokensInText, Tokenizer, WeightDtype,

@@ -24,9 +24,9 @@ use lac_models::{
     ChatOptions, Decoder, Message, ModelFolder, PromptKind, SpecialTokensInText, Tokenizer,
     WeightDtype,
 };
-use lac_trace::{
-    ProbeConfig, Probed, Report, ReportConfig, TerminalConfig, TraceInfo, TraceReader, TraceWriter,
-};
+use lac_trace::probe::ProbeConfig;
+use lac_trace::report::{ReportConfig, TerminalConfig};
+use lac_trace::{Probed, TraceInfo, TraceReader, TraceReport, TraceWriter};
 
 /// What the embedded model is asked: it knows only its small world.
 const DEMO_CHAT: [&str; 2] = ["Tell me about Kodo.", "Which tool does a tailor use?"];
@@ -72,7 +72,7 @@ fn main() -> Result<()> {
     record(&model, &tokenizer, &name, &turns, &args, &file)?;
 
     let trace = TraceReader::open(&file)?;
-    let report = Report::read(&[trace], &ReportConfig::default())?;
+    let report = TraceReport::read(&[trace], &ReportConfig::default())?;
     let mut out = anstream::stdout();
     write!(out, "{}", report.to_terminal(&TerminalConfig::default()))?;
     writeln!(out, "\nwritten: {}", file.display())?;

@@ -3,7 +3,8 @@
 
 use std::sync::LazyLock;
 
-use lac_eval::{Benchmark, DataSet, Split};
+use lac_eval::data::Split;
+use lac_eval::{Benchmark, DataSet};
 use lac_fuzz::{Folder, check};
 use libfuzzer_sys::fuzz_target;
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use burn::tensor::Device;
 use lac_core::{Bypass, GateConfig, Halt, LastActive, LayerPolicy, Off, Usage};
-use lac_eval::ExactMatch;
+use lac_eval::exact_match::ExactMatch;
 use lac_models::{Decoder, ModelFolder, Tokenizer, WeightDtype};
 
 use crate::prompts::Wording;

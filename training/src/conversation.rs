@@ -2,6 +2,8 @@
 
 use lac_demo::{Choice, LETTERS};
 
+use crate::chat_format::END_OF_TEXT;
+use crate::choice_question::{ask, choice_marks};
 use crate::document::{CLOSING, CONTEXT, Document, EXERCISE, MARK};
 use crate::exercises::{bind, drill, pick, seen};
 use crate::prompts::{Wording, choice_prompt, gpqa_harness_prompt, yes_no_prompt, yes_no_word};
@@ -9,7 +11,6 @@ use crate::questions::{SUBJECTS, ask_about, choice, follow_ups, is_answered_with
 use crate::random::Random;
 use crate::split::Split;
 use crate::text::{Fact, Story, with_article};
-use crate::tokenizer::END_OF_TEXT;
 use crate::two_steps::two_steps;
 use crate::world::World;
 use crate::yes_no;
@@ -158,45 +159,6 @@ pub fn of_kind(world: &World, kind: Kind, random: &mut Random) -> Document {
 fn any_choice(world: &World, random: &mut Random) -> Choice {
     let subject = SUBJECTS[random.weighted(&SUBJECT_SHARES)];
     choice(world, subject, Split::Train, random)
-}
-
-/// A four-choice question with its letter; the harness's prompt stands bare.
-pub(crate) fn ask(doc: &mut Document, item: &Choice, wording: Wording) {
-    doc.topic = item.subject.clone();
-    let prompt = choice_prompt(item, wording);
-    if wording == Wording::Harness {
-        doc.add_marked(&prompt, &choice_marks(item, " "));
-        doc.add(format!(" {}", item.letter()), 1.0);
-        doc.add(END_OF_TEXT, CLOSING);
-    } else {
-        doc.marked_message(&prompt, &choice_marks(item, ""));
-        doc.reply(&item.letter().to_string());
-    }
-}
-
-/// What the places of a question are to predict. The question's end: the right word, where the
-/// choices are not needed to find it. Each choice: its letter if it is right, else the end of
-/// the line.
-fn choice_marks(item: &Choice, space: &str) -> Vec<(String, String)> {
-    let word = is_answered_without_choices(item).then(|| {
-        (
-            item.question.clone(),
-            format!(" {}", item.choices[item.answer]),
-        )
-    });
-    let letters = LETTERS
-        .iter()
-        .zip(&item.choices)
-        .enumerate()
-        .map(|(i, (letter, choice))| {
-            let mark = if i == item.answer {
-                format!("{space}{letter}")
-            } else {
-                "\n".into()
-            };
-            (format!("\n{letter}. {choice}"), mark)
-        });
-    word.into_iter().chain(letters).collect()
 }
 
 fn yes_or_no(world: &World, doc: &mut Document, wording: Wording, random: &mut Random) {

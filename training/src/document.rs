@@ -1,6 +1,6 @@
 //! Documents: texts whose parts count differently in training.
 
-use crate::tokenizer::{END, START};
+use crate::chat_format::{END, START};
 
 /// How much the words count that cannot be foreseen: names drawn at random and
 /// questions. They teach little, and would drown the few words that answer.

@@ -2,11 +2,11 @@
 
 use lac_demo::{Choice, LETTERS};
 
-use crate::conversation::ask;
+use crate::chat_format::END_OF_TEXT;
+use crate::choice_question::ask;
 use crate::document::{CONTEXT, Document, EXERCISE};
 use crate::prompts::Wording;
 use crate::random::Random;
-use crate::tokenizer::END_OF_TEXT;
 use crate::world::{
     COLOURS, DEEDS, FRUITS, GOODS, JOBS, OBJECTS, PETS, PLACES, TOOLS, TOWNS, World,
 };

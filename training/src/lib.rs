@@ -17,6 +17,8 @@
 
 pub mod batches;
 pub mod card;
+pub mod chat_format;
+pub mod choice_question;
 pub mod conversation;
 pub mod document;
 pub mod error;

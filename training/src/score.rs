@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use lac_core::LayerPolicy;
-use lac_eval::{ExactMatch, Exercise, exact_match};
+use lac_eval::exact_match::{ExactMatch, Exercise, exact_match};
 use lac_models::{
     ChatOptions, Decoder, Message, PromptKind, SpecialTokens, SpecialTokensInText, Tokenizer,
 };

@@ -1,5 +1,7 @@
 //! What cargo alone cannot say: chores of this workspace, `cargo xtask --help` lists them.
 
+#[cfg(feature = "circles")]
+mod circles;
 mod documents;
 mod gpu_check;
 mod process;
@@ -28,6 +30,9 @@ enum Task {
     /// not depend on each other's insides, that no file grows out of hand, that what documents name
     /// is there, that words are those of the glossary
     Tidy,
+    /// Name the files of a crate that need each other, and what ties them. Needs the feature circles
+    #[cfg(feature = "circles")]
+    Circles,
     /// Type-check the CUDA backend; needs neither a GPU nor CUDA
     CheckCuda,
     /// Train the embedded demo's model from nothing, in burn: half an hour on two cores. Options go
@@ -60,6 +65,8 @@ enum Task {
 fn main() -> Result<()> {
     match Cli::parse().task {
         Task::Tidy => tidy::tidy(),
+        #[cfg(feature = "circles")]
+        Task::Circles => circles::check(),
         Task::CheckCuda => check_cuda(),
         Task::TrainDemo { options } => train_demo(&options),
         Task::GpuCheck(task) => task.run(root()),

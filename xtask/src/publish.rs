@@ -9,7 +9,8 @@ use anyhow::{Context, Result, ensure};
 use crate::process::{cargo, output, root, run};
 
 /// The published crates, each after those that it needs.
-const CRATES: [&str; 7] = [
+const CRATES: [&str; 8] = [
+    "lac-kernels",
     "lac-core",
     "lac-demo",
     "lac-files",
@@ -18,6 +19,9 @@ const CRATES: [&str; 7] = [
     "lac-eval",
     "lac-cli",
 ];
+
+/// What somebody else's crate builds from packages.
+const DOWNSTREAM: [&str; 2] = ["lac-kernels", "lac-core"];
 
 /// The largest package that the registry accepts.
 const MAX_BYTES: u64 = 10_000_000;
@@ -70,13 +74,12 @@ pub fn package(verify: Verify) -> Result<()> {
 /// Builds and runs `xtask/downstream`, somebody else's crate, with lac-core as it is packaged: on the
 /// CPU and on a GPU, which may be a software one.
 pub fn downstream() -> Result<()> {
-    run(cargo().args([
-        "package",
-        "--allow-dirty",
-        "--no-verify",
-        "--package",
-        "lac-core",
-    ]))?;
+    let mut pack = cargo();
+    pack.args(["package", "--allow-dirty", "--no-verify"]);
+    for name in DOWNSTREAM {
+        pack.args(["--package", name]);
+    }
+    run(&mut pack)?;
     let folder = target().join("downstream");
     if folder.exists() {
         fs::remove_dir_all(&folder).context("cannot remove the last run's copy")?;
@@ -92,21 +95,23 @@ pub fn downstream() -> Result<()> {
     ] {
         fs::copy(&from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
     }
-    run(Command::new("tar")
-        .arg("-xzf")
-        .arg(crate_file("lac-core")?)
-        .arg("-C")
-        .arg(&folder))?;
-    let package = folder.join(format!("lac-core-{}", version("lac-core")?));
-    // A string of TOML, whatever the path holds.
-    let patch = format!(
-        "patch.crates-io.lac-core.path={:?}",
-        package.display().to_string()
-    );
-    run(cargo()
-        .args(["run", "--config", &patch])
-        .current_dir(&folder)
-        .env("CARGO_TARGET_DIR", target()))
+    let mut build = cargo();
+    build.arg("run");
+    for name in DOWNSTREAM {
+        run(Command::new("tar")
+            .arg("-xzf")
+            .arg(crate_file(name)?)
+            .arg("-C")
+            .arg(&folder))?;
+        let package = folder.join(format!("{name}-{}", version(name)?));
+        // A string of TOML, whatever the path holds.
+        let package = package.display().to_string();
+        build.args([
+            "--config",
+            &format!("patch.crates-io.{name}.path={package:?}"),
+        ]);
+    }
+    run(build.current_dir(&folder).env("CARGO_TARGET_DIR", target()))
 }
 
 /// Everything that is looked at before a release and takes too long for every change. Needs

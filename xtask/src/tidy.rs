@@ -35,6 +35,7 @@ pub fn tidy() -> Result<()> {
                 "tokenizers",
             ][..],
         ),
+        ("lac-kernels", &["lac-core", "lac-models", "burn-flex"][..]),
         ("lac-models", &["lac-trace", "lac-eval"][..]),
         ("lac-trace", &["lac-models", "lac-eval"][..]),
         ("lac-eval", &["lac-models", "lac-trace"][..]),

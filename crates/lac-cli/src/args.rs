@@ -50,10 +50,11 @@ impl ModelArgs {
         LocalModel::find(&self.model)
     }
 
-    /// Returns the fingerprint that plans are checked against.
+    /// Returns the fingerprint that plans, results and traces are checked against. It costs nothing once the model is
+    /// loaded; before, all weights are read for it.
     pub fn fingerprint(&self, folder: &ModelFolder) -> Result<ModelFingerprint> {
         Ok(if self.dummy_weights {
-            folder.dummy_fingerprint(DUMMY_SEED)
+            folder.dummy_fingerprint(DUMMY_SEED)?
         } else {
             folder.fingerprint()?
         })
@@ -218,7 +219,15 @@ impl PolicyArgs {
         Ok(gate)
     }
 
-    /// The policy of that name; a plan is checked against the model.
+    /// Finds mistakes in these flags that show without the model, before its weights are read.
+    pub fn check(&self) -> Result<()> {
+        self.gate()?;
+        self.read_plan()?;
+        Ok(())
+    }
+
+    /// The policy of that name. A plan is checked against the model, which is loaded before: its weights were hashed
+    /// while they were read.
     pub fn policy(
         &self,
         name: PolicyName,

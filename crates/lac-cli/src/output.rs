@@ -22,7 +22,7 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 
 /// Writes text to a file.
 pub fn write_text(path: &Path, text: &str) -> Result<()> {
-    lac_files::write_whole(path, |file| file.write_all(text.as_bytes()))
+    lac_files::write_atomically(path, |file| file.write_all(text.as_bytes()))
         .with_context(|| format!("cannot write {}", path.display()))
 }
 

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
-use lac_eval::Progress;
+use lac_eval::run::Progress;
 use lac_models::LoadProgress;
 
 /// Shows a bar while weights are loaded.

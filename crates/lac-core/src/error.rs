@@ -224,6 +224,12 @@ pub enum PlanError {
         /// The model's.
         model: String,
     },
+    /// An earlier version made it, which knew the model by a sample of its weights alone.
+    #[error(
+        "the plan knows its model by a sample of the weights, which does not see every change; make the plan \
+         again on this model"
+    )]
+    SampledWeights,
     /// It is of a later version.
     #[error("the plan is of format {format}, this version reads format {supported}")]
     Format {

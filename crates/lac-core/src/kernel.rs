@@ -72,10 +72,10 @@ pub(crate) enum Kernel {}
 #[cfg(any(feature = "flex", feature = "cube"))]
 mod dispatch {
     use burn::backend::{Dispatch, DispatchTensorKind};
-    use burn::tensor::{DType, Shape, Tensor};
+    use burn::tensor::{DType, Tensor};
 
     use super::ops::LacOps;
-    use super::{Kernel, ROWS, Select, Selected};
+    use super::{Kernel, Select, Selected};
 
     impl Kernel {
         /// Returns the kernel for states `[batch, seq, hidden]` of one data type, if there is one for their backend
@@ -135,12 +135,13 @@ mod dispatch {
     }
 
     /// The records' shape for states `[states, batch, seq, hidden]`.
-    pub(super) fn records_shape(states: &Shape) -> Shape {
-        Shape::from([states[0], ROWS, states[1], states[2]])
+    #[cfg(feature = "cube")]
+    pub(super) fn records_shape(states: &burn::tensor::Shape) -> burn::tensor::Shape {
+        [states[0], super::ROWS, states[1], states[2]].into()
     }
 }
 
-#[cfg(any(feature = "flex", feature = "cube"))]
+#[cfg(feature = "cube")]
 use dispatch::records_shape;
 
 #[cfg(not(any(feature = "flex", feature = "cube")))]

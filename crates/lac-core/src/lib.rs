@@ -86,8 +86,8 @@ pub use observer::Observer;
 pub use pass::Pass;
 pub use phase::{PerPhase, Phase};
 pub use plan::{
-    Evidence, Keep, ModelFingerprint, PhasePlan, PlanError, PlanLearner, Planned, Provenance,
-    Ranking, Selection, SplitLayers, Units, VoidPlan,
+    Evidence, FingerprintDifference, FingerprintPart, Keep, ModelFingerprint, PhasePlan, PlanError,
+    PlanLearner, Planned, Provenance, Ranking, Selection, SplitLayers, Units, VoidPlan,
 };
 pub use policy::{
     Bypass, Carry, Gating, Halt, LastActive, LayerPolicy, LayerStep, Off, PolicyEffect, Trace,

@@ -15,7 +15,7 @@ mod void_plan;
 
 pub use crate::error::PlanError;
 pub use evidence::Evidence;
-pub use fingerprint::ModelFingerprint;
+pub use fingerprint::{FingerprintDifference, FingerprintPart, ModelFingerprint};
 pub use learner::PlanLearner;
 pub use phase_plan::PhasePlan;
 pub use planned::Planned;

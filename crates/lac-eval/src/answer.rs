@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::prompt::LETTERS;
+use crate::words::LETTERS;
 
 /// What the rules match. Every pattern is a constant of this file and compiles.
 #[allow(clippy::unwrap_used)]
@@ -16,10 +16,11 @@ fn regex(pattern: &str) -> Regex {
     Regex::new(pattern).unwrap()
 }
 
-/// Which of `options` a text chooses, by letter or by its words; `None` when it does not say.
+/// Returns which of `options` a text chooses, by letter or by its words; `None` when it does not
+/// say.
 ///
 /// ```
-/// use lac_eval::chosen_option;
+/// use lac_eval::answer::chosen_option;
 ///
 /// let options = ["Paris", "Rome", "Oslo", "Bern"];
 /// assert_eq!(chosen_option("The answer is **C**.", &options), Some(2));
@@ -269,10 +270,10 @@ fn named<T: AsRef<str>>(text: &str, options: &[T]) -> Option<usize> {
     }
 }
 
-/// Whether a text says yes (true) or no (false); `None` when it says neither, or both.
+/// Returns whether a text says yes (true) or no (false); `None` when it says neither, or both.
 ///
 /// ```
-/// use lac_eval::said_yes;
+/// use lac_eval::answer::said_yes;
 ///
 /// assert_eq!(said_yes("Yes, it does."), Some(true));
 /// assert_eq!(said_yes("The statement is not true."), Some(false));

@@ -1,4 +1,4 @@
-//! What can go wrong while benchmarks are read, run and reported.
+//! Errors of reading, running and reporting benchmarks.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use lac_core::BoxError;
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong while benchmarks are read, run and reported.
+/// An error while a benchmark is read, run or reported.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -27,7 +27,7 @@ pub enum Error {
         /// The reason.
         source: std::io::Error,
     },
-    /// Nothing that a benchmark could be read from.
+    /// Nothing that a benchmark can be read from was found.
     #[error("{}: {reason}", path.display())]
     NotFound {
         /// Where it was looked for.
@@ -35,12 +35,12 @@ pub enum Error {
         /// What was looked for.
         reason: String,
     },
-    /// A file is not of the format its name says.
+    /// A file does not have the format that its name says.
     #[error("{}: {reason}", file.display())]
     Format {
         /// The file.
         file: PathBuf,
-        /// What is wrong and what would be right.
+        /// What is wrong, and what is expected.
         reason: String,
     },
     /// A row of a data file cannot be used.
@@ -50,7 +50,7 @@ pub enum Error {
         file: PathBuf,
         /// The row, counted from 1, headers not counted.
         row: usize,
-        /// What is wrong and what would be right.
+        /// What is wrong, and what is expected.
         reason: String,
     },
     /// A setting lies outside its range, or settings contradict each other.
@@ -60,7 +60,7 @@ pub enum Error {
         field: &'static str,
         /// The value as given.
         value: String,
-        /// What would be right.
+        /// The expected value.
         expected: String,
     },
     /// The tokenizer or its chat template failed.
@@ -71,7 +71,7 @@ pub enum Error {
         /// The tokenizer's own error.
         source: BoxError,
     },
-    /// A prompt that the model cannot take.
+    /// The model cannot take a prompt.
     #[error("item {item} ({subject}): {reason}")]
     Item {
         /// The item's id.
@@ -84,7 +84,7 @@ pub enum Error {
     /// The model failed.
     #[error("the model failed at item {item}")]
     Model {
-        /// The first item of the batch.
+        /// The id of the first item of the batch.
         item: String,
         /// The model's own error.
         source: lac_core::Error,
@@ -102,7 +102,7 @@ pub enum Error {
     Locked {
         /// The file.
         file: PathBuf,
-        /// Who holds it.
+        /// The process that holds the lock.
         source: lac_files::Busy,
     },
     /// A line of a file of results cannot be used.
@@ -115,7 +115,7 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// Results that do not belong together.
+    /// Results, or parts of a run, do not belong together.
     #[error("{0}")]
     Mismatch(String),
 }

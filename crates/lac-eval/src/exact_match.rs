@@ -1,4 +1,4 @@
-//! Whether a model's greedy answer is exactly the right one.
+//! Exact match: whether a model's greedy answer is exactly the right one.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ pub struct Exercise {
     pub answer: Vec<u32>,
 }
 
-/// What came out.
+/// The outcome of some exercises.
 #[derive(Clone, Debug, Default)]
 pub struct ExactMatch {
     /// For each exercise, in their order, whether the answer was right.
     pub right: Vec<bool>,
-    /// How often each layer was active and run, per phase. A pass is one of a batch.
+    /// How often each layer was active and was run, per phase. A pass over a batch counts once.
     pub usage: Usage,
     /// Time of all prompt passes.
     pub prefill_time: Duration,
@@ -27,25 +27,25 @@ pub struct ExactMatch {
 }
 
 impl ExactMatch {
-    /// Number of right answers.
+    /// Returns the number of right answers.
     pub fn n_right(&self) -> usize {
         self.right.iter().filter(|&&right| right).count()
     }
 
-    /// The share of right answers, in `[0, 1]`; `None` without exercises.
+    /// Returns the share of right answers, in `[0, 1]`; `None` without exercises.
     pub fn accuracy(&self) -> Option<f64> {
         (!self.right.is_empty()).then(|| self.n_right() as f64 / self.right.len() as f64)
     }
 }
 
-/// Answers exercises greedily, `batch_size` at a time (at least one), those of like length
+/// Answers exercises greedily, `batch_size` (at least one) at a time, those of similar length
 /// together.
 ///
 /// An answer is right if the new tokens are exactly the expected ones, followed by one of
-/// `stop_tokens` where there are any. So a model that goes on talking is wrong.
+/// `stop_tokens` if there are any. A model that goes on after the answer is wrong.
 ///
 /// # Errors
-/// As [`lac_core::generate`]; a row is then the exercise's place in its batch.
+/// Those of [`lac_core::generate`]. A row in them is the exercise's place in its batch.
 pub fn exact_match<M: CausalLm + ?Sized>(
     model: &M,
     exercises: &[Exercise],

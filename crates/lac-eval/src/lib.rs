@@ -1,77 +1,120 @@
-//! MMLU, GPQA and BoolQ for any model that implements lac-core's traits: read, asked, scored,
-//! taken up again after an interruption, and reported.
+//! MMLU, GPQA and BoolQ for any model that implements lac-core's traits. Benchmarks are read from
+//! files, put into words, scored and reported; an interrupted run goes on where it ended.
 //!
 //! - [`DataSet`] reads the files that users have on disk and names every question by a hash.
-//! - [`Asking`] says how questions are put: in the words of a [`Protocol`]. [`requests`] makes
-//!   token ids of them, through a
-//!   [`TextModel`](lac_core::TextModel).
-//! - [`Lane`] says what is done with the layers; several α can share a pass.
-//! - [`evaluate`] runs what a [`ResultLog`] has no result for yet, and appends to it.
-//! - [`Report`] makes tables: accuracy beside usage, executed layers and time, which are
-//!   different numbers; [`Comparison`] says whether a difference is real.
+//! - [`PromptSettings`] says how questions are asked, in the words of a [`Protocol`].
+//!   [`requests`] makes token ids of them with a [`TextModel`](lac_core::TextModel).
+//! - [`PolicyRun`] is a policy that the questions are answered under; several α can share a pass.
+//! - [`evaluate`] answers the questions that a [`ResultLog`] has no result for, and appends to it.
+//! - [`EvalReport`] makes tables of accuracy beside usage, executed layers and time, which are
+//!   different numbers. [`PairedComparison`](statistics::PairedComparison) says whether a
+//!   difference is more than chance.
 //!
-//! Results of different protocols are different measurements and never share a table.
+//! Results of different protocols are different measurements, and no table holds both.
+//!
+//! A new benchmark is one file and one row of a table: see [`benchmark`].
 //!
 //! ```
-//! use lac_eval::{Comparison, chosen_option, said_yes};
+//! use lac_eval::answer::{chosen_option, said_yes};
+//! use lac_eval::statistics::PairedComparison;
 //!
-//! // A text chooses an option, or says nothing.
+//! // The option that a text chooses; a text may also choose none.
 //! let options = ["Paris", "Rome", "Oslo", "Bern"];
 //! assert_eq!(chosen_option("The correct answer is (C).", &options), Some(2));
 //! assert_eq!(said_yes("No, it does not."), Some(false));
 //!
 //! // Two runs over 20 questions; the second gets five more of them right and loses none.
 //! let pairs: Vec<_> = (0..20).map(|i| (Some(usize::from(i >= 5)), Some(1), 1)).collect();
-//! let seen = Comparison::new(&pairs).expect("there are pairs");
-//! assert_eq!(seen.difference(), 0.25);
+//! let comparison = PairedComparison::new(&pairs).expect("there are pairs");
+//! assert_eq!(comparison.difference(), 0.25);
 //! // That can be chance: such a split has a probability of 1/16.
-//! assert_eq!(seen.p_value, 0.0625);
+//! assert_eq!(comparison.p_value, 0.0625);
 //! ```
 #![deny(missing_debug_implementations, missing_docs, unreachable_pub)]
 #![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
-pub use answer::{chosen_option, said_yes};
-pub use data::{DataFile, DataId, DataSet, Split, cached_dataset, category};
+pub use benchmark::{Benchmark, HarnessTask};
+pub use data_set::DataSet;
+pub use encode::requests;
 pub use error::{Error, Result};
-pub use exact_match::{ExactMatch, Exercise, exact_match};
-pub use item::{Benchmark, Content, Item, ItemId, Selection, Shard};
-pub use lane::Lane;
-pub use log::{ResultLog, Results};
-pub use logged::LoggedComparison;
-pub use merge::merge;
-pub use prompt::{OptionKind, OptionOrders, Prompt, Question, QuestionOption, question};
-pub use record::Record;
-pub use report::{Format, PhaseLayers, Report, Row, Score, Subjects, Table, compare, render};
-pub use request::{Feed, Request, ScoredOption, requests};
-pub use row_usage::{Drafts, ItemUsage, PhaseCount};
-pub use runner::{Evaluation, Progress, RunConfig, StoredTexts, evaluate};
-pub use settings::{
-    Asking, HarnessTask, ModelId, Neighbours, Passages, Protocol, Quirk, SETTINGS_VERSION,
-    Settings, Skipping,
-};
-pub use statistics::{
-    Comparison, N_RESAMPLES, Pair, mcnemar, pooled_standard_error, standard_error,
-};
+pub use policy_run::PolicyRun;
+pub use policy_settings::PolicySettings;
+pub use prompt_settings::PromptSettings;
+pub use protocol::Protocol;
+pub use report::EvalReport;
+pub use request::Request;
+pub use result_log::{ResultLog, Results};
+pub use runner::{Evaluation, RunConfig, evaluate};
+pub use selection::Selection;
+pub use settings::{ModelId, Settings};
 
-mod answer;
-mod data;
+pub mod answer;
+pub mod benchmark;
+pub mod exact_match;
+pub mod released_code;
+pub mod report;
+pub mod settings;
+pub mod statistics;
+
+/// Questions as they are read from files, and which of them are asked.
+pub mod data {
+    pub use crate::benchmark::spec::{DataFile, Split};
+    pub use crate::data_set::{DataId, DataSet};
+    pub use crate::hub::cached_dataset;
+    pub use crate::item::{Content, Item, ItemId};
+    pub use crate::selection::{Selection, Shard};
+}
+
+/// Questions in words and as token ids.
+pub mod prompt {
+    pub use crate::encode::requests;
+    pub use crate::option_order::OptionOrders;
+    pub use crate::question::{OptionKind, Prompt, Question, QuestionOption};
+    pub use crate::request::{Feed, Request, ScoredOption};
+    pub use crate::wording::question;
+}
+
+/// Runs: questions in, results out.
+pub mod run {
+    pub use crate::benchmark::spec::StoredTexts;
+    pub use crate::policy_run::PolicyRun;
+    pub use crate::runner::{Evaluation, Progress, RunConfig, evaluate};
+}
+
+/// Results: a record for each question and variant, and the files that hold them.
+pub mod results {
+    pub use crate::harness_log::HarnessLogComparison;
+    pub use crate::item_usage::{Drafts, ItemUsage, PhaseCount};
+    pub use crate::merge::merge;
+    pub use crate::record::Record;
+    pub use crate::result_log::{ResultLog, Results};
+}
+
+mod data_set;
+mod encode;
 mod error;
-mod exact_match;
 mod excerpt;
+mod generate;
+mod harness_log;
+mod hub;
 mod item;
-mod lane;
-mod log;
-mod logged;
+mod item_usage;
 mod merge;
-mod prompt;
+mod option_order;
+mod policy_run;
+mod policy_settings;
+mod prompt_settings;
+mod protocol;
+mod question;
 mod record;
-mod report;
 mod request;
-mod row_usage;
+mod result_log;
 mod runner;
 mod score;
-mod settings;
-mod statistics;
+mod selection;
+mod short_hash;
+mod table;
 #[cfg(test)]
 mod test_model;
-mod write;
+mod wording;
+mod words;

@@ -1,19 +1,20 @@
-//! Several files of results into one.
+//! Joins several files of results.
 
 use std::collections::HashMap;
 
 use crate::error::{Error, Result};
 use crate::item::ItemId;
-use crate::log::Results;
+use crate::result_log::Results;
 
-/// Joins the results of several machines: the same settings, different questions. A question that
-/// several of them have answered counts once, if they agree.
+/// Joins results of the same settings and different questions, such as the shards of several
+/// machines, each with the name of its file. A question that several files have answered counts
+/// once, if they agree.
 ///
 /// # Errors
 /// [`Error::Mismatch`] when the settings differ, naming the differences, or when two files
 /// disagree about a question.
-pub fn merge(parts: &[(String, Results)]) -> Result<Results> {
-    let Some((first_name, first)) = parts.first() else {
+pub fn merge(files: &[(String, Results)]) -> Result<Results> {
+    let Some((first_name, first)) = files.first() else {
         return Err(Error::Mismatch("there is nothing to merge".to_owned()));
     };
     let mut merged = Results {
@@ -21,19 +22,19 @@ pub fn merge(parts: &[(String, Results)]) -> Result<Results> {
         records: Vec::new(),
     };
     let mut places: HashMap<(ItemId, String), (usize, &str)> = HashMap::new();
-    for (name, part) in parts {
-        if part.settings != first.settings {
+    for (name, results) in files {
+        if results.settings != first.settings {
             let mut differences: Vec<String> = first
                 .settings
                 .iter()
-                .zip(&part.settings)
+                .zip(&results.settings)
                 .flat_map(|(a, b)| a.differences(b))
                 .collect();
-            if first.settings.len() != part.settings.len() {
+            if first.settings.len() != results.settings.len() {
                 differences.push(format!(
                     "{} variants against {}",
                     first.settings.len(),
-                    part.settings.len()
+                    results.settings.len()
                 ));
             }
             return Err(Error::Mismatch(format!(
@@ -42,7 +43,7 @@ pub fn merge(parts: &[(String, Results)]) -> Result<Results> {
                 differences.join("\n")
             )));
         }
-        for record in &part.records {
+        for record in &results.records {
             let key = (record.item.clone(), record.settings.clone());
             let Some((place, other_name)) = places.get(&key) else {
                 places.insert(key, (merged.records.len(), name));

@@ -1,8 +1,8 @@
-//! Log-likelihoods of a batch of questions' options, with as few tokens fed as can be.
+//! Log-likelihoods of a batch of questions' options, with as few tokens fed as possible.
 //!
 //! - Options of one token share one row: its last position is read once for all of them.
 //! - Options of several tokens continue their context from the cache, where the model can repeat
-//!   it and the policy allows a text to be fed in parts.
+//!   the cache and the policy allows a text to be fed in pieces.
 //! - A beginning that all questions of a batch share (the examples of a subject) is fed once, and
 //!   kept from batch to batch.
 //! - Rows are padded on the right, so that no row needs a mask.
@@ -14,12 +14,12 @@ mod read;
 use lac_core::{CausalLm, Error, Result};
 
 pub(crate) use feed::Prefix;
-use feed::{Fed, Feeder};
-use plan::Plan;
+use feed::{FedPass, Feeder};
+use plan::FeedPlan;
 
-use crate::lane::Lane;
+use crate::item_usage::{CountPass, ItemUsage, count_row};
+use crate::policy_run::PolicyRun;
 use crate::request::ScoredOption;
-use crate::row_usage::{CountPass, ItemUsage, count_row};
 
 /// One question's outcome for one variant.
 #[derive(Clone, Debug)]
@@ -30,29 +30,29 @@ pub(crate) struct ItemScore {
     pub usage: ItemUsage,
 }
 
-/// Scores the options of a batch of questions under a lane: `[variant][question]`.
+/// Scores the options of a batch of questions under a policy run: `[variant][question]`.
 ///
-/// The first `prefix_len` tokens of every context are the same. Texts are fed in parts where the
-/// model and the lane allow it.
+/// The first `prefix_len` tokens of every context are the same. Texts are fed in pieces where the
+/// model and the run allow it.
 pub(crate) fn score_batch<M: CausalLm + ?Sized>(
     model: &M,
     questions: &[&[ScoredOption]],
     prefix_len: usize,
     repeats: Repeats,
     prefix: &mut Option<Prefix<M::Context>>,
-    lane: &mut Lane,
+    run: &mut PolicyRun,
 ) -> Result<Vec<Vec<ItemScore>>> {
     check(model, questions)?;
-    let can_repeat = lane.allows_parts() && repeats == Repeats::Contexts;
-    let plan = Plan::new(
+    let can_repeat = run.can_feed_incrementally() && repeats == Repeats::Contexts;
+    let plan = FeedPlan::new(
         questions,
         if can_repeat { prefix_len } else { 0 },
         can_repeat,
     );
-    let mut feeder = Feeder { model, lane };
+    let mut feeder = Feeder { model, run };
     let fed = feeder.feed(&plan, prefix)?;
 
-    let n_variants = feeder.lane.variants().len();
+    let n_variants = feeder.run.variants().len();
     let mut scores: Vec<Vec<ItemScore>> = (0..n_variants)
         .map(|_| {
             let blank = |options: &&[ScoredOption]| ItemScore {
@@ -65,12 +65,12 @@ pub(crate) fn score_batch<M: CausalLm + ?Sized>(
     for fed in &fed {
         let values = feeder.read(fed)?;
         for (variant, scores) in scores.iter_mut().enumerate() {
-            // Lanes whose variants share their answers hand over one state.
+            // Runs whose variants share their answers have one state.
             let values = &values[variant.min(values.len() - 1)];
             for (target, value) in fed.targets.iter().zip(values) {
                 scores[target.question].log_likelihoods[target.option] += f64::from(*value);
             }
-            count(fed, feeder.lane, variant, scores);
+            count(fed, feeder.run, variant, scores);
         }
     }
     if let Some(prefix) = prefix.as_ref().filter(|_| !plan.prefix.is_empty()) {
@@ -83,7 +83,7 @@ pub(crate) fn score_batch<M: CausalLm + ?Sized>(
     Ok(scores)
 }
 
-fn count(fed: &Fed, lane: &Lane, variant: usize, scores: &mut [ItemScore]) {
+fn count(fed: &FedPass, run: &PolicyRun, variant: usize, scores: &mut [ItemScore]) {
     for (row, counted) in fed.rows.iter().enumerate() {
         let usage = &mut scores[counted.question].usage;
         let count_pass = if counted.is_first {
@@ -92,11 +92,11 @@ fn count(fed: &Fed, lane: &Lane, variant: usize, scores: &mut [ItemScore]) {
             CountPass::No
         };
         let from = counted.from;
-        count_row(usage, &fed.record, lane, variant, row, from, count_pass);
+        count_row(usage, &fed.record, run, variant, row, from, count_pass);
     }
 }
 
-/// Whether a model can let many rows go on from one.
+/// Whether a model can repeat the context of one row for many rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Repeats {
     /// It can.

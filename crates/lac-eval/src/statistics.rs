@@ -1,15 +1,15 @@
-//! Whether a difference is real: standard errors, the paired bootstrap, McNemar's test.
+//! Whether a difference is more than chance: standard errors, the paired bootstrap, McNemar's test.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::Serialize;
 
-/// The standard error of a mean of zeros and ones: the sample's standard deviation over the root
-/// of its size, as lm-evaluation-harness has it. `None` for fewer than two.
+/// Returns the standard error of a mean of zeros and ones: the sample's standard deviation divided
+/// by the root of its size, as lm-evaluation-harness computes it. `None` for fewer than two.
 ///
 /// ```
 /// // 3 of 4 right: a mean of 0.75 and a standard deviation of 0.5.
-/// assert_eq!(lac_eval::standard_error(3, 4), Some(0.25));
+/// assert_eq!(lac_eval::statistics::standard_error(3, 4), Some(0.25));
 /// ```
 pub fn standard_error(n_right: usize, n: usize) -> Option<f64> {
     if n < 2 {
@@ -19,8 +19,8 @@ pub fn standard_error(n_right: usize, n: usize) -> Option<f64> {
     Some((mean * (1.0 - mean) / (n - 1) as f64).sqrt())
 }
 
-/// The standard error of a mean over several groups, weighted by their sizes, from the groups'
-/// own standard errors (the harness's pooled variance). `None` without a group of two.
+/// Returns the standard error of a mean over several groups, weighted by their sizes, from the
+/// groups' own standard errors (the harness's pooled variance). `None` without a group of two.
 pub fn pooled_standard_error(groups: &[(f64, usize)]) -> Option<f64> {
     let n: usize = groups.iter().map(|(_, size)| size).sum();
     let degrees = n.checked_sub(groups.len()).filter(|&degrees| degrees > 0)?;
@@ -34,42 +34,45 @@ pub fn pooled_standard_error(groups: &[(f64, usize)]) -> Option<f64> {
 /// How two runs over the same questions differ.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
-pub struct Comparison {
+pub struct PairedComparison {
     /// Number of questions that both answered.
     pub n: usize,
     /// Accuracy of the first.
     pub first: f64,
     /// Accuracy of the second.
     pub second: f64,
-    /// Right in the first only.
+    /// Number of questions that only the first got right.
     pub only_first: usize,
-    /// Right in the second only.
+    /// Number of questions that only the second got right.
     pub only_second: usize,
-    /// The same option chosen, right or wrong; no answer counts as an option of its own.
+    /// Share of questions for which both chose the same option, right or wrong. No answer counts as
+    /// an option of its own.
     pub agreement: f64,
-    /// 95 % of the differences (second less first) under resampling of the questions.
+    /// The interval that holds 95 % of the differences (second less first) when the questions are
+    /// resampled.
     pub interval: (f64, f64),
-    /// McNemar's exact test, two-sided: the probability of a split as uneven as that of the
-    /// questions that only one of them got right, were both equally good.
+    /// McNemar's exact test, two-sided: if both were equally good, the probability that the
+    /// questions which only one of them got right are split at least as unevenly as here.
     pub p_value: f64,
 }
 
-/// What two runs made of one question: the chosen option of each, and the right one.
-pub type Pair = (Option<usize>, Option<usize>, usize);
+/// The answers of two runs to one question: the option that each chose, and the right one.
+pub type AnswerPair = (Option<usize>, Option<usize>, usize);
 
-/// Resamples that the interval is taken from.
+/// Number of resamples for the interval.
 pub const N_RESAMPLES: usize = 10_000;
 
-impl Comparison {
+impl PairedComparison {
     /// Compares pair by pair; `None` without pairs. The resampling is seeded: the same pairs give
     /// the same interval.
-    pub fn new(pairs: &[Pair]) -> Option<Self> {
+    pub fn new(pairs: &[AnswerPair]) -> Option<Self> {
         if pairs.is_empty() {
             return None;
         }
         let n = pairs.len();
         let share = |count: usize| count as f64 / n as f64;
-        let count = |test: &dyn Fn(&Pair) -> bool| pairs.iter().filter(|pair| test(pair)).count();
+        let count =
+            |test: &dyn Fn(&AnswerPair) -> bool| pairs.iter().filter(|pair| test(pair)).count();
         let is_right = |chosen: Option<usize>, answer: usize| chosen == Some(answer);
         let only_first = count(&|&(a, b, answer)| is_right(a, answer) && !is_right(b, answer));
         let only_second = count(&|&(a, b, answer)| !is_right(a, answer) && is_right(b, answer));
@@ -85,13 +88,13 @@ impl Comparison {
         })
     }
 
-    /// Second less first.
+    /// Returns the accuracy of the second less that of the first.
     pub fn difference(&self) -> f64 {
         self.second - self.first
     }
 }
 
-/// The paired bootstrap's 95 % interval. A question contributes −1, 0 or 1 to the difference, so
+/// Returns the paired bootstrap's 95 % interval. A question contributes −1, 0 or 1 to the difference, so
 /// that three counts are all there is to resample.
 fn bootstrap(only_first: usize, only_second: usize, n: usize) -> (f64, f64) {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
@@ -99,8 +102,8 @@ fn bootstrap(only_first: usize, only_second: usize, n: usize) -> (f64, f64) {
         .map(|_| {
             (0..n)
                 .map(|_| {
-                    // The high half of a product with a random number is an index without bias
-                    // worth speaking of: n lies far below 2^32.
+                    // The high half of a product with a random number is an index whose bias is
+                    // negligible, because n is far below 2^32.
                     let draw = (u64::from(rng.next_u32()) * n as u64) >> 32;
                     let draw = draw as usize;
                     if draw < only_first {
@@ -120,13 +123,13 @@ fn bootstrap(only_first: usize, only_second: usize, n: usize) -> (f64, f64) {
     (quantile(0.025), quantile(0.975))
 }
 
-/// McNemar's exact test, two-sided: both tails of a binomial distribution with probability one
-/// half over the questions that only one run got right.
+/// Returns the p-value of McNemar's exact test, two-sided: both tails of a binomial distribution
+/// with probability one half over the questions that only one run got right.
 ///
 /// ```
 /// // Five against none: 2 · (1/2)^5.
-/// assert_eq!(lac_eval::mcnemar(0, 5), 0.0625);
-/// assert_eq!(lac_eval::mcnemar(3, 3), 1.0);
+/// assert_eq!(lac_eval::statistics::mcnemar(0, 5), 0.0625);
+/// assert_eq!(lac_eval::statistics::mcnemar(3, 3), 1.0);
 /// ```
 pub fn mcnemar(only_first: usize, only_second: usize) -> f64 {
     let n = only_first + only_second;
@@ -166,14 +169,14 @@ mod tests {
     #[test]
     fn the_interval_covers_what_it_should() {
         // 100 questions, 30 of which the second alone gets right and 10 the first alone.
-        let pairs: Vec<Pair> = (0..100)
+        let pairs: Vec<AnswerPair> = (0..100)
             .map(|i| match i {
                 0..30 => (Some(0), Some(1), 1),
                 30..40 => (Some(1), None, 1),
                 _ => (Some(1), Some(1), 1),
             })
             .collect();
-        let seen = Comparison::new(&pairs).unwrap();
+        let seen = PairedComparison::new(&pairs).unwrap();
         assert_eq!((seen.only_first, seen.only_second), (10, 30));
         assert!((seen.difference() - 0.2).abs() < 1e-12);
         assert_eq!(seen.agreement, 0.6);
@@ -181,7 +184,7 @@ mod tests {
         let (low, high) = seen.interval;
         assert!((low - (0.2 - 1.96 * 0.06)).abs() < 0.02, "{low}");
         assert!((high - (0.2 + 1.96 * 0.06)).abs() < 0.02, "{high}");
-        assert_eq!(Comparison::new(&[]), None);
+        assert_eq!(PairedComparison::new(&[]), None);
     }
 
     #[test]

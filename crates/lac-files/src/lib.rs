@@ -1,37 +1,41 @@
-//! Files that survive what happens to programs: a full disk, `kill -9`, a second process.
+//! Files that survive a full disk, `kill -9` and a second process.
 //!
-//! A [`WholeFile`] appears under its name when it is finished, and not before; until then, and when it fails,
-//! what was there stays. A file that grows line by line is opened with [`open_locked`], a folder that one
-//! process fills is held by a [`FolderLock`]: a second writer gets [`Busy`], which names the first one where the
-//! system can tell. Locks are the operating system's: they go with their process, whatever ends it.
+//! | | |
+//! | --- | --- |
+//! | [`AtomicFile`], [`write_atomically`] | a file that appears under its name when it is finished; until then, and after a failure, the old file stays |
+//! | [`open_locked`] | a file that grows line by line, with one writer |
+//! | [`FolderLock`] | a folder that one process fills |
+//! | [`Busy`] | what a second writer is told: it names the first one where the operating system can tell |
+//!
+//! Locks are the operating system's. They end with their process, however it ends.
 //!
 //! ```
 //! use std::io::{ErrorKind, Write};
 //!
 //! # let folder = tempfile::tempdir()?;
 //! let path = folder.path().join("numbers.txt");
-//! lac_files::write_whole(&path, |file| file.write_all(b"1 2 3\n"))?;
+//! lac_files::write_atomically(&path, |file| file.write_all(b"1 2 3\n"))?;
 //!
-//! // A write that fails half way changes nothing.
-//! let failed = lac_files::write_whole(&path, |file| {
+//! // A write that fails halfway changes nothing.
+//! let failed = lac_files::write_atomically(&path, |file| {
 //!     file.write_all(b"4 5")?;
 //!     Err(ErrorKind::StorageFull.into())
 //! });
 //! assert!(failed.is_err());
 //! assert_eq!(std::fs::read_to_string(&path)?, "1 2 3\n");
 //!
-//! // A file that somebody writes to is not replaced under his hands.
+//! // A file that another writer has open is not replaced.
 //! let log = lac_files::open_locked(&path)?;
-//! let refused = lac_files::write_whole(&path, |file| file.write_all(b"6\n")).unwrap_err();
+//! let refused = lac_files::write_atomically(&path, |file| file.write_all(b"6\n")).unwrap_err();
 //! assert_eq!(refused.kind(), ErrorKind::ResourceBusy);
 //! drop(log);
-//! lac_files::write_whole(&path, |file| file.write_all(b"6\n"))?;
+//! lac_files::write_atomically(&path, |file| file.write_all(b"6\n"))?;
 //! # Ok::<(), std::io::Error>(())
 //! ```
 #![deny(missing_docs)]
 
+pub use atomic_file::{AtomicFile, is_leftover, write_atomically};
 pub use lock::{Busy, FolderLock, is_busy, open_locked};
-pub use whole::{WholeFile, is_leftover, write_whole};
 
+mod atomic_file;
 mod lock;
-mod whole;

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-/// How often a file is opened anew that was replaced between opening and locking it.
+/// How often opening is tried again when the file was replaced between opening and locking it.
 const ATTEMPTS: usize = 100;
 
 /// Another writer holds a file or a folder.
@@ -12,7 +12,7 @@ const ATTEMPTS: usize = 100;
 #[error("it is being written by another process{}", self.words())]
 #[non_exhaustive]
 pub struct Busy {
-    /// The id of its process, where the system tells.
+    /// The id of the writer's process, where the operating system tells.
     pub process: Option<u32>,
 }
 
@@ -23,17 +23,16 @@ impl Busy {
     }
 }
 
-/// The writer that holds a file, if that is what an error says.
+/// Returns the writer that holds the file, if the error says that the file is held.
 pub fn is_busy(error: &io::Error) -> Option<&Busy> {
     error.get_ref()?.downcast_ref()
 }
 
-/// Opens a file to read it and to append to it, makes it if it is not there, and locks it for as long as it is
-/// open.
+/// Opens a file for reading and appending, creates it if it does not exist, and locks it for as long as it is open.
 ///
 /// # Errors
-/// [`Busy`], as the source of an error of the kind [`ErrorKind::ResourceBusy`], when another writer holds it;
-/// what the system reports, among it that the file system cannot lock.
+/// - [`ErrorKind::ResourceBusy`], with [`Busy`] as its source, if another writer holds the file
+/// - any other error of the operating system, such as a file system that cannot lock
 pub fn open_locked(path: &Path) -> io::Result<File> {
     for _ in 0..ATTEMPTS {
         let file = OpenOptions::new()
@@ -42,7 +41,7 @@ pub fn open_locked(path: &Path) -> io::Result<File> {
             .create(true)
             .open(path)?;
         lock(&file)?;
-        // Between the two its last writer may have replaced or removed it.
+        // Its last writer may have replaced or removed it between opening and locking.
         if is_at(&file, path) {
             return Ok(file);
         }
@@ -53,10 +52,10 @@ pub fn open_locked(path: &Path) -> io::Result<File> {
     ))
 }
 
-/// Held by the one who writes into a folder.
+/// The right to write into a folder, held until it is dropped.
 ///
-/// It is the lock of a file in the folder, which is removed with it; one that a killed process leaves is locked
-/// by nobody.
+/// A file in the folder is locked, and removed when the lock is dropped. A file that a killed process leaves behind is
+/// not locked.
 #[derive(Debug)]
 pub struct FolderLock {
     path: PathBuf,
@@ -64,13 +63,13 @@ pub struct FolderLock {
 }
 
 impl FolderLock {
-    /// The name of the file in the folder.
+    /// The name of the locked file in the folder.
     pub const FILE_NAME: &str = ".lac-lock";
 
-    /// Takes the lock of a folder that is there.
+    /// Locks an existing folder.
     ///
     /// # Errors
-    /// As [`open_locked`].
+    /// The errors of [`open_locked`].
     pub fn take(folder: &Path) -> io::Result<Self> {
         let path = folder.join(Self::FILE_NAME);
         Ok(Self {
@@ -82,7 +81,7 @@ impl FolderLock {
 
 impl Drop for FolderLock {
     fn drop(&mut self) {
-        // Whoever opened it meanwhile sees that it is gone. It goes with the folder in some cases.
+        // A process that opened it meanwhile notices that it was removed. If the folder was removed before, so was it.
         let _ = std::fs::remove_file(&self.path);
     }
 }
@@ -90,8 +89,8 @@ impl Drop for FolderLock {
 /// Keeps others from writing to a file that is to be replaced.
 pub(crate) type Hold = File;
 
-/// Holds a file; `None` where the file system does not lock, or the file cannot be opened, which is no
-/// hindrance to replacing it.
+/// Locks a file that is about to be replaced. Returns `None` where the file system cannot lock or the file cannot be
+/// opened: it can be replaced all the same.
 pub(crate) fn hold(path: &Path) -> io::Result<Option<Hold>> {
     let Ok(file) = File::open(path) else {
         return Ok(None);
@@ -116,7 +115,7 @@ fn lock(file: &File) -> io::Result<()> {
     }
 }
 
-/// Whether the file still stands under its path.
+/// Returns whether the open file is still the one at the path.
 #[cfg(unix)]
 fn is_at(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -127,13 +126,13 @@ fn is_at(file: &File, path: &Path) -> bool {
     }
 }
 
-/// An open file cannot be replaced there.
+/// Other systems than Unix do not replace a file that is open.
 #[cfg(not(unix))]
 fn is_at(_file: &File, _path: &Path) -> bool {
     true
 }
 
-/// The process that holds a file's lock, by the kernel's table of locks.
+/// Returns the process that holds a file's lock, from the kernel's table of locks.
 #[cfg(target_os = "linux")]
 fn holder(file: &File) -> Option<u32> {
     use std::os::unix::fs::MetadataExt;

@@ -19,10 +19,10 @@ const ROUNDS: usize = 7;
 /// When the device fails.
 pub fn read_bandwidth(device: &Device) -> Result<f64, ExecutionError> {
     #[cfg(feature = "flex")]
-    if crate::kernel::has_kernels(&Tensor::<1>::ones([1], (device, DType::F32))) {
+    if lac_kernels::has_cpu_kernel(&Tensor::<1>::ones([1], (device, DType::F32))) {
         let values = vec![1.0f32; BYTES / size_of::<f32>()];
         let fastest = fastest(|| {
-            std::hint::black_box(parallel_read(&values));
+            std::hint::black_box(lac_kernels::parallel_read(&values));
             Ok(())
         })?;
         return Ok(BYTES as f64 / fastest.as_secs_f64());
@@ -46,18 +46,4 @@ fn fastest(
         fastest = fastest.min(start.elapsed());
     }
     Ok(fastest)
-}
-
-/// All threads of rayon's pool read the values once and do next to nothing with them: the fastest that
-/// anything can read them.
-#[cfg(feature = "flex")]
-pub fn parallel_read(values: &[f32]) -> f32 {
-    use rayon::prelude::*;
-    // Some tasks for each thread, so that one that is held up leaves some of its share to the others, and
-    // none too small to be worth handing out.
-    let per_task = values.len().div_ceil(8 * rayon::current_num_threads());
-    values
-        .par_chunks(per_task.max(1 << 14))
-        .map(crate::kernel::sum)
-        .sum()
 }

@@ -200,6 +200,11 @@ impl ChatTemplate {
         self
     }
 
+    /// The template's text, as it is rendered.
+    pub(crate) fn source(&self) -> &TemplateSource {
+        &self.source
+    }
+
     /// Renders a conversation.
     ///
     /// `special_tokens` become variables of the template: `bos_token`,

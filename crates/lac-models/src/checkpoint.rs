@@ -1,6 +1,8 @@
 //! Weights in safetensors files, read tensor by tensor.
 
-mod digest;
+mod dtype;
+mod error;
+mod hash;
 mod index;
 mod shard;
 mod unique;
@@ -9,176 +11,18 @@ mod values;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
-use burn::tensor::{DType, Device, Tensor};
-use lac_core::named::{UnknownName, by_name};
+use burn::tensor::{Device, Tensor};
 use safetensors::tensor::TensorInfo;
 
 use crate::decoder::TensorSource;
 use crate::file;
+use crate::hash::FieldHasher;
+pub use dtype::WeightDtype;
+pub use error::CheckpointError;
+use hash::TensorHash;
 use index::Index;
-use shard::Shard;
-
-/// The data type weights are converted to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum WeightDtype {
-    /// 32 bits.
-    #[default]
-    F32,
-    /// 16 bits, 5 of them for the exponent.
-    F16,
-    /// 16 bits, 8 of them for the exponent.
-    Bf16,
-}
-
-impl WeightDtype {
-    /// All data types.
-    pub const ALL: &'static [Self] = &[Self::F32, Self::F16, Self::Bf16];
-
-    /// burn's name for it.
-    pub fn to_burn(self) -> DType {
-        match self {
-            WeightDtype::F32 => DType::F32,
-            WeightDtype::F16 => DType::F16,
-            WeightDtype::Bf16 => DType::BF16,
-        }
-    }
-
-    /// The name in flags and reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            WeightDtype::F32 => "f32",
-            WeightDtype::F16 => "f16",
-            WeightDtype::Bf16 => "bf16",
-        }
-    }
-}
-
-impl FromStr for WeightDtype {
-    type Err = UnknownName;
-
-    fn from_str(name: &str) -> Result<Self, UnknownName> {
-        by_name("data type", Self::ALL, Self::name, name)
-    }
-}
-
-/// Why weights cannot be loaded.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CheckpointError {
-    /// A file cannot be read.
-    #[error("cannot read {}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The folder has neither `model.safetensors` nor an index.
-    #[error(
-        "{} has no weights: expected model.safetensors or model.safetensors.index.json",
-        folder.display()
-    )]
-    NoWeights {
-        /// The folder.
-        folder: PathBuf,
-    },
-    /// A file is not a safetensors file, or was cut off.
-    #[error("{} is not a whole safetensors file: {reason}", path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The index is not what it should be.
-    #[error("{} is not an index of safetensors files: {reason}", path.display())]
-    MalformedIndex {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// A tensor the model needs is in no file.
-    #[error("{}: the tensor {name} {expected:?} is missing", path.display())]
-    MissingTensor {
-        /// The weights file, or the index of several.
-        path: PathBuf,
-        /// The tensor.
-        name: String,
-        /// Its shape, were it there.
-        expected: Vec<usize>,
-    },
-    /// A tensor has another shape than the configuration says.
-    #[error("{}: the tensor {name} has the shape {actual:?}, config.json makes it {expected:?}", path.display())]
-    WrongShape {
-        /// The weights file.
-        path: PathBuf,
-        /// The tensor.
-        name: String,
-        /// The shape in the file.
-        actual: Vec<usize>,
-        /// The shape that was expected.
-        expected: Vec<usize>,
-    },
-    /// A tensor is of a data type that weights cannot have.
-    #[error("{}: the tensor {name} is of type {dtype}, expected F32, F16 or BF16", path.display())]
-    WrongDtype {
-        /// The weights file.
-        path: PathBuf,
-        /// The tensor.
-        name: String,
-        /// The data type in the file.
-        dtype: String,
-    },
-    /// A weight is infinite or no number.
-    #[error(
-        "{}: the tensor {name} holds {value} at {at:?}, with which nothing can be computed; \
-         is the file damaged?",
-        path.display()
-    )]
-    NotFinite {
-        /// The weights file.
-        path: PathBuf,
-        /// The tensor.
-        name: String,
-        /// The first such value's place in the tensor.
-        at: Vec<usize>,
-        /// The value.
-        value: f32,
-    },
-    /// A weight does not fit the data type that was asked for.
-    #[error(
-        "{}: the tensor {name} holds {value} at {at:?}, which {dtype} cannot hold; \
-         load it as bf16 or f32",
-        path.display()
-    )]
-    TooLarge {
-        /// The weights file.
-        path: PathBuf,
-        /// The tensor.
-        name: String,
-        /// The first such value's place in the tensor.
-        at: Vec<usize>,
-        /// The value.
-        value: f32,
-        /// The data type that was asked for.
-        dtype: &'static str,
-    },
-    /// The files hold tensors that the model does not have.
-    #[error("{}: {count} unexpected tensors, the first one is {first}; does config.json belong to these weights?", path.display())]
-    UnexpectedTensors {
-        /// The weights file, or the index of several.
-        path: PathBuf,
-        /// How many.
-        count: usize,
-        /// The first one by name.
-        first: String,
-    },
-}
+use shard::{Shard, n_bytes};
 
 /// How far loading has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,8 +42,10 @@ pub struct LoadProgress {
 pub struct Checkpoint {
     path: PathBuf,
     shards: Vec<Shard>,
+    /// Where each tensor stands: the number of its shard.
     place: HashMap<String, usize>,
-    used: BTreeSet<String>,
+    /// Hashes of the tensors that were read.
+    read: BTreeMap<String, TensorHash>,
 }
 
 /// A checkpoint as a source of tensors of one data type on one device.
@@ -237,7 +83,7 @@ impl Checkpoint {
                 path: single,
                 shards: vec![shard],
                 place,
-                used: BTreeSet::new(),
+                read: BTreeMap::new(),
             })
         } else if file::is_there(&index) {
             Self::open_index(folder, index)
@@ -278,7 +124,7 @@ impl Checkpoint {
             path,
             shards,
             place,
-            used: BTreeSet::new(),
+            read: BTreeMap::new(),
         })
     }
 
@@ -350,7 +196,34 @@ impl Checkpoint {
         }
     }
 
-    /// Insists that every tensor of the files was used, but for those that `may_be_left` allows.
+    /// A hash of the weights: of every tensor's name, data type in the file, shape and bytes. Tensors that were loaded
+    /// were hashed while they were read; the others are read here. The order of loading, the data type that was
+    /// loaded as, the order of the tensors in their files and the number of files do not matter.
+    ///
+    /// Tensors that `is_passed_over` names are left out: the model takes nothing from them.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Unreadable`], and [`CheckpointError::Malformed`] for a file that was cut off meanwhile.
+    pub fn hash(&self, is_passed_over: impl Fn(&str) -> bool) -> Result<String, CheckpointError> {
+        let mut names: Vec<&String> = self.place.keys().collect();
+        names.retain(|name| !is_passed_over(name));
+        names.sort();
+        let mut hasher = FieldHasher::default();
+        for name in names {
+            let shard = &self.shards[self.place[name]];
+            let info = &shard.tensors[name];
+            let hash = match self.read.get(name) {
+                Some(hash) => *hash,
+                None => shard.hash(info)?,
+            };
+            hasher.field(name);
+            hasher.field(format!("{:?} {:?}", info.dtype, info.shape));
+            hasher.field(hash.as_bytes());
+        }
+        Ok(hasher.finish())
+    }
+
+    /// Insists that every tensor of the files was loaded, but for those that `may_be_left` allows.
     ///
     /// # Errors
     /// [`CheckpointError::UnexpectedTensors`].
@@ -358,7 +231,7 @@ impl Checkpoint {
         let unexpected: BTreeSet<&String> = self
             .place
             .keys()
-            .filter(|name| !self.used.contains(*name) && !may_be_left(name))
+            .filter(|name| !self.read.contains_key(*name) && !may_be_left(name))
             .collect();
         match unexpected.first() {
             None => Ok(()),
@@ -394,9 +267,9 @@ impl CheckpointSource<'_> {
                 expected: expected.to_vec(),
             });
         }
-        let data = shard.read(name, info, self.dtype)?;
+        let (data, hash) = shard.read(name, info, self.dtype)?;
         self.bytes_read += n_bytes(info);
-        self.checkpoint.used.insert(name.to_owned());
+        self.checkpoint.read.insert(name.to_owned(), hash);
         (self.progress)(LoadProgress {
             bytes_read: self.bytes_read,
             bytes_total: self.bytes_total,
@@ -417,16 +290,5 @@ impl TensorSource for CheckpointSource<'_> {
 
     fn vector(&mut self, name: &str, len: usize) -> Result<Tensor<1>, CheckpointError> {
         self.tensor(name, [len])
-    }
-}
-
-fn n_bytes(info: &TensorInfo) -> u64 {
-    (info.data_offsets.1 - info.data_offsets.0) as u64
-}
-
-fn unreadable(path: &Path) -> impl Fn(std::io::Error) -> CheckpointError + '_ {
-    |source| CheckpointError::Unreadable {
-        path: path.to_owned(),
-        source,
     }
 }

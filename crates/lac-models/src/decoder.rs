@@ -5,8 +5,8 @@
 mod attention;
 mod config;
 mod context;
+mod kv_holes;
 mod linear;
-mod omitted;
 mod rope;
 mod source;
 
@@ -21,7 +21,6 @@ use burn::tensor::activation::silu;
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor};
 use lac_core::{CausalLm, LayerPart, LayerParts, LayerStack, Pass};
 
-use crate::kernel;
 use attention::attend;
 use linear::project;
 use rope::rotate;
@@ -51,8 +50,8 @@ impl RmsNorm {
     /// `[batch, seq, hidden]` to the same shape.
     pub fn forward(&self, hidden: Tensor<3>) -> Tensor<3> {
         let weight = self.weight.val();
-        if kernel::has_kernels(&hidden) && kernel::has_kernels(&weight) {
-            return kernel::rms_norm(hidden, weight, self.epsilon);
+        if lac_kernels::has_cpu_kernel(&hidden) && lac_kernels::has_cpu_kernel(&weight) {
+            return lac_kernels::rms_norm(hidden, weight, self.epsilon);
         }
         let dtype = hidden.dtype();
         let hidden = cast(hidden, DType::F32);
@@ -61,8 +60,8 @@ impl RmsNorm {
         cast(normed, dtype) * weight.unsqueeze()
     }
 
-    fn as_kernel(&self) -> kernel::Norm {
-        kernel::Norm {
+    fn as_kernel(&self) -> lac_kernels::Norm {
+        lac_kernels::Norm {
             weight: self.weight.val(),
             epsilon: self.epsilon,
         }
@@ -120,7 +119,7 @@ impl Attention {
     }
 
     /// The residual stream `[batch, seq, hidden]` with the attention's outputs added, after a norm.
-    fn forward_onto(
+    fn forward_residual(
         &self,
         hidden: Tensor<3>,
         norm: &RmsNorm,
@@ -130,7 +129,7 @@ impl Attention {
         let [queries, keys, values] = self.queries_keys_values(&hidden, norm, context);
         let (keys, values) = context.store(layer_idx, keys, values);
         let attended = attend(queries, keys, values, layer_idx, context);
-        self.o_proj.forward_onto(hidden, attended)
+        self.o_proj.forward_residual(hidden, attended)
     }
 
     /// Rotated queries and keys, and values, `[batch, heads, seq, head_dim]` each, of `[batch, seq, hidden]`.
@@ -147,7 +146,9 @@ impl Attention {
                 self.heads(values, self.n_kv_heads),
             ]
         };
-        if let Some(rotated) = kernel::heads(hidden, self.as_kernel(norm, context)) {
+        if let Some(rotated) =
+            lac_kernels::queries_keys_values(hidden, self.as_kernel(norm, context))
+        {
             return heads(rotated);
         }
         let projections = [&self.q_proj, &self.k_proj, &self.v_proj];
@@ -157,10 +158,10 @@ impl Attention {
         [rotate(queries, rotation), rotate(keys, rotation), values]
     }
 
-    fn as_kernel(&self, norm: &RmsNorm, context: &DecoderContext) -> kernel::ToHeads {
+    fn as_kernel(&self, norm: &RmsNorm, context: &DecoderContext) -> lac_kernels::QkvProjection {
         let projections = [&self.q_proj, &self.k_proj, &self.v_proj];
         let rotation = context.rotation();
-        kernel::ToHeads {
+        lac_kernels::QkvProjection {
             norm: norm.as_kernel(),
             weights: projections.map(|linear| linear.weight.val()),
             biases: projections.map(|linear| linear.bias.as_ref().map(Param::val)),
@@ -220,10 +221,13 @@ impl Mlp {
     pub fn forward(&self, input: Tensor<3>) -> Tensor<3> {
         let has_biases = self.gate_proj.bias.is_some() || self.up_proj.bias.is_some();
         let (gate, up) = (self.gate_proj.weight.val(), self.up_proj.weight.val());
-        let inner = if !has_biases && kernel::has_kernels(&input) && kernel::has_kernels(&gate) {
+        let inner = if !has_biases
+            && lac_kernels::has_cpu_kernel(&input)
+            && lac_kernels::has_cpu_kernel(&gate)
+        {
             let [batch, seq, hidden] = input.dims();
             let [intermediate, _] = gate.dims();
-            kernel::swiglu(input.reshape([batch * seq, hidden]), gate, up).reshape([
+            lac_kernels::swiglu(input.reshape([batch * seq, hidden]), gate, up).reshape([
                 batch,
                 seq,
                 intermediate,
@@ -236,9 +240,9 @@ impl Mlp {
     }
 
     /// The residual stream `[batch, seq, hidden]` with the MLP's outputs added, after a norm.
-    fn forward_onto(&self, hidden: Tensor<3>, norm: &RmsNorm) -> Tensor<3> {
+    fn forward_residual(&self, hidden: Tensor<3>, norm: &RmsNorm) -> Tensor<3> {
         let fused = self.as_kernel(norm);
-        if let Some(sum) = fused.and_then(|mlp| kernel::add_mlp(&hidden, mlp)) {
+        if let Some(sum) = fused.and_then(|mlp| lac_kernels::add_mlp(&hidden, mlp)) {
             return sum;
         }
         let normed = norm.forward(hidden.clone());
@@ -246,10 +250,10 @@ impl Mlp {
     }
 
     /// `None` with biases, for which there is no kernel.
-    fn as_kernel(&self, norm: &RmsNorm) -> Option<kernel::GatedMlp> {
+    fn as_kernel(&self, norm: &RmsNorm) -> Option<lac_kernels::GatedMlp> {
         let linears = [&self.gate_proj, &self.up_proj, &self.down_proj];
         let has_biases = linears.iter().any(|linear| linear.bias.is_some());
-        (!has_biases).then(|| kernel::GatedMlp {
+        (!has_biases).then(|| lac_kernels::GatedMlp {
             norm: norm.as_kernel(),
             weights: linears.map(|linear| linear.weight.val()),
         })
@@ -305,17 +309,17 @@ impl DecoderLayer {
         layer_idx: usize,
         context: &mut DecoderContext,
     ) -> Option<Tensor<3>> {
-        kernel::has_kernels(hidden).then_some(())?;
+        lac_kernels::has_cpu_kernel(hidden).then_some(())?;
         let attention = &self.self_attn;
-        let visible = context
-            .visible(layer_idx)
-            .filter(|visible| visible.past == 0)?;
-        let [output, keys, values] = kernel::layer(
+        let attended = context
+            .attended(layer_idx)
+            .filter(|attended| attended.past == 0)?;
+        let [output, keys, values] = lac_kernels::layer(
             hidden,
             attention.as_kernel(&self.input_layernorm, context),
             attention.o_proj.as_kernel(),
             self.mlp.as_kernel(&self.post_attention_layernorm)?,
-            visible,
+            attended,
         )?;
         let [keys, values] = [keys, values].map(|rows| attention.heads(rows, attention.n_kv_heads));
         context.store(layer_idx, keys, values);
@@ -330,12 +334,12 @@ impl DecoderLayer {
     ) -> Tensor<3> {
         let norm = &self.input_layernorm;
         self.self_attn
-            .forward_onto(hidden, norm, layer_idx, context)
+            .forward_residual(hidden, norm, layer_idx, context)
     }
 
     fn forward_mlp(&self, hidden: Tensor<3>) -> Tensor<3> {
         self.mlp
-            .forward_onto(hidden, &self.post_attention_layernorm)
+            .forward_residual(hidden, &self.post_attention_layernorm)
     }
 }
 

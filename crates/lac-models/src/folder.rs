@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use burn::tensor::Device;
 use lac_core::ModelFingerprint;
@@ -9,7 +10,8 @@ use lac_core::ModelFingerprint;
 use crate::architecture::{ConfigError, ModelConfig};
 use crate::checkpoint::{Checkpoint, CheckpointError, LoadProgress, WeightDtype};
 use crate::decoder::{Decoder, DecoderConfig, DummyWeights, HeadKind};
-use crate::digest::{self, Stamps};
+use crate::fingerprint;
+use crate::stamps::Stamps;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// Why a model folder cannot be used.
@@ -31,15 +33,7 @@ pub enum ModelError {
     /// The tokenizer.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
-    /// A file could not be read for the digest.
-    #[error("cannot read the files of {}", path.display())]
-    Digest {
-        /// The folder.
-        path: PathBuf,
-        /// The reason.
-        source: std::io::Error,
-    },
-    /// A file was written to or replaced after the folder was opened and before the model was loaded.
+    /// A file was written to or replaced after the folder was opened.
     #[error("{} was changed while the model was being loaded: load it again", path.display())]
     Changed {
         /// The file.
@@ -59,6 +53,8 @@ pub struct ModelFolder {
     path: PathBuf,
     config: ModelConfig,
     stamps: Stamps,
+    /// The hash of the weights, once they were read.
+    weights: OnceLock<String>,
 }
 
 impl ModelFolder {
@@ -77,6 +73,7 @@ impl ModelFolder {
             path,
             config,
             stamps,
+            weights: OnceLock::new(),
         })
     }
 
@@ -98,11 +95,12 @@ impl ModelFolder {
         Ok(Checkpoint::open(&self.path)?)
     }
 
-    /// Loads the model, tensor by tensor. Loaded, it depends on no file any more.
+    /// Loads the model, tensor by tensor. The loaded model depends on no file any more. `progress` is called after each
+    /// tensor. The weights are hashed while they are read, for [`fingerprint`](Self::fingerprint).
     ///
     /// # Errors
     /// [`ModelError::Changed`] when a file is not the one it was when the folder was opened: what was read since
-    /// (digest, tokenizer, weights) might be of two models.
+    /// might be of two models.
     /// A tensor that is missing, unexpected, mis-shaped or of the wrong type; an unreadable file;
     /// a device that cannot compute in the data type.
     pub fn load(
@@ -115,52 +113,62 @@ impl ModelFolder {
         let mut checkpoint = self.checkpoint()?;
         let config = &self.config.decoder;
         let model = Decoder::load(config, &mut checkpoint.source(dtype, device, progress))?;
-        checkpoint.finish(|name| {
-            // Tables that older files carry along; they follow from the configuration. A tied
-            // head may be stored beside the embedding it equals.
-            name.ends_with("rotary_emb.inv_freq")
-                || (config.head == HeadKind::Tied && name == "lm_head.weight")
-        })?;
+        checkpoint.finish(|name| self.is_passed_over(name))?;
+        let weights = checkpoint.hash(|name| self.is_passed_over(name))?;
+        self.check_unchanged()?;
+        // Files that have not changed since the folder was opened have one hash.
+        let _ = self.weights.set(weights);
+        Ok(model)
+    }
+
+    /// Everything that decides the model's results, which plans, results and traces are checked against: a hash of all
+    /// weights, of the configuration, of the tokenizer and of the chat template, and the stop tokens.
+    ///
+    /// The hash of the weights comes from [`load`](Self::load); without a load all weights are read here. Tensors that
+    /// the model passes over, such as a head that is stored beside the embedding it is tied to, do not count, nor do
+    /// settings that change nothing, other files, or the number of weight files.
+    ///
+    /// # Errors
+    /// [`ModelError::Changed`] when a file is not the one it was when the folder was opened; a file that is missing,
+    /// cut off or malformed.
+    pub fn fingerprint(&self) -> Result<ModelFingerprint, ModelError> {
+        let weights = match self.weights.get() {
+            Some(weights) => weights.clone(),
+            None => {
+                let weights = self.checkpoint()?.hash(|name| self.is_passed_over(name))?;
+                self.check_unchanged()?;
+                self.weights.get_or_init(|| weights).clone()
+            }
+        };
+        self.fingerprint_with(weights)
+    }
+
+    /// The fingerprint with random weights in place of the folder's own, as [`dummy_model`] makes them from this seed.
+    ///
+    /// # Errors
+    /// [`ModelError::Changed`]; a file of the tokenizer that is malformed.
+    pub fn dummy_fingerprint(&self, seed: u64) -> Result<ModelFingerprint, ModelError> {
+        self.fingerprint_with(format!("dummy:{seed}"))
+    }
+
+    fn fingerprint_with(&self, weights: String) -> Result<ModelFingerprint, ModelError> {
+        let fingerprint = fingerprint::fingerprint(&self.config, &self.path, weights)?;
+        self.check_unchanged()?;
+        Ok(fingerprint)
+    }
+
+    /// Whether the model takes nothing from a tensor: tables that older files carry along and that follow from the
+    /// configuration, and a tied head that is stored beside the embedding it equals.
+    fn is_passed_over(&self, name: &str) -> bool {
+        name.ends_with("rotary_emb.inv_freq")
+            || (self.config.decoder.head == HeadKind::Tied && name == "lm_head.weight")
+    }
+
+    fn check_unchanged(&self) -> Result<(), ModelError> {
         match self.stamps.changed() {
-            None => Ok(model),
+            None => Ok(()),
             Some(path) => Err(ModelError::Changed { path }),
         }
-    }
-
-    /// What tells this model from others: plans are checked against it. Some kilobytes of each
-    /// tensor are read.
-    ///
-    /// # Errors
-    /// A weights file that is missing, cut off or malformed.
-    pub fn fingerprint(&self) -> Result<ModelFingerprint, ModelError> {
-        Ok(self.fingerprint_of(self.checkpoint()?.digest()?))
-    }
-
-    /// The same for random weights in place of the folder's own, as [`dummy_model`] makes them.
-    pub fn dummy_fingerprint(&self, seed: u64) -> ModelFingerprint {
-        self.fingerprint_of(format!("dummy:{seed}"))
-    }
-
-    fn fingerprint_of(&self, weights: String) -> ModelFingerprint {
-        ModelFingerprint {
-            architecture: self.config.architecture.model_type().to_owned(),
-            n_layers: self.config.decoder.n_layers,
-            hidden_size: self.config.decoder.hidden_size,
-            vocab_size: self.config.decoder.vocab_size,
-            weights,
-        }
-    }
-
-    /// What the model is recognised by, 16 hexadecimal digits: its configuration, its tokenizer,
-    /// and its weights' sizes and contents in some places. Reads little even of a large model.
-    ///
-    /// # Errors
-    /// [`ModelError::Digest`] when a file cannot be read.
-    pub fn digest(&self) -> Result<String, ModelError> {
-        digest::digest(&self.path).map_err(|source| ModelError::Digest {
-            path: self.path.clone(),
-            source,
-        })
     }
 
     /// Reads the tokenizer and its chat template.

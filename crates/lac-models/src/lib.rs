@@ -39,8 +39,6 @@
 #![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
 pub use architecture::{Architecture, ConfigError, ModelConfig};
-#[cfg(feature = "flex")]
-pub use bandwidth::parallel_read;
 pub use bandwidth::read_bandwidth;
 pub use chat_template::{
     ChatError, ChatOptions, ChatTemplate, Conversation, Message, MessagesError, RenderLimits,
@@ -63,10 +61,11 @@ mod bandwidth;
 mod chat_template;
 mod checkpoint;
 mod decoder;
-mod digest;
 mod file;
+mod fingerprint;
 mod folder;
-mod kernel;
+mod hash;
 mod shapes;
+mod stamps;
 mod text;
 mod tokenizer;

@@ -5,23 +5,25 @@
 //! template, and text that arrives token by token ([`TextStream`]).
 
 use std::collections::HashSet;
-use std::io;
 use std::path::{Path, PathBuf};
 
-use lac_core::BoxError;
 use serde_json::{Map, Value, json};
 use tokenizers::{AddedToken, PostProcessorWrapper, PreTokenizerWrapper};
 
-use crate::chat_template::{ChatError, ChatOptions, ChatTemplate, Message};
+use crate::chat_template::{ChatOptions, ChatTemplate, Message};
 
 mod cleanup;
+mod error;
 mod files;
 mod guard;
 mod stream;
+mod text_settings;
 
+pub use error::TokenizerError;
 use files::{Markers, TokenizerFiles};
 use guard::{check_growth, unpanicked};
 pub use stream::TextStream;
+pub(crate) use text_settings::TextSettings;
 
 /// The tokenizer of a checkpoint.
 #[derive(Clone, Debug)]
@@ -72,59 +74,6 @@ pub enum PromptKind {
     Raw,
     /// Text from a chat template, which has written every marker itself.
     Rendered,
-}
-
-/// Why a tokenizer could not be loaded or used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TokenizerError {
-    /// A file exists but cannot be read, or `tokenizer.json` is missing.
-    #[error("cannot read {}", file.display())]
-    Read {
-        /// The file.
-        file: PathBuf,
-        /// What the operating system said.
-        source: io::Error,
-    },
-    /// A file is not the JSON it should be.
-    #[error("{} is malformed", file.display())]
-    Json {
-        /// The file.
-        file: PathBuf,
-        /// Where and why.
-        source: serde_json::Error,
-    },
-    /// `tokenizer.json` does not describe a tokenizer.
-    #[error("{} is not a valid tokenizer", file.display())]
-    Tokenizer {
-        /// The file.
-        file: PathBuf,
-        /// The tokenizer library's reason.
-        source: BoxError,
-    },
-    /// A file contradicts itself or the others.
-    #[error("{}: {message}", file.display())]
-    Inconsistent {
-        /// The file.
-        file: PathBuf,
-        /// The contradiction.
-        message: String,
-    },
-    /// A text could not be encoded.
-    #[error("cannot encode the text")]
-    Encode(#[source] BoxError),
-    /// Ids could not be decoded.
-    #[error("cannot decode the token ids")]
-    Decode(#[source] BoxError),
-    /// A conversation was given to a checkpoint without a chat template.
-    #[error("{} has no chat template", folder.display())]
-    NoChatTemplate {
-        /// The checkpoint's folder.
-        folder: PathBuf,
-    },
-    /// The chat template failed.
-    #[error(transparent)]
-    Chat(#[from] ChatError),
 }
 
 /// Whether decoding removes the spaces before punctuation.

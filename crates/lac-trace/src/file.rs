@@ -1,18 +1,21 @@
-//! The file of a trace: Parquet, one row per token, one list per row for what layers did.
+//! The file of a trace: Parquet, with one row per token and one list per row for what the layers did.
 //!
-//! A run writes finished parts, each a whole trace of its own, into the folder `FILE.parts`; at
-//! its end they become the one file. A reader takes the file or the folder.
+//! A run writes finished parts into the folder `FILE.parts`, each of them a complete trace; at the end of the run
+//! they are joined into the one file. A reader takes the file or the folder.
 
-mod group;
+mod export;
+mod join;
+mod layout;
 mod pages;
-mod part;
-mod parts;
+mod parquet_writer;
 mod read;
+mod resume;
+mod row_group;
 mod schema;
 mod write;
 
+pub use crate::info::{FORMAT_VERSION, TraceInfo};
+pub use crate::token::{HiddenStates, Token, TokenBatch};
+pub use export::SequenceJson;
 pub use read::{TraceReader, TraceState};
 pub use write::{FlushLimits, TraceWriter};
-
-pub(crate) use part::write_whole;
-pub(crate) use schema::SCALARS;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use lac_core::{FirstThreshold, GateConfig, GateRounding, LayerPolicy};
+use lac_core::{FirstThreshold, GateConfig, GateRounding, LayerPolicy, PolicyEffect};
 use parquet::file::metadata::KeyValue;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,9 @@ const WHOLE_SEQUENCES: &str = "lac.whole_sequences";
 /// Written only where the gate held the first layer against [`BATCH_RANGE`].
 const FIRST_THRESHOLD: &str = "lac.first_threshold";
 const BATCH_RANGE: &str = "batch_range";
+
+/// Written only where the effect is not the one of the built-in policy of that name; missing means that it is.
+const POLICY_EFFECT: &str = "lac.policy_effect";
 
 /// What a trace says of itself: the model, how it was run, and how it was gated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,6 +52,47 @@ pub struct TraceInfo {
     /// In the parts of a run: how many sequences, from the first on, were over when the part was written.
     #[serde(skip)]
     pub(crate) whole_sequences: u32,
+    /// The policy's effect; `None` where it is the one of the built-in policy of that name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    policy_effect: Option<Effect>,
+}
+
+/// A [`PolicyEffect`] as files have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Effect {
+    FullModel,
+    FullStates,
+    ChangedStates,
+}
+
+impl Effect {
+    const ALL: [Self; 3] = [Self::FullModel, Self::FullStates, Self::ChangedStates];
+
+    fn of(effect: PolicyEffect) -> Self {
+        match effect {
+            PolicyEffect::FullModel => Self::FullModel,
+            PolicyEffect::FullStates => Self::FullStates,
+            PolicyEffect::ChangedStates => Self::ChangedStates,
+        }
+    }
+
+    /// Returns the effect of the built-in policy of a name; that of any other name promises nothing.
+    fn of_builtin(policy: &str) -> Self {
+        match policy {
+            "trace" => Self::FullModel,
+            "last-active" => Self::FullStates,
+            _ => Self::ChangedStates,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::FullModel => "full_model",
+            Self::FullStates => "full_states",
+            Self::ChangedStates => "changed_states",
+        }
+    }
 }
 
 impl TraceInfo {
@@ -60,6 +104,8 @@ impl TraceInfo {
         let gate = policy.gate().ok_or_else(|| Error::NotGated {
             policy: policy.name().to_owned(),
         })?;
+        let effect = Effect::of(policy.effect());
+        let is_builtin = effect == Effect::of_builtin(policy.name());
         Ok(Self {
             model: model.to_owned(),
             n_layers,
@@ -72,6 +118,7 @@ impl TraceInfo {
             notes: BTreeMap::new(),
             unfed: BTreeMap::new(),
             whole_sequences: 0,
+            policy_effect: (!is_builtin).then_some(effect),
         })
     }
 
@@ -94,10 +141,11 @@ impl TraceInfo {
         self
     }
 
-    /// Whether the masks for another α follow from the recorded deltas: they do while the policy
-    /// leaves the states between layers as they are, and no threshold depends on other sequences.
+    /// Returns whether the masks for another α follow from the recorded deltas: they do if the policy leaves the states
+    /// between layers as they are (see [`PolicyEffect`]) and no threshold depends on other sequences.
     pub fn can_sweep_alpha(&self) -> bool {
-        ["trace", "last-active"].contains(&self.policy.as_str())
+        let of_builtin = || Effect::of_builtin(&self.policy);
+        self.policy_effect.unwrap_or_else(of_builtin) != Effect::ChangedStates
             && self.gate.first_threshold == FirstThreshold::Zero
     }
 
@@ -171,6 +219,9 @@ impl TraceInfo {
         if self.gate.first_threshold == FirstThreshold::BatchRange {
             pairs.push((FIRST_THRESHOLD.to_owned(), BATCH_RANGE.to_owned()));
         }
+        if let Some(effect) = self.policy_effect {
+            pairs.push((POLICY_EFFECT.to_owned(), effect.name().to_owned()));
+        }
         if let Some(seed) = self.seed {
             pairs.push(("lac.seed".to_owned(), seed.to_string()));
         }
@@ -229,6 +280,18 @@ impl TraceInfo {
             Some(&BATCH_RANGE) => FirstThreshold::BatchRange,
             Some(other) => return Err(fields.wrong(FIRST_THRESHOLD, other, BATCH_RANGE)),
         };
+        let policy_effect = match fields.pairs.get(POLICY_EFFECT) {
+            None => None,
+            Some(name) => Some(
+                Effect::ALL
+                    .into_iter()
+                    .find(|effect| effect.name() == *name)
+                    .ok_or_else(|| {
+                        let expected = "full_model, full_states or changed_states";
+                        fields.wrong(POLICY_EFFECT, name, expected)
+                    })?,
+            ),
+        };
         let gate = GateConfig::new(alpha)
             .with_rounding(rounding)
             .with_first_threshold(first_threshold);
@@ -241,9 +304,10 @@ impl TraceInfo {
             let found = n_layers.to_string();
             return Err(fields.wrong("lac.n_layers", &found, "a number of layers, 1 to 65535"));
         }
-        let seed = match fields.pairs.contains_key("lac.seed") {
-            true => Some(fields.number("lac.seed", "a whole number")?),
-            false => None,
+        let seed = if fields.pairs.contains_key("lac.seed") {
+            Some(fields.number("lac.seed", "a whole number")?)
+        } else {
+            None
         };
         let notes = fields
             .pairs
@@ -262,10 +326,12 @@ impl TraceInfo {
             lac_version: fields.text("lac.version")?,
             notes,
             unfed: fields.unfed()?,
-            whole_sequences: match fields.pairs.contains_key(WHOLE_SEQUENCES) {
-                true => fields.number(WHOLE_SEQUENCES, "a number of sequences")?,
-                false => 0,
+            whole_sequences: if fields.pairs.contains_key(WHOLE_SEQUENCES) {
+                fields.number(WHOLE_SEQUENCES, "a number of sequences")?
+            } else {
+                0
             },
+            policy_effect,
         })
     }
 }

@@ -1,17 +1,16 @@
-//! What the gate saw, kept and shown.
+//! Records what the gate of `lac-core` saw, reads it back, counts it and draws it.
 //!
-//! | | |
+//! | module | |
 //! | --- | --- |
-//! | [`Recorder`] | keeps one row's numbers in memory |
-//! | [`TraceWriter`] | streams every token of any number of runs into a Parquet file, with bounded memory |
-//! | [`Probed`] | looks also at cosines, contributions and whole hidden states |
-//! | [`TraceReader`] | reads a trace, or what an interrupted run left; exports JSON and CSV |
-//! | [`Statistics`] | counts, streaming and mergeable: usage, voids, runs, transitions, other α |
-//! | [`Report`] | one self-contained page, and pictures as SVG and PNG |
-//! | [`heat_map`], [`Lines`] | token × layer pictures for a terminal |
+//! | [`recorder`] | [`Recorder`] keeps the numbers of one row in memory |
+//! | [`file`](mod@file) | [`TraceWriter`] streams every token of any number of runs into a Parquet file, with bounded memory; [`TraceReader`] reads it, or what an interrupted run left, and exports JSON and CSV |
+//! | [`probe`] | [`Probed`] also records cosines, contributions and whole hidden states |
+//! | [`statistics`] | [`Statistics`] counts, streaming and mergeable: usage, voids, runs, transitions, other α |
+//! | [`report`] | [`TraceReport`] makes one self-contained page, and pictures as SVG and PNG |
+//! | [`picture`] | [`heat_map`] draws tokens × layers for a terminal |
 //!
-//! [`Recorder`] and [`TraceWriter`] are [`Observer`](lac_core::Observer)s; both keep the prompt's and
-//! the response's tokens apart. docs/traces.md describes the file.
+//! [`Recorder`] and [`TraceWriter`] are [`Observer`](lac_core::Observer)s. Both keep the tokens of the prompt and those
+//! of the response apart. docs/traces.md describes the file.
 //!
 //! ```
 //! use lac_core::{Decision, GateRecord, Observer, Pass, PassRecord};
@@ -42,27 +41,22 @@
 #![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
 pub use error::{Error, Result};
-pub use export::SequenceJson;
-pub use file::{FlushLimits, TraceReader, TraceState, TraceWriter};
-pub use info::{FORMAT_VERSION, TraceInfo};
-pub use picture::{Lines, Style, heat_map};
-pub use probe::{Probe, ProbeConfig, Probed};
-pub use recorder::{PhaseTrace, Recorder};
-pub use regate::regate;
-pub use report::{Report, ReportConfig, TerminalConfig};
+pub use file::{Token, TraceInfo, TraceReader, TraceWriter};
+pub use picture::{Style, heat_map};
+pub use probe::Probed;
+pub use recorder::Recorder;
+pub use report::TraceReport;
 pub use statistics::Statistics;
-pub use token::{HiddenStates, Token, TokenBatch};
 
+pub mod file;
+pub mod picture;
+pub mod probe;
+pub mod recorder;
+pub mod report;
 pub mod statistics;
 
+mod atomic;
 mod display;
 mod error;
-mod export;
-mod file;
 mod info;
-mod picture;
-mod probe;
-mod recorder;
-mod regate;
-mod report;
 mod token;

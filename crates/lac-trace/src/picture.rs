@@ -27,7 +27,7 @@ const LABEL_WIDTH: usize = 14;
 ///
 /// `pieces` are the tokens' texts, in the order of the trace.
 pub fn heat_map(trace: &PhaseTrace, pieces: &[String], style: Style) -> String {
-    let lines = Lines::new(trace.active.len(), style);
+    let lines = TokenLines::new(trace.active.len(), style);
     let mut picture = String::new();
     let mut flags = Vec::with_capacity(trace.active.len());
     for (token_idx, piece) in pieces.iter().enumerate().take(trace.n_tokens()) {
@@ -45,25 +45,25 @@ pub fn heat_map(trace: &PhaseTrace, pieces: &[String], style: Style) -> String {
 ///
 /// ```
 /// use lac_core::Phase;
-/// use lac_trace::{Lines, Style};
+/// use lac_trace::picture::{Style, TokenLines};
 ///
 /// let flags = [true, true, true, false, false, false, false, true];
-/// let wide = Lines::new(8, Style::Plain);
+/// let wide = TokenLines::new(8, Style::Plain);
 /// assert_eq!(wide.token("Once", &flags, Phase::Prompt), "          Once ███····█   4/8\n");
 /// // 26 characters leave room for four columns.
 /// let narrow = wide.with_width(26);
 /// assert_eq!(narrow.token("Once", &flags, Phase::Prompt), "          Once █▒·▒   4/8\n");
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct Lines {
+pub struct TokenLines {
     n_layers: usize,
     /// Layers that share a column.
     per_column: usize,
     style: Style,
 }
 
-impl Lines {
-    /// Lines of any width.
+impl TokenLines {
+    /// TokenLines of any width.
     pub fn new(n_layers: usize, style: Style) -> Self {
         Self {
             n_layers,
@@ -160,7 +160,7 @@ mod tests {
     fn lines_keep_to_their_width() {
         let flags: Vec<bool> = (0..80).map(|layer| layer % 3 == 0).collect();
         for width in [24, 40, 60, 80, 120] {
-            let lines = Lines::new(80, Style::Plain).with_width(width);
+            let lines = TokenLines::new(80, Style::Plain).with_width(width);
             let line = lines.token("Once upon a time", &flags, Phase::Response);
             assert!(line.trim_end().chars().count() <= width, "{width}: {line}");
             assert!(line.ends_with(" 27/80\n"), "{line}");

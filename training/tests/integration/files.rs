@@ -2,9 +2,10 @@
 
 use lac_training::SEED;
 use lac_training::batches::{Plan, batches};
+use lac_training::chat_format::SPECIAL;
 use lac_training::document::{Document, Mark, Piece};
 use lac_training::formats::write_all;
-use lac_training::tokenizer::{SPECIAL, encode, train};
+use lac_training::tokenizer::{encode, train};
 use lac_training::train::export::write_configs;
 use lac_training::world::World;
 use tokenizers::Tokenizer;

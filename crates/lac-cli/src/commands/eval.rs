@@ -1,6 +1,6 @@
 //! `lac eval`: MMLU, GPQA and BoolQ, with the full model or with its voids skipped.
 
-mod asking;
+mod questions;
 mod results;
 mod run;
 

@@ -84,15 +84,7 @@ impl Generate {
         };
         let local = self.model.find()?;
         let folder = ModelFolder::open(local.path())?;
-        let mut policy = self.gate.policy(policy, &self.model, &folder)?;
-        let verifier = Verifier::new(&self.model, &folder, self.sampling.is_greedy());
-        let mut speculator = match is_speculative {
-            true => Some(
-                self.speculation
-                    .speculator(&self.gate, verifier, || self.model.fingerprint(&folder))?,
-            ),
-            false => None,
-        };
+        self.gate.check()?;
         let tokenizer = folder.tokenizer()?;
         let prompt = self.prompt.resolve(Some(&tokenizer))?;
         let rows = Rows {
@@ -100,6 +92,17 @@ impl Generate {
             n_slots: prompt.ids.len().saturating_add(self.max_new_tokens),
         };
         let model = self.model.load(&folder, rows, "lower --max-new-tokens")?;
+        let mut policy = self.gate.policy(policy, &self.model, &folder)?;
+        let verifier = Verifier::new(&self.model, &folder, self.sampling.is_greedy());
+        let fingerprint = || self.model.fingerprint(&folder);
+        let mut speculator = if is_speculative {
+            Some(
+                self.speculation
+                    .speculator(&self.gate, verifier, fingerprint)?,
+            )
+        } else {
+            None
+        };
         interrupt::listen("the token under way")?;
         let config = self
             .sampling

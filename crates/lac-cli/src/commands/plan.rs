@@ -112,7 +112,6 @@ impl Plan {
         let gate = self.gate()?;
         let local = self.model.find()?;
         let folder = ModelFolder::open(local.path())?;
-        let fingerprint = self.model.fingerprint(&folder)?;
         let tokenizer = folder.tokenizer()?;
         let rows = Rows {
             batch: 1,
@@ -120,6 +119,7 @@ impl Plan {
         };
         let lower = "lower --max-new-tokens";
         let model = self.model.load(&folder, rows, lower)?;
+        let fingerprint = self.model.fingerprint(&folder)?;
         let prompts = self.prompts.resolve(&tokenizer, &model)?;
         let greedy = SamplingArgs::greedy();
         let config = greedy.generation(self.max_new_tokens, tokenizer.stop_ids());

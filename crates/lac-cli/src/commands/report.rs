@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use lac_trace::{
-    Report as TraceReport, ReportConfig, Style, TerminalConfig, TraceReader, TraceState,
-};
+use lac_trace::file::TraceState;
+use lac_trace::report::{ReportConfig, TerminalConfig};
+use lac_trace::{Style, TraceReader, TraceReport};
 
 use crate::output::print_line;
 

@@ -8,10 +8,12 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use lac_core::{
-    GenerationConfig, Hooks, LayerPolicy, PromptLogits, StopReason, TextSink, Usage, generate,
+    FingerprintPart, GenerationConfig, Hooks, LayerPolicy, PromptLogits, StopReason, TextSink,
+    Usage, generate,
 };
 use lac_models::{ModelFolder, SpecialTokensInText, Tokenizer};
-use lac_trace::{PhaseTrace, Recorder, Style, TraceInfo, TraceWriter, heat_map};
+use lac_trace::recorder::PhaseTrace;
+use lac_trace::{Recorder, Style, TraceInfo, TraceWriter, heat_map};
 use sha2::{Digest, Sha256};
 
 use crate::args::{ModelArgs, PolicyArgs, PolicyName, PromptArgs, SamplingArgs};
@@ -23,6 +25,16 @@ use crate::phase_pair::PhasePair;
 use crate::progress;
 use json::{TraceJson, UsageJson};
 use recording::{Recording, note_unfed, summary};
+
+/// The parts of a model's fingerprint that a trace notes: an interrupted run goes on only where all of them are the
+/// same. The configuration's hash stands for the model's sizes.
+const RECORDED_PARTS: [FingerprintPart; 5] = [
+    FingerprintPart::Weights,
+    FingerprintPart::Config,
+    FingerprintPart::Tokenizer,
+    FingerprintPart::ChatTemplate,
+    FingerprintPart::StopTokens,
+];
 
 /// Trace a prompt and its response: norms, deltas, thresholds and flags per layer and token
 #[derive(Args)]
@@ -58,7 +70,7 @@ impl Trace {
     pub fn run(&self) -> Result<()> {
         let local = self.model.find()?;
         let folder = ModelFolder::open(local.path())?;
-        let mut policy = self.gate.policy(self.policy, &self.model, &folder)?;
+        self.gate.check()?;
         // Ids can be traced without a tokenizer; then there is no text and no stop token but
         // config.json's.
         let tokenizer =
@@ -77,12 +89,13 @@ impl Trace {
                 .as_ref()
                 .context("--prompts needs a tokenizer.json")?;
             let prompts = self.prompt.resolve_lines(prompts, tokenizer)?;
-            return self.record_many(&folder, tokenizer, policy.as_mut(), prompts, &config);
+            return self.record_many(&folder, tokenizer, prompts, &config);
         }
         let prompt = self.prompt.resolve(tokenizer.as_ref())?;
-        let mut writer = self.writer(&folder, policy.as_ref(), tokenizer.as_ref(), None)?;
         let rows = self.rows(1, prompt.ids.len());
         let model = self.model.load(&folder, rows, "lower --max-new-tokens")?;
+        let mut policy = self.gate.policy(self.policy, &self.model, &folder)?;
+        let mut writer = self.writer(&folder, policy.as_ref(), tokenizer.as_ref(), None)?;
         interrupt::listen("the token under way")?;
         let policy_name = policy.name().to_owned();
         let (mut policy, probe) = self.recording.probed(policy.as_mut());
@@ -185,10 +198,14 @@ impl Trace {
             );
         }
         let model = self.model.model.display().to_string();
+        let fingerprint = self.model.fingerprint(folder)?;
         let mut info = TraceInfo::new(&model, n_layers, policy)
             .context("--out")?
             .with_machine(self.model.dtype.name(), &self.model.device.to_string())
             .with_note("sampling", &self.sampling.describe());
+        for part in RECORDED_PARTS {
+            info = info.with_note(&format!("model {}", part.name()), &fingerprint.part(part));
+        }
         if self.sampling.temperature.is_some() {
             info = info.with_seed(self.sampling.seed);
         }
@@ -208,11 +225,17 @@ impl Trace {
         &self,
         folder: &ModelFolder,
         tokenizer: &Tokenizer,
-        policy: &mut dyn LayerPolicy,
         prompts: Vec<Vec<u32>>,
         config: &GenerationConfig,
     ) -> Result<()> {
-        let run = self.digest(folder, &prompts, config)?;
+        let batch_size = self.recording.batch as usize;
+        let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
+        let rows = self.rows(batch_size.min(prompts.len()), longest);
+        let lower = "lower --batch or --max-new-tokens";
+        let model = self.model.load(folder, rows, lower)?;
+        let mut policy = self.gate.policy(self.policy, &self.model, folder)?;
+        let policy = policy.as_mut();
+        let run = self.digest(&prompts, config)?;
         let writer = self.writer(folder, policy, Some(tokenizer), Some(&run))?;
         let writer = writer.context("--prompts needs --out")?;
         let n_before = writer.n_sequences() as usize;
@@ -222,11 +245,6 @@ impl Trace {
                 prompts.len()
             );
         }
-        let batch_size = self.recording.batch as usize;
-        let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
-        let rows = self.rows(batch_size.min(prompts.len()), longest);
-        let lower = "lower --batch or --max-new-tokens";
-        let model = self.model.load(folder, rows, lower)?;
         interrupt::listen("the prompts under way")?;
         let (mut policy, probe) = self.recording.probed(policy);
         let writer = match probe {
@@ -258,18 +276,12 @@ impl Trace {
     }
 
     /// Returns a hash of the settings that a run's tokens depend on and its trace does not name.
-    fn digest(
-        &self,
-        folder: &ModelFolder,
-        prompts: &[Vec<u32>],
-        config: &GenerationConfig,
-    ) -> Result<String> {
+    fn digest(&self, prompts: &[Vec<u32>], config: &GenerationConfig) -> Result<String> {
         let parts = (
             prompts,
             config,
             self.recording.batch,
             (self.recording.similarity, &self.recording.hidden),
-            (folder.digest()?, self.model.dummy_weights),
             self.gate.plan_digest()?,
         );
         let digest = Sha256::digest(serde_json::to_vec(&parts)?);

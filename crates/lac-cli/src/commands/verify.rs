@@ -75,16 +75,17 @@ impl Verify {
         let local = self.model.find()?;
         let folder = ModelFolder::open(local.path())?;
         let tokenizer = folder.tokenizer()?;
-        let verifier = Verifier::new(&self.model, &folder, true);
-        let mut speculator = self
-            .speculation
-            .speculator(&self.gate, verifier, || self.model.fingerprint(&folder))?;
+        self.gate.check()?;
         let rows = Rows {
             batch: 1,
             n_slots: self.max_new_tokens,
         };
         let lower = "lower --max-new-tokens";
         let model = self.model.load(&folder, rows, lower)?;
+        let verifier = Verifier::new(&self.model, &folder, true);
+        let mut speculator = self
+            .speculation
+            .speculator(&self.gate, verifier, || self.model.fingerprint(&folder))?;
         let prompts = self.prompts.resolve(&tokenizer, &model)?;
         let greedy = SamplingArgs::greedy();
         let config = greedy.generation(self.max_new_tokens, tokenizer.stop_ids());

@@ -12,6 +12,8 @@ mod faults;
 // When a child listens to Ctrl-C is seen in /proc.
 #[cfg(all(feature = "demo", target_os = "linux"))]
 mod interruptions;
+#[cfg(all(feature = "demo", unix))]
+mod other_models;
 mod plans;
 #[cfg(all(feature = "demo", unix))]
 mod support;

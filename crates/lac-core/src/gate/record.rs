@@ -30,6 +30,11 @@ impl Record {
 
     /// The record of rows `[batch, seq]`, in the order of [`Row`].
     pub(super) fn from_rows(rows: [Tensor<2>; ROWS]) -> Self {
+        let [batch, seq] = rows[0].dims();
+        if batch * seq == 0 {
+            // There is nothing to join, and burn joins no empty tensors.
+            return Self::new(Tensor::zeros([ROWS, batch, seq], &rows[0].device()));
+        }
         let rows = rows.map(|row| row.unsqueeze_dim::<3>(0));
         Self::new(Tensor::cat(rows.into(), 0))
     }

@@ -1,26 +1,24 @@
-//! The kernel for the CPU: rayon over tokens, one read of each row.
-
-mod value;
+//! The operation on the CPU: lac-kernels computes it.
 
 use burn::backend::Flex;
-use burn::backend::flex::{FlexTensor, Layout};
 use burn::backend::tensor::FloatTensor;
-use burn::tensor::{Bytes, DType, bf16, f16};
-use rayon::prelude::*;
+use lac_kernels::gate::{self, Field};
 
-use self::value::Value;
 use super::ops::{GateSelected, LacOps};
-use super::{ROWS, Row, Select, records_shape};
+use super::{ROWS, Row, Select};
 
-/// Below this many values the work is done before a second thread has woken up.
-const MIN_PARALLEL_VALUES: usize = 1 << 16;
-
-/// Values per task at least, so that a task is long against the cost of handing it out.
-const MIN_VALUES_PER_TASK: usize = 1 << 14;
-
-/// Tasks per thread at most: enough for a thread that is held up to leave some of its share to the
-/// others.
-const MAX_TASKS_PER_THREAD: usize = 4;
+// The records of the CPU and of the GPU kernels have one layout.
+const _: () = {
+    assert!(ROWS == gate::N_FIELDS);
+    assert!(Row::Norm as usize == Field::Norm as usize);
+    assert!(Row::Delta as usize == Field::Delta as usize);
+    assert!(Row::Threshold as usize == Field::Threshold as usize);
+    assert!(Row::Active as usize == Field::Active as usize);
+    assert!(Row::Carried as usize == Field::Carried as usize);
+    assert!(Row::Max as usize == Field::Max as usize);
+    assert!(Row::Min as usize == Field::Min as usize);
+    assert!(Row::Seen as usize == Field::Seen as usize);
+};
 
 impl LacOps for Flex {
     fn lac_gate(
@@ -28,11 +26,7 @@ impl LacOps for Flex {
         before: FloatTensor<Self>,
         alpha: f32,
     ) -> FloatTensor<Self> {
-        match states.dtype() {
-            DType::F16 => gate::<f16>(states, before, alpha),
-            DType::BF16 => gate::<bf16>(states, before, alpha),
-            _ => gate::<f32>(states, before, alpha),
-        }
+        gate::gate(states, before, alpha)
     }
 
     fn lac_gate_select(
@@ -42,284 +36,11 @@ impl LacOps for Flex {
         alpha: f32,
         select: Select,
     ) -> GateSelected<Self> {
-        match states.dtype() {
-            DType::F16 => gate_select::<f16>(states, before, fallback, alpha, select),
-            DType::BF16 => gate_select::<bf16>(states, before, fallback, alpha, select),
-            _ => gate_select::<f32>(states, before, fallback, alpha, select),
-        }
-    }
-}
-
-fn gate<E: Value>(states: FlexTensor, before: FlexTensor, alpha: f32) -> FlexTensor {
-    let rows = Rows::new(states);
-    let before = before.to_contiguous();
-    let before = Before::new(before.storage());
-    let values = E::storage(&rows.tensor);
-    let mut norms = vec![0.0; rows.n_tokens() * rows.n_states];
-    let measure = |first_token: usize, norms: &mut [f32]| {
-        for (token, norms) in (first_token..).zip(norms.chunks_exact_mut(rows.n_states)) {
-            for (state, norm) in norms.iter_mut().enumerate() {
-                *norm = E::sum_squares(rows.row(values, state, token)).sqrt();
-            }
-        }
-    };
-    if rows.is_large() {
-        norms
-            .par_chunks_mut(rows.tokens_per_task() * rows.n_states)
-            .enumerate()
-            .for_each(|(task, norms)| measure(task * rows.tokens_per_task(), norms));
-    } else {
-        measure(0, &mut norms);
-    }
-    rows.records(&norms, &before, alpha, Select::KeepOutput)
-}
-
-fn gate_select<E: Value>(
-    states: FlexTensor,
-    before: FlexTensor,
-    fallback: FlexTensor,
-    alpha: f32,
-    select: Select,
-) -> GateSelected<Flex> {
-    let rows = Rows::new(states);
-    let before = before.to_contiguous();
-    let before = Before::new(before.storage());
-    let values = E::storage(&rows.tensor);
-    let mut norms = vec![0.0; rows.n_tokens() * rows.n_states];
-    let shape = fallback.layout().shape().clone();
-
-    // The fallback's own buffer is written to when nobody else holds it: then only the rows of
-    // active tokens are touched.
-    let mut fallback = fallback;
-    if !E::is_plain(&fallback) {
-        fallback = fallback.to_contiguous();
-    }
-    let selected = match E::try_storage_mut(&mut fallback) {
-        Some(selected) => {
-            rows.select::<E>(values, &before, alpha, select, &mut norms, None, selected);
-            fallback
-        }
-        None => {
-            let mut selected = FlexTensor::empty(shape, fallback.dtype());
-            if let Some(to) = E::try_storage_mut(&mut selected) {
-                let source = Some(E::storage(&fallback));
-                rows.select::<E>(values, &before, alpha, select, &mut norms, source, to);
-            }
-            selected
-        }
-    };
-    GateSelected {
-        records: rows.records(&norms, &before, alpha, select),
-        selected,
-    }
-}
-
-/// Where the rows of `[states, batch, seq, hidden]` lie in their storage.
-struct Rows {
-    tensor: FlexTensor,
-    n_states: usize,
-    batch: usize,
-    seq: usize,
-    width: usize,
-}
-
-impl Rows {
-    /// Any strides will do as long as a token's own values lie side by side.
-    fn new(states: FlexTensor) -> Self {
-        let layout = states.layout();
-        let is_usable = layout.shape()[3] <= 1 || layout.strides()[3] == 1;
-        let tensor = if is_usable {
-            states
-        } else {
-            states.to_contiguous()
+        let select = match select {
+            Select::KeepOutput => gate::Select::KeepOutput,
+            Select::KeepInput => gate::Select::KeepInput,
         };
-        let shape = tensor.layout().shape();
-        let (n_states, batch, seq, width) = (shape[0], shape[1], shape[2], shape[3]);
-        Self {
-            tensor,
-            n_states,
-            batch,
-            seq,
-            width,
-        }
-    }
-
-    fn n_tokens(&self) -> usize {
-        self.batch * self.seq
-    }
-
-    fn is_large(&self) -> bool {
-        self.n_states * self.n_tokens() * self.width >= MIN_PARALLEL_VALUES
-    }
-
-    fn tokens_per_task(&self) -> usize {
-        let n_tasks = rayon::current_num_threads() * MAX_TASKS_PER_THREAD;
-        let at_least = MIN_VALUES_PER_TASK / (self.n_states * self.width).max(1);
-        self.n_tokens().div_ceil(n_tasks).max(at_least).max(1)
-    }
-
-    fn row<'v, E>(&self, values: &'v [E], state: usize, token: usize) -> &'v [E] {
-        let layout = self.tensor.layout();
-        let strides = layout.strides();
-        // Strides are signed: a flipped view counts backwards from its offset.
-        let start = layout.start_offset() as isize
-            + state as isize * strides[0]
-            + (token / self.seq) as isize * strides[1]
-            + (token % self.seq) as isize * strides[2];
-        &values[start as usize..start as usize + self.width]
-    }
-
-    /// Measures every row and writes, per token, the last active state into `selected`. With a
-    /// `source` the other tokens are copied from it; without one they are left as they are.
-    #[allow(clippy::too_many_arguments)]
-    fn select<E: Value>(
-        &self,
-        values: &[E],
-        before: &Before<'_>,
-        alpha: f32,
-        select: Select,
-        norms: &mut [f32],
-        source: Option<&[E]>,
-        selected: &mut [E],
-    ) {
-        if self.width == 0 {
-            return;
-        }
-        let measure = |first_token: usize, norms: &mut [f32], selected: &mut [E]| {
-            let tokens = norms
-                .chunks_exact_mut(self.n_states)
-                .zip(selected.chunks_exact_mut(self.width));
-            for (token, (norms, selected)) in (first_token..).zip(tokens) {
-                let mut gate = before.token(token);
-                let mut chosen = None;
-                for (state, norm) in norms.iter_mut().enumerate() {
-                    let row = self.row(values, state, token);
-                    *norm = E::sum_squares(row).sqrt();
-                    if gate.step(*norm, alpha, select).active {
-                        chosen = Some(row);
-                    }
-                }
-                let own = token * self.width..(token + 1) * self.width;
-                if let Some(row) = chosen.or(source.map(|source| &source[own])) {
-                    selected.copy_from_slice(row);
-                }
-            }
-        };
-        if self.is_large() {
-            let n_tokens = self.tokens_per_task();
-            norms
-                .par_chunks_mut(n_tokens * self.n_states)
-                .zip(selected.par_chunks_mut(n_tokens * self.width))
-                .enumerate()
-                .for_each(|(task, (norms, selected))| measure(task * n_tokens, norms, selected));
-        } else {
-            measure(0, norms, selected);
-        }
-    }
-
-    /// The records of all states from their norms, which lie state by state for each token.
-    fn records(
-        &self,
-        norms: &[f32],
-        before: &Before<'_>,
-        alpha: f32,
-        select: Select,
-    ) -> FlexTensor {
-        let n_tokens = self.n_tokens();
-        let mut records = vec![0.0f32; self.n_states * ROWS * n_tokens];
-        let mut gates: Vec<TokenGate> = (0..n_tokens).map(|token| before.token(token)).collect();
-        for (state, record) in records.chunks_exact_mut(ROWS * n_tokens).enumerate() {
-            let mut rows = record.chunks_exact_mut(n_tokens);
-            let rows: [&mut [f32]; ROWS] = std::array::from_fn(|_| rows.next().unwrap_or_default());
-            for (token, gate) in gates.iter_mut().enumerate() {
-                let norm = norms[token * self.n_states + state];
-                let verdict = gate.step(norm, alpha, select);
-                rows[Row::Norm as usize][token] = norm;
-                rows[Row::Delta as usize][token] = verdict.delta;
-                rows[Row::Threshold as usize][token] = verdict.threshold;
-                rows[Row::Active as usize][token] = f32::from(u8::from(verdict.active));
-                rows[Row::Carried as usize][token] = gate.carried;
-                rows[Row::Max as usize][token] = gate.max;
-                rows[Row::Min as usize][token] = gate.min;
-                rows[Row::Seen as usize][token] = gate.seen;
-            }
-        }
-        FlexTensor::new(
-            Bytes::from_elems(records),
-            Layout::contiguous(records_shape(self.tensor.layout().shape())),
-            DType::F32,
-        )
-    }
-}
-
-/// The record that the first state follows, `[ROWS, batch, seq]`.
-struct Before<'a> {
-    rows: &'a [f32],
-    n_tokens: usize,
-}
-
-impl<'a> Before<'a> {
-    fn new(rows: &'a [f32]) -> Self {
-        let n_tokens = rows.len() / ROWS;
-        Self { rows, n_tokens }
-    }
-
-    fn token(&self, token: usize) -> TokenGate {
-        let get = |row: Row| self.rows[row as usize * self.n_tokens + token];
-        TokenGate {
-            carried: get(Row::Carried),
-            max: get(Row::Max),
-            min: get(Row::Min),
-            seen: get(Row::Seen),
-        }
-    }
-}
-
-/// One token's gate.
-struct TokenGate {
-    carried: f32,
-    max: f32,
-    min: f32,
-    seen: f32,
-}
-
-/// What the gate says of one state of a token.
-struct Verdict {
-    delta: f32,
-    threshold: f32,
-    active: bool,
-}
-
-impl TokenGate {
-    fn step(&mut self, norm: f32, alpha: f32, select: Select) -> Verdict {
-        if self.seen == 0.0 {
-            // The embedding: nothing to compare with, and what the first layer receives.
-            self.carried = norm;
-            self.seen = 1.0;
-            return Verdict {
-                delta: 0.0,
-                threshold: 0.0,
-                active: false,
-            };
-        }
-        let delta = norm - self.carried;
-        let threshold = if self.seen > 1.0 {
-            (self.max - self.min) * alpha
-        } else {
-            (self.max, self.min) = (delta, delta);
-            0.0
-        };
-        let active = delta >= threshold;
-        self.max = self.max.max(delta);
-        self.min = self.min.min(delta);
-        self.seen += 1.0;
-        if active || select != Select::KeepInput {
-            self.carried = norm;
-        }
-        Verdict {
-            delta,
-            threshold,
-            active,
-        }
+        let [records, selected] = gate::gate_select(states, before, fallback, alpha, select);
+        GateSelected { records, selected }
     }
 }

@@ -3,7 +3,7 @@
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::fingerprint::ModelFingerprint;
+use super::fingerprint::{FingerprintPart, ModelFingerprint};
 use super::phase_plan::PhasePlan;
 use super::provenance::Provenance;
 use crate::decision::SkippedKeys;
@@ -91,14 +91,25 @@ impl VoidPlan {
         }
     }
 
-    /// Whether the plan was made on this model.
+    /// Checks that the plan was made on this model. Stop tokens may differ: they decide where a text ends, and not
+    /// which layers a token needs. The tokenizer and the chat template may not, since the plan was learned from texts
+    /// in that form.
     ///
     /// # Errors
-    /// [`PlanError::OtherModel`] naming the first difference.
+    /// [`PlanError::OtherModel`] naming the first difference; [`PlanError::SampledWeights`] for a plan of an earlier
+    /// version.
     pub fn check(&self, model: &ModelFingerprint) -> Result<(), PlanError> {
-        match self.model.difference(model) {
+        if self.model.is_sampled() && !model.is_sampled() {
+            return Err(PlanError::SampledWeights);
+        }
+        let mut differences = self.model.differences(model).into_iter();
+        match differences.find(|difference| difference.part != FingerprintPart::StopTokens) {
             None => Ok(()),
-            Some((field, plan, model)) => Err(PlanError::OtherModel { field, plan, model }),
+            Some(difference) => Err(PlanError::OtherModel {
+                field: difference.part.name(),
+                plan: difference.recorded,
+                model: difference.present,
+            }),
         }
     }
 }

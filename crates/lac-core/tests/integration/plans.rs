@@ -219,6 +219,7 @@ fn fingerprint() -> ModelFingerprint {
         hidden_size: 8,
         vocab_size: 16,
         weights: "sha256:ab".to_owned(),
+        ..ModelFingerprint::default()
     }
 }
 
@@ -261,6 +262,46 @@ fn a_plan_is_refused_on_another_model_with_the_difference_named() {
         let error = Planned::new(&plan, &other).unwrap_err().to_string();
         assert!(error.contains(field), "{error}");
     }
+}
+
+#[test]
+fn a_plan_is_refused_where_texts_would_have_another_form() {
+    let whole = ModelFingerprint {
+        config: Some("blake3:1".to_owned()),
+        tokenizer: Some("blake3:2".to_owned()),
+        chat_template: Some("blake3:3".to_owned()),
+        stop_tokens: vec![4, 5],
+        ..fingerprint()
+    };
+    let mut plan = plan(PhasePlan::full(3), parts_plan()).unwrap();
+    plan.model = whole.clone();
+    type Change = fn(&mut ModelFingerprint);
+    let changes: [(&str, Change); 3] = [
+        ("configuration", |model| model.config = None),
+        ("tokenizer", |model| model.tokenizer = None),
+        ("chat template", |model| {
+            model.chat_template = Some("blake3:4".to_owned())
+        }),
+    ];
+    for (field, change) in changes {
+        let mut other = whole.clone();
+        change(&mut other);
+        let error = plan.check(&other).unwrap_err();
+        assert!(matches!(&error, PlanError::OtherModel { field: found, .. } if *found == field));
+    }
+    // Where a text ends decides no layer.
+    let other = ModelFingerprint {
+        stop_tokens: vec![4],
+        ..whole.clone()
+    };
+    assert_eq!(plan.check(&other), Ok(()));
+    assert_eq!(
+        whole.differences(&other)[0].to_string(),
+        "its stop tokens are 4, 5, this model's are 4"
+    );
+    // A plan of an earlier version says how to go on.
+    plan.model.weights = "sha256-sample:ab".to_owned();
+    assert_eq!(plan.check(&whole), Err(PlanError::SampledWeights));
 }
 
 #[test]

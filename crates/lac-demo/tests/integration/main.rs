@@ -10,7 +10,7 @@ use lac_core::{GenerationConfig, Hooks, Off, generate};
 use lac_demo::{
     Choice, YesNo, choices, hard_choices, model_files, set_files, unpack, yes_no_questions,
 };
-use lac_eval::{Exercise, exact_match};
+use lac_eval::exact_match::{Exercise, exact_match};
 use lac_models::{
     ChatOptions, Conversation, Decoder, Message, ModelFolder, SpecialTokens, SpecialTokensInText,
     Tokenizer, WeightDtype,

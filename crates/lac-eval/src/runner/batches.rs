@@ -1,4 +1,4 @@
-//! Which questions go through the model side by side.
+//! Batches: the questions that go through the model side by side.
 
 use std::collections::BTreeMap;
 
@@ -7,24 +7,24 @@ use crate::request::{Feed, Request};
 /// Questions that go through the model side by side.
 pub(super) struct Batch<'a> {
     pub(super) requests: Vec<&'a Request>,
-    /// Number of tokens that all their contexts begin with; 0 where it is not worth while.
+    /// Number of tokens that all their contexts begin with; 0 where feeding them apart does not pay.
     pub(super) prefix_len: usize,
 }
 
-/// A shared beginning is fed apart from this length on.
+/// The smallest length of a common prefix that is fed apart.
 const MIN_PREFIX: usize = 48;
 
-/// Whether feeding a shared beginning apart saves more than the smaller batches cost that come of
-/// grouping by it: enough questions for a batch, or examples that are most of every prompt.
+/// Returns whether feeding a common prefix apart saves more than grouping by it costs in smaller
+/// batches: there are enough questions for a batch, or the prefix is most of every prompt.
 fn pays(requests: &[&Request], prefix_len: usize, batch_size: usize) -> bool {
     let n_tokens: usize = requests.iter().map(|request| request.n_tokens()).sum();
     prefix_len >= MIN_PREFIX
         && (requests.len() >= batch_size || 2 * prefix_len * requests.len() >= n_tokens)
 }
 
-/// Cuts questions into batches: those of a subject with a long common beginning by themselves,
-/// the others all together; the longest first, so that a batch that does not fit into memory
-/// fails at once and the time left is over- rather than underestimated.
+/// Cuts questions into batches: those of a subject with a long common prefix by themselves, the
+/// others all together. The longest come first, so that a batch that does not fit into memory fails
+/// at once, and the time left is over- rather than underestimated.
 pub(super) fn batches<'a>(requests: &[&'a Request], batch_size: usize) -> Vec<Batch<'a>> {
     let mut by_subject: BTreeMap<&str, Vec<&'a Request>> = BTreeMap::new();
     for request in requests {
@@ -36,7 +36,7 @@ pub(super) fn batches<'a>(requests: &[&'a Request], batch_size: usize) -> Vec<Ba
     let mut rest: Vec<&'a Request> = Vec::new();
     let mut batches = Vec::new();
     for requests in by_subject.into_values() {
-        // Contexts that were cut at their beginning have none of it in common with the others.
+        // A context that was cut at its beginning has no prefix in common with the others.
         let (prefixed, others, prefix_len) = split(requests);
         rest.extend(others);
         if pays(&prefixed, prefix_len, batch_size) {
@@ -49,7 +49,7 @@ pub(super) fn batches<'a>(requests: &[&'a Request], batch_size: usize) -> Vec<Ba
     batches
 }
 
-/// Cuts questions into batches as they come.
+/// Cuts questions into batches in their order.
 pub(super) fn in_order<'a>(requests: &[&'a Request], batch_size: usize) -> Vec<Batch<'a>> {
     let chunks = requests.chunks(batch_size.max(1));
     chunks
@@ -72,7 +72,7 @@ fn cut(mut requests: Vec<&Request>, prefix_len: usize, batch_size: usize) -> Vec
         .collect()
 }
 
-/// Those with a long common beginning, the others, and its length.
+/// Returns the questions with a long common prefix, the others, and the prefix's length.
 fn split(requests: Vec<&Request>) -> (Vec<&Request>, Vec<&Request>, usize) {
     let key = |request: &Request| match &request.feed {
         Feed::Score(options) => {
@@ -98,8 +98,8 @@ fn split(requests: Vec<&Request>) -> (Vec<&Request>, Vec<&Request>, usize) {
     (prefixed, others, prefix_len)
 }
 
-/// The number of tokens that all contexts of all requests begin with, at least one token short of
-/// the shortest: a row needs a token of its own.
+/// Returns the number of tokens with which all contexts of all requests begin, at least one token
+/// less than the shortest context, because a row needs a token of its own.
 fn common_len(requests: &[&Request]) -> usize {
     let contexts = || {
         requests.iter().flat_map(|request| match &request.feed {

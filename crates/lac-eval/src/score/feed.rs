@@ -3,15 +3,15 @@
 use burn::tensor::Tensor;
 use lac_core::{CausalLm, Pass, PassRecord, Result, embed_and_run};
 
-use super::plan::{Counted, Plan, Rows, Target};
+use super::plan::{CountedRow, FeedPlan, PassRows, Target};
 use super::read;
-use crate::lane::Lane;
-use crate::row_usage::{CountPass, ItemUsage, count_row};
+use crate::item_usage::{CountPass, ItemUsage, count_row};
+use crate::policy_run::PolicyRun;
 
-/// Fills padding; never looked at.
+/// The token of padding, which is masked.
 const PAD: u32 = 0;
 
-/// A beginning that was fed, kept for the batches that share it.
+/// Tokens with which all rows of a batch begin, fed once and kept for the batches that share them.
 pub(crate) struct Prefix<C> {
     ids: Vec<u32>,
     pass: Pass,
@@ -21,25 +21,25 @@ pub(crate) struct Prefix<C> {
 }
 
 /// A pass that was run.
-pub(super) struct Fed {
-    /// Per state of the lane, `[batch, seq, hidden]`.
+pub(super) struct FedPass {
+    /// The states of the run's variants, `[batch, seq, hidden]` each.
     states: Vec<Tensor<3>>,
     pub(super) record: PassRecord,
-    pub(super) rows: Vec<Counted>,
+    pub(super) rows: Vec<CountedRow>,
     pub(super) targets: Vec<Target>,
 }
 
 pub(super) struct Feeder<'a, M: ?Sized> {
     pub(super) model: &'a M,
-    pub(super) lane: &'a mut Lane,
+    pub(super) run: &'a mut PolicyRun,
 }
 
 impl<M: CausalLm + ?Sized> Feeder<'_, M> {
     pub(super) fn feed(
         &mut self,
-        plan: &Plan<'_>,
+        plan: &FeedPlan<'_>,
         prefix: &mut Option<Prefix<M::Context>>,
-    ) -> Result<Vec<Fed>> {
+    ) -> Result<Vec<FedPass>> {
         if let Some((sources, second)) = &plan.second {
             return self.feed_apart(&plan.first, sources, second);
         }
@@ -61,8 +61,13 @@ impl<M: CausalLm + ?Sized> Feeder<'_, M> {
         Ok(vec![self.pass(&pass, &mut context, rows)?])
     }
 
-    /// Contexts, padded on the left so that no gap lies before the options; then the options.
-    fn feed_apart(&mut self, first: &Rows, sources: &[usize], second: &Rows) -> Result<Vec<Fed>> {
+    /// Feeds contexts, padded on the left so that no gap lies before the options; then the options.
+    fn feed_apart(
+        &mut self,
+        first: &PassRows,
+        sources: &[usize],
+        second: &PassRows,
+    ) -> Result<Vec<FedPass>> {
         let pass = Pass::prompt(&first.ids, PAD)?;
         let mut context = self.model.new_context(pass.batch(), pass.seq());
         let mut fed = vec![self.pass(&pass, &mut context, first)?];
@@ -80,7 +85,7 @@ impl<M: CausalLm + ?Sized> Feeder<'_, M> {
         Ok(fed)
     }
 
-    /// Feeds a beginning unless it is the one that was fed last.
+    /// Feeds a prefix, unless it is the one that was fed last.
     fn keep<'p>(
         &mut self,
         ids: &[u32],
@@ -96,14 +101,14 @@ impl<M: CausalLm + ?Sized> Feeder<'_, M> {
     fn fresh(&mut self, ids: &[u32]) -> Result<Prefix<M::Context>> {
         let pass = Pass::prompt(&[ids], PAD)?;
         let mut context = self.model.new_context(1, ids.len());
-        let fed = self.pass(&pass, &mut context, &Rows::default())?;
-        let n_variants = self.lane.variants().len();
+        let fed = self.pass(&pass, &mut context, &PassRows::default())?;
+        let n_variants = self.run.variants().len();
         let usage = (0..n_variants)
             .map(|variant| {
                 let mut usage = ItemUsage::default();
                 // The pass over what follows is the question's pass.
                 let count = CountPass::No;
-                count_row(&mut usage, &fed.record, self.lane, variant, 0, 0, count);
+                count_row(&mut usage, &fed.record, self.run, variant, 0, 0, count);
                 usage
             })
             .collect();
@@ -115,18 +120,18 @@ impl<M: CausalLm + ?Sized> Feeder<'_, M> {
         })
     }
 
-    fn pass(&mut self, pass: &Pass, context: &mut M::Context, rows: &Rows) -> Result<Fed> {
-        let out = embed_and_run(self.model, pass, context, self.lane.policy())?;
-        Ok(Fed {
-            states: self.lane.states(out.hidden),
+    fn pass(&mut self, pass: &Pass, context: &mut M::Context, rows: &PassRows) -> Result<FedPass> {
+        let out = embed_and_run(self.model, pass, context, self.run.policy())?;
+        Ok(FedPass {
+            states: self.run.states(out.hidden),
             record: out.readings.read(pass)?,
             rows: rows.counted.clone(),
             targets: rows.targets.clone(),
         })
     }
 
-    /// The log-probabilities of a pass's targets, per state of the lane.
-    pub(super) fn read(&self, fed: &Fed) -> Result<Vec<Vec<f32>>> {
+    /// Reads the log-probabilities of a pass's targets, for each state of the run.
+    pub(super) fn read(&self, fed: &FedPass) -> Result<Vec<Vec<f32>>> {
         let pass = &fed.record.pass;
         fed.states
             .iter()

@@ -1,29 +1,29 @@
-//! Which rows a batch of questions is fed as, and what is read where.
+//! The rows that a batch of questions is fed as, and the places where log-probabilities are read.
 
 use crate::request::ScoredOption;
 
-/// What a batch is fed as.
-pub(super) struct Plan<'a> {
-    /// The beginning that every row shares, fed once; empty for none.
+/// The passes that a batch is fed in.
+pub(super) struct FeedPlan<'a> {
+    /// The tokens with which every row begins, fed once; empty if they are not fed apart.
     pub(super) prefix: &'a [u32],
     /// The rows of the first pass.
-    pub(super) first: Rows,
-    /// The rows that go on from the first pass's, if options are fed apart from their contexts:
-    /// for each the row of the first pass.
-    pub(super) second: Option<(Vec<usize>, Rows)>,
+    pub(super) first: PassRows,
+    /// The rows of the second pass, if options are fed apart from their contexts, and for each of
+    /// them the row of the first pass that it continues.
+    pub(super) second: Option<(Vec<usize>, PassRows)>,
 }
 
 /// The rows of one pass.
 #[derive(Default)]
-pub(super) struct Rows {
+pub(super) struct PassRows {
     pub(super) ids: Vec<Vec<u32>>,
-    pub(super) counted: Vec<Counted>,
+    pub(super) counted: Vec<CountedRow>,
     pub(super) targets: Vec<Target>,
 }
 
-/// What of a row counts for its question's usage.
+/// The tokens of a row that count for its question's usage.
 #[derive(Clone, Copy)]
-pub(super) struct Counted {
+pub(super) struct CountedRow {
     pub(super) question: usize,
     /// Tokens before this one have been counted with another row.
     pub(super) from: usize,
@@ -38,7 +38,7 @@ pub(super) struct Target {
     pub(super) option: usize,
     /// Row, and token of the row counted from 0, padding not counted.
     pub(super) slot: (usize, usize),
-    /// Whose log-probability.
+    /// The token whose log-probability is read.
     pub(super) id: u32,
 }
 
@@ -50,10 +50,14 @@ struct Context<'a> {
     is_first: bool,
 }
 
-impl<'a> Plan<'a> {
-    /// Plans a batch whose contexts share their first `prefix_len` tokens. Texts are fed in parts
-    /// only where `parts` allows it.
-    pub(super) fn new(questions: &[&'a [ScoredOption]], prefix_len: usize, parts: bool) -> Self {
+impl<'a> FeedPlan<'a> {
+    /// Plans a batch whose contexts share their first `prefix_len` tokens. Options are fed apart
+    /// from their contexts only if `can_repeat` allows it.
+    pub(super) fn new(
+        questions: &[&'a [ScoredOption]],
+        prefix_len: usize,
+        can_repeat: bool,
+    ) -> Self {
         let contexts = contexts(questions);
         let has_long_options = contexts
             .iter()
@@ -63,7 +67,7 @@ impl<'a> Plan<'a> {
         // Whole rows after a prefix repeat the rest of a context per option; options fed apart
         // repeat the prefix per question. The longer part decides.
         let prefix_pays = prefix_len > 0 && 2 * prefix_len * contexts.len() >= n_context_tokens;
-        if parts && has_long_options && !prefix_pays {
+        if can_repeat && has_long_options && !prefix_pays {
             return Self::apart(&contexts);
         }
         let prefix = contexts.first().map_or(&[][..], |context| context.ids);
@@ -74,14 +78,14 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Contexts first, then the options from the contexts' cache.
+    /// Plans the contexts first, then the options from the contexts' cache.
     fn apart(contexts: &[Context<'a>]) -> Self {
-        let (mut first, mut second) = (Rows::default(), Rows::default());
+        let (mut first, mut second) = (PassRows::default(), PassRows::default());
         let mut sources = Vec::new();
         for (row, context) in contexts.iter().enumerate() {
             let question = context.question;
             first.ids.push(context.ids.to_vec());
-            first.counted.push(Counted {
+            first.counted.push(CountedRow {
                 question,
                 from: 0,
                 is_first: context.is_first,
@@ -106,7 +110,7 @@ impl<'a> Plan<'a> {
                     .targets
                     .extend(targets.map(|(i, &id)| target((row_idx, i), id)));
                 second.ids.push(fed.to_vec());
-                second.counted.push(Counted {
+                second.counted.push(CountedRow {
                     question,
                     from: 0,
                     is_first,
@@ -122,9 +126,9 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// A row per context and different beginning of an option.
-fn whole_rows(contexts: &[Context<'_>], prefix_len: usize) -> Rows {
-    let mut rows = Rows::default();
+/// Plans a row for each context and each different beginning of an option.
+fn whole_rows(contexts: &[Context<'_>], prefix_len: usize) -> PassRows {
+    let mut rows = PassRows::default();
     for context in contexts {
         let own = &context.ids[prefix_len..];
         let first_row = rows.ids.len();
@@ -134,7 +138,7 @@ fn whole_rows(contexts: &[Context<'_>], prefix_len: usize) -> Rows {
             let found = rows.ids[first_row..].iter().position(is_there);
             let row = found.map_or(rows.ids.len(), |i| first_row + i);
             if found.is_none() {
-                rows.counted.push(Counted {
+                rows.counted.push(CountedRow {
                     question: context.question,
                     // The context counts once, however many rows repeat it.
                     from: if row == first_row { 0 } else { own.len() },

@@ -11,8 +11,9 @@ use super::plan::Target;
 /// At most this many logits are held at once: 256 MB in f32.
 const MAX_LOGITS: usize = 1 << 26;
 
-/// The log-probability of every target, natural logarithm, in f32. Only the positions that are
-/// asked for go through the head, each once, and only the targets leave the device.
+/// Returns the log-probability of every target, natural logarithm, in f32, given the hidden states
+/// `[batch, seq, hidden]`. Only the positions of targets go through the head, each once, and only
+/// the targets' numbers leave the device.
 pub(super) fn log_probabilities<M: CausalLm + ?Sized>(
     model: &M,
     hidden: &Tensor<3>,
@@ -22,7 +23,7 @@ pub(super) fn log_probabilities<M: CausalLm + ?Sized>(
     let [batch, seq, width] = hidden.dims();
     let vocab_size = model.vocab_size();
     let device = hidden.device();
-    // Slots of the block, each once, in the order of their first target.
+    // The slots of the pass, each once, in the order of their first target.
     let mut slots: Vec<i64> = Vec::new();
     let mut places: HashMap<i64, usize> = HashMap::new();
     let place: Vec<usize> = targets

@@ -5,7 +5,8 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use lac_eval::{Benchmark, DataSet, Report, ResultLog, Results, Settings, Split};
+use lac_eval::data::Split;
+use lac_eval::{Benchmark, DataSet, EvalReport, ResultLog, Results, Settings};
 use lac_test_corruption::{Allowance, cases, damaged_bytes, damaged_json, within};
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use parquet::file::writer::SerializedFileWriter;
@@ -245,7 +246,7 @@ fn read_results(text: &[u8]) -> Result<usize, String> {
     std::fs::write(&file, text).unwrap();
     let results = within(TEXT, text.len(), || {
         let results = Results::read(&file)?;
-        let report = Report::new(std::slice::from_ref(&results));
+        let report = EvalReport::new(std::slice::from_ref(&results));
         report
             .tables
             .iter()

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use lac_eval::{Benchmark, Content, DataSet, Item, Split};
+use lac_eval::data::{Content, Item, Split};
+use lac_eval::{Benchmark, DataSet};
 use tempfile::TempDir;
 
 use crate::sets;

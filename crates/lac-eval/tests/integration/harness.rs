@@ -4,13 +4,15 @@
 use std::collections::HashMap;
 
 use lac_core::{Flow, Off};
+use lac_eval::data::Split;
+use lac_eval::results::{HarnessLogComparison, Record};
+use lac_eval::settings::Passages;
 use lac_eval::{
-    Asking, Benchmark, DataSet, HarnessTask, LoggedComparison, Passages, Record, ResultLog,
-    Selection, Split, evaluate, requests,
+    Benchmark, DataSet, HarnessTask, PromptSettings, ResultLog, Selection, evaluate, requests,
 };
 use serde_json::Value;
 
-use crate::{evaluation, fixture, lane, load, model, settings};
+use crate::{evaluation, fixture, load, model, policy_run, settings};
 
 /// What the harness found is matched to this; a hundredth of what is asked for.
 const TOLERANCE: f64 = 1e-4;
@@ -28,14 +30,14 @@ fn close(seen: &[f64], expected: &[f64], name: &str) {
 fn run(
     data: &DataSet,
     selection: &Selection,
-    asking: &Asking,
+    prompt: &PromptSettings,
 ) -> (Vec<Record>, HashMap<usize, String>) {
     let (model, tokenizer) = model();
-    let requests = requests(data, selection, asking, &tokenizer, Some(512)).unwrap();
-    let mut lanes = [lane(Off)];
-    let mut log = ResultLog::in_memory(settings(data, asking, &lanes));
-    let evaluation = evaluation(&requests, asking, &tokenizer, 16);
-    evaluate(&model, &evaluation, &mut lanes, &mut log, &mut |_| {
+    let requests = requests(data, selection, prompt, &tokenizer, Some(512)).unwrap();
+    let mut runs = [policy_run(Off)];
+    let mut log = ResultLog::in_memory(settings(data, prompt, &runs));
+    let evaluation = evaluation(&requests, prompt, &tokenizer, 16);
+    evaluate(&model, &evaluation, &mut runs, &mut log, &mut |_| {
         Flow::Continue
     })
     .unwrap();
@@ -46,7 +48,7 @@ fn run(
 }
 
 /// Scores the questions that the fixture has, and holds every context and number against it.
-fn check(name: &str, data: &DataSet, asking: &Asking) {
+fn check(name: &str, data: &DataSet, prompt: &PromptSettings) {
     let text = std::fs::read_to_string(fixture("harness.json")).unwrap();
     let all: Value = serde_json::from_str(&text).unwrap();
     let expected = all[name].as_array().unwrap();
@@ -66,7 +68,7 @@ fn check(name: &str, data: &DataSet, asking: &Asking) {
     let mut few = data.clone();
     few.items.retain(|item| wanted.contains(&item.row));
 
-    let (records, texts) = run(&few, &Selection::default(), asking);
+    let (records, texts) = run(&few, &Selection::default(), prompt);
     assert_eq!(records.len(), expected.len(), "{name}");
     let records: HashMap<usize, &Record> =
         records.iter().map(|record| (record.row, record)).collect();
@@ -100,38 +102,38 @@ fn sha256(text: &str) -> String {
 
 #[test]
 fn mmlu_without_examples() {
-    let asking = Asking::lm_eval(HarnessTask::Mmlu, 0);
-    check("mmlu_0_shot", &load(Benchmark::Mmlu), &asking);
+    let prompt = PromptSettings::lm_eval(HarnessTask::Mmlu, 0);
+    check("mmlu_0_shot", &load(Benchmark::Mmlu), &prompt);
 }
 
 #[test]
 fn mmlu_with_examples() {
-    let asking = Asking::lm_eval(HarnessTask::Mmlu, 3);
-    check("mmlu_3_shot", &load(Benchmark::Mmlu), &asking);
+    let prompt = PromptSettings::lm_eval(HarnessTask::Mmlu, 3);
+    check("mmlu_3_shot", &load(Benchmark::Mmlu), &prompt);
 }
 
 #[test]
 fn mmlu_in_a_chat() {
-    let asking = Asking {
+    let prompt = PromptSettings {
         chat: true,
-        ..Asking::lm_eval(HarnessTask::Mmlu, 0)
+        ..PromptSettings::lm_eval(HarnessTask::Mmlu, 0)
     };
-    check("mmlu_chat", &load(Benchmark::Mmlu), &asking);
+    check("mmlu_chat", &load(Benchmark::Mmlu), &prompt);
 }
 
 #[test]
 fn mmlu_by_its_texts() {
-    let asking = Asking::lm_eval(HarnessTask::MmluContinuation, 0);
-    check("mmlu_continuation", &load(Benchmark::Mmlu), &asking);
+    let prompt = PromptSettings::lm_eval(HarnessTask::MmluContinuation, 0);
+    check("mmlu_continuation", &load(Benchmark::Mmlu), &prompt);
 }
 
 #[test]
 fn boolq_with_titles() {
-    let asking = Asking {
+    let prompt = PromptSettings {
         passages: Passages::WithTitle,
-        ..Asking::lm_eval(HarnessTask::Boolq, 0)
+        ..PromptSettings::lm_eval(HarnessTask::Boolq, 0)
     };
-    check("boolq", &load(Benchmark::Boolq), &asking);
+    check("boolq", &load(Benchmark::Boolq), &prompt);
 }
 
 /// The harness's option order cannot be had from a seed; its own log has it.
@@ -140,10 +142,10 @@ fn gpqa_from_what_the_harness_logged() {
     let file = fixture("samples_gpqa_zeroshot_2026.jsonl");
     let data = DataSet::load(Benchmark::Samples, &file, Split::Test).unwrap();
     assert_eq!(data.items[0].subject, "gpqa_zeroshot");
-    let asking = Asking::lm_eval(HarnessTask::Samples, 0);
-    let (records, _) = run(&data, &Selection::default(), &asking);
+    let prompt = PromptSettings::lm_eval(HarnessTask::Samples, 0);
+    let (records, _) = run(&data, &Selection::default(), &prompt);
     assert_eq!(records.len(), 16);
-    let seen = LoggedComparison::new(&data, &records).unwrap();
+    let seen = HarnessLogComparison::new(&data, &records).unwrap();
     assert!(seen.largest_difference < TOLERANCE, "{seen:?}");
     assert_eq!((seen.n, seen.n_same_choice), (16, 16));
     let lines = std::fs::read_to_string(file).unwrap();

@@ -12,10 +12,13 @@ mod scoring;
 use std::path::Path;
 
 use burn::tensor::{Device, Int, Tensor};
-use lac_core::{BoxError, CausalLm, LayerPolicy, LayerStack, Off, Pass};
+use lac_core::{BoxError, CausalLm, LayerPolicy, LayerStack, Off, Pass, PolicyEffect};
+use lac_eval::data::Split;
+use lac_eval::run::StoredTexts;
+use lac_eval::settings::SETTINGS_VERSION;
 use lac_eval::{
-    Asking, Benchmark, DataSet, Evaluation, Lane, ModelId, RunConfig, SETTINGS_VERSION, Selection,
-    Settings, Skipping, Split, StoredTexts,
+    Benchmark, DataSet, Evaluation, ModelId, PolicyRun, PolicySettings, PromptSettings, RunConfig,
+    Selection, Settings,
 };
 use lac_models::{Decoder, DecoderContext, ModelFolder, Tokenizer, WeightDtype};
 use tempfile::TempDir;
@@ -48,24 +51,27 @@ fn model() -> (Decoder, Tokenizer) {
     (model.unwrap(), folder.tokenizer().unwrap())
 }
 
-fn lane(policy: impl LayerPolicy + 'static) -> Lane {
-    Lane::new(Box::new(policy))
+fn policy_run(policy: impl LayerPolicy + 'static) -> PolicyRun {
+    PolicyRun::new(Box::new(policy))
 }
 
-fn settings(data: &DataSet, asking: &Asking, lanes: &[Lane]) -> Vec<Settings> {
-    let of_lane = |skipping: &Skipping| Settings {
+fn settings(data: &DataSet, prompt: &PromptSettings, runs: &[PolicyRun]) -> Vec<Settings> {
+    let of_run = |policy: &PolicySettings| Settings {
         version: SETTINGS_VERSION,
         benchmark: data.benchmark,
         data: data.id(),
-        asking: asking.clone(),
+        prompt: prompt.clone(),
         model: ModelId {
             name: "demo".into(),
             fingerprint: "demo".into(),
             dtype: "f32".into(),
         },
-        skipping: skipping.clone(),
+        policy: policy.clone(),
     };
-    lanes.iter().flat_map(Lane::variants).map(of_lane).collect()
+    runs.iter()
+        .flat_map(PolicyRun::variants)
+        .map(of_run)
+        .collect()
 }
 
 fn limit(n: usize) -> Selection {
@@ -77,13 +83,13 @@ fn limit(n: usize) -> Selection {
 
 fn evaluation<'a>(
     requests: &'a [lac_eval::Request],
-    asking: &'a Asking,
+    prompt: &'a PromptSettings,
     tokenizer: &'a Tokenizer,
     batch_size: usize,
 ) -> Evaluation<'a> {
     Evaluation {
         requests,
-        asking,
+        prompt,
         text: tokenizer,
         config: RunConfig {
             batch_size,
@@ -159,6 +165,10 @@ struct FailsAt {
 impl LayerPolicy for FailsAt {
     fn name(&self) -> &str {
         Off.name()
+    }
+
+    fn effect(&self) -> PolicyEffect {
+        Off.effect()
     }
 
     fn begin(&mut self, _: &Pass, _: &Tensor<3>) -> Result<(), BoxError> {

@@ -2,22 +2,30 @@
 
 use std::path::Path;
 
-use lac_core::{FirstThreshold, Flow, GateConfig, LastActive, Off};
+use burn::tensor::Tensor;
+use lac_core::{
+    BoxError, Bypass, Decision, FirstThreshold, Flow, GateConfig, Halt, LastActive, LayerPolicy,
+    Off, PolicyEffect, Trace,
+};
+use lac_eval::data::Shard;
+use lac_eval::released_code::Quirk;
+use lac_eval::report::{ReportFormat, SubjectTables, render};
+use lac_eval::results::{Record, merge};
 use lac_eval::{
-    Asking, Benchmark, DataSet, Error, Format, HarnessTask, Lane, Protocol, Quirk, Record, Report,
-    ResultLog, Results, Selection, Settings, Shard, Subjects, evaluate, merge, render, requests,
+    Benchmark, DataSet, Error, EvalReport, HarnessTask, PolicyRun, PolicySettings, PromptSettings,
+    Protocol, ResultLog, Results, Selection, Settings, evaluate, requests,
 };
 use lac_models::{Decoder, Tokenizer};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use crate::{FailsAt, evaluation, lane, limit, load, model, settings};
+use crate::{FailsAt, evaluation, limit, load, model, policy_run, settings};
 
 struct Bench {
     model: Decoder,
     tokenizer: Tokenizer,
     data: DataSet,
-    asking: Asking,
+    prompt: PromptSettings,
 }
 
 impl Bench {
@@ -27,34 +35,37 @@ impl Bench {
             model,
             tokenizer,
             data: load(Benchmark::Mmlu),
-            asking: Asking::lm_eval(HarnessTask::Mmlu, 0),
+            prompt: PromptSettings::lm_eval(HarnessTask::Mmlu, 0),
         }
     }
 
-    fn lanes() -> Vec<Lane> {
-        vec![lane(Off), lane(LastActive::new(GateConfig::new(0.4)))]
+    fn runs() -> Vec<PolicyRun> {
+        vec![
+            policy_run(Off),
+            policy_run(LastActive::new(GateConfig::new(0.4))),
+        ]
     }
 
     fn settings(&self) -> Vec<Settings> {
-        settings(&self.data, &self.asking, &Self::lanes())
+        settings(&self.data, &self.prompt, &Self::runs())
     }
 
     fn run(
         &self,
         path: &Path,
         selection: &Selection,
-        mut lanes: Vec<Lane>,
+        mut runs: Vec<PolicyRun>,
     ) -> lac_eval::Result<()> {
         let all = requests(
             &self.data,
             selection,
-            &self.asking,
+            &self.prompt,
             &self.tokenizer,
             Some(512),
         )?;
-        let mut log = ResultLog::open(path, settings(&self.data, &self.asking, &lanes))?;
-        let evaluation = evaluation(&all, &self.asking, &self.tokenizer, 3);
-        evaluate(&self.model, &evaluation, &mut lanes, &mut log, &mut |_| {
+        let mut log = ResultLog::open(path, settings(&self.data, &self.prompt, &runs))?;
+        let evaluation = evaluation(&all, &self.prompt, &self.tokenizer, 3);
+        evaluate(&self.model, &evaluation, &mut runs, &mut log, &mut |_| {
             Flow::Continue
         })
     }
@@ -94,12 +105,12 @@ fn a_run_goes_on_where_it_was_interrupted() {
         folder.path().join("whole.jsonl"),
         folder.path().join("broken.jsonl"),
     );
-    bench.run(&whole, &limit(20), Bench::lanes()).unwrap();
+    bench.run(&whole, &limit(20), Bench::runs()).unwrap();
 
     // The full model fails at its third pass; its policy calls itself off.
-    let mut lanes = Bench::lanes();
-    lanes[0] = lane(FailsAt { passes_left: 2 });
-    let error = bench.run(&broken, &limit(20), lanes).unwrap_err();
+    let mut runs = Bench::runs();
+    runs[0] = policy_run(FailsAt { passes_left: 2 });
+    let error = bench.run(&broken, &limit(20), runs).unwrap_err();
     assert!(matches!(error, Error::Model { .. }), "{error}");
     let before = Results::read(&broken).unwrap();
     let n_before = before.records.len();
@@ -107,7 +118,7 @@ fn a_run_goes_on_where_it_was_interrupted() {
         (3..40).contains(&n_before),
         "{n_before}: some batches of two variants"
     );
-    bench.run(&broken, &limit(20), Bench::lanes()).unwrap();
+    bench.run(&broken, &limit(20), Bench::runs()).unwrap();
     let after = Results::read(&broken).unwrap();
     assert_eq!(
         after.records[..n_before],
@@ -117,7 +128,7 @@ fn a_run_goes_on_where_it_was_interrupted() {
     same(&after, &Results::read(&whole).unwrap());
 
     // A larger limit only adds.
-    bench.run(&broken, &limit(25), Bench::lanes()).unwrap();
+    bench.run(&broken, &limit(25), Bench::runs()).unwrap();
     assert_eq!(Results::read(&broken).unwrap().records.len(), 50);
 }
 
@@ -126,12 +137,12 @@ fn a_run_goes_on_where_it_was_interrupted() {
 #[test]
 fn quirks_that_depend_on_the_batch_keep_their_neighbours() {
     let mut bench = Bench::new();
-    let plain = Asking {
+    let plain = PromptSettings {
         max_new_tokens: Some(8),
-        ..Asking::paper(1)
+        ..PromptSettings::paper(1)
     };
-    let quirks = vec![Quirk::BatchThreshold, Quirk::PaddingAttended];
-    let quirky = Asking {
+    let quirks = [Quirk::BatchThreshold, Quirk::PaddingAttended].into();
+    let quirky = PromptSettings {
         quirks,
         ..plain.clone()
     };
@@ -139,54 +150,52 @@ fn quirks_that_depend_on_the_batch_keep_their_neighbours() {
         |n| requests(&bench.data, &limit(n), &quirky, &bench.tokenizer, Some(512)).unwrap();
     let (ten, twelve) = (questions(10), questions(12));
     let gate = |first| GateConfig::new(0.4).with_first_threshold(first);
-    let lanes = |first| vec![lane(Off), lane(LastActive::new(gate(first)))];
+    let runs = |first| vec![policy_run(Off), policy_run(LastActive::new(gate(first)))];
     let folder = TempDir::new().unwrap();
     let path = |name: &str| folder.path().join(name);
 
-    bench.asking = quirky.clone().with_neighbours(&ten, 3);
+    bench.prompt = quirky.clone().with_batch_members(&ten, 3);
     let range = FirstThreshold::BatchRange;
-    bench.run(&path("whole"), &limit(10), lanes(range)).unwrap();
+    bench.run(&path("whole"), &limit(10), runs(range)).unwrap();
     let whole = Results::read(&path("whole")).unwrap();
-    let mut broken = lanes(range);
-    broken[0] = lane(FailsAt { passes_left: 12 });
+    let mut broken = runs(range);
+    broken[0] = policy_run(FailsAt { passes_left: 12 });
     bench.run(&path("broken"), &limit(10), broken).unwrap_err();
     let n_before = Results::read(&path("broken")).unwrap().records.len();
     assert!(n_before > 0 && n_before < 20, "{n_before}");
     // One record of a batch is lost with the torn last line: its neighbours are asked again, and not counted twice.
     let text = std::fs::read_to_string(path("broken")).unwrap();
     std::fs::write(path("broken"), &text[..text.len() - 20]).unwrap();
-    bench
-        .run(&path("broken"), &limit(10), lanes(range))
-        .unwrap();
+    bench.run(&path("broken"), &limit(10), runs(range)).unwrap();
     same(&Results::read(&path("broken")).unwrap(), &whole);
 
-    let refused = |asking: Asking, n, first, part: &str| {
+    let refused = |prompt: PromptSettings, n, first, part: &str| {
         let bench = Bench {
-            asking,
+            prompt,
             ..Bench::new()
         };
-        let error = bench.run(&path("whole"), &limit(n), lanes(first));
+        let error = bench.run(&path("whole"), &limit(n), runs(first));
         let error = error.unwrap_err().to_string();
         assert!(error.contains(part), "{part:?} is not in: {error}");
     };
     let neighbours = "asking.neighbours.questions";
     refused(
-        quirky.clone().with_neighbours(&twelve, 3),
+        quirky.clone().with_batch_members(&twelve, 3),
         12,
         range,
         neighbours,
     );
     let size = "asking.neighbours.batch_size: 3 in the file, 4 now";
-    refused(quirky.clone().with_neighbours(&ten, 4), 10, range, size);
-    let asking = quirky.clone().with_neighbours(&ten, 3);
-    refused(asking.clone(), 9, range, "with_neighbours");
-    refused(asking, 10, FirstThreshold::Zero, "first threshold is Zero");
+    refused(quirky.clone().with_batch_members(&ten, 4), 10, range, size);
+    let prompt = quirky.clone().with_batch_members(&ten, 3);
+    refused(prompt.clone(), 9, range, "with_batch_members");
+    refused(prompt, 10, FirstThreshold::Zero, "first threshold is Zero");
 
     // The quirks show, and without them there are no neighbours to speak of.
-    bench.asking = plain.with_neighbours(&ten, 3);
-    assert_eq!(bench.asking.neighbours, None);
+    bench.prompt = plain.with_batch_members(&ten, 3);
+    assert_eq!(bench.prompt.batch_members, None);
     let zero = FirstThreshold::Zero;
-    bench.run(&path("plain"), &limit(10), lanes(zero)).unwrap();
+    bench.run(&path("plain"), &limit(10), runs(zero)).unwrap();
     let texts = |results: &Results| -> Vec<Option<String>> {
         let mut records: Vec<&Record> = results.records.iter().collect();
         records.sort_by_key(|record| (&record.settings, record.row));
@@ -204,24 +213,24 @@ fn other_settings_are_refused_with_their_difference() {
     let mut bench = Bench::new();
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("results.jsonl");
-    bench.run(&path, &limit(3), Bench::lanes()).unwrap();
+    bench.run(&path, &limit(3), Bench::runs()).unwrap();
     let text = std::fs::read_to_string(&path).unwrap();
 
-    let mut lanes = Bench::lanes();
-    lanes[1] = lane(LastActive::new(GateConfig::new(0.8)));
-    let error = bench.run(&path, &limit(3), lanes).unwrap_err().to_string();
+    let mut runs = Bench::runs();
+    runs[1] = policy_run(LastActive::new(GateConfig::new(0.8)));
+    let error = bench.run(&path, &limit(3), runs).unwrap_err().to_string();
     assert!(
         error.contains("skipping.alpha: 0.4 in the file, 0.8 now"),
         "{error}"
     );
     let error = bench
-        .run(&path, &limit(3), vec![lane(Off)])
+        .run(&path, &limit(3), vec![policy_run(Off)])
         .unwrap_err()
         .to_string();
     assert!(error.contains("last-active, α 0.4: in the file"), "{error}");
-    bench.asking.few_shot = 2;
+    bench.prompt.few_shot = 2;
     let error = bench
-        .run(&path, &limit(3), Bench::lanes())
+        .run(&path, &limit(3), Bench::runs())
         .unwrap_err()
         .to_string();
     assert!(
@@ -259,7 +268,7 @@ fn shards_joined_are_one_run() {
     let bench = Bench::new();
     let folder = TempDir::new().unwrap();
     let whole = folder.path().join("whole.jsonl");
-    bench.run(&whole, &limit(14), Bench::lanes()).unwrap();
+    bench.run(&whole, &limit(14), Bench::runs()).unwrap();
     let whole = Results::read(&whole).unwrap();
     let parts: Vec<(String, Results)> = (0..4)
         .map(|index| {
@@ -269,7 +278,7 @@ fn shards_joined_are_one_run() {
                 shard: Some(Shard { index, count: 4 }),
                 ..limit(14)
             };
-            bench.run(&path, &selection, Bench::lanes()).unwrap();
+            bench.run(&path, &selection, Bench::runs()).unwrap();
             (name, Results::read(&path).unwrap())
         })
         .collect();
@@ -286,7 +295,7 @@ fn shards_joined_are_one_run() {
     assert_eq!(merge(&twice).unwrap(), merged, "a question counts once");
 
     let mut other = parts.clone();
-    other[1].1.settings[1].skipping.alpha = Some(0.5);
+    other[1].1.settings[1].policy.alpha = Some(0.5);
     let error = merge(&other).unwrap_err().to_string();
     assert!(
         error.contains("part1.jsonl") && error.contains("skipping.alpha"),
@@ -307,16 +316,16 @@ fn a_report_has_the_papers_columns_and_keeps_protocols_apart() {
     let mut bench = Bench::new();
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("results.jsonl");
-    bench.run(&path, &limit(30), Bench::lanes()).unwrap();
+    bench.run(&path, &limit(30), Bench::runs()).unwrap();
     let scored = Results::read(&path).unwrap();
-    bench.asking = Asking::generative();
+    bench.prompt = PromptSettings::generative();
     let other = folder.path().join("generated.jsonl");
-    bench.run(&other, &limit(6), vec![lane(Off)]).unwrap();
-    let report = Report::new(&[scored.clone(), Results::read(&other).unwrap()]);
+    bench.run(&other, &limit(6), vec![policy_run(Off)]).unwrap();
+    let report = EvalReport::new(&[scored.clone(), Results::read(&other).unwrap()]);
 
     assert_eq!(report.tables.len(), 2);
     let table = &report.tables[0];
-    assert_eq!(table.settings.asking.protocol, Protocol::LmEval);
+    assert_eq!(table.settings.prompt.protocol, Protocol::LmEval);
     let [full, skipped] = &table.rows[..] else {
         panic!("two variants");
     };
@@ -345,7 +354,7 @@ fn a_report_has_the_papers_columns_and_keeps_protocols_apart() {
             < 1e-9
     );
 
-    let markdown = render(&report, Format::Markdown, Subjects::Apart).unwrap();
+    let markdown = render(&report, ReportFormat::Markdown, SubjectTables::Apart).unwrap();
     for part in [
         "| off | 30 of 400 |",
         "last-active, α 0.4",
@@ -355,15 +364,121 @@ fn a_report_has_the_papers_columns_and_keeps_protocols_apart() {
     ] {
         assert!(markdown.contains(part), "{part:?} is not in:\n{markdown}");
     }
-    let json: serde_json::Value =
-        serde_json::from_str(&render(&report, Format::Json, Subjects::Together).unwrap()).unwrap();
+    let json: serde_json::Value = serde_json::from_str(
+        &render(&report, ReportFormat::Json, SubjectTables::Together).unwrap(),
+    )
+    .unwrap();
     assert_eq!(json["tables"][0]["rows"][0]["overall"]["n_right"], n_right);
-    let text = render(&report, Format::Csv, Subjects::Together).unwrap();
+    let text = render(&report, ReportFormat::Csv, SubjectTables::Together).unwrap();
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
     let all = rows.iter().filter(|row| &row[6] == "all").count();
     assert_eq!(all, 3);
     assert!(rows.len() > 10);
+}
+
+/// A user's policy, whatever it calls itself.
+struct Named {
+    name: &'static str,
+    gate: Option<GateConfig>,
+    /// Every layer from this one on is skipped.
+    first_skipped: usize,
+}
+
+impl LayerPolicy for Named {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn gate(&self) -> Option<GateConfig> {
+        self.gate
+    }
+
+    fn effect(&self) -> PolicyEffect {
+        match self.first_skipped {
+            usize::MAX => PolicyEffect::FullModel,
+            _ => PolicyEffect::ChangedStates,
+        }
+    }
+
+    fn is_per_token(&self) -> bool {
+        true
+    }
+
+    fn before(&mut self, layer_idx: usize, _: &Tensor<3>) -> Result<Decision, BoxError> {
+        match layer_idx < self.first_skipped {
+            true => Ok(Decision::Run),
+            false => Ok(Decision::Skip),
+        }
+    }
+}
+
+/// What a policy does decides whether its results are the full model's, and not what it is called.
+#[test]
+fn a_policys_name_does_not_make_it_the_full_model() {
+    let bench = Bench::new();
+    let skips = |name, first_skipped| {
+        policy_run(Named {
+            name,
+            gate: None,
+            first_skipped,
+        })
+    };
+    for name in ["trace", "off"] {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("results.jsonl");
+        let runs = || vec![policy_run(Off), skips(name, 3), skips("watch", usize::MAX)];
+        bench.run(&path, &limit(10), runs()).unwrap();
+        let results = Results::read(&path).unwrap();
+        let is_full = results.settings.iter().map(|it| it.policy.is_full_model());
+        assert_eq!(is_full.collect::<Vec<_>>(), [true, false, true], "{name}");
+
+        let report = EvalReport::new(std::slice::from_ref(&results));
+        let [table] = &report.tables[..] else {
+            panic!("one table");
+        };
+        let against: Vec<(&str, bool)> = table
+            .rows
+            .iter()
+            .map(|row| (&*row.policy, row.against_full.is_some()))
+            .collect();
+        assert_eq!(against, [("off", false), ("watch", false), (name, true)]);
+        // What is read is what was written.
+        assert_eq!(
+            results.settings,
+            settings(&bench.data, &bench.prompt, &runs())
+        );
+    }
+}
+
+/// Files from before there was an effect among the settings: the name says it.
+#[test]
+fn policies_of_older_files_are_known_by_their_names() {
+    for (name, is_full) in [
+        ("off", true),
+        ("trace", true),
+        ("last-active", false),
+        ("mine", false),
+    ] {
+        let written = format!(r#"{{"policy":"{name}","rounding":"f32"}}"#);
+        let read: PolicySettings = serde_json::from_str(&written).unwrap();
+        assert_eq!(read.is_full_model(), is_full, "{name}");
+        assert_eq!(serde_json::to_string(&read).unwrap(), written);
+    }
+    // The built-in policies are what their names say: nothing is written of it.
+    let gate = GateConfig::new(0.5);
+    for run in [
+        policy_run(Off),
+        policy_run(Trace::new(gate)),
+        policy_run(LastActive::new(gate)),
+        policy_run(Bypass::new(gate)),
+        policy_run(Halt::new(gate)),
+        PolicyRun::traced(&[0.5]),
+        PolicyRun::last_active(&[0.5]),
+    ] {
+        let written = serde_json::to_value(&run.variants()[0]).unwrap();
+        assert_eq!(written.get("effect"), None, "{written}");
+    }
 }
 
 fn written() -> (Vec<u8>, Vec<Settings>) {
@@ -374,7 +489,7 @@ fn written() -> (Vec<u8>, Vec<Settings>) {
             let bench = Bench::new();
             let folder = TempDir::new().unwrap();
             let path = folder.path().join("results.jsonl");
-            bench.run(&path, &limit(6), Bench::lanes()).unwrap();
+            bench.run(&path, &limit(6), Bench::runs()).unwrap();
             (std::fs::read(path).unwrap(), bench.settings())
         })
         .clone()

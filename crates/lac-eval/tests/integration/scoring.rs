@@ -1,14 +1,18 @@
 //! The same numbers, however the work is cut.
 
+use burn::tensor::{Tensor, TensorData};
 use lac_core::{
-    Bypass, CausalLm, Flow, GateConfig, Halt, LastActive, Off, Sampling, SamplingConfig, Trace,
+    BoxError, Bypass, Carry, CausalLm, Flow, GateConfig, Halt, LastActive, LayerPolicy, LayerStep,
+    Off, Pass, Sampling, SamplingConfig, Trace,
 };
+use lac_eval::released_code::Quirk;
+use lac_eval::results::Record;
 use lac_eval::{
-    Asking, Benchmark, HarnessTask, Lane, Quirk, Record, ResultLog, Selection, evaluate, requests,
+    Benchmark, HarnessTask, PolicyRun, PromptSettings, ResultLog, Selection, evaluate, requests,
 };
 use lac_models::SpecialTokens;
 
-use crate::{Plain, evaluation, lane, limit, load, model, settings};
+use crate::{Plain, evaluation, limit, load, model, policy_run, settings};
 
 /// Batches and padding change the order of sums, and with it the last bits.
 const TOLERANCE: f64 = 2e-4;
@@ -16,17 +20,17 @@ const TOLERANCE: f64 = 2e-4;
 fn run<M: CausalLm>(
     model: &M,
     benchmark: Benchmark,
-    asking: &Asking,
+    prompt: &PromptSettings,
     selection: &Selection,
-    lanes: &mut [Lane],
+    runs: &mut [PolicyRun],
     batch_size: usize,
 ) -> Vec<Record> {
     let (_, tokenizer) = crate::model();
     let data = load(benchmark);
-    let requests = requests(&data, selection, asking, &tokenizer, Some(512)).unwrap();
-    let mut log = ResultLog::in_memory(settings(&data, asking, lanes));
-    let evaluation = evaluation(&requests, asking, &tokenizer, batch_size);
-    evaluate(model, &evaluation, lanes, &mut log, &mut |_| Flow::Continue).unwrap();
+    let requests = requests(&data, selection, prompt, &tokenizer, Some(512)).unwrap();
+    let mut log = ResultLog::in_memory(settings(&data, prompt, runs));
+    let evaluation = evaluation(&requests, prompt, &tokenizer, batch_size);
+    evaluate(model, &evaluation, runs, &mut log, &mut |_| Flow::Continue).unwrap();
     let mut records = log.into_results().records;
     records.sort_by(|a, b| (&a.settings, a.row).cmp(&(&b.settings, b.row)));
     records
@@ -70,9 +74,13 @@ fn same(a: &[Record], b: &[Record], name: &str) {
     }
 }
 
-fn policies() -> Vec<Lane> {
+fn policies() -> Vec<PolicyRun> {
     let gate = GateConfig::new(0.3);
-    vec![lane(Off), lane(Bypass::new(gate)), lane(Halt::new(gate))]
+    vec![
+        policy_run(Off),
+        policy_run(Bypass::new(gate)),
+        policy_run(Halt::new(gate)),
+    ]
 }
 
 /// Letters (one token each), with and without examples before them, and texts of several tokens.
@@ -86,7 +94,7 @@ fn batches_caches_and_padding_change_nothing() {
         (HarnessTask::MmluContinuation, 2),
         (HarnessTask::GpqaZeroshot, 0),
     ] {
-        let asking = Asking::lm_eval(task, few_shot);
+        let prompt = PromptSettings::lm_eval(task, few_shot);
         let benchmark = task.benchmark();
         let name = format!("{task:?}, {few_shot}-shot");
         // Two subjects only: so that questions share their examples.
@@ -102,7 +110,7 @@ fn batches_caches_and_padding_change_nothing() {
             run(
                 &model,
                 benchmark,
-                &asking,
+                &prompt,
                 &selection,
                 &mut policies(),
                 batch_size,
@@ -111,7 +119,7 @@ fn batches_caches_and_padding_change_nothing() {
         let one = records(1);
         assert_eq!(one.len(), 3 * 3, "{name}");
         same(&records(16), &one, &name);
-        let whole = run(&plain, benchmark, &asking, &selection, &mut policies(), 4);
+        let whole = run(&plain, benchmark, &prompt, &selection, &mut policies(), 4);
         same(&whole, &one, &format!("{name}, without repeated contexts"));
     }
 }
@@ -121,27 +129,31 @@ fn several_alphas_from_one_pass_are_those_of_one_pass_each() {
     let (model, _) = model();
     let alphas = [0.0, 0.2, 0.4, 0.8];
     for task in [HarnessTask::Mmlu, HarnessTask::GpqaZeroshot] {
-        let asking = Asking::lm_eval(task, 0);
+        let prompt = PromptSettings::lm_eval(task, 0);
         let benchmark = task.benchmark();
-        let records = |lanes: &mut [Lane]| run(&model, benchmark, &asking, &limit(4), lanes, 3);
-        let apart = |make: &dyn Fn(GateConfig) -> Lane| {
-            let lanes = alphas.iter().map(|&alpha| make(GateConfig::new(alpha)));
-            records(&mut lanes.collect::<Vec<_>>())
+        let records = |runs: &mut [PolicyRun]| run(&model, benchmark, &prompt, &limit(4), runs, 3);
+        let apart = |make: &dyn Fn(GateConfig) -> PolicyRun| {
+            let runs = alphas.iter().map(|&alpha| make(GateConfig::new(alpha)));
+            records(&mut runs.collect::<Vec<_>>())
         };
-        let last_active = apart(&|gate| lane(LastActive::new(gate)));
+        let last_active = apart(&|gate| policy_run(LastActive::new(gate)));
         same(
-            &records(&mut [Lane::last_active(&alphas)]),
+            &records(&mut [PolicyRun::last_active(&alphas)]),
             &last_active,
             "last-active",
         );
-        let traced = apart(&|gate| lane(Trace::new(gate)));
-        same(&records(&mut [Lane::traced(&alphas)]), &traced, "trace");
+        let traced = apart(&|gate| policy_run(Trace::new(gate)));
+        same(
+            &records(&mut [PolicyRun::traced(&alphas)]),
+            &traced,
+            "trace",
+        );
         let shares: Vec<Option<f64>> = alphas
             .iter()
             .zip(settings(
                 &load(benchmark),
-                &asking,
-                &[Lane::traced(&alphas)],
+                &prompt,
+                &[PolicyRun::traced(&alphas)],
             ))
             .map(|(_, settings)| {
                 let hash = settings.hash();
@@ -160,31 +172,34 @@ fn several_alphas_from_one_pass_are_those_of_one_pass_each() {
 #[test]
 fn generated_answers_do_not_depend_on_batches() {
     let (model, _) = model();
-    for (asking, n_right) in [(Asking::generative(), 6..=6), (Asking::paper(7), 2..=6)] {
+    for (prompt, n_right) in [
+        (PromptSettings::generative(), 6..=6),
+        (PromptSettings::paper(7), 2..=6),
+    ] {
         // Texts that voids have spoilt go on to the limit.
-        let asking = Asking {
+        let prompt = PromptSettings {
             max_new_tokens: Some(6),
-            ..asking
+            ..prompt
         };
         let records = |batch_size| {
             let gate = GateConfig::new(0.3);
-            let mut lanes = [
-                lane(Off),
-                lane(LastActive::new(gate)),
-                lane(Halt::new(gate)),
+            let mut runs = [
+                policy_run(Off),
+                policy_run(LastActive::new(gate)),
+                policy_run(Halt::new(gate)),
             ];
             run(
                 &model,
                 Benchmark::Mmlu,
-                &asking,
+                &prompt,
                 &limit(6),
-                &mut lanes,
+                &mut runs,
                 batch_size,
             )
         };
         let one = records(1);
-        same(&records(6), &one, asking.protocol.name());
-        let off = settings(&load(Benchmark::Mmlu), &asking, &[lane(Off)])[0].hash();
+        same(&records(6), &one, prompt.protocol.name());
+        let off = settings(&load(Benchmark::Mmlu), &prompt, &[policy_run(Off)])[0].hash();
         let right = one
             .iter()
             .filter(|record| record.settings == off && record.is_right());
@@ -195,17 +210,17 @@ fn generated_answers_do_not_depend_on_batches() {
     // The same seed gives the same texts, another one others.
     let texts = |seed| {
         // Hot enough for a model that is sure of its answers.
-        let asking = Asking {
+        let prompt = PromptSettings {
             sampling: Some(Sampling::Random(SamplingConfig::new(2.0, seed))),
             max_new_tokens: Some(4),
-            ..Asking::paper(seed)
+            ..PromptSettings::paper(seed)
         };
         let records = run(
             &model,
             Benchmark::Boolq,
-            &asking,
+            &prompt,
             &limit(6),
-            &mut [lane(Off)],
+            &mut [policy_run(Off)],
             6,
         );
         records
@@ -223,12 +238,12 @@ fn generated_answers_do_not_depend_on_batches() {
 fn the_lost_first_token_comes_by_name_only() {
     let (model, tokenizer) = model();
     let texts = |quirks: &[Quirk]| -> Vec<Vec<u32>> {
-        let asking = Asking {
-            quirks: quirks.to_vec(),
-            ..Asking::paper(3)
+        let prompt = PromptSettings {
+            quirks: quirks.iter().copied().collect(),
+            ..PromptSettings::paper(3)
         };
-        let mut lanes = [lane(Off)];
-        let records = run(&model, Benchmark::Boolq, &asking, &limit(3), &mut lanes, 3);
+        let mut runs = [policy_run(Off)];
+        let records = run(&model, Benchmark::Boolq, &prompt, &limit(3), &mut runs, 3);
         let encode = |record: Record| tokenizer.encode(&record.text.unwrap(), SpecialTokens::Skip);
         records
             .into_iter()
@@ -238,5 +253,75 @@ fn the_lost_first_token_comes_by_name_only() {
     let (whole, lost) = (texts(&[]), texts(&[Quirk::FirstTokenLost]));
     for (whole, lost) in whole.iter().zip(&lost) {
         assert_eq!(lost.len(), whole.len() - 1, "{whole:?} and {lost:?}");
+    }
+}
+
+/// Moves every token away from the mean of its text, so that a token's result depends on the tokens after it. It has
+/// no gate, and says nothing about itself but its name.
+#[derive(Default)]
+struct AwayFromMean {
+    /// 1 where a slot counts and 0 elsewhere, `[batch, seq, 1]`.
+    counted: Option<Tensor<3>>,
+}
+
+impl LayerPolicy for AwayFromMean {
+    fn name(&self) -> &str {
+        "away-from-mean"
+    }
+
+    fn begin(&mut self, pass: &Pass, embedding: &Tensor<3>) -> Result<(), BoxError> {
+        let slots = (0..pass.batch()).flat_map(|row| (0..pass.seq()).map(move |slot| (row, slot)));
+        let counted: Vec<f32> = slots
+            .map(|(row, slot)| f32::from(u8::from(pass.counts(row, slot))))
+            .collect();
+        let data = TensorData::new(counted, [pass.batch(), pass.seq(), 1]);
+        self.counted = Some(Tensor::from_data(data, &embedding.device()));
+        Ok(())
+    }
+
+    fn after(&mut self, step: LayerStep<'_>) -> Result<Carry, BoxError> {
+        let counted = self.counted.clone().unwrap();
+        let sum = (step.output.clone() * counted.clone()).sum_dim(1);
+        let mean = sum / counted.sum_dim(1);
+        Ok(Carry::State(step.output.clone() - mean * 0.3))
+    }
+}
+
+/// A text is fed in pieces only where the policy says that a token's result depends on earlier tokens alone.
+#[test]
+fn a_policy_that_judges_a_whole_text_is_given_the_whole_text() {
+    let (model, _) = model();
+    let (plain, _) = crate::model();
+    let plain = Plain(plain);
+    for (task, few_shot) in [
+        (HarnessTask::Mmlu, 2),
+        (HarnessTask::MmluContinuation, 2),
+        (HarnessTask::MmluContinuation, 0),
+    ] {
+        let prompt = PromptSettings::lm_eval(task, few_shot);
+        let name = format!("{task:?}, {few_shot}-shot");
+        let selection = Selection {
+            subjects: vec!["jobs".to_owned(), "reading".to_owned()],
+            ..limit(4)
+        };
+        let mut runs = [policy_run(AwayFromMean::default())];
+        let benchmark = Benchmark::Mmlu;
+        let whole = run(&plain, benchmark, &prompt, &selection, &mut runs, 1);
+        for batch_size in [1, 16] {
+            let seen = run(
+                &model, benchmark, &prompt, &selection, &mut runs, batch_size,
+            );
+            same(&seen, &whole, &format!("{name}, batches of {batch_size}"));
+        }
+        // The policy changes something.
+        let full = run(
+            &model,
+            benchmark,
+            &prompt,
+            &selection,
+            &mut [policy_run(Off)],
+            1,
+        );
+        assert_ne!(full[0].log_likelihoods, whole[0].log_likelihoods, "{name}");
     }
 }

@@ -5,11 +5,13 @@
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
-use lac_files::{Busy, FolderLock, WholeFile, is_busy, is_leftover, open_locked, write_whole};
+use lac_files::{
+    AtomicFile, Busy, FolderLock, is_busy, is_leftover, open_locked, write_atomically,
+};
 use tempfile::TempDir;
 
 fn write(path: &Path, text: &str) -> std::io::Result<()> {
-    write_whole(path, |file| file.write_all(text.as_bytes()))
+    write_atomically(path, |file| file.write_all(text.as_bytes()))
 }
 
 fn names(folder: &TempDir) -> Vec<String> {
@@ -25,7 +27,7 @@ fn names(folder: &TempDir) -> Vec<String> {
 fn nothing_is_left_of_a_file_that_is_not_finished() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("a");
-    let mut file = WholeFile::create(&path).unwrap();
+    let mut file = AtomicFile::create(&path).unwrap();
     file.write_all(b"half").unwrap();
     let [beside] = &names(&folder)[..] else {
         panic!("one temporary file");
@@ -90,7 +92,7 @@ fn a_file_that_is_written_to_is_not_replaced() {
     drop(log);
 
     // While it is being replaced, nobody begins to write to it.
-    let mut file = WholeFile::create(&path).unwrap();
+    let mut file = AtomicFile::create(&path).unwrap();
     file.write_all(b"new").unwrap();
     assert!(is_busy(&open_locked(&path).unwrap_err()).is_some());
     file.finish().unwrap();

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use super::error::{CheckpointError, unreadable};
 use super::unique::UniqueMap;
-use super::{CheckpointError, unreadable};
 use crate::file::{self, excerpt};
 
 /// The file that each tensor stands in, by its plain name.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::TensorData;
@@ -10,9 +10,11 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
+use super::dtype::WeightDtype;
+use super::error::{CheckpointError, unreadable};
+use super::hash::{PIECE_BYTES, TensorHash, hash_pieces};
 use super::unique::UniqueMap;
-use super::values::{Unusable, convert};
-use super::{CheckpointError, WeightDtype, n_bytes, unreadable};
+use super::values::{BLOCK_BYTES, Unusable, convert};
 use crate::file::{self, excerpt};
 
 /// The longest header that the format's own library reads.
@@ -83,20 +85,15 @@ impl Shard {
         })
     }
 
-    /// Reads a tensor's bytes as values of the wanted data type.
+    /// Reads a tensor's bytes as values of the wanted data type, and hashes them as they stand in the file.
     pub(super) fn read(
         &self,
         name: &str,
         info: &TensorInfo,
         dtype: WeightDtype,
-    ) -> Result<TensorData, CheckpointError> {
-        let mut offset = self.data_start + info.data_offsets.0 as u64;
-        let read = |bytes: &mut [u8]| {
-            read_at(&self.file, &self.path, offset, bytes)?;
-            offset += bytes.len() as u64;
-            Ok(())
-        };
+    ) -> Result<(TensorData, TensorHash), CheckpointError> {
         let (path, name) = (self.path.clone(), name.to_owned());
+        let read = |start: usize, bytes: &mut [u8]| self.read_bytes(info, start, bytes);
         let len = n_bytes(info) as usize;
         convert(read, len, info.dtype, &info.shape, dtype).map_err(|unusable| match unusable {
             Unusable::File(error) => error,
@@ -120,25 +117,66 @@ impl Shard {
             },
         })
     }
+
+    /// Hashes a tensor's bytes without keeping them.
+    pub(super) fn hash(&self, info: &TensorInfo) -> Result<TensorHash, CheckpointError> {
+        let len = n_bytes(info) as usize;
+        let starts = (0..len).step_by(PIECE_BYTES);
+        hash_pieces(starts, len, |_, piece_start, hasher| {
+            let piece_end = len.min(piece_start + PIECE_BYTES);
+            let mut block = vec![0; BLOCK_BYTES.min(len)];
+            for start in (piece_start..piece_end).step_by(BLOCK_BYTES) {
+                let block = &mut block[..BLOCK_BYTES.min(piece_end - start)];
+                self.read_bytes(info, start, block)?;
+                hasher.update(block);
+            }
+            Ok(())
+        })
+    }
+
+    /// Fills `bytes` from the `start`th byte of a tensor on.
+    fn read_bytes(
+        &self,
+        info: &TensorInfo,
+        start: usize,
+        bytes: &mut [u8],
+    ) -> Result<(), CheckpointError> {
+        let offset = self.data_start + (info.data_offsets.0 + start) as u64;
+        read_at(&self.file, &self.path, offset, bytes)
+    }
 }
 
-/// Fills `bytes` from a place of a file.
-pub(super) fn read_at(
-    mut file: &File,
-    path: &Path,
-    offset: u64,
-    bytes: &mut [u8],
-) -> Result<(), CheckpointError> {
-    let read = file
-        .seek(SeekFrom::Start(offset))
-        .and_then(|_| file.read_exact(bytes));
-    read.map_err(|error: io::Error| match error.kind() {
+/// Bytes that a tensor takes in its file.
+pub(super) fn n_bytes(info: &TensorInfo) -> u64 {
+    (info.data_offsets.1 - info.data_offsets.0) as u64
+}
+
+/// Fills `bytes` from a place of a file. Several threads may read at once.
+fn read_at(file: &File, path: &Path, offset: u64, bytes: &mut [u8]) -> Result<(), CheckpointError> {
+    read_exact_at(file, offset, bytes).map_err(|error| match error.kind() {
         ErrorKind::UnexpectedEof => CheckpointError::Malformed {
             path: path.to_owned(),
             reason: "it was cut off while it was being read".to_owned(),
         },
         _ => unreadable(path)(error),
     })
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
+}
+
+/// A file has one position here, so that threads read one after the other.
+#[cfg(not(unix))]
+fn read_exact_at(mut file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+    use std::io::{Read, Seek, SeekFrom};
+    use std::sync::{Mutex, PoisonError};
+
+    static POSITION: Mutex<()> = Mutex::new(());
+    let _alone = POSITION.lock().unwrap_or_else(PoisonError::into_inner);
+    file.seek(SeekFrom::Start(offset))?;
+    file.read_exact(bytes)
 }
 
 /// The first tensor, in the order of the file, whose entry makes no sense, and why.

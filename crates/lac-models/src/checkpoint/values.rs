@@ -4,7 +4,9 @@ use burn::tensor::{Bytes, Element, TensorData};
 use half::{bf16, f16};
 use safetensors::tensor::Dtype;
 
-use super::{CheckpointError, WeightDtype};
+use super::dtype::WeightDtype;
+use super::error::CheckpointError;
+use super::hash::{PIECE_BYTES, TensorHash, hash_pieces};
 
 /// Why a tensor's bytes cannot be used; `at` is the place of the value in the tensor.
 pub(super) enum Unusable {
@@ -18,22 +20,25 @@ pub(super) enum Unusable {
     TooLarge { at: Vec<usize>, value: f32 },
 }
 
-/// Values that are read at once, and then looked at while they are still in the processor's cache.
-const BLOCK: usize = 1 << 16;
+/// Bytes that are read at once, and then looked at while they are still in the processor's cache.
+pub(super) const BLOCK_BYTES: usize = 1 << 17;
 
-/// What fills a slice with the next bytes of a tensor.
-pub(super) trait ReadNext: FnMut(&mut [u8]) -> Result<(), CheckpointError> {}
+/// Fills a slice with the bytes of a tensor from the given one on. Several threads read at once.
+pub(super) trait ReadBytes:
+    Fn(usize, &mut [u8]) -> Result<(), CheckpointError> + Sync
+{
+}
 
-impl<F: FnMut(&mut [u8]) -> Result<(), CheckpointError>> ReadNext for F {}
+impl<F: Fn(usize, &mut [u8]) -> Result<(), CheckpointError> + Sync> ReadBytes for F {}
 
-/// Reads `n_bytes` bytes of values, converts them, and looks at each of them on the way.
+/// Reads `n_bytes` bytes of values, hashes them, converts them, and looks at each of them on the way.
 pub(super) fn convert(
-    read: impl ReadNext,
+    read: impl ReadBytes,
     n_bytes: usize,
     from: Dtype,
     shape: &[usize],
     to: WeightDtype,
-) -> Result<TensorData, Unusable> {
+) -> Result<(TensorData, TensorHash), Unusable> {
     let from_f32 = |bytes: [u8; 4]| f32::from_le_bytes(bytes);
     let from_f16 = |bytes: [u8; 2]| f16::from_le_bytes(bytes).to_f32();
     let from_bf16 = |bytes: [u8; 2]| bf16::from_le_bytes(bytes).to_f32();
@@ -64,33 +69,40 @@ pub(super) fn convert(
 /// Takes values over as they are. `is_not_finite` looks at the exponent's bits alone, which the
 /// compiler does for many values at once.
 fn copy<const N: usize>(
-    mut read: impl ReadNext,
+    read: impl ReadBytes,
     n_bytes: usize,
-    value: impl Fn([u8; N]) -> f32,
+    value: impl Fn([u8; N]) -> f32 + Sync,
     shape: &[usize],
     to: WeightDtype,
-    is_not_finite: impl Fn([u8; N]) -> bool,
-) -> Result<TensorData, Unusable> {
+    is_not_finite: impl Fn([u8; N]) -> bool + Sync,
+) -> Result<(TensorData, TensorHash), Unusable> {
     let mut copied = vec![0; n_bytes];
-    for (block_idx, block) in copied.chunks_mut(BLOCK * N).enumerate() {
-        read(block).map_err(Unusable::File)?;
-        let (values, _) = block.as_chunks::<N>();
-        let any = |any, &bytes: &[u8; N]| any | is_not_finite(bytes);
-        if values.iter().fold(false, any) {
-            return Err(first_fault(values, value, shape, block_idx * BLOCK, to));
+    let pieces = copied.chunks_mut(PIECE_BYTES);
+    let hash = hash_pieces(pieces, n_bytes, |piece_idx, piece, hasher| {
+        for (block_idx, block) in piece.chunks_mut(BLOCK_BYTES).enumerate() {
+            let start = piece_idx * PIECE_BYTES + block_idx * BLOCK_BYTES;
+            read(start, block).map_err(Unusable::File)?;
+            hasher.update(block);
+            let (values, _) = block.as_chunks::<N>();
+            let any = |any, &bytes: &[u8; N]| any | is_not_finite(bytes);
+            if values.iter().fold(false, any) {
+                return Err(first_fault(values, &value, shape, start / N, to));
+            }
         }
-    }
+        Ok(())
+    })?;
     let bytes = Bytes::from_bytes_vec(copied);
-    Ok(TensorData::from_bytes(bytes, shape.to_vec(), to.to_burn()))
+    let data = TensorData::from_bytes(bytes, shape.to_vec(), to.to_burn());
+    Ok((data, hash))
 }
 
 fn collect<const N: usize>(
-    read: impl ReadNext,
+    read: impl ReadBytes,
     n_bytes: usize,
-    value: impl Fn([u8; N]) -> f32 + Copy,
+    value: impl Fn([u8; N]) -> f32 + Copy + Sync,
     shape: &[usize],
     to: WeightDtype,
-) -> Result<TensorData, Unusable> {
+) -> Result<(TensorData, TensorHash), Unusable> {
     match to {
         WeightDtype::F32 => converted(read, n_bytes, value, shape, to, f32::is_finite, |x| x),
         WeightDtype::F16 => {
@@ -105,28 +117,35 @@ fn collect<const N: usize>(
 }
 
 fn converted<const N: usize, T: Element>(
-    mut read: impl ReadNext,
+    read: impl ReadBytes,
     n_bytes: usize,
-    value: impl Fn([u8; N]) -> f32 + Copy,
+    value: impl Fn([u8; N]) -> f32 + Copy + Sync,
     shape: &[usize],
     to: WeightDtype,
-    is_finite: impl Fn(T) -> bool,
-    convert: impl Fn(f32) -> T,
-) -> Result<TensorData, Unusable> {
-    let mut values = Vec::with_capacity(n_bytes / N);
-    let mut block = vec![0; n_bytes.min(BLOCK * N)];
-    while values.len() < n_bytes / N {
-        let start = values.len();
-        let len = (n_bytes - start * N).min(block.len());
-        read(&mut block[..len]).map_err(Unusable::File)?;
-        let (block, _) = block[..len].as_chunks::<N>();
-        values.extend(block.iter().map(|&bytes| convert(value(bytes))));
-        let all = |all, &value: &T| all & is_finite(value);
-        if !values[start..].iter().fold(true, all) {
-            return Err(first_fault(block, value, shape, start, to));
+    is_finite: impl Fn(T) -> bool + Sync,
+    convert: impl Fn(f32) -> T + Sync,
+) -> Result<(TensorData, TensorHash), Unusable> {
+    let mut values = vec![convert(0.0); n_bytes / N];
+    let pieces = values.chunks_mut(PIECE_BYTES / N);
+    let hash = hash_pieces(pieces, n_bytes, |piece_idx, piece, hasher| {
+        let mut block = vec![0; BLOCK_BYTES.min(piece.len() * N)];
+        for (block_idx, values) in piece.chunks_mut(BLOCK_BYTES / N).enumerate() {
+            let start = piece_idx * PIECE_BYTES + block_idx * BLOCK_BYTES;
+            let block = &mut block[..values.len() * N];
+            read(start, block).map_err(Unusable::File)?;
+            hasher.update(block);
+            let (block, _) = block.as_chunks::<N>();
+            for (converted, &bytes) in values.iter_mut().zip(block) {
+                *converted = convert(value(bytes));
+            }
+            let all = |all, &value: &T| all & is_finite(value);
+            if !values.iter().fold(true, all) {
+                return Err(first_fault(block, value, shape, start / N, to));
+            }
         }
-    }
-    Ok(TensorData::new(values, shape.to_vec()))
+        Ok(())
+    })?;
+    Ok((TensorData::new(values, shape.to_vec()), hash))
 }
 
 /// Finds the value of a block that is not finite, or not once it is converted.
@@ -174,19 +193,16 @@ mod tests {
     use super::*;
 
     fn of(
-        mut bytes: &[u8],
+        bytes: &[u8],
         from: Dtype,
         shape: &[usize],
         to: WeightDtype,
     ) -> Result<TensorData, Unusable> {
-        let n_bytes = bytes.len();
-        let read = |into: &mut [u8]| {
-            let (first, rest) = bytes.split_at(into.len());
-            into.copy_from_slice(first);
-            bytes = rest;
+        let read = |start: usize, into: &mut [u8]| {
+            into.copy_from_slice(&bytes[start..][..into.len()]);
             Ok(())
         };
-        convert(read, n_bytes, from, shape, to)
+        convert(read, bytes.len(), from, shape, to).map(|(data, _)| data)
     }
 
     #[test]

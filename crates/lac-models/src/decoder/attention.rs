@@ -4,10 +4,9 @@ use std::ops::Range;
 
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
-use lac_core::Pass;
+use lac_kernels::AttendedSlots;
 
 use super::{DecoderContext, cast};
-use crate::kernel;
 
 /// Queries per block: bounds the scores held at once to `heads * 512 * keys`.
 const QUERIES_PER_BLOCK: usize = 512;
@@ -29,24 +28,26 @@ pub(super) struct QueryBlock {
 }
 
 impl QueryBlock {
-    /// Cuts a pass into blocks.
-    pub(super) fn of(pass: &Pass, window: Option<usize>, device: &Device) -> Vec<Self> {
-        (0..pass.seq())
+    /// Cuts a pass of `seq` slots into blocks.
+    pub(super) fn of(slots: &AttendedSlots, seq: usize, device: &Device) -> Vec<Self> {
+        (0..seq)
             .step_by(QUERIES_PER_BLOCK)
             .map(|start| {
-                let queries = start..(start + QUERIES_PER_BLOCK).min(pass.seq());
-                Self::new(pass, queries, window, device)
+                let queries = start..(start + QUERIES_PER_BLOCK).min(seq);
+                Self::new(slots, queries, device)
             })
             .collect()
     }
 
-    fn new(pass: &Pass, queries: Range<usize>, window: Option<usize>, device: &Device) -> Self {
-        let oldest_query = pass.past() + queries.start;
-        let first_key = window.map_or(0, |window| (oldest_query + 1).saturating_sub(window));
-        let keys = first_key..pass.past() + queries.end;
-        // A single query sees all keys that are left, unless some are padding.
-        let hidden = (queries.len() > 1 || pass.is_padded_left())
-            .then(|| hidden_keys(pass, &queries, &keys, window, device));
+    fn new(slots: &AttendedSlots, queries: Range<usize>, device: &Device) -> Self {
+        let oldest_query = slots.past + queries.start;
+        let first_key = slots
+            .window
+            .map_or(0, |window| (oldest_query + 1).saturating_sub(window));
+        let keys = first_key..slots.past + queries.end;
+        // A single query attends to all keys that are left, unless rows differ.
+        let hidden = (queries.len() > 1 || !is_alike(slots))
+            .then(|| key_mask(slots, &queries, &keys, device));
         Self {
             queries,
             keys,
@@ -74,46 +75,39 @@ impl QueryBlock {
     }
 }
 
-/// Where a key is hidden from a query: it is newer, or older than the window, or padding, or in the hidden tail.
+/// Where a key is hidden from a query, `[1 or batch, 1, 1, queries, keys]`: outside the slots that it attends to.
 ///
 /// Slots serve in place of positions: left padding moves queries and keys of a row alike.
-fn hidden_keys(
-    pass: &Pass,
+fn key_mask(
+    slots: &AttendedSlots,
     queries: &Range<usize>,
     keys: &Range<usize>,
-    window: Option<usize>,
     device: &Device,
 ) -> Tensor<5, Bool> {
-    let arange =
-        |start: usize, end: usize| Tensor::<1, Int>::arange(start as i64..end as i64, device);
-    let shape = [1, 1, 1, queries.len(), keys.len()];
-    let query = arange(pass.past() + queries.start, pass.past() + queries.end)
-        .reshape([1, 1, 1, queries.len(), 1])
-        .expand(shape);
-    let key = arange(keys.start, keys.end)
-        .reshape([1, 1, 1, 1, keys.len()])
-        .expand(shape);
-    let mut hidden = key.clone().greater(query.clone());
-    if let Some(window) = window {
-        hidden = hidden.bool_or(key.clone().lower_equal(query - window as i64));
-    }
-    let shape = [pass.batch(), 1, 1, queries.len(), keys.len()];
-    let per_row = |slots: Vec<i64>| {
-        let slots = TensorData::new(slots, [pass.batch(), 1, 1, 1, 1]);
+    let n_rows = if is_alike(slots) {
+        1
+    } else {
+        slots.padding.len()
+    };
+    let attended: Vec<Range<usize>> = (0..n_rows)
+        .flat_map(|row| queries.clone().map(move |query| slots.of_query(row, query)))
+        .collect();
+    let shape = [n_rows, 1, 1, queries.len(), keys.len()];
+    let per_query = |slot: fn(&Range<usize>) -> usize| {
+        let slots: Vec<i64> = attended.iter().map(|slots| slot(slots) as i64).collect();
+        let slots = TensorData::new(slots, [n_rows, 1, 1, queries.len(), 1]);
         Tensor::<5, Int>::from_data(slots, device).expand(shape)
     };
-    if pass.is_padded_left() {
-        let padding = pass.padding().iter().map(|&slot| slot as i64).collect();
-        let is_padding = key.clone().expand(shape).lower(per_row(padding));
-        hidden = hidden.expand(shape).bool_or(is_padding);
-    }
-    if !pass.hidden_tail().is_empty() {
-        let end = (pass.past() + pass.seq()) as i64;
-        let tail = pass.hidden_tail().iter().map(|&n| end - n as i64).collect();
-        let is_hidden = key.expand(shape).greater_equal(per_row(tail));
-        hidden = hidden.expand(shape).bool_or(is_hidden);
-    }
-    hidden
+    let key = Tensor::<1, Int>::arange(keys.start as i64..keys.end as i64, device)
+        .reshape([1, 1, 1, 1, keys.len()])
+        .expand(shape);
+    let is_too_old = key.clone().lower(per_query(|slots| slots.start));
+    is_too_old.bool_or(key.greater_equal(per_query(|slots| slots.end)))
+}
+
+/// Whether a query attends to the same slots in every row.
+fn is_alike(slots: &AttendedSlots) -> bool {
+    slots.ends.is_empty() && slots.padding.iter().all(|&n_padding| n_padding == 0)
 }
 
 /// Attends with queries `[batch, heads, seq, head_dim]` over keys and values
@@ -125,12 +119,12 @@ pub(super) fn attend(
     layer_idx: usize,
     context: &mut DecoderContext,
 ) -> Tensor<3> {
-    if let Some(visible) = context.visible(layer_idx)
+    if let Some(attended) = context.attended(layer_idx)
         && [&queries, &keys, &values]
             .into_iter()
-            .all(kernel::has_kernels)
+            .all(lac_kernels::has_cpu_kernel)
     {
-        return kernel::attend(queries, keys, values, visible);
+        return lac_kernels::attend(queries, keys, values, attended);
     }
     let [batch, n_heads, seq, head_dim] = queries.dims();
     let queries = queries * (head_dim as f64).powf(-0.5);
@@ -191,4 +185,66 @@ fn attend_block(
     weights
         .matmul(values)
         .reshape([batch, n_heads, seq, head_dim])
+}
+
+#[cfg(test)]
+mod tests {
+    use lac_core::Pass;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::decoder::context::attended_slots;
+
+    /// A prompt padded on the left, on the right as the released code pads it, or continued.
+    fn passes() -> impl Strategy<Value = Pass> {
+        let lengths = proptest::collection::vec(1..7_usize, 1..4);
+        (lengths, 0..3_u8, 1..4_usize).prop_map(|(lengths, kind, n_next)| {
+            let rows: Vec<Vec<u32>> = lengths.iter().map(|&length| vec![1; length]).collect();
+            match kind {
+                0 => Pass::prompt(&rows, 0).unwrap(),
+                1 => Pass::prompt_with_padding_as_tokens(&rows, 0).unwrap(),
+                _ => {
+                    let prompt = Pass::prompt(&rows, 0).unwrap();
+                    let sources: Vec<usize> = (0..rows.len()).collect();
+                    let next = vec![vec![2; n_next]; rows.len()];
+                    prompt.scored_after(&sources, &next, 0).unwrap()
+                }
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn masks_hide_what_the_rule_and_the_pass_hide(
+            pass in passes(),
+            window in proptest::option::of(1..6_usize),
+        ) {
+            let device = Device::default();
+            let slots = attended_slots(&pass, window);
+            let n_keys = pass.past() + pass.seq();
+            let keys = 0..n_keys;
+            let mask = key_mask(&slots, &(0..pass.seq()), &keys, &device).into_data();
+            let mask: Vec<bool> = mask.iter::<bool>().collect();
+            let by_pass: Vec<bool> = pass.hidden_keys(&device).into_data().iter::<bool>().collect();
+            for row in 0..pass.batch() {
+                for query in 0..pass.seq() {
+                    if pass.position(row, query).is_none() {
+                        continue;
+                    }
+                    let is_too_old =
+                        |key: usize| window.is_some_and(|window| key + window <= pass.past() + query);
+                    let by_pass = &by_pass[(row * pass.seq() + query) * n_keys..][..n_keys];
+                    let is_expected: Vec<bool> =
+                        keys.clone().map(|key| by_pass[key] || is_too_old(key)).collect();
+                    let has_none = !is_expected.contains(&false);
+                    let row_of_mask = if is_alike(&slots) { 0 } else { row };
+                    for key in keys.clone() {
+                        let is_hidden = mask[(row_of_mask * pass.seq() + query) * n_keys + key];
+                        prop_assert_eq!(is_hidden, !slots.of_query(row, query).contains(&key));
+                        prop_assert!(has_none || is_hidden == is_expected[key]);
+                    }
+                }
+            }
+        }
+    }
 }

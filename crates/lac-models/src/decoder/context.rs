@@ -7,9 +7,9 @@ use lac_core::{KvCache, KvCacheShape, Pass};
 
 use super::attention::QueryBlock;
 use super::config::DecoderConfig;
-use super::omitted::Omitted;
+use super::kv_holes::KvHoles;
 use super::rope::{Rotation, RotationTable};
-use crate::kernel::Visible;
+use lac_kernels::AttendedSlots;
 
 /// Positions, masks and the key/value cache of one batch of sequences.
 #[derive(Clone, Debug)]
@@ -20,7 +20,7 @@ pub struct DecoderContext {
     device: Device,
     pass: PassContext,
     /// Slots without keys and values.
-    omitted: Omitted,
+    kv_holes: KvHoles,
 }
 
 /// What changes from pass to pass; the same for all layers.
@@ -28,7 +28,7 @@ pub struct DecoderContext {
 struct PassContext {
     pass: Pass,
     rotation: Rotation,
-    visible: Visible,
+    attended: AttendedSlots,
     /// Masks for attention in tensor operations, made when they are first asked for.
     blocks: Option<Vec<QueryBlock>>,
 }
@@ -50,7 +50,7 @@ impl DecoderContext {
         };
         Self {
             cache: Some(KvCache::new(shape, dtype, device)),
-            omitted: Omitted::new(config.n_layers),
+            kv_holes: KvHoles::new(config.n_layers),
             ..Self::uncached(config, capacity, dtype, device)
         }
     }
@@ -73,7 +73,7 @@ impl DecoderContext {
             rotations,
             sliding_window: config.sliding_window,
             device: device.clone(),
-            omitted: Omitted::new(config.n_layers),
+            kv_holes: KvHoles::new(config.n_layers),
         }
     }
 
@@ -89,7 +89,7 @@ impl DecoderContext {
         let dtype = self.rotations.dtype();
         Some(Self {
             cache: Some(cache.repeat(rows, n_slots, capacity)),
-            omitted: self.omitted.clone(),
+            kv_holes: self.kv_holes.clone(),
             ..Self::uncached(config, capacity, dtype, &self.device)
         })
     }
@@ -105,24 +105,29 @@ impl DecoderContext {
             self.rotations.range(pass.past(), pass.seq())
         };
         self.pass = PassContext::new(pass, self.sliding_window, rotation);
-        self.omitted.begin_pass(pass.past());
+        self.kv_holes.begin_pass(pass.past());
     }
 
     pub(super) fn rotation(&self) -> &Rotation {
         &self.pass.rotation
     }
 
-    /// Which slots the queries see in a layer, in a few numbers; `None` where it has omitted some.
-    pub(super) fn visible(&self, layer_idx: usize) -> Option<&Visible> {
-        (!self.omitted.has_some(layer_idx)).then_some(&self.pass.visible)
+    /// The slots that the queries attend to in a layer; `None` where the layer has omitted some.
+    pub(super) fn attended(&self, layer_idx: usize) -> Option<&AttendedSlots> {
+        (!self.kv_holes.has_some(layer_idx)).then_some(&self.pass.attended)
     }
 
-    /// The pass's queries and the keys that they see in a layer.
+    /// The pass's queries and the keys that they attend to in a layer.
     pub(super) fn blocks(&mut self, layer_idx: usize) -> Cow<'_, [QueryBlock]> {
-        let PassContext { pass, blocks, .. } = &mut self.pass;
+        let PassContext {
+            pass,
+            attended,
+            blocks,
+            ..
+        } = &mut self.pass;
         let blocks =
-            blocks.get_or_insert_with(|| QueryBlock::of(pass, self.sliding_window, &self.device));
-        match self.omitted.visible_to(layer_idx, blocks, &self.device) {
+            blocks.get_or_insert_with(|| QueryBlock::of(attended, pass.seq(), &self.device));
+        match self.kv_holes.attended_by(layer_idx, blocks, &self.device) {
             None => Cow::Borrowed(blocks),
             Some(blocks) => Cow::Owned(blocks),
         }
@@ -136,7 +141,7 @@ impl DecoderContext {
         values: Tensor<4>,
     ) -> (Tensor<4>, Tensor<4>) {
         let (past, seq) = (self.pass.pass.past(), self.pass.pass.seq());
-        self.omitted.fill(layer_idx, past..past + seq);
+        self.kv_holes.fill(layer_idx, past..past + seq);
         match &mut self.cache {
             None => (keys, values),
             Some(cache) if past == 0 => {
@@ -153,7 +158,7 @@ impl DecoderContext {
     /// Stores a pass's keys and values for a layer that is not run.
     pub(super) fn fill(&mut self, layer_idx: usize, keys: Tensor<4>, values: Tensor<4>) {
         let (past, seq) = (self.pass.pass.past(), self.pass.pass.seq());
-        self.omitted.fill(layer_idx, past..past + seq);
+        self.kv_holes.fill(layer_idx, past..past + seq);
         if let Some(cache) = &mut self.cache {
             cache.write(layer_idx, past, keys, values);
         }
@@ -162,7 +167,7 @@ impl DecoderContext {
     /// Leaves a pass's slots without keys and values in a layer that is not run.
     pub(super) fn omit(&mut self, layer_idx: usize) {
         let (past, seq) = (self.pass.pass.past(), self.pass.pass.seq());
-        self.omitted.omit(layer_idx, past..past + seq);
+        self.kv_holes.omit(layer_idx, past..past + seq);
     }
 
     /// Keys and values of a layer in the first slots, `[batch, kv_heads, n_slots, head_dim]` each,
@@ -176,19 +181,24 @@ impl DecoderContext {
     }
 }
 
+/// The slots that the queries of a pass attend to.
+pub(super) fn attended_slots(pass: &Pass, window: Option<usize>) -> AttendedSlots {
+    AttendedSlots {
+        past: pass.past(),
+        window,
+        padding: pass.padding().to_vec(),
+        ends: pass
+            .hidden_tail()
+            .iter()
+            .map(|n_hidden| pass.past() + pass.seq() - n_hidden)
+            .collect(),
+    }
+}
+
 impl PassContext {
     fn new(pass: &Pass, window: Option<usize>, rotation: Rotation) -> Self {
         Self {
-            visible: Visible {
-                past: pass.past(),
-                window,
-                padding: pass.padding().to_vec(),
-                ends: pass
-                    .hidden_tail()
-                    .iter()
-                    .map(|n_hidden| pass.past() + pass.seq() - n_hidden)
-                    .collect(),
-            },
+            attended: attended_slots(pass, window),
             pass: pass.clone(),
             rotation,
             blocks: None,

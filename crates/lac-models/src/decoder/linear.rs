@@ -5,7 +5,6 @@ use burn::tensor::Tensor;
 
 use super::config::ProjectionBias;
 use super::source::TensorSource;
-use crate::kernel;
 
 /// A linear map with its weight in checkpoint layout, `[out, in]`.
 #[derive(Module, Debug)]
@@ -43,15 +42,15 @@ impl Linear {
     }
 
     /// The residual stream `[batch, seq, out]` with the map of `[batch, seq, in]` added.
-    pub(super) fn forward_onto(&self, hidden: Tensor<3>, input: Tensor<3>) -> Tensor<3> {
-        match kernel::add_linear(&hidden, &input, self.as_kernel()) {
+    pub(super) fn forward_residual(&self, hidden: Tensor<3>, input: Tensor<3>) -> Tensor<3> {
+        match lac_kernels::add_linear(&hidden, &input, self.as_kernel()) {
             Some(sum) => sum,
             None => hidden + self.forward(input),
         }
     }
 
-    pub(super) fn as_kernel(&self) -> kernel::LinearMap {
-        kernel::LinearMap {
+    pub(super) fn as_kernel(&self) -> lac_kernels::LinearMap {
+        lac_kernels::LinearMap {
             weight: self.weight.val(),
             bias: self.bias.as_ref().map(Param::val),
         }
@@ -79,8 +78,8 @@ pub(super) fn project<const N: usize>(
     weights: [Tensor<2>; N],
     biases: [Option<Tensor<1>>; N],
 ) -> [Tensor<2>; N] {
-    if kernel::has_kernels(&input) && weights.iter().all(kernel::has_kernels) {
-        return kernel::linear(input, weights, biases);
+    if lac_kernels::has_cpu_kernel(&input) && weights.iter().all(lac_kernels::has_cpu_kernel) {
+        return lac_kernels::linear(input, weights, biases);
     }
     let mut biases = biases.into_iter();
     weights.map(|weight| {

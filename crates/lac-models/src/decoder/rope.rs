@@ -4,7 +4,6 @@
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::cast;
-use crate::kernel;
 
 /// The angles of the rotary positions.
 #[derive(Clone, Debug, PartialEq)]
@@ -164,8 +163,8 @@ impl RotationTable {
 
 /// Rotates heads `[batch, heads, seq, head_dim]` by their positions.
 pub(super) fn rotate(heads: Tensor<4>, rotation: &Rotation) -> Tensor<4> {
-    if kernel::has_kernels(&heads) && kernel::has_kernels(&rotation.cos) {
-        return kernel::rotate(heads, rotation.cos.clone(), rotation.sin.clone());
+    if lac_kernels::has_cpu_kernel(&heads) && lac_kernels::has_cpu_kernel(&rotation.cos) {
+        return lac_kernels::rotate(heads, rotation.cos.clone(), rotation.sin.clone());
     }
     let half = heads.dims()[3] / 2;
     let first = heads.clone().narrow(3, 0, half);

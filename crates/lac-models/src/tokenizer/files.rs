@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokenizers::AddedToken;
 
-use super::TokenizerError;
+use super::error::TokenizerError;
 use crate::chat_template::{ChatTemplate, TemplateSource};
 
 /// Everything a folder says about its tokenizer, apart from `tokenizer.json`.

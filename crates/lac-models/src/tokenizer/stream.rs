@@ -4,7 +4,8 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
-use super::{Spaces, SpecialTokensInText, Tokenizer, TokenizerError, cleanup};
+use super::error::TokenizerError;
+use super::{Spaces, SpecialTokensInText, Tokenizer, cleanup};
 
 /// An incremental decoder.
 ///

@@ -8,6 +8,7 @@ mod corruption;
 mod demo;
 mod devices;
 mod expected;
+mod fingerprint;
 mod loading;
 mod parity;
 mod scoring;

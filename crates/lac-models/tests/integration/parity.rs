@@ -11,7 +11,8 @@ use lac_core::{
     PromptLogits, StateAt, Trace, Usage, generate,
 };
 use lac_models::{Decoder, ModelFolder, WeightDtype};
-use lac_trace::{PhaseTrace, Recorder};
+use lac_trace::Recorder;
+use lac_trace::recorder::PhaseTrace;
 
 use crate::devices::devices;
 use crate::expected::{ExpectedPrompt, expected};

@@ -301,7 +301,7 @@ fn a_text_of_near_ties_is_the_full_models() {
 fn plans_belong_to_their_checkpoint() {
     let demo = Demo::load(&Device::flex());
     let fingerprint = demo.folder.fingerprint().unwrap();
-    assert!(fingerprint.weights.starts_with("sha256-sample:"));
+    assert!(fingerprint.weights.starts_with("blake3:"));
     let mut learner = PlanLearner::default();
     let mut policy = Trace::new(GateConfig::new(0.4));
     let hooks = Hooks::new(&mut policy).observer(&mut learner);
@@ -346,7 +346,7 @@ fn plans_belong_to_their_checkpoint() {
     );
     assert_eq!(out.unwrap().generation.rows[0].ids.len(), 3);
     // The same shape with other weights.
-    let other = demo.folder.dummy_fingerprint(1);
+    let other = demo.folder.dummy_fingerprint(1).unwrap();
     assert!(
         Planned::new(&plan, &other)
             .unwrap_err()

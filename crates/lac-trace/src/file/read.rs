@@ -1,4 +1,4 @@
-//! Reading traces: the file, or the folder of parts of a run that was interrupted.
+//! Reads traces: the file, or the folder of parts that an interrupted run left.
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,27 +6,24 @@ use std::path::{Path, PathBuf};
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
-use super::group::{Reader, column_idx, read_row_group};
+use super::layout::parts_in;
+use super::row_group::{ParquetReader, column_idx, read_row_group};
 use super::schema::{FLAG_LISTS, FLOAT_LISTS, SCALARS};
-use super::write::{FlushLimits, join_parts};
 use crate::error::{Error, Result};
 use crate::info::TraceInfo;
 use crate::token::{Token, TokenBatch};
 
-/// What is added to a file's name for the folder of its parts.
-pub(super) const PARTS_SUFFIX: &str = ".parts";
-
-/// Whether a trace is all there.
+/// Whether a trace is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TraceState {
     /// The run was recorded to its end.
     Complete,
-    /// These are the parts that were on disk when the run was interrupted.
+    /// The run was interrupted: the trace holds the parts that were on disk.
     Interrupted,
 }
 
-/// A trace on disk. What it holds is read when it is asked for, a little at a time.
+/// A trace on disk. Tokens are read on demand, one row group at a time.
 #[derive(Debug)]
 pub struct TraceReader {
     path: PathBuf,
@@ -40,8 +37,12 @@ impl TraceReader {
     /// Opens a trace's file, or the folder of parts that an interrupted run left.
     ///
     /// # Errors
-    /// An error that names the file and what is wrong with it, when it cannot be read, ends too
-    /// early, is something else, or comes from a newer version.
+    /// - [`Error::Io`] if the file cannot be read
+    /// - [`Error::NotATrace`] if it is something else
+    /// - [`Error::UnknownVersion`] if a newer version of lac wrote it
+    /// - [`Error::Damaged`], [`Error::Metadata`] or [`Error::Column`] if it is damaged
+    /// - [`Error::Empty`] if it holds no token
+    /// - [`Error::Mismatch`] if the folder holds parts of several runs
     pub fn open(path: &Path) -> Result<Self> {
         let metadata = std::fs::metadata(path).map_err(Error::io("read", path))?;
         let (parts, state) = if metadata.is_dir() {
@@ -87,28 +88,28 @@ impl TraceReader {
         }
     }
 
-    /// Where the trace lies.
+    /// Returns the file or folder that was opened.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What the trace says of itself.
+    /// Returns the description of the run: the model, the policy, the gate.
     pub fn info(&self) -> &TraceInfo {
         &self.info
     }
 
-    /// Number of tokens.
+    /// Returns the number of tokens.
     pub fn n_tokens(&self) -> u64 {
         self.n_tokens
     }
 
-    /// Whether the run was recorded to its end.
+    /// Returns whether the run was recorded to its end.
     pub fn state(&self) -> TraceState {
         self.state
     }
 
-    /// All tokens, in the order in which they were recorded, some at a time. Nothing follows
-    /// after an error.
+    /// Iterates over all tokens in the order in which they were recorded, one row group at a time. The iterator ends
+    /// after its first error.
     pub fn batches(&self) -> impl Iterator<Item = Result<TokenBatch>> + '_ {
         let groups = self.parts.iter().flat_map(move |part| {
             let file = open_part(part);
@@ -119,11 +120,11 @@ impl TraceReader {
                 if let Some(file) = file.take() {
                     opened = Some(file?);
                 }
-                // The file was opened in the first round, or that round ended in its error.
+                // The first round opened the file or ended with the error.
                 let Some(file) = &opened else {
                     return Err(Error::damaged(part, "it was not opened"));
                 };
-                unpanicked(part, || {
+                catch_panic(part, || {
                     read_row_group(file, group_idx, self.info.n_layers, part)
                 })
             })
@@ -136,48 +137,21 @@ impl TraceReader {
         })
     }
 
-    /// Hands every token to a function, in the order in which they were recorded.
+    /// Calls a function once for every token, in the order in which they were recorded.
     ///
     /// # Errors
-    /// As [`open`](Self::open), for what is found on the way.
+    /// The errors of [`open`](Self::open), for what is found on the way. The function has then been called for the
+    /// tokens before the error.
     pub fn for_each(&self, mut visit: impl FnMut(Token<'_>)) -> Result<()> {
         for batch in self.batches() {
             batch?.tokens().for_each(&mut visit);
         }
         Ok(())
     }
-
-    /// Writes the trace as one file, whatever it was read from. Returns the number of tokens.
-    ///
-    /// # Errors
-    /// What is found wrong with the trace, and what the system reports.
-    pub fn write_parquet(&self, path: &Path) -> Result<u64> {
-        join_parts(&self.path, path, None, FlushLimits::default())
-    }
 }
 
-/// The parts in a folder, in their order; temporary files are none.
-pub(super) fn parts_in(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut parts = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(Error::io("read", folder))? {
-        let path = entry.map_err(Error::io("read", folder))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with("part-") && name.ends_with(".parquet") {
-            parts.push(path);
-        }
-    }
-    if parts.is_empty() {
-        return Err(Error::not_a_trace(
-            folder,
-            "a folder without part-*.parquet in it",
-        ));
-    }
-    parts.sort();
-    Ok(parts)
-}
-
-/// The number of tokens, on which the file and its row groups have to agree.
-fn count_rows(file: &Reader, path: &Path) -> Result<u64> {
+/// Returns the number of tokens, on which the file and its row groups have to agree.
+fn count_rows(file: &ParquetReader, path: &Path) -> Result<u64> {
     let metadata = file.metadata();
     let groups = metadata.row_groups().iter();
     let n_rows = groups
@@ -185,7 +159,7 @@ fn count_rows(file: &Reader, path: &Path) -> Result<u64> {
         .try_fold(0u64, |sum, n| sum.checked_add(n?));
     let announced = metadata.file_metadata().num_rows();
     match n_rows {
-        // Positions of tokens count to 2³².
+        // A bound far above any run: positions are numbers of 32 bits.
         Some(n_rows) if n_rows < 1 << 48 && u64::try_from(announced) == Ok(n_rows) => Ok(n_rows),
         _ => Err(Error::damaged(
             path,
@@ -194,16 +168,16 @@ fn count_rows(file: &Reader, path: &Path) -> Result<u64> {
     }
 }
 
-fn open_part(path: &Path) -> Result<Reader> {
+fn open_part(path: &Path) -> Result<ParquetReader> {
     let mut file = File::open(path).map_err(Error::io("read", path))?;
     let length = file.metadata().map_err(Error::io("read", path))?.len();
     check_magic(&mut file, length, path)?;
-    unpanicked(path, || {
+    catch_panic(path, || {
         SerializedFileReader::new(file).map_err(|error| Error::damaged(path, error))
     })
 }
 
-/// Tells a foreign file from a truncated one before the footer is looked at.
+/// Distinguishes a foreign file from a truncated one before the footer is read.
 fn check_magic(file: &mut File, length: u64, path: &Path) -> Result<()> {
     use std::io::{Read, Seek, SeekFrom};
 
@@ -236,17 +210,13 @@ fn check_magic(file: &mut File, length: u64, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The Parquet library checks what it reads, but a damaged file may still make it panic.
-fn unpanicked<T>(path: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
-        Err(Error::damaged(
-            path,
-            "the Parquet library could not make sense of it",
-        ))
-    })
+/// Turns a panic of the Parquet library into an error. It checks what it reads, but a damaged file may still make it panic.
+fn catch_panic<T>(path: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Err(Error::damaged(path, "the Parquet library cannot read it")))
 }
 
-fn check_columns(file: &Reader, path: &Path) -> Result<()> {
+fn check_columns(file: &ParquetReader, path: &Path) -> Result<()> {
     for name in SCALARS.iter().chain(&FLOAT_LISTS).chain(&FLAG_LISTS) {
         column_idx(file, name).ok_or_else(|| Error::column(path, name, "is missing"))?;
     }

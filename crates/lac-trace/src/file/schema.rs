@@ -12,7 +12,7 @@ use crate::info::TraceInfo;
 use crate::token::TokenBatch;
 
 /// Columns with one value for a token.
-pub(crate) const SCALARS: [&str; 6] = [
+pub(super) const SCALARS: [&str; 6] = [
     "sequence",
     "phase",
     "position",
@@ -30,7 +30,7 @@ pub(super) const HIDDEN_PREFIX: &str = "hidden_";
 
 /// Which of the optional columns a file has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Columns {
+pub(super) struct Columns {
     pub has_similarity: bool,
     /// Layers whose hidden states are kept.
     pub hidden: Vec<usize>,

@@ -1,4 +1,4 @@
-//! The recorder that writes to disk while the model runs.
+//! Records to disk while the model runs.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,21 +7,23 @@ use std::time::{Duration, Instant};
 use lac_core::{BoxError, Observer, PassRecord};
 use lac_files::FolderLock;
 
-use super::part::PartWriter;
-use super::parts::{has_parts, keep_whole_sequences, lock_parts, part_path};
-use super::read::{PARTS_SUFFIX, TraceReader};
+use super::join::join;
+use super::layout::{has_parts, lock_parts, part_path, parts_folder, remove_unfinished_files};
+use super::parquet_writer::{ParquetWriter, ROW_GROUP_BYTES};
+use super::read::TraceReader;
+use super::resume::keep_whole_sequences;
 use super::schema::Columns;
 use crate::error::{Error, Result};
 use crate::info::TraceInfo;
 use crate::probe::{Probe, ProbeReadings};
 use crate::token::{HiddenStates, TokenBatch};
 
-/// When what was recorded goes to disk.
+/// When recorded tokens are written to disk: as soon as one of the limits is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlushLimits {
-    /// Once this many bytes wait in memory.
+    /// Number of bytes that wait in memory at most.
     pub bytes: usize,
-    /// Once the oldest of them has waited this long.
+    /// How long the oldest token waits at most.
     pub after: Duration,
 }
 
@@ -29,7 +31,7 @@ impl Default for FlushLimits {
     /// 4 MiB, or half a minute.
     fn default() -> Self {
         Self {
-            bytes: 4 << 20,
+            bytes: ROW_GROUP_BYTES,
             after: Duration::from_secs(30),
         }
     }
@@ -37,11 +39,11 @@ impl Default for FlushLimits {
 
 /// Records every token of every row of every pass into a file, with bounded memory.
 ///
-/// One recorder serves any number of generations of one model: each starts with a pass over
-/// prompts, whose rows continue the numbering of sequences. Finished parts go into the folder
-/// `FILE.parts`; [`finish`](Self::finish) makes the file of them and removes the folder. Dropped
-/// or killed before that, a recorder leaves the folder, which [`TraceReader`] and every Parquet
-/// reader open, and which [`resume`](Self::resume) goes on with. One recorder at a time writes to a file.
+/// One writer serves any number of generations of one model. Each generation starts with a pass over prompts, whose
+/// rows continue the numbering of sequences. Finished parts are written into the folder `FILE.parts`;
+/// [`finish`](Self::finish) joins them into the file and removes the folder. A writer that is dropped or killed before
+/// that leaves the folder: [`TraceReader`] and every Parquet reader can open it, and [`resume`](Self::resume)
+/// continues it. One writer at a time writes to a file.
 ///
 /// ```
 /// # use lac_core::{Decision, GateRecord, Observer, Pass, PassRecord};
@@ -79,18 +81,18 @@ impl Default for FlushLimits {
 pub struct TraceWriter<'a> {
     path: PathBuf,
     parts: PathBuf,
-    /// Held until the end.
+    /// The lock on the folder of parts, held until the end.
     lock: Option<FolderLock>,
     info: TraceInfo,
     pieces: Box<dyn Fn(u32) -> Option<String> + 'a>,
     probe: Option<Probe>,
     limits: FlushLimits,
     buffer: TokenBatch,
-    /// When the buffer's first token came.
+    /// When the buffer's first token was recorded.
     waiting_since: Option<Instant>,
     n_parts: usize,
     n_tokens: u64,
-    /// Sequences of earlier generations, and rows of the present one.
+    /// Number of sequences of earlier generations, and of rows of the current one.
     n_earlier: u32,
     n_rows: u32,
 }
@@ -109,27 +111,32 @@ impl<'a> TraceWriter<'a> {
     /// Starts recording to a file, which appears under its name when it is finished.
     ///
     /// # Errors
-    /// [`Error::InterruptedRun`] when an earlier run left its parts there; [`Error::Io`] with
-    /// [`lac_files::Busy`] as its source when another process records to the file; what the system reports.
+    /// - [`Error::InterruptedRun`] if an earlier run left its parts there; they are not changed
+    /// - [`Error::Io`], with [`lac_files::Busy`] as its source, if another process records to the file
+    /// - [`Error::Io`] for any other error of the operating system
     pub fn create(path: &Path, info: TraceInfo) -> Result<Self> {
         let writer = Self::start(path, info)?;
-        match has_parts(&writer.parts)? {
-            true => Err(Error::InterruptedRun {
+        if has_parts(&writer.parts)? {
+            return Err(Error::InterruptedRun {
                 path: writer.parts.clone(),
-            }),
-            false => Ok(writer),
+            });
         }
+        remove_unfinished_files(&writer.parts)?;
+        Ok(writer)
     }
 
-    /// The same, going on with what an interrupted run of the same settings had recorded: the sequences that
-    /// [`sequences_are_whole`](Self::sequences_are_whole) was said of are kept, what was recorded of later ones
-    /// is dropped. [`n_sequences`](Self::n_sequences) says how many need not be run again.
+    /// Starts recording to a file, or continues an interrupted run with the same settings.
     ///
-    /// Two runs are taken for the same when everything in their [`TraceInfo`] is; what else their texts depend on
-    /// belongs into a note.
+    /// The sequences before the last call of [`sequences_are_whole`](Self::sequences_are_whole) are kept; what was
+    /// recorded of later ones is removed. [`n_sequences`](Self::n_sequences) then returns how many prompts need not be
+    /// run again.
+    ///
+    /// Two runs have the same settings if everything in their [`TraceInfo`] is equal. Record whatever else their
+    /// texts depend on as a note.
     ///
     /// # Errors
-    /// [`Error::OtherRun`] when the interrupted run had other settings; as [`create`](Self::create).
+    /// - [`Error::OtherRun`] if the interrupted run had other settings; its parts are not changed
+    /// - the errors of [`create`](Self::create), except [`Error::InterruptedRun`]
     pub fn resume(path: &Path, info: TraceInfo) -> Result<Self> {
         let mut writer = Self::start(path, info)?;
         if has_parts(&writer.parts)? {
@@ -139,13 +146,12 @@ impl<'a> TraceWriter<'a> {
             writer.n_tokens = kept.n_tokens;
             writer.n_earlier = writer.info.whole_sequences;
         }
+        remove_unfinished_files(&writer.parts)?;
         Ok(writer)
     }
 
     fn start(path: &Path, info: TraceInfo) -> Result<Self> {
-        let mut parts = path.as_os_str().to_owned();
-        parts.push(PARTS_SUFFIX);
-        let parts = PathBuf::from(parts);
+        let parts = parts_folder(path);
         let lock = lock_parts(&parts)?;
         Ok(Self {
             path: path.to_owned(),
@@ -164,68 +170,69 @@ impl<'a> TraceWriter<'a> {
         })
     }
 
-    /// The same with the vocabulary's spelling of ids, such as a tokenizer gives it.
+    /// Sets the function that returns the vocabulary's spelling of an id, such as a tokenizer's. It is called once for
+    /// every recorded token.
     pub fn with_pieces(mut self, pieces: impl Fn(u32) -> Option<String> + 'a) -> Self {
         self.pieces = Box::new(pieces);
         self
     }
 
-    /// The same with what a probe reads beside the gate.
+    /// Sets the probe whose readings are recorded beside the gate's. It is read once per pass.
     pub fn with_probe(mut self, probe: Probe) -> Self {
         self.probe = (!probe.is_empty()).then_some(probe);
         self
     }
 
-    /// The same with other limits.
+    /// Sets when recorded tokens are written to disk.
     pub fn with_limits(mut self, limits: FlushLimits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Number of tokens recorded so far.
+    /// Returns the number of tokens recorded so far.
     pub fn n_tokens(&self) -> u64 {
         self.n_tokens
     }
 
-    /// Number of sequences recorded so far.
+    /// Returns the number of sequences recorded so far.
     pub fn n_sequences(&self) -> u32 {
         self.n_earlier + self.n_rows
     }
 
-    /// Notes a sequence's last token, which was chosen but not fed: no pass is to be expected of
-    /// it.
+    /// Notes a sequence's last token, which was chosen but not fed to the model: no pass follows with it.
     pub fn unfed(&mut self, sequence: u32, token_id: u32) {
         self.info.unfed.insert(sequence, token_id);
     }
 
-    /// Notes that all sequences so far are over: a run that is interrupted later keeps them.
+    /// Notes that all sequences so far are finished: if the run is interrupted later, they are kept.
     pub fn sequences_are_whole(&mut self) {
         self.info.whole_sequences = self.n_sequences();
     }
 
-    /// Writes what waits in memory to disk, as a finished part.
+    /// Writes the tokens that wait in memory to disk, as a finished part.
     ///
     /// # Errors
-    /// What the system reports.
+    /// [`Error::Io`] for any error of the operating system.
     pub fn flush(&mut self) -> Result<()> {
         if self.buffer.is_empty() {
             return Ok(());
         }
         let path = part_path(&self.parts, self.n_parts);
         let columns = Columns::of(&self.buffer);
-        let mut part = PartWriter::create(&path, &self.info, &columns)?;
-        part.write(&path, &self.buffer)?;
-        part.finish(&path)?;
+        let mut part = ParquetWriter::create(&path, &self.info, &columns)?;
+        part.write(&self.buffer)?;
+        part.finish()?;
         self.n_parts += 1;
         self.buffer.clear();
         self.waiting_since = None;
         Ok(())
     }
 
-    /// Makes the file of the parts and removes them. Returns the number of tokens in it.
+    /// Joins the parts into the file and removes them. Returns the number of tokens in the file.
     ///
     /// # Errors
-    /// What the system reports; the parts stay then. [`Error::Empty`] when nothing was recorded.
+    /// - [`Error::Empty`] if nothing was recorded
+    /// - [`Error::Io`] for any error of the operating system; the parts then stay
     pub fn finish(mut self) -> Result<u64> {
         self.flush()?;
         if self.n_parts == 0 {
@@ -234,7 +241,8 @@ impl<'a> TraceWriter<'a> {
             });
         }
         self.info.whole_sequences = 0;
-        let n_tokens = join_parts(&self.parts, &self.path, Some(&self.info), self.limits)?;
+        let parts = TraceReader::open(&self.parts)?;
+        let n_tokens = join(&parts, &self.path, &self.info, self.limits.bytes)?;
         std::fs::remove_dir_all(&self.parts).map_err(Error::io("remove", &self.parts))?;
         Ok(n_tokens)
     }
@@ -333,7 +341,7 @@ impl<'a> TraceWriter<'a> {
     }
 }
 
-/// Adds what a probe read of a token; `token` counts slots of the pass, row after row.
+/// Adds what a probe read of a token. `token` is its index in the pass, `row * seq + slot`.
 fn push_probed(batch: &mut TokenBatch, probed: &ProbeReadings, token: usize) {
     let n_tokens = probed.n_tokens;
     let layers = |values: &[f32]| {
@@ -370,10 +378,10 @@ impl Observer for TraceWriter<'_> {
     }
 }
 
-/// What was recorded before an error is kept.
+/// Keeps what was recorded before an error.
 impl Drop for TraceWriter<'_> {
     fn drop(&mut self) {
-        // Nobody is left to be told of a failure.
+        // A failure cannot be reported from here.
         let _ = self.flush();
         // Its file would keep the folder from being empty.
         self.lock = None;
@@ -381,47 +389,4 @@ impl Drop for TraceWriter<'_> {
             let _ = std::fs::remove_dir(&self.parts);
         }
     }
-}
-
-/// Streams a trace into one file, in row groups of the limit's size.
-pub(super) fn join_parts(
-    from: &Path,
-    to: &Path,
-    info: Option<&TraceInfo>,
-    limits: FlushLimits,
-) -> Result<u64> {
-    let reader = TraceReader::open(from)?;
-    let info = info.unwrap_or(reader.info());
-    let mut file = None;
-    let mut buffer = TokenBatch::new(info.n_layers);
-    let mut n_tokens = 0;
-    let mut write = |buffer: &mut TokenBatch| -> Result<()> {
-        let writer = match &mut file {
-            Some(writer) => writer,
-            None => file.insert(PartWriter::create(to, info, &Columns::of(buffer))?),
-        };
-        writer.write(to, buffer)?;
-        buffer.clear();
-        Ok(())
-    };
-    for batch in reader.batches() {
-        let batch = batch?;
-        n_tokens += batch.len() as u64;
-        buffer.append(&batch);
-        if buffer.n_bytes() >= limits.bytes {
-            write(&mut buffer)?;
-        }
-    }
-    if !buffer.is_empty() {
-        write(&mut buffer)?;
-    }
-    match file {
-        Some(writer) => writer.finish(to)?,
-        None => {
-            return Err(Error::Empty {
-                path: from.to_owned(),
-            });
-        }
-    }
-    Ok(n_tokens)
 }

@@ -1,18 +1,16 @@
 //! The page: a template, its style and script, and the data, all in one file.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use lac_core::{GateRounding, Phase};
+use lac_core::GateRounding;
 use serde::Serialize;
 
-use super::{PairReport, Report, TraceReport};
-use crate::display::Spelling;
+use super::content::{ReportedPair, ReportedTrace, TraceReport};
+use super::token_columns::TokenColumns;
 use crate::file::TraceState;
-use crate::info::TraceInfo;
 use crate::statistics::Summary;
-use crate::token::Token;
 
 const TEMPLATE: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
@@ -23,7 +21,7 @@ const SCRIPTS: [&str; 4] = [
     include_str!("page/page.js"),
 ];
 
-pub(super) fn render(report: &Report) -> String {
+pub(super) fn render(report: &TraceReport) -> String {
     let json = Json {
         traces: report.traces.iter().map(TraceJson::new).collect(),
         agreements: report.pairs.iter().map(PairJson::new).collect(),
@@ -155,7 +153,7 @@ struct PairJson {
 }
 
 impl PairJson {
-    fn new(pair: &PairReport) -> Self {
+    fn new(pair: &ReportedPair) -> Self {
         let agreement = &pair.agreement;
         let n_tokens = agreement.n_tokens();
         let equal = agreement.prompt.equal_masks + agreement.response.equal_masks;
@@ -174,13 +172,13 @@ impl PairJson {
 }
 
 impl<'a> TraceJson<'a> {
-    fn new(trace: &'a TraceReport) -> Self {
+    fn new(trace: &'a ReportedTrace) -> Self {
         let info = &trace.summary.info;
         let spelling = trace.tokens.spelling;
         let worked = trace
             .summary
             .phases()
-            .flat_map(|(_, phase)| phase.most_worked.iter().chain(&phase.least_worked));
+            .flat_map(|(_, phase)| phase.most_active.iter().chain(&phase.least_active));
         let labels = worked
             .filter_map(|token| Some((token.token_id, spelling.read(token.piece.as_deref()?))))
             .collect();
@@ -215,149 +213,36 @@ impl<'a> TraceJson<'a> {
             n_tokens: trace.n_tokens,
             summary: &trace.summary,
             labels,
-            tokens: trace.tokens.json(),
+            tokens: TokensJson::new(&trace.tokens),
         }
     }
 }
 
-/// The tokens that a page shows one by one.
-#[derive(Debug)]
-pub(super) struct TokenColumns {
-    info: TraceInfo,
-    spelling: Spelling,
-    sequences: Vec<u32>,
-    phases: Vec<u8>,
-    positions: Vec<u32>,
-    ids: Vec<u32>,
-    has_ids: bool,
-    piece_idx: Vec<u32>,
-    pieces: Vec<(String, String)>,
-    known: HashMap<String, u32>,
-    embedding_norms: Vec<f32>,
-    deltas: Vec<f32>,
-    active: Vec<bool>,
-    executed: Vec<bool>,
-    thresholds: Vec<f32>,
-    norms: Vec<f32>,
-    cosines: Vec<f32>,
-    contributions: Vec<f32>,
-}
-
-/// A token as pictures show it.
-pub(super) struct ShownToken<'a> {
-    pub text: String,
-    pub active: &'a [bool],
-    pub executed: &'a [bool],
-}
-
-impl TokenColumns {
-    /// The tokens of a phase of the first sequence.
-    pub(super) fn first_sequence(&self, phase: Phase) -> Vec<ShownToken<'_>> {
-        let wanted = u8::from(phase == Phase::Response);
-        let n_layers = self.info.n_layers;
-        (0..self.len())
-            .filter(|&idx| self.sequences[idx] == self.sequences[0] && self.phases[idx] == wanted)
-            .map(|idx| ShownToken {
-                text: self.pieces[self.piece_idx[idx] as usize].1.clone(),
-                active: &self.active[idx * n_layers..(idx + 1) * n_layers],
-                executed: &self.executed[idx * n_layers..(idx + 1) * n_layers],
-            })
-            .collect()
-    }
-
-    pub(super) fn new(info: &TraceInfo) -> Self {
-        Self {
-            info: info.clone(),
-            spelling: Spelling::Plain,
-            sequences: Vec::new(),
-            phases: Vec::new(),
-            positions: Vec::new(),
-            ids: Vec::new(),
-            has_ids: false,
-            piece_idx: Vec::new(),
-            pieces: Vec::new(),
-            known: HashMap::new(),
-            embedding_norms: Vec::new(),
-            deltas: Vec::new(),
-            active: Vec::new(),
-            executed: Vec::new(),
-            thresholds: Vec::new(),
-            norms: Vec::new(),
-            cosines: Vec::new(),
-            contributions: Vec::new(),
-        }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.sequences.len()
-    }
-
-    /// Whether thresholds and norms follow from deltas alone, as the page computes them.
-    fn can_recompute(&self) -> bool {
-        self.info.can_sweep_alpha() && self.info.gate.rounding == GateRounding::F32
-    }
-
-    pub(super) fn push(&mut self, token: &Token<'_>) {
-        self.sequences.push(token.sequence);
-        self.phases.push(match token.phase {
-            Phase::Prompt => 0,
-            Phase::Response => 1,
-        });
-        self.positions.push(token.position);
-        self.ids.push(token.token_id.unwrap_or_default());
-        self.has_ids |= token.token_id.is_some();
-        let label = token.label();
-        let next = self.pieces.len() as u32;
-        let idx = *self.known.entry(label.clone()).or_insert(next);
-        if idx == next {
-            self.pieces.push((label, String::new()));
-        }
-        self.piece_idx.push(idx);
-        self.embedding_norms.push(token.embedding_norm);
-        self.deltas.extend_from_slice(token.deltas);
-        self.active.extend_from_slice(token.active);
-        self.executed.extend_from_slice(token.executed);
-        if !self.can_recompute() {
-            self.thresholds.extend_from_slice(token.thresholds);
-            self.norms.extend_from_slice(token.norms);
-        }
-        self.cosines.extend(token.cosines.into_iter().flatten());
-        self.contributions
-            .extend(token.contributions.into_iter().flatten());
-    }
-
-    /// Called when all tokens are there: how pieces are spelled shows in all of them together.
-    pub(super) fn finish(&mut self) {
-        self.spelling = Spelling::of(self.pieces.iter().map(|(piece, _)| piece.as_str()));
-        for (piece, text) in &mut self.pieces {
-            *text = self.spelling.read(piece);
-        }
-    }
-
-    fn json(&self) -> TokensJson<'_> {
+impl<'a> TokensJson<'a> {
+    fn new(tokens: &'a TokenColumns) -> Self {
         let some = |values: &[f32]| (!values.is_empty()).then(|| floats(values));
-        let is_run_everywhere = self.executed.iter().all(|&executed| executed);
-        TokensJson {
-            n: self.len(),
-            has_ids: self.has_ids,
-            sequences: words(&self.sequences),
-            phases: STANDARD.encode(&self.phases),
-            positions: words(&self.positions),
-            ids: words(&self.ids),
-            piece_idx: words(&self.piece_idx),
-            pieces: self
+        let is_run_everywhere = tokens.executed.iter().all(|&executed| executed);
+        Self {
+            n: tokens.len(),
+            has_ids: tokens.has_ids,
+            sequences: words(&tokens.sequences),
+            phases: STANDARD.encode(&tokens.phases),
+            positions: words(&tokens.positions),
+            ids: words(&tokens.ids),
+            piece_idx: words(&tokens.piece_idx),
+            pieces: tokens
                 .pieces
                 .iter()
                 .map(|(piece, text)| [piece.as_str(), text.as_str()])
                 .collect(),
-            embedding_norms: floats(&self.embedding_norms),
-            deltas: floats(&self.deltas),
-            active: bits(&self.active),
-            executed: (!is_run_everywhere).then(|| bits(&self.executed)),
-            thresholds: some(&self.thresholds),
-            norms: some(&self.norms),
-            cosines: some(&self.cosines),
-            contributions: some(&self.contributions),
+            embedding_norms: floats(&tokens.embedding_norms),
+            deltas: floats(&tokens.deltas),
+            active: bits(&tokens.active),
+            executed: (!is_run_everywhere).then(|| bits(&tokens.executed)),
+            thresholds: some(&tokens.thresholds),
+            norms: some(&tokens.norms),
+            cosines: some(&tokens.cosines),
+            contributions: some(&tokens.contributions),
         }
     }
 }

@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use lac_core::Phase;
 
-use super::{PairReport, Report, TraceReport};
-use crate::picture::{Lines, Style};
-use crate::statistics::{PhaseSummary, Summary, WorkedToken};
+use super::content::{ReportedPair, ReportedTrace, TraceReport};
+use crate::picture::{Style, TokenLines};
+use crate::statistics::{PhaseSummary, Summary, TokenActivity};
 
 /// How a report is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl Default for TerminalConfig {
     }
 }
 
-impl Report {
+impl TraceReport {
     /// The report as text: per trace the numbers of both phases, a picture of the first sequence,
     /// and what follows from the deltas for other α; then the agreement of traces.
     pub fn to_terminal(&self, config: &TerminalConfig) -> String {
@@ -48,7 +48,7 @@ impl Report {
         text
     }
 
-    fn write_pair(&self, text: &mut String, pair: &PairReport) -> std::fmt::Result {
+    fn write_pair(&self, text: &mut String, pair: &ReportedPair) -> std::fmt::Result {
         let agreement = &pair.agreement;
         let percent = |share: Option<f64>| share.map_or("–".to_owned(), percent);
         writeln!(
@@ -69,7 +69,7 @@ fn percent(share: f64) -> String {
 
 fn write_trace(
     text: &mut String,
-    trace: &TraceReport,
+    trace: &ReportedTrace,
     config: &TerminalConfig,
 ) -> std::fmt::Result {
     let Summary {
@@ -84,7 +84,7 @@ fn write_trace(
             Phase::Response
         };
         let tokens = trace.tokens.first_sequence(which);
-        let lines = Lines::new(info.n_layers, config.style).with_width(config.width);
+        let lines = TokenLines::new(info.n_layers, config.style).with_width(config.width);
         for token in tokens.iter().take(config.max_tokens) {
             text.push_str(&lines.token(&token.text, token.active, which));
         }
@@ -146,7 +146,7 @@ fn write_phase(
         .map(|share| bar(share.share))
         .collect();
     writeln!(text, "usage per layer: {bars}")?;
-    let words = |tokens: &[WorkedToken]| {
+    let words = |tokens: &[TokenActivity]| {
         let words = tokens.iter().take(5).map(|token| {
             let piece = token.piece.as_deref().unwrap_or("–");
             format!(
@@ -157,9 +157,9 @@ fn write_phase(
         });
         words.collect::<Vec<_>>().join(", ")
     };
-    if !phase.most_worked.is_empty() {
-        writeln!(text, "most worked: {}", words(&phase.most_worked))?;
-        writeln!(text, "least worked: {}", words(&phase.least_worked))?;
+    if !phase.most_active.is_empty() {
+        writeln!(text, "most worked: {}", words(&phase.most_active))?;
+        writeln!(text, "least worked: {}", words(&phase.least_active))?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use lac_core::Phase;
 use serde::{Deserialize, Serialize};
 
-use super::add;
+use super::add::add;
 use super::moments::Moments;
 use crate::error::{Error, Result};
 use crate::file::TraceReader;

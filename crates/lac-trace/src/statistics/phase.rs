@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::add;
+use super::add::add;
 use super::moments::Moments;
-use super::worked::TokenUse;
+use super::token_use::TokenUse;
 use crate::token::Token;
 
 /// The order of a layer's and the next one's states in [`PhaseStatistics::transitions`].

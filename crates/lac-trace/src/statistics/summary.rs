@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Statistics;
+use super::counts::Statistics;
 use super::moments::{Interval, Moments, NORMAL_95, spearman, wilson};
 use super::phase::{PhaseStatistics, PositionBucket, TRANSITIONS};
 use super::sweep::{AlphaSweep, SweepCounts};
-use super::worked::WorkedToken;
+use super::token_use::TokenActivity;
 use crate::info::TraceInfo;
 
 /// Everything that follows from a trace's counts. docs/traces.md describes its JSON.
@@ -20,7 +20,7 @@ pub struct Summary {
     /// The response's tokens; `None` when there are none.
     pub response: Option<PhaseSummary>,
     /// Prompt against response; `None` unless there are both.
-    pub comparison: Option<Comparison>,
+    pub comparison: Option<PhaseComparison>,
     /// Usage under other α; `None` where deltas depend on α.
     pub alpha_sweep: Option<SweepSummary>,
 }
@@ -69,13 +69,15 @@ pub struct PhaseSummary {
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub contributions: Vec<Spread>,
     /// Usage by position in the sequence.
-    pub positions: Vec<Position>,
+    pub positions: Vec<PositionUsage>,
     /// Ids seen at least this often are ranked.
     pub ranked_from: u64,
     /// The ids with most active layers.
-    pub most_worked: Vec<WorkedToken>,
+    #[serde(rename = "most_worked")]
+    pub most_active: Vec<TokenActivity>,
     /// The ids with fewest active layers, the fewest first.
-    pub least_worked: Vec<WorkedToken>,
+    #[serde(rename = "least_worked")]
+    pub least_active: Vec<TokenActivity>,
 }
 
 /// Counts of whole numbers, and what follows from them.
@@ -123,7 +125,7 @@ pub struct Spread {
 /// Tokens at positions from `first` to `last`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Position {
+pub struct PositionUsage {
     /// The first position.
     pub first: u64,
     /// The last position.
@@ -139,7 +141,7 @@ pub struct Position {
 /// Prompt processing against response generation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Comparison {
+pub struct PhaseComparison {
     /// `[L]`: usage in the response minus usage in the prompt.
     pub difference: Vec<f64>,
     /// Jaccard index of the sets of layers that are active for at least half of a phase's tokens;
@@ -171,11 +173,18 @@ pub struct SweepSummary {
     pub response_per_layer: Vec<Vec<f64>>,
 }
 
-/// Entries of the lists of most and least worked ids.
-const N_WORKED: usize = 15;
+/// Number of entries in the lists of most and least active ids.
+const N_RANKED: usize = 15;
+
+impl Statistics {
+    /// Returns what follows from the counts: shares, intervals, comparisons.
+    pub fn summary(&self) -> Summary {
+        Summary::new(self)
+    }
+}
 
 impl Summary {
-    pub(super) fn new(statistics: &Statistics) -> Self {
+    fn new(statistics: &Statistics) -> Self {
         let Statistics {
             info,
             prompt,
@@ -186,7 +195,7 @@ impl Summary {
             info: info.clone(),
             prompt: PhaseSummary::new(prompt),
             response: PhaseSummary::new(response),
-            comparison: Comparison::new(prompt, response),
+            comparison: PhaseComparison::new(prompt, response),
             alpha_sweep: sweep.as_ref().map(SweepSummary::new),
         }
     }
@@ -234,8 +243,8 @@ impl PhaseSummary {
             contributions: phase.contributions.iter().map(Spread::new).collect(),
             positions: positions(&phase.positions),
             ranked_from,
-            most_worked: ranking.iter().take(N_WORKED).cloned().collect(),
-            least_worked: ranking.iter().rev().take(N_WORKED).cloned().collect(),
+            most_active: ranking.iter().take(N_RANKED).cloned().collect(),
+            least_active: ranking.iter().rev().take(N_RANKED).cloned().collect(),
         })
     }
 }
@@ -246,7 +255,7 @@ fn rank_from(n_tokens: u64) -> u64 {
     (n_tokens / 1000).clamp(1, 20)
 }
 
-fn positions(buckets: &[PositionBucket]) -> Vec<Position> {
+fn positions(buckets: &[PositionBucket]) -> Vec<PositionUsage> {
     let seen = buckets
         .iter()
         .enumerate()
@@ -258,7 +267,7 @@ fn positions(buckets: &[PositionBucket]) -> Vec<Position> {
             .iter()
             .map(|&count| count as f64 / n)
             .collect();
-        Position {
+        PositionUsage {
             first: PositionBucket::first(idx),
             last: PositionBucket::first(idx + 1) - 1,
             n_tokens: bucket.n_tokens,
@@ -318,14 +327,14 @@ impl Spread {
     }
 }
 
-impl Comparison {
+impl PhaseComparison {
     fn new(prompt: &PhaseStatistics, response: &PhaseStatistics) -> Option<Self> {
         let (prompt, response) = (prompt.usage()?, response.usage()?);
         let pairs = || prompt.iter().zip(&response);
-        let worked = |usage: f64| usage >= 0.5;
+        let is_in_use = |usage: f64| usage >= 0.5;
         let count = |holds: &dyn Fn(bool, bool) -> bool| {
             pairs()
-                .filter(|(p, r)| holds(worked(**p), worked(**r)))
+                .filter(|(p, r)| holds(is_in_use(**p), is_in_use(**r)))
                 .count() as f64
         };
         let ratio = |part: f64, whole: f64| (whole > 0.0).then(|| part / whole);

@@ -3,9 +3,9 @@
 use lac_core::{GateConfig, Phase};
 use serde::{Deserialize, Serialize};
 
-use super::add;
+use super::add::add;
+use super::regate::regate;
 use crate::info::TraceInfo;
-use crate::regate::regate;
 use crate::token::Token;
 
 /// The α that are swept unless others are named: 0 to 2 in steps of 0.05.

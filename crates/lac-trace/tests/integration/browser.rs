@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use lac_trace::{Report, ReportConfig, TraceReader};
+use lac_trace::report::ReportConfig;
+use lac_trace::{TraceReader, TraceReport};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -104,7 +105,7 @@ fn the_page_runs_in_a_browser() {
         &generation(&[6], 8, LAYERS, &mut Noise::new(2)),
     );
     let traces = [&long, &short].map(|path| TraceReader::open(path).unwrap());
-    let report = Report::read(&traces, &ReportConfig::default()).unwrap();
+    let report = TraceReport::read(&traces, &ReportConfig::default()).unwrap();
     let page = folder.path().join("report.html");
     report.write_page(&page).unwrap();
     let html = std::fs::read_to_string(&page).unwrap();

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use lac_core::Observer;
-use lac_trace::{FlushLimits, TraceReader, TraceState, TraceWriter};
+use lac_trace::file::{FlushLimits, TraceState};
+use lac_trace::{TraceReader, TraceWriter};
 use proptest::prelude::*;
 use tempfile::TempDir;
 

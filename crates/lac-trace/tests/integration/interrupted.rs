@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lac_core::{Observer, Pass};
-use lac_trace::{FlushLimits, Statistics, TraceReader, TraceState, TraceWriter};
+use lac_trace::file::{FlushLimits, TraceState};
+use lac_trace::{Statistics, TraceReader, TraceWriter};
 use tempfile::TempDir;
 
 use super::support::{Noise, info, record, tokens};
@@ -212,4 +213,35 @@ fn another_run_or_another_writer_is_told_apart() {
     // What could not be gone on with is as it was.
     let parts = folder.path().join("trace.parquet.parts");
     assert_eq!(TraceReader::open(&parts).unwrap().n_tokens(), 4);
+}
+
+/// Asking whether a folder holds another run changes nothing in it, unfinished files of a killed process included.
+#[test]
+fn a_refused_run_leaves_the_folder_as_it_was() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("trace.parquet");
+    let parts = folder.path().join("trace.parquet.parts");
+    let mut writer = TraceWriter::create(&path, info(LAYERS)).unwrap();
+    writer.pass(&batch(0, 1)[0]).unwrap();
+    drop(writer);
+    for file_idx in 0..20 {
+        std::fs::write(parts.join(format!(".lac-{file_idx}.tmp")), "half").unwrap();
+    }
+    let names = || {
+        let entries = std::fs::read_dir(&parts).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = names();
+    assert_eq!(before.len(), 21);
+    assert!(TraceWriter::create(&path, info(LAYERS)).is_err());
+    assert_eq!(names(), before);
+    let other = info(LAYERS).with_note("run", "another");
+    assert!(TraceWriter::resume(&path, other).is_err());
+    assert_eq!(names(), before);
+
+    // The run itself clears them away: no sequence was finished, so nothing is left.
+    drop(TraceWriter::resume(&path, info(LAYERS)).unwrap());
+    assert!(!parts.exists());
 }

@@ -4,7 +4,8 @@ use lac_core::{
     Bypass, GateConfig, GenerationConfig, Halt, Hooks, LastActive, LayerPolicy, PhasePlan, Planned,
     SkippedKeys, Trace, generate,
 };
-use lac_trace::{ProbeConfig, Probed, TraceReader, TraceWriter};
+use lac_trace::probe::ProbeConfig;
+use lac_trace::{Probed, TraceReader, TraceWriter};
 use tempfile::TempDir;
 
 use super::support::{HIDDEN, LAYERS, Owned, Small, info_of, tokens};

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use lac_trace::{Report, ReportConfig, Style, TerminalConfig, TraceReader};
+use lac_trace::report::{ReportConfig, TerminalConfig};
+use lac_trace::{Style, TraceReader, TraceReport};
 use tempfile::TempDir;
 
 use super::support::{HOSTILE, Noise, generation, info, write};
@@ -45,7 +46,7 @@ fn a_report_has_a_page_the_numbers_and_pictures() {
             ][..],
         ),
     ] {
-        let report = Report::read(&traces[..n_traces], &ReportConfig::default()).unwrap();
+        let report = TraceReport::read(&traces[..n_traces], &ReportConfig::default()).unwrap();
         let files = report.write(&out).unwrap();
         for name in expected {
             assert!(files.contains(&out.join(name)), "{name} of {files:?}");
@@ -120,7 +121,7 @@ fn check_page(page: &str) {
 fn the_terminal_shows_both_phases_in_its_width() {
     let folder = TempDir::new().unwrap();
     let traces = [trace(&folder.path().join("one.parquet"), 1)];
-    let report = Report::read(&traces, &ReportConfig::default()).unwrap();
+    let report = TraceReport::read(&traces, &ReportConfig::default()).unwrap();
     let config = TerminalConfig {
         width: 80,
         max_tokens: 5,

@@ -1,6 +1,6 @@
 //! What is counted, and that shards add up.
 
-use lac_core::{GateConfig, GenerationConfig, Hooks, LayerPolicy, Trace, generate};
+use lac_core::{GateConfig, GenerationConfig, Hooks, LayerPolicy, PolicyEffect, Trace, generate};
 use lac_trace::statistics::{Moments, agreement};
 use lac_trace::{Statistics, TraceReader, TraceWriter};
 use proptest::prelude::*;
@@ -166,4 +166,47 @@ fn texts_are_compared_up_to_where_they_part() {
         error.to_string().contains("one has 2 layers, the other 3"),
         "{error}"
     );
+}
+
+/// A policy of a user, with a name of its own choice.
+struct Own(&'static str, PolicyEffect);
+
+impl LayerPolicy for Own {
+    fn name(&self) -> &str {
+        self.0
+    }
+
+    fn gate(&self) -> Option<GateConfig> {
+        Some(GateConfig::new(0.5))
+    }
+
+    fn effect(&self) -> PolicyEffect {
+        self.1
+    }
+}
+
+/// What a policy does decides whether masks follow from its deltas, not what it is called; files keep that.
+#[test]
+fn a_policy_is_known_by_its_effect() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, effect, can_sweep) in [
+        ("trace", PolicyEffect::FullModel, true),
+        ("trace", PolicyEffect::ChangedStates, false),
+        ("last-active", PolicyEffect::ChangedStates, false),
+        ("mine", PolicyEffect::FullStates, true),
+        ("mine", PolicyEffect::ChangedStates, false),
+    ] {
+        let info = lac_trace::TraceInfo::new("noise", 3, &Own(name, effect)).unwrap();
+        assert_eq!(info.can_sweep_alpha(), can_sweep, "{name}, {effect:?}");
+        let path = folder.path().join(format!("{name}-{effect:?}.parquet"));
+        let records = generation(&[4], 2, 3, &mut Noise::new(1));
+        write(&path, info.clone(), &records);
+        let trace = TraceReader::open(&path).unwrap();
+        assert_eq!(trace.info(), &info);
+        let statistics = Statistics::of(&trace).unwrap();
+        assert_eq!(statistics.sweep.is_some(), can_sweep);
+        let json = serde_json::to_string(&statistics).unwrap();
+        let back: Statistics = serde_json::from_str(&json).unwrap();
+        assert_eq!(back.info.can_sweep_alpha(), can_sweep);
+    }
 }

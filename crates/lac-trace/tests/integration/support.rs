@@ -8,7 +8,8 @@ use lac_core::{
     CausalLm, Decision, GateConfig, GateRecord, LayerPolicy, LayerStack, Observer, Pass,
     PassRecord, Phase, Trace,
 };
-use lac_trace::{Token, TraceInfo, TraceReader, TraceWriter, regate};
+use lac_trace::statistics::regate;
+use lac_trace::{Token, TraceInfo, TraceReader, TraceWriter};
 
 pub const ALPHA: f32 = 0.5;
 

@@ -3,30 +3,22 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, ValueEnum};
-use lac_eval::{Format, Record, Report, Results, Subjects, compare, merge, render};
+use clap::Args;
+use lac_eval::report::{ReportFormat, SubjectTables, compare_records, render};
+use lac_eval::results::{Record, merge};
+use lac_eval::{EvalReport, Results};
 use serde::Serialize;
 
+use crate::one_of::one_of_explained;
 use crate::output::{print_line, write_json, write_text};
 
-/// The form of a report.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum FormatArg {
-    /// Tables to read
-    Markdown,
-    /// Every number
-    Json,
-    /// A line per variant and subject
-    Csv,
-}
-
-impl FormatArg {
-    pub fn format(self) -> Format {
-        match self {
-            FormatArg::Markdown => Format::Markdown,
-            FormatArg::Json => Format::Json,
-            FormatArg::Csv => Format::Csv,
-        }
+/// Says what `--help` says about a form of a report.
+pub fn explain_format(format: ReportFormat) -> Option<&'static str> {
+    match format {
+        ReportFormat::Markdown => Some("Tables to read"),
+        ReportFormat::Json => Some("Every number"),
+        ReportFormat::Csv => Some("A line per variant and subject"),
+        _ => None,
     }
 }
 
@@ -57,7 +49,7 @@ impl Merge {
             .map_or(0, |first| first.data.n_items);
         for settings in &merged.settings {
             let n = merged.of(settings).count();
-            let label = settings.skipping.label();
+            let label = settings.policy.label();
             eprintln!("{label}: {n} of {n_items} questions");
         }
         Ok(())
@@ -74,8 +66,12 @@ pub struct ReportCommand {
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Form of the report
-    #[arg(long, value_enum, default_value_t = FormatArg::Markdown)]
-    format: FormatArg,
+    #[arg(
+        long,
+        value_parser = one_of_explained(ReportFormat::ALL, ReportFormat::name, explain_format),
+        default_value = ReportFormat::Markdown.name(),
+    )]
+    format: ReportFormat,
     /// Add a table of every subject
     #[arg(long)]
     subjects: bool,
@@ -92,11 +88,11 @@ impl ReportCommand {
             .map(|file| Ok(Results::read(file)?))
             .collect::<Result<Vec<_>>>()?;
         let subjects = if self.subjects {
-            Subjects::Apart
+            SubjectTables::Apart
         } else {
-            Subjects::Together
+            SubjectTables::Together
         };
-        let text = render(&Report::new(&files), self.format.format(), subjects)?;
+        let text = render(&EvalReport::new(&files), self.format, subjects)?;
         match &self.out {
             Some(path) => write_text(path, &text),
             None => print_line(text.trim_end()),
@@ -132,7 +128,7 @@ struct ComparisonJson {
     first: String,
     second: String,
     #[serde(flatten)]
-    comparison: lac_eval::Comparison,
+    comparison: lac_eval::statistics::PairedComparison,
     difference: f64,
 }
 
@@ -156,17 +152,17 @@ impl Compare {
                 second.0.data.hash
             );
         }
-        if first.0.asking.protocol != second.0.asking.protocol {
+        if first.0.prompt.protocol != second.0.prompt.protocol {
             bail!(
                 "the runs have different protocols, {} and {}: they measure different things",
-                first.0.asking.protocol,
-                second.0.asking.protocol
+                first.0.prompt.protocol,
+                second.0.prompt.protocol
             );
         }
-        let seen =
-            compare(&first.1, &second.1).context("there is no question that both runs answered")?;
+        let seen = compare_records(&first.1, &second.1)
+            .context("there is no question that both runs answered")?;
         let name = |settings: &lac_eval::Settings| {
-            format!("{}, {}", settings.model.name, settings.skipping.label())
+            format!("{}, {}", settings.model.name, settings.policy.label())
         };
         let (first, second) = (name(first.0), name(second.0));
         if self.json {
@@ -213,7 +209,7 @@ fn variant<'a>(
     let labels: Vec<String> = results
         .settings
         .iter()
-        .map(|settings| settings.skipping.label())
+        .map(|settings| settings.policy.label())
         .collect();
     let place = match name {
         Some(name) => labels.iter().position(|label| label == name),

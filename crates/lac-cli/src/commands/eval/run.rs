@@ -5,18 +5,21 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use lac_core::{FirstThreshold, Flow, GateRounding, LayerPolicy, Off, Sampling};
+use lac_eval::prompt::Feed;
+use lac_eval::report::{ReportFormat, SubjectTables, render};
+use lac_eval::results::HarnessLogComparison;
 use lac_eval::{
-    Asking, DataSet, Evaluation, Feed, Lane, LoggedComparison, ModelId, Protocol, Quirk, Report,
-    Request, ResultLog, Results, RunConfig, Settings, Skipping, Subjects, evaluate, render,
-    requests,
+    DataSet, EvalReport, Evaluation, ModelId, PolicyRun, PolicySettings, PromptSettings, Protocol,
+    Request, ResultLog, Results, RunConfig, Settings, evaluate, requests,
 };
 use lac_models::{ModelFolder, Tokenizer};
 
-use super::asking::{AskingArgs, DataArgs};
-use super::results::FormatArg;
+use super::questions::{DataArgs, PromptArgs};
+use super::results::explain_format;
 use crate::args::{ModelArgs, PolicyArgs, PolicyName};
 use crate::interrupt;
 use crate::memory::Rows;
+use crate::one_of::one_of_explained;
 use crate::output::print_line;
 use crate::progress::Answering;
 use crate::speculation::{SpeculationArgs, Verifier};
@@ -28,7 +31,7 @@ pub struct Run {
     #[command(flatten)]
     data: DataArgs,
     #[command(flatten)]
-    asking: AskingArgs,
+    prompt: PromptArgs,
     /// What happens to void layers
     #[arg(long, value_enum, default_value_t = PolicyName::Off, help_heading = "Gate and policy")]
     policy: PolicyName,
@@ -55,8 +58,13 @@ pub struct Run {
     #[arg(long, value_name = "FILE", help_heading = "Run")]
     out: Option<PathBuf>,
     /// Form of the report that is printed at the end
-    #[arg(long, value_enum, default_value_t = FormatArg::Markdown, help_heading = "Run")]
-    format: FormatArg,
+    #[arg(
+        long,
+        value_parser = one_of_explained(ReportFormat::ALL, ReportFormat::name, explain_format),
+        default_value = ReportFormat::Markdown.name(),
+        help_heading = "Run",
+    )]
+    format: ReportFormat,
     /// Print the first prompt with its tokens, and end
     #[arg(long, help_heading = "Run")]
     show_prompt: bool,
@@ -69,16 +77,16 @@ impl Run {
         }
         let data = self.data.load()?;
         describe(&data);
-        let asking = self.asking.asking(&data)?;
+        let prompt = self.prompt.settings(&data)?;
         let local = self.model.find()?;
         let folder = ModelFolder::open(local.path())?;
         let tokenizer = folder.tokenizer()?;
-        if asking.chat && !tokenizer.has_chat_template() {
+        if prompt.chat && !tokenizer.has_chat_template() {
             eprintln!("lac: the model has no chat template: it is given plain text");
         }
         let max_context = folder.config().decoder.max_position_embeddings;
         let selection = self.data.selection();
-        let requests = requests(&data, &selection, &asking, &tokenizer, Some(max_context))?;
+        let requests = requests(&data, &selection, &prompt, &tokenizer, Some(max_context))?;
         let Some(first) = requests.first() else {
             bail!("no question is left to ask: see --limit, --subjects and --shard");
         };
@@ -86,41 +94,43 @@ impl Run {
             return show(first, &tokenizer);
         }
 
-        let asking = asking.with_neighbours(&requests, self.batch_size);
-        let mut lanes = self.lanes(&asking, &folder)?;
-        let settings = self.settings(&data, &asking, &folder, &lanes)?;
-        let mut log = match &self.out {
-            Some(path) => ResultLog::open(path, settings)?,
-            None => ResultLog::in_memory(settings),
-        };
+        let prompt = prompt.with_batch_members(&requests, self.batch_size);
+        self.gate.check()?;
         let rows = Rows {
             batch: self.batch_size.min(requests.len()),
             n_slots: requests.iter().map(Request::n_tokens).max().unwrap_or(0),
         };
         let model = self.model.load(&folder, rows, "lower --batch-size")?;
+        let mut runs = self.policy_runs(&prompt, &folder)?;
+        let settings = self.settings(&data, &prompt, &folder, &runs)?;
+        let mut log = match &self.out {
+            Some(path) => ResultLog::open(path, settings)?,
+            None => ResultLog::in_memory(settings),
+        };
         interrupt::listen("the batch under way")?;
-        let labels = lanes
+        let labels = runs
             .iter()
-            .flat_map(Lane::variants)
-            .map(Skipping::label)
+            .flat_map(PolicyRun::variants)
+            .map(PolicySettings::label)
             .collect();
         let mut bar = Answering::new(labels);
         let evaluation = Evaluation {
             requests: &requests,
-            asking: &asking,
+            prompt: &prompt,
             text: &tokenizer,
             config: RunConfig {
                 batch_size: self.batch_size,
-                texts: self.asking.stored_texts(data.benchmark),
+                texts: self.prompt.stored_texts(data.benchmark),
             },
         };
         let mut is_through = false;
-        let outcome = evaluate(&model, &evaluation, &mut lanes, &mut log, &mut |progress| {
+        let outcome = evaluate(&model, &evaluation, &mut runs, &mut log, &mut |progress| {
             bar.show(progress);
             is_through = progress.n_done == progress.n_total;
-            match interrupt::is_requested() {
-                true => Flow::Stop,
-                false => Flow::Continue,
+            if interrupt::is_requested() {
+                Flow::Stop
+            } else {
+                Flow::Continue
             }
         });
         bar.finish();
@@ -136,100 +146,95 @@ impl Run {
         }
         let results = log.into_results();
         compare_with_logged(&data, &results);
-        let report = Report::new(&[results]);
-        let text = render(&report, self.format.format(), Subjects::Together)?;
+        let report = EvalReport::new(&[results]);
+        let text = render(&report, self.format, SubjectTables::Together)?;
         print_line(text.trim_end())
     }
 
     /// The policies; several α share a pass where one trace has all that they need.
-    fn lanes(&self, asking: &Asking, folder: &ModelFolder) -> Result<Vec<Lane>> {
-        let is_plain = matches!(self.gate.gate_rounding, GateRounding::F32)
-            && !asking.has(Quirk::BatchThreshold);
+    fn policy_runs(&self, prompt: &PromptSettings, folder: &ModelFolder) -> Result<Vec<PolicyRun>> {
+        let is_plain = self.gate.gate_rounding == GateRounding::F32
+            && prompt.quirks.first_threshold() == FirstThreshold::Zero;
         let alphas = &self.alphas[..];
         if self.policy != PolicyName::Speculative {
             for &alpha in alphas {
-                self.policy_at(alpha, asking, folder)?;
+                self.policy_at(alpha, prompt, folder)?;
             }
         }
-        let mut lanes = match self.policy {
-            PolicyName::Speculative => vec![self.speculative(asking, folder)?],
+        let mut runs = match self.policy {
+            PolicyName::Speculative => vec![self.speculative(prompt, folder)?],
             _ if alphas.len() < 2 => {
                 let alpha = alphas.first().copied().unwrap_or(self.gate.alpha);
-                let lane = Lane::new(self.policy_at(alpha, asking, folder)?);
+                let run = PolicyRun::new(self.policy_at(alpha, prompt, folder)?);
                 match self.gate.plan_digest()? {
                     Some(digest) if self.policy == PolicyName::Planned => {
-                        vec![lane.with_details(&digest)]
+                        vec![run.with_details(&digest)]
                     }
-                    _ => vec![lane],
+                    _ => vec![run],
                 }
             }
             PolicyName::Off => bail!("--alphas: the policy off has no gate; choose --policy trace"),
             PolicyName::Planned => {
                 bail!("--alphas: the policy planned has no gate: its plan decides")
             }
-            PolicyName::Trace if is_plain => vec![Lane::traced(alphas)],
-            PolicyName::LastActive if is_plain && asking.protocol == Protocol::LmEval => {
-                vec![Lane::last_active(alphas)]
+            PolicyName::Trace if is_plain => vec![PolicyRun::traced(alphas)],
+            PolicyName::LastActive if is_plain && prompt.protocol == Protocol::LmEval => {
+                vec![PolicyRun::last_active(alphas)]
             }
             _ => alphas
                 .iter()
-                .map(|&alpha| Ok(Lane::new(self.policy_at(alpha, asking, folder)?)))
+                .map(|&alpha| Ok(PolicyRun::new(self.policy_at(alpha, prompt, folder)?)))
                 .collect::<Result<_>>()?,
         };
-        let is_full = lanes[0].variants()[0].is_full_model();
+        let is_full = runs[0].variants()[0].is_full_model();
         if self.with_full && !is_full {
-            lanes.insert(0, Lane::new(Box::new(Off)));
+            runs.insert(0, PolicyRun::new(Box::new(Off)));
         }
-        Ok(lanes)
+        Ok(runs)
     }
 
-    fn speculative(&self, asking: &Asking, folder: &ModelFolder) -> Result<Lane> {
+    fn speculative(&self, prompt: &PromptSettings, folder: &ModelFolder) -> Result<PolicyRun> {
         if !self.alphas.is_empty() {
             bail!(
                 "--alphas: the full model verifies at any α; give --alpha for the usage in the table"
             );
         }
-        if asking.protocol.compares_likelihoods() {
+        if prompt.protocol.compares_likelihoods() {
             bail!(
                 "--policy speculative needs --protocol paper or generative: {} compares log-likelihoods, in which \
                  nothing can be drafted",
-                asking.protocol
+                prompt.protocol
             );
         }
-        let is_greedy = !matches!(asking.sampling, Some(Sampling::Random(_)));
+        let is_greedy = !matches!(prompt.sampling, Some(Sampling::Random(_)));
         let verifier = Verifier::new(&self.model, folder, is_greedy);
         let speculator = self
             .speculation
             .speculator(&self.gate, verifier, || self.model.fingerprint(folder))?;
         let details = self.speculation.details(&self.gate, verifier)?;
-        Ok(Lane::speculative(speculator).with_details(&details))
+        Ok(PolicyRun::speculative(speculator).with_details(&details))
     }
 
     fn policy_at(
         &self,
         alpha: f32,
-        asking: &Asking,
+        prompt: &PromptSettings,
         folder: &ModelFolder,
     ) -> Result<Box<dyn LayerPolicy>> {
         let mut gate = self.gate.clone();
         gate.alpha = alpha;
-        if asking.has(Quirk::BatchThreshold) {
-            gate.first_threshold = FirstThreshold::BatchRange;
-        }
+        gate.first_threshold = prompt.quirks.first_threshold();
         gate.policy(self.policy, &self.model, folder)
     }
 
     fn settings(
         &self,
         data: &DataSet,
-        asking: &Asking,
+        prompt: &PromptSettings,
         folder: &ModelFolder,
-        lanes: &[Lane],
+        runs: &[PolicyRun],
     ) -> Result<Vec<Settings>> {
-        let mut fingerprint = folder.digest()?;
-        if self.model.dummy_weights {
-            fingerprint.push_str("-dummy");
-        }
+        let fingerprint = self.model.fingerprint(folder)?.to_string();
         let name = &self.model.model;
         // A folder's name says enough; a hub id is one already.
         let name = if name.is_dir() {
@@ -244,18 +249,18 @@ impl Run {
             fingerprint,
             dtype: self.model.dtype.name().to_owned(),
         };
-        Ok(Settings::of_lanes(data, asking, &model, lanes))
+        Ok(Settings::of_runs(data, prompt, &model, runs))
     }
 }
 
 /// Says how far the harness's own numbers agree, where the prompts came with them.
 fn compare_with_logged(data: &DataSet, results: &Results) {
     for settings in &results.settings {
-        if let Some(seen) = LoggedComparison::new(data, results.of(settings)) {
+        if let Some(seen) = HarnessLogComparison::new(data, results.of(settings)) {
             eprintln!(
                 "{}: largest difference from {} logged questions {:.1e}; the same option chosen for \
                  {}; right: {} logged, {} here",
-                settings.skipping.label(),
+                settings.policy.label(),
                 seen.n,
                 seen.largest_difference,
                 seen.n_same_choice,

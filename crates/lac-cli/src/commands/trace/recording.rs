@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use lac_core::{GenerationOutput, LayerPolicy, PhaseUsage, Usage};
-use lac_trace::{Probe, ProbeConfig, Probed, TraceWriter};
+use lac_trace::probe::{Probe, ProbeConfig};
+use lac_trace::{Probed, TraceWriter};
 
 use crate::output::print_line;
 

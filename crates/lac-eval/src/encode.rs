@@ -1,0 +1,225 @@
+//! Makes requests of questions: words to tokens, by the harness's rules for contexts and
+//! continuations.
+
+use lac_core::{Markers, TextModel};
+
+use crate::data_set::DataSet;
+use crate::error::{Error, Result};
+use crate::item::Item;
+use crate::option_order::OptionOrders;
+use crate::prompt_settings::PromptSettings;
+use crate::question::{Prompt, Question};
+use crate::request::{Feed, Request, ScoredOption};
+use crate::selection::Selection;
+use crate::wording::question;
+
+/// Puts the selected questions into words and tokens.
+///
+/// `max_context` is the number of positions of the model. A context that is too long for scoring
+/// loses its beginning, as in the harness. A prompt that leaves no room for an answer is an error.
+///
+/// # Errors
+/// [`Error::Invalid`] for settings that contradict each other; [`Error::Prompt`] when the tokenizer
+/// fails; [`Error::Item`] for a prompt that does not fit.
+pub fn requests(
+    data: &DataSet,
+    selection: &Selection,
+    settings: &PromptSettings,
+    text: &dyn TextModel,
+    max_context: Option<usize>,
+) -> Result<Vec<Request>> {
+    settings.validate(data.benchmark)?;
+    if settings.chat && !text.has_chat_template() && settings.protocol.compares_likelihoods() {
+        return Err(Error::Invalid {
+            field: "chat",
+            value: "true".to_owned(),
+            expected: "a model with a chat template".to_owned(),
+        });
+    }
+    let orders = OptionOrders::new(data, settings);
+    let max_context = max_context.unwrap_or(usize::MAX);
+    selection
+        .of(&data.items)?
+        .into_iter()
+        .map(|item| {
+            let question = question(item, data, &orders, settings)?;
+            let encoder = Encoder {
+                item,
+                settings,
+                text,
+                max_context,
+            };
+            encoder.request(question)
+        })
+        .collect()
+}
+
+struct Encoder<'a> {
+    item: &'a Item,
+    settings: &'a PromptSettings,
+    text: &'a dyn TextModel,
+    max_context: usize,
+}
+
+impl Encoder<'_> {
+    fn request(&self, question: Question) -> Result<Request> {
+        let (text, feed) = if self.settings.protocol.compares_likelihoods() {
+            self.scored(&question)?
+        } else {
+            self.generated(&question)?
+        };
+        let is_logged = matches!(question.prompt, Prompt::PerOption(_));
+        let option_lengths = question
+            .options
+            .iter()
+            .map(|option| {
+                if is_logged {
+                    &option.text
+                } else {
+                    &option.continuation
+                }
+            })
+            .map(|scored| scored.chars().count())
+            .collect();
+        Ok(Request {
+            option_lengths,
+            id: self.item.id.clone(),
+            row: self.item.row,
+            subject: self.item.subject.clone(),
+            answer: question.answer,
+            order: question.order,
+            option_texts: question
+                .options
+                .into_iter()
+                .map(|option| option.text)
+                .collect(),
+            kind: question.kind,
+            text,
+            feed,
+        })
+    }
+
+    fn generated(&self, question: &Question) -> Result<(String, Feed)> {
+        let (text, markers) = self.rendered(&question.prompt)?;
+        let ids = self.encode(&text, self.settings.quirks.markers(markers))?;
+        // At least one position is left for the answer.
+        if ids.len() >= self.max_context {
+            return Err(self.item_error(format!(
+                "the prompt has {} tokens, the model's context holds {} and the answer needs room",
+                ids.len(),
+                self.max_context
+            )));
+        }
+        if ids.is_empty() {
+            return Err(self.item_error("the prompt holds no token".to_owned()));
+        }
+        Ok((text, Feed::Generate(ids)))
+    }
+
+    fn rendered(&self, prompt: &Prompt) -> Result<(String, Markers)> {
+        match prompt {
+            Prompt::Text(text) => Ok((text.clone(), Markers::Tokenizer)),
+            Prompt::Chat(turns) if self.text.has_chat_template() => {
+                let text = self
+                    .text
+                    .render_chat(turns)
+                    .map_err(|source| self.prompt_error(source))?;
+                Ok((text, Markers::Written))
+            }
+            // A base model is given the words of the chat alone.
+            Prompt::Chat(turns) => {
+                let text: Vec<&str> = turns.iter().map(|turn| turn.content.as_str()).collect();
+                Ok((text.concat(), Markers::Tokenizer))
+            }
+            Prompt::PerOption(texts) => Ok((
+                texts.first().cloned().unwrap_or_default(),
+                Markers::Tokenizer,
+            )),
+        }
+    }
+
+    fn scored(&self, question: &Question) -> Result<(String, Feed)> {
+        let (text, markers) = self.rendered(&question.prompt)?;
+        // The harness writes a space before an answer, except after a chat template. The
+        // continuations that it wrote down have the space already.
+        let delimiter = match &question.prompt {
+            Prompt::Text(_) => " ",
+            Prompt::Chat(_) | Prompt::PerOption(_) => "",
+        };
+        let options = question
+            .options
+            .iter()
+            .enumerate()
+            .map(|(i, option)| {
+                let context = match &question.prompt {
+                    Prompt::PerOption(contexts) => &contexts[i],
+                    _ => &text,
+                };
+                let continuation = format!("{delimiter}{}", option.continuation);
+                self.pair(context, &continuation, markers)
+            })
+            .collect::<Result<_>>()?;
+        Ok((text, Feed::Score(options)))
+    }
+
+    /// Tokenises a context and its continuation as the harness does: spaces at the context's end
+    /// go over to the continuation, both are tokenised as one text, and what lies beyond the
+    /// context's own tokens is the continuation.
+    fn pair(&self, context: &str, continuation: &str, markers: Markers) -> Result<ScoredOption> {
+        let kept = context.trim_end();
+        let moved = format!("{}{continuation}", &context[kept.len()..]);
+        // The harness lets the tokenizer add its markers to rendered chats too, unless they begin
+        // with BOS; a template that writes none gets one.
+        let markers = match markers {
+            Markers::Written => Markers::Tokenizer,
+            other => other,
+        };
+        let whole = self.encode(&format!("{kept}{moved}"), markers)?;
+        let mut context = self.encode(kept, markers)?;
+        let continuation = whole.get(context.len()..).unwrap_or_default().to_vec();
+        if continuation.is_empty() {
+            return Err(self.item_error(format!("{moved:?} adds no token to its context")));
+        }
+        if context.is_empty() {
+            return Err(self.item_error("the context holds no token".to_owned()));
+        }
+        if continuation.len() >= self.max_context {
+            return Err(self.item_error(format!(
+                "an option has {} tokens, the model's context holds {}",
+                continuation.len(),
+                self.max_context
+            )));
+        }
+        // Too long contexts lose their beginning. The last token of the continuation is not fed.
+        let n_fed = context.len() + continuation.len() - 1;
+        context.drain(..n_fed.saturating_sub(self.max_context));
+        Ok(ScoredOption {
+            context,
+            continuation,
+        })
+    }
+
+    fn encode(&self, text: &str, markers: Markers) -> Result<Vec<u32>> {
+        self.text
+            .encode(text, markers)
+            .map_err(|source| self.prompt_error(source))
+    }
+
+    fn prompt_error(&self, source: lac_core::BoxError) -> Error {
+        Error::Prompt {
+            item: self.item.id.to_string(),
+            source,
+        }
+    }
+
+    fn item_error(&self, reason: String) -> Error {
+        Error::Item {
+            item: self.item.id.to_string(),
+            subject: self.item.subject.clone(),
+            reason,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+//! Answers that a model generates.
+
+use lac_core::{
+    CausalLm, Generated, GenerationConfig, Hooks, PassRecord, Result, Sampling, SamplingConfig,
+    SpeculationOutput, Speculator, generate, generate_speculative,
+};
+
+use crate::item_usage::{CountPass, Drafts, ItemUsage, Records, count_row};
+use crate::policy_run::PolicyRun;
+use crate::request::Request;
+
+/// The answer to one question.
+pub(crate) struct GeneratedAnswer {
+    /// The new tokens, without the one that ended them.
+    pub ids: Vec<u32>,
+    /// The usage of the layers, for each variant.
+    pub usage: Vec<ItemUsage>,
+    /// The drafts, if the run speculates.
+    pub drafts: Option<Drafts>,
+}
+
+/// Continues the prompts of a batch. Random draws depend on the question and the seed alone, not on
+/// the other questions of the batch.
+pub(crate) fn generate_batch<M: CausalLm + ?Sized>(
+    model: &M,
+    requests: &[(&Request, &[u32])],
+    config: &GenerationConfig,
+    run: &mut PolicyRun,
+) -> Result<Vec<GeneratedAnswer>> {
+    let stop_tokens = &config.stop_tokens[..];
+    if let Some(speculator) = run.speculator() {
+        let outcomes = requests
+            .iter()
+            .map(|(request, prompt)| speculate(model, request, prompt, config, speculator))
+            .collect::<Result<Vec<_>>>()?;
+        let outcomes = outcomes.into_iter();
+        return Ok(outcomes
+            .map(|outcome| outcome.answer(model.n_layers(), stop_tokens, run))
+            .collect());
+    }
+    let prompts: Vec<Vec<u32>> = requests.iter().map(|(_, prompt)| prompt.to_vec()).collect();
+    let streams: Vec<u64> = requests
+        .iter()
+        .map(|(request, _)| request.id.number())
+        .collect();
+    let mut records = Records::default();
+    let hooks = Hooks::new(run.policy())
+        .observer(&mut records)
+        .streams(&streams);
+    let output = generate(model, &prompts, config, hooks)?;
+    let rows = output.rows.into_iter().enumerate();
+    Ok(rows
+        .map(|(row, generated)| GeneratedAnswer {
+            ids: without_stop(generated, stop_tokens),
+            usage: usage(&records.0, run, row),
+            drafts: None,
+        })
+        .collect())
+}
+
+/// The outcome of one question by speculation.
+struct SpeculatedAnswer {
+    output: SpeculationOutput,
+    records: Records,
+}
+
+/// Continues one prompt by speculation.
+fn speculate<M: CausalLm + ?Sized>(
+    model: &M,
+    request: &Request,
+    prompt: &[u32],
+    config: &GenerationConfig,
+    speculator: &mut Speculator,
+) -> Result<SpeculatedAnswer> {
+    let mut config = config.clone();
+    // Greedy text does not depend on the drafts, so that what the speculator learns may help the next question.
+    // Drawn text does depend on them, and must not depend on the questions before.
+    let mut as_given;
+    if let Sampling::Random(SamplingConfig { seed, .. }) = &mut config.sampling {
+        *seed = seed.wrapping_add(request.id.number());
+    }
+    let speculator = match &config.sampling {
+        Sampling::Greedy => speculator,
+        _ => {
+            as_given = speculator.clone();
+            &mut as_given
+        }
+    };
+    let mut records = Records::default();
+    let output = generate_speculative(
+        model,
+        &[prompt.to_vec()],
+        &config,
+        speculator,
+        &mut records,
+        &mut (),
+    )?;
+    Ok(SpeculatedAnswer { output, records })
+}
+
+impl SpeculatedAnswer {
+    fn answer(self, n_layers: usize, stop_tokens: &[u32], run: &PolicyRun) -> GeneratedAnswer {
+        let SpeculationOutput {
+            generation, stats, ..
+        } = self.output;
+        let mut usage = usage(&self.records.0, run, 0);
+        for usage in &mut usage {
+            // A pass of the full model decides several tokens here, and the drafts' layers were run as well. So
+            // layers are counted per token: plain generation has a pass for each but the first.
+            usage.response.passes = stats.n_tokens.saturating_sub(1) as u64;
+            usage.response.executed = stats.executed_layers(n_layers);
+        }
+        let generated = generation.rows.into_iter().next();
+        GeneratedAnswer {
+            ids: generated.map_or(Vec::new(), |row| without_stop(row, stop_tokens)),
+            usage,
+            drafts: Some(Drafts::of(&stats)),
+        }
+    }
+}
+
+fn without_stop(generated: Generated, stop_tokens: &[u32]) -> Vec<u32> {
+    let mut ids = generated.ids;
+    if ids.last().is_some_and(|id| stop_tokens.contains(id)) {
+        ids.pop();
+    }
+    ids
+}
+
+/// Counts the passes of a row, for each variant.
+fn usage(records: &[PassRecord], run: &PolicyRun, row: usize) -> Vec<ItemUsage> {
+    let variants = 0..run.variants().len();
+    variants
+        .map(|variant| {
+            let mut usage = ItemUsage::default();
+            for record in records
+                .iter()
+                .filter(|record| !record.pass.is_finished(row))
+            {
+                count_row(&mut usage, record, run, variant, row, 0, CountPass::Yes);
+            }
+            usage
+        })
+        .collect()
+}

@@ -1,0 +1,113 @@
+//! Rows of parquet, CSV and JSON lines files, all as JSON values by column.
+
+pub(crate) mod files;
+mod parquet;
+pub(crate) mod row;
+
+use std::path::Path;
+use std::rc::Rc;
+
+use serde_json::Value;
+
+use self::parquet::parquet_rows;
+use self::row::{Cells, DataRow, open};
+use crate::error::{Error, Result};
+use crate::excerpt::excerpt;
+
+/// Reads a file by the end of its name: `.parquet`, `.jsonl`, or `.csv` with a header.
+pub(crate) fn rows(file: &Path) -> Result<Vec<DataRow<'_>>> {
+    let end = file.extension().and_then(|end| end.to_str());
+    match end {
+        Some("parquet") => parquet_rows(file),
+        Some("jsonl" | "json") => json_rows(file),
+        Some("csv") => csv_rows(file),
+        _ => Err(Error::Format {
+            file: file.to_owned(),
+            reason: "expected a file that ends in .parquet, .jsonl or .csv".to_owned(),
+        }),
+    }
+}
+
+fn json_rows(file: &Path) -> Result<Vec<DataRow<'_>>> {
+    let text = read(file)?;
+    let mut rows = Vec::new();
+    for (i, line) in text.lines().enumerate() {
+        if line.trim().is_empty() {
+            continue;
+        }
+        let cells = serde_json::from_str(line).map_err(|error| Error::Row {
+            file: file.to_owned(),
+            row: i + 1,
+            reason: format!("not a JSON object: {}", excerpt(&error.to_string())),
+        })?;
+        rows.push(DataRow {
+            file,
+            number: i + 1,
+            cells: Cells::Object(cells),
+        });
+    }
+    Ok(rows)
+}
+
+fn csv_rows(file: &Path) -> Result<Vec<DataRow<'_>>> {
+    let mut reader = csv::Reader::from_reader(open(file)?);
+    let header = reader
+        .headers()
+        .map_err(|error| csv_error(file, 0, &error))?;
+    // Spreadsheets begin a file with a byte-order mark.
+    let columns: Rc<[String]> = header
+        .iter()
+        .map(|name| name.trim_start_matches('\u{feff}').trim().to_owned())
+        .collect();
+    reader
+        .records()
+        .enumerate()
+        .map(|(i, record)| {
+            let record = record.map_err(|error| csv_error(file, i + 1, &error))?;
+            let cells = record.iter().map(Value::from).collect();
+            Ok(DataRow {
+                file,
+                number: i + 1,
+                cells: Cells::Table(columns.clone(), cells),
+            })
+        })
+        .collect()
+}
+
+/// Reads the records of a CSV file without a header, each with `n_columns` raw cells.
+pub(crate) fn bare_records(file: &Path, n_columns: usize) -> Result<Vec<Vec<String>>> {
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .from_reader(open(file)?);
+    reader
+        .records()
+        .enumerate()
+        .map(|(i, record)| {
+            let record = record.map_err(|error| csv_error(file, i + 1, &error))?;
+            if record.len() != n_columns {
+                return Err(Error::Row {
+                    file: file.to_owned(),
+                    row: i + 1,
+                    reason: format!("{} cells, expected {n_columns}", record.len()),
+                });
+            }
+            Ok(record.iter().map(String::from).collect())
+        })
+        .collect()
+}
+
+fn csv_error(file: &Path, row: usize, error: &csv::Error) -> Error {
+    Error::Row {
+        file: file.to_owned(),
+        row,
+        reason: error.to_string(),
+    }
+}
+
+fn read(file: &Path) -> Result<String> {
+    std::fs::read_to_string(file).map_err(|source| Error::Read {
+        file: file.to_owned(),
+        source,
+    })
+}

@@ -1,0 +1,50 @@
+//! The data types that weights are loaded as.
+
+use std::str::FromStr;
+
+use burn::tensor::DType;
+use lac_core::named::{UnknownName, by_name};
+
+/// The data type weights are converted to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WeightDtype {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 16 bits, 5 of them for the exponent.
+    F16,
+    /// 16 bits, 8 of them for the exponent.
+    Bf16,
+}
+
+impl WeightDtype {
+    /// All data types.
+    pub const ALL: &'static [Self] = &[Self::F32, Self::F16, Self::Bf16];
+
+    /// burn's name for it.
+    pub fn to_burn(self) -> DType {
+        match self {
+            WeightDtype::F32 => DType::F32,
+            WeightDtype::F16 => DType::F16,
+            WeightDtype::Bf16 => DType::BF16,
+        }
+    }
+
+    /// The name in flags and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            WeightDtype::F32 => "f32",
+            WeightDtype::F16 => "f16",
+            WeightDtype::Bf16 => "bf16",
+        }
+    }
+}
+
+impl FromStr for WeightDtype {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        by_name("data type", Self::ALL, Self::name, name)
+    }
+}

@@ -1,0 +1,127 @@
+//! Why weights cannot be loaded.
+
+use std::path::{Path, PathBuf};
+
+/// Why weights cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// A file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The folder has neither `model.safetensors` nor an index.
+    #[error(
+        "{} has no weights: expected model.safetensors or model.safetensors.index.json",
+        folder.display()
+    )]
+    NoWeights {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A file is not a safetensors file, or was cut off.
+    #[error("{} is not a whole safetensors file: {reason}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The index is not what it should be.
+    #[error("{} is not an index of safetensors files: {reason}", path.display())]
+    MalformedIndex {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A tensor the model needs is in no file.
+    #[error("{}: the tensor {name} {expected:?} is missing", path.display())]
+    MissingTensor {
+        /// The weights file, or the index of several.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Its shape, were it there.
+        expected: Vec<usize>,
+    },
+    /// A tensor has another shape than the configuration says.
+    #[error("{}: the tensor {name} has the shape {actual:?}, config.json makes it {expected:?}", path.display())]
+    WrongShape {
+        /// The weights file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// The shape in the file.
+        actual: Vec<usize>,
+        /// The shape that was expected.
+        expected: Vec<usize>,
+    },
+    /// A tensor is of a data type that weights cannot have.
+    #[error("{}: the tensor {name} is of type {dtype}, expected F32, F16 or BF16", path.display())]
+    WrongDtype {
+        /// The weights file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// The data type in the file.
+        dtype: String,
+    },
+    /// A weight is infinite or no number.
+    #[error(
+        "{}: the tensor {name} holds {value} at {at:?}, with which nothing can be computed; \
+         is the file damaged?",
+        path.display()
+    )]
+    NotFinite {
+        /// The weights file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// The first such value's place in the tensor.
+        at: Vec<usize>,
+        /// The value.
+        value: f32,
+    },
+    /// A weight does not fit the data type that was asked for.
+    #[error(
+        "{}: the tensor {name} holds {value} at {at:?}, which {dtype} cannot hold; \
+         load it as bf16 or f32",
+        path.display()
+    )]
+    TooLarge {
+        /// The weights file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// The first such value's place in the tensor.
+        at: Vec<usize>,
+        /// The value.
+        value: f32,
+        /// The data type that was asked for.
+        dtype: &'static str,
+    },
+    /// The files hold tensors that the model does not have.
+    #[error("{}: {count} unexpected tensors, the first one is {first}; does config.json belong to these weights?", path.display())]
+    UnexpectedTensors {
+        /// The weights file, or the index of several.
+        path: PathBuf,
+        /// How many.
+        count: usize,
+        /// The first one by name.
+        first: String,
+    },
+}
+
+/// Makes an error of the file system one that names the file.
+pub(super) fn unreadable(path: &Path) -> impl Fn(std::io::Error) -> CheckpointError + '_ {
+    |source| CheckpointError::Unreadable {
+        path: path.to_owned(),
+        source,
+    }
+}

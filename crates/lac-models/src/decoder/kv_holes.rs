@@ -1,0 +1,123 @@
+//! Slots of the cache without keys and values: of layers that a plan did not run.
+
+use std::ops::Range;
+
+use burn::tensor::Device;
+
+use super::attention::QueryBlock;
+
+/// For each layer, the slots that hold no keys and values. They are not attended to.
+///
+/// Slots are the same for all rows of a batch: a layer is run for a whole pass or not at all.
+#[derive(Clone, Debug)]
+pub(super) struct KvHoles {
+    /// Per layer, in ascending order and apart from each other.
+    layers: Vec<Vec<Range<usize>>>,
+    /// This pass's blocks without some slots: layers that omit the same ones share them.
+    blocks: Vec<(Vec<Range<usize>>, Vec<QueryBlock>)>,
+}
+
+impl KvHoles {
+    pub(super) fn new(n_layers: usize) -> Self {
+        Self {
+            layers: vec![Vec::new(); n_layers],
+            blocks: Vec::new(),
+        }
+    }
+
+    /// A pass begins at a slot: what stood there and beyond is forgotten.
+    pub(super) fn begin_pass(&mut self, past: usize) {
+        self.blocks.clear();
+        for ranges in &mut self.layers {
+            remove(ranges, past..usize::MAX);
+        }
+    }
+
+    pub(super) fn omit(&mut self, layer_idx: usize, slots: Range<usize>) {
+        let ranges = &mut self.layers[layer_idx];
+        match ranges.last_mut() {
+            Some(last) if last.end == slots.start => last.end = slots.end,
+            _ => ranges.push(slots),
+        }
+    }
+
+    /// The slots hold keys and values from now on.
+    pub(super) fn fill(&mut self, layer_idx: usize, slots: Range<usize>) {
+        remove(&mut self.layers[layer_idx], slots);
+    }
+
+    /// Whether a layer has omitted any slots.
+    pub(super) fn has_some(&self, layer_idx: usize) -> bool {
+        !self.layers[layer_idx].is_empty()
+    }
+
+    /// The blocks of a pass as a layer sees them; `None` when it has omitted nothing.
+    pub(super) fn attended_by(
+        &mut self,
+        layer_idx: usize,
+        blocks: &[QueryBlock],
+        device: &Device,
+    ) -> Option<Vec<QueryBlock>> {
+        let ranges = &self.layers[layer_idx];
+        if ranges.is_empty() {
+            return None;
+        }
+        if let Some((_, known)) = self.blocks.iter().find(|(known, _)| known == ranges) {
+            return Some(known.clone());
+        }
+        let is_omitted = |slot| ranges.iter().any(|range| range.contains(&slot));
+        let without: Vec<QueryBlock> = blocks
+            .iter()
+            .map(|block| block.without(is_omitted, device))
+            .collect();
+        self.blocks.push((ranges.clone(), without.clone()));
+        Some(without)
+    }
+}
+
+/// Takes slots out of ranges.
+fn remove(ranges: &mut Vec<Range<usize>>, slots: Range<usize>) {
+    if ranges
+        .iter()
+        .all(|range| range.end <= slots.start || slots.end <= range.start)
+    {
+        return;
+    }
+    *ranges = ranges
+        .iter()
+        .flat_map(|range| {
+            [
+                range.start..range.end.min(slots.start),
+                range.start.max(slots.end)..range.end,
+            ]
+        })
+        .filter(|range| range.start < range.end)
+        .collect();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_omitted_filled_and_forgotten() {
+        let mut omitted = KvHoles::new(1);
+        let check = |omitted: &KvHoles, expected: &[[usize; 2]]| {
+            let ends = |range: &Range<usize>| [range.start, range.end];
+            let ranges: Vec<_> = omitted.layers[0].iter().map(ends).collect();
+            assert_eq!(ranges, expected);
+        };
+        omitted.omit(0, 0..4);
+        omitted.omit(0, 4..5);
+        check(&omitted, &[[0, 5]]);
+        omitted.fill(0, 2..3);
+        check(&omitted, &[[0, 2], [3, 5]]);
+        omitted.omit(0, 9..10);
+        omitted.fill(0, 5..8);
+        check(&omitted, &[[0, 2], [3, 5], [9, 10]]);
+        omitted.begin_pass(4);
+        check(&omitted, &[[0, 2], [3, 4]]);
+        omitted.fill(0, 0..4);
+        check(&omitted, &[]);
+    }
+}

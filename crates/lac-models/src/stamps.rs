@@ -1,0 +1,107 @@
+//! Whether a file of a model folder was changed while the model was loaded.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// Files beside the weights that decide a model's results.
+const SMALL_FILES: &[&str] = &[
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "model.safetensors.index.json",
+];
+
+/// The files of a folder that decide a model's results; none where the folder cannot be listed.
+fn model_files(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|file| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        name.ends_with(".safetensors") || SMALL_FILES.contains(&&*name)
+    })
+}
+
+/// What the file system says of those files: enough to see that one was replaced or written to.
+#[derive(Clone, Debug)]
+pub(crate) struct Stamps {
+    folder: PathBuf,
+    files: BTreeMap<PathBuf, Stamp>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stamp {
+    len: u64,
+    modified: Option<SystemTime>,
+    /// Device and number of the file, where files have one.
+    file: Option<(u64, u64)>,
+}
+
+impl Stamps {
+    pub(crate) fn of(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            files: model_files(folder)
+                .filter_map(|path| Some((path.clone(), Stamp::of(&path)?)))
+                .collect(),
+        }
+    }
+
+    /// Returns a file that is not the one it was.
+    pub(crate) fn changed(&self) -> Option<PathBuf> {
+        let now = Self::of(&self.folder);
+        let both = self.files.keys().chain(now.files.keys());
+        let mut changed = both.filter(|path| self.files.get(*path) != now.files.get(*path));
+        changed.next().cloned()
+    }
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        let metadata = std::fs::metadata(path).ok()?;
+        #[cfg(unix)]
+        let file = {
+            use std::os::unix::fs::MetadataExt;
+            Some((metadata.dev(), metadata.ino()))
+        };
+        #[cfg(not(unix))]
+        let file = None;
+        Some(Self {
+            len: metadata.len(),
+            modified: metadata.modified().ok(),
+            file,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stamps_tell_that_a_file_was_replaced_or_written_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let weights = path("model.safetensors");
+        std::fs::write(&weights, "aaaa").unwrap();
+        let changed = |change: &dyn Fn()| {
+            let stamps = Stamps::of(folder.path());
+            assert_eq!(stamps.changed(), None);
+            change();
+            stamps.changed()
+        };
+        assert_eq!(changed(&|| std::fs::write(path("log"), "").unwrap()), None);
+        let longer = || std::fs::write(&weights, "aaaaa").unwrap();
+        assert_eq!(changed(&longer).as_ref(), Some(&weights));
+        let replaced = || {
+            std::fs::write(path("new"), "bbbbb").unwrap();
+            std::fs::rename(path("new"), &weights).unwrap();
+        };
+        assert_eq!(changed(&replaced).as_ref(), Some(&weights));
+        let removed = || std::fs::remove_file(&weights).unwrap();
+        assert_eq!(changed(&removed).as_ref(), Some(&weights));
+    }
+}

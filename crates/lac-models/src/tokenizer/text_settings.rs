@@ -1,0 +1,88 @@
+//! What turns texts into token ids and ends them, as fingerprints record it.
+
+use std::io;
+use std::path::Path;
+
+use serde_json::json;
+
+use super::error::TokenizerError;
+use super::files::{Markers, TokenizerFiles};
+use crate::chat_template::{ChatTemplate, TemplateSource};
+use crate::file;
+use crate::hash::FieldHasher;
+
+/// Hashes of a folder's tokenizer and chat template, and its stop tokens.
+pub(crate) struct TextSettings {
+    /// `None` for a folder without `tokenizer.json`.
+    pub(crate) tokenizer: Option<String>,
+    /// `None` for a folder without a template.
+    pub(crate) chat_template: Option<String>,
+    /// What `generation_config.json` or `config.json` names, ascending; empty where the tokenizer's EOS token serves.
+    pub(crate) stop_tokens: Vec<u32>,
+}
+
+impl TextSettings {
+    /// Reads what [`Tokenizer::from_folder`](super::Tokenizer::from_folder) would make its tokenizer of, without making
+    /// it. Settings that it does not heed do not count.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is malformed.
+    pub(crate) fn read(folder: &Path) -> Result<Self, TokenizerError> {
+        let files = TokenizerFiles::read(folder)?;
+        let mut stop_tokens = files.eos_ids.clone();
+        stop_tokens.sort_unstable();
+        stop_tokens.dedup();
+        let path = folder.join("tokenizer.json");
+        let tokenizer = match file::read(&path) {
+            Ok(bytes) => Some(tokenizer_hash(&bytes, &files)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(source) => return Err(TokenizerError::Read { file: path, source }),
+        };
+        Ok(Self {
+            tokenizer,
+            chat_template: files.chat_template.as_ref().map(template_hash),
+            stop_tokens,
+        })
+    }
+}
+
+/// A hash of `tokenizer.json` and of everything that the files beside it change about it.
+fn tokenizer_hash(bytes: &[u8], files: &TokenizerFiles) -> String {
+    let TokenizerFiles {
+        special_tokens,
+        added_tokens,
+        markers,
+        add_prefix_space,
+        split_special_tokens,
+        clean_up_spaces,
+        chat_template: _,
+        eos_ids: _,
+    } = files;
+    let markers = markers.as_ref().map(|Markers { bos, eos }| (bos, eos));
+    let settings = json!({
+        "special_tokens": special_tokens,
+        "added_tokens": added_tokens,
+        "markers": markers,
+        "add_prefix_space": add_prefix_space,
+        "split_special_tokens": split_special_tokens,
+        "clean_up_spaces": clean_up_spaces,
+    });
+    let mut hasher = FieldHasher::default();
+    hasher.field(bytes);
+    hasher.field(settings.to_string());
+    hasher.finish()
+}
+
+fn template_hash(template: &ChatTemplate) -> String {
+    let mut hasher = FieldHasher::default();
+    match template.source() {
+        TemplateSource::Single(text) => hasher.field(text),
+        TemplateSource::Named(templates) => {
+            for (name, text) in templates {
+                hasher.field(name);
+                hasher.field(text);
+            }
+        }
+    }
+    hasher.finish()
+}

@@ -1,0 +1,217 @@
+//! Traces in other formats: the JSON of `lac trace`, and CSV.
+
+use std::path::Path;
+
+use lac_core::Phase;
+use serde::Serialize;
+
+use super::read::TraceReader;
+use super::schema::SCALARS;
+use crate::atomic::write_atomically;
+use crate::error::{Error, Result};
+use crate::token::Token;
+
+/// One sequence of a trace, in the fields of `lac trace --json` that a trace can know
+/// (docs/trace-json.md).
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct SequenceJson {
+    /// Which prompt of the run.
+    pub sequence: u32,
+    /// The prompt's tokens.
+    pub prompt_ids: Vec<Option<u32>>,
+    /// Number of layers.
+    pub layers: usize,
+    /// α.
+    pub alpha: f32,
+    /// The policy's name.
+    pub policy: String,
+    /// Data type that was computed in.
+    pub dtype: String,
+    /// Device that was computed on.
+    pub device: String,
+    /// Norms before any layer.
+    pub embedding_norms: Vec<f32>,
+    /// `[layers][tokens]`, as the ones below.
+    pub norms: Vec<Vec<f32>>,
+    /// What each layer changed of the norm.
+    pub deltas: Vec<Vec<f32>>,
+    /// The threshold each delta was held against.
+    pub thresholds: Vec<Vec<f32>>,
+    /// 1 where the layer was active.
+    pub active: Vec<Vec<u8>>,
+    /// The new tokens; the last one was not fed, and has no column.
+    pub generated: Vec<Option<u32>>,
+    /// The same for the response.
+    pub rg_norms: Vec<Vec<f32>>,
+    /// The same for the response.
+    pub rg_deltas: Vec<Vec<f32>>,
+    /// The same for the response.
+    pub rg_thresholds: Vec<Vec<f32>>,
+    /// The same for the response.
+    pub rg_active: Vec<Vec<u8>>,
+}
+
+impl SequenceJson {
+    fn new(trace: &TraceReader, sequence: u32) -> Self {
+        let info = trace.info();
+        let rows = || vec![Vec::new(); info.n_layers];
+        let flags = || vec![Vec::new(); info.n_layers];
+        Self {
+            sequence,
+            layers: info.n_layers,
+            alpha: info.gate.alpha,
+            policy: info.policy.clone(),
+            dtype: info.dtype.clone(),
+            device: info.device.clone(),
+            norms: rows(),
+            deltas: rows(),
+            thresholds: rows(),
+            active: flags(),
+            rg_norms: rows(),
+            rg_deltas: rows(),
+            rg_thresholds: rows(),
+            rg_active: flags(),
+            ..Self::default()
+        }
+    }
+
+    fn push(&mut self, token: &Token<'_>) {
+        let (norms, deltas, thresholds, active) = match token.phase {
+            Phase::Prompt => {
+                self.prompt_ids.push(token.token_id);
+                self.embedding_norms.push(token.embedding_norm);
+                (
+                    &mut self.norms,
+                    &mut self.deltas,
+                    &mut self.thresholds,
+                    &mut self.active,
+                )
+            }
+            Phase::Response => {
+                self.generated.push(token.token_id);
+                (
+                    &mut self.rg_norms,
+                    &mut self.rg_deltas,
+                    &mut self.rg_thresholds,
+                    &mut self.rg_active,
+                )
+            }
+        };
+        for layer_idx in 0..token.n_layers() {
+            norms[layer_idx].push(token.norms[layer_idx]);
+            deltas[layer_idx].push(token.deltas[layer_idx]);
+            thresholds[layer_idx].push(token.thresholds[layer_idx]);
+            active[layer_idx].push(u8::from(token.active[layer_idx]));
+        }
+    }
+}
+
+impl TraceReader {
+    /// One sequence of the trace, whole.
+    ///
+    /// # Errors
+    /// [`Error::Choice`] for a sequence that is not there; what reading reports.
+    pub fn sequence(&self, sequence: u32) -> Result<SequenceJson> {
+        let mut json = SequenceJson::new(self, sequence);
+        let mut largest = 0;
+        self.for_each(|token| {
+            largest = largest.max(token.sequence);
+            if token.sequence == sequence {
+                json.push(&token);
+            }
+        })?;
+        if sequence > largest {
+            return Err(Error::Choice {
+                path: self.path().to_owned(),
+                message: format!("there is no sequence {sequence}: they count from 0 to {largest}"),
+            });
+        }
+        json.generated
+            .extend(self.info().unfed.get(&sequence).map(|&id| Some(id)));
+        Ok(json)
+    }
+
+    /// Writes one sequence as a JSON object.
+    ///
+    /// # Errors
+    /// As [`sequence`](Self::sequence), and what the system reports.
+    pub fn write_json(&self, path: &Path, sequence: u32) -> Result<()> {
+        let json = self.sequence(sequence)?;
+        write_atomically(path, |file| {
+            serde_json::to_writer(&mut *file, &json)?;
+            writeln!(file)
+        })
+    }
+
+    /// Writes a line per token, layer after layer in columns `norm_0`, `delta_0`, `threshold_0`,
+    /// `active_0`, `executed_0`, …
+    ///
+    /// # Errors
+    /// What reading and the system report.
+    pub fn write_csv(&self, path: &Path) -> Result<()> {
+        let mut failed = None;
+        write_atomically(path, |file| {
+            let mut writer = csv::Writer::from_writer(file);
+            let mut has_header = false;
+            for batch in self.batches() {
+                let batch = match batch {
+                    Ok(batch) => batch,
+                    Err(error) => {
+                        failed = Some(error);
+                        return Err(std::io::Error::other("the trace cannot be read"));
+                    }
+                };
+                for token in batch.tokens() {
+                    if !has_header {
+                        writer.write_record(csv_header(&token))?;
+                        has_header = true;
+                    }
+                    writer.write_record(csv_record(&token))?;
+                }
+            }
+            writer.flush()
+        })
+        // What was wrong with the trace says more than that the file was not written.
+        .map_err(|error| failed.unwrap_or(error))
+    }
+}
+
+fn csv_header(token: &Token<'_>) -> Vec<String> {
+    let mut header = SCALARS.map(str::to_owned).to_vec();
+    let mut columns = vec!["norm", "delta", "threshold", "active", "executed"];
+    if token.cosines.is_some() {
+        columns.extend(["cosine", "contribution"]);
+    }
+    for column in columns {
+        header.extend((0..token.n_layers()).map(|layer_idx| format!("{column}_{layer_idx}")));
+    }
+    header
+}
+
+fn csv_record(token: &Token<'_>) -> Vec<String> {
+    let mut record = vec![
+        token.sequence.to_string(),
+        token.phase.name().to_owned(),
+        token.position.to_string(),
+        token.token_id.map(|id| id.to_string()).unwrap_or_default(),
+        token.piece.unwrap_or_default().to_owned(),
+        token.embedding_norm.to_string(),
+    ];
+    let floats = |values: &[f32]| values.iter().map(f32::to_string).collect::<Vec<_>>();
+    let flags = |flags: &[bool]| {
+        flags
+            .iter()
+            .map(|&flag| u8::from(flag).to_string())
+            .collect::<Vec<_>>()
+    };
+    record.extend(floats(token.norms));
+    record.extend(floats(token.deltas));
+    record.extend(floats(token.thresholds));
+    record.extend(flags(token.active));
+    record.extend(flags(token.executed));
+    for probed in [token.cosines, token.contributions].into_iter().flatten() {
+        record.extend(floats(probed));
+    }
+    record
+}

@@ -1,0 +1,198 @@
+//! Writes one Parquet file, atomically.
+
+use std::path::{Path, PathBuf};
+
+use lac_core::Phase;
+use lac_files::AtomicFile;
+use parquet::data_type::{BoolType, ByteArray, ByteArrayType, FloatType, Int32Type};
+use parquet::errors::ParquetError;
+use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+
+use super::schema::Columns;
+use crate::error::{Error, Result};
+use crate::info::TraceInfo;
+use crate::token::TokenBatch;
+
+/// How many bytes of a row group wait in memory before it is written, unless a caller says otherwise.
+pub(super) const ROW_GROUP_BYTES: usize = 4 << 20;
+
+/// A Parquet file that appears under its name when it is finished, and not before.
+pub(super) struct ParquetWriter {
+    path: PathBuf,
+    file: SerializedFileWriter<AtomicFile>,
+}
+
+impl ParquetWriter {
+    pub(super) fn create(path: &Path, info: &TraceInfo, columns: &Columns) -> Result<Self> {
+        let file = AtomicFile::create(path).map_err(Error::io("write", path))?;
+        let writer = SerializedFileWriter::new(file, columns.schema()?, columns.properties(info));
+        Ok(Self {
+            path: path.to_owned(),
+            file: writer.map_err(|error| write_error(path, error))?,
+        })
+    }
+
+    /// Writes a row group.
+    pub(super) fn write(&mut self, batch: &TokenBatch) -> Result<()> {
+        write_row_group(&mut self.file, batch).map_err(|error| write_error(&self.path, error))
+    }
+
+    /// Writes the footer, syncs the file and gives it its name.
+    pub(super) fn finish(self) -> Result<()> {
+        let Self { path, file } = self;
+        let file = file
+            .into_inner()
+            .map_err(|error| write_error(&path, error))?;
+        file.finish().map_err(Error::io("write", &path))
+    }
+}
+
+/// Takes the operating system's error out of the Parquet library's, where there is one.
+fn write_error(path: &Path, error: ParquetError) -> Error {
+    let source = match error {
+        ParquetError::External(error) => match error.downcast::<std::io::Error>() {
+            Ok(error) => *error,
+            Err(error) => std::io::Error::other(error),
+        },
+        error => std::io::Error::other(error),
+    };
+    Error::io("write", path)(source)
+}
+
+type RowGroup<'a> = SerializedRowGroupWriter<'a, AtomicFile>;
+
+fn write_row_group(
+    file: &mut SerializedFileWriter<AtomicFile>,
+    batch: &TokenBatch,
+) -> Result<(), ParquetError> {
+    let mut group = file.next_row_group()?;
+    let unsigned = |values: &[u32]| values.iter().map(|&value| value as i32).collect::<Vec<_>>();
+
+    write_ints(&mut group, &unsigned(&batch.sequences), None)?;
+    let (prompt, response) = (
+        ByteArray::from(Phase::Prompt.name()),
+        ByteArray::from(Phase::Response.name()),
+    );
+    let phases: Vec<ByteArray> = batch
+        .phases
+        .iter()
+        .map(|phase| match phase {
+            Phase::Prompt => prompt.clone(),
+            Phase::Response => response.clone(),
+        })
+        .collect();
+    write_texts(&mut group, &phases, None)?;
+    write_ints(&mut group, &unsigned(&batch.positions), None)?;
+
+    let ids: Vec<u32> = batch.token_ids.iter().flatten().copied().collect();
+    write_ints(
+        &mut group,
+        &unsigned(&ids),
+        Some(&presence(&batch.token_ids)),
+    )?;
+    let pieces: Vec<ByteArray> = batch
+        .pieces
+        .iter()
+        .flatten()
+        .map(|piece| ByteArray::from(&**piece))
+        .collect();
+    write_texts(&mut group, &pieces, Some(&presence(&batch.pieces)))?;
+
+    if let Some(mut column) = group.next_column()? {
+        column
+            .typed::<FloatType>()
+            .write_batch(&batch.embedding_norms, None, None)?;
+        column.close()?;
+    }
+    let levels = Levels::new(batch.len(), batch.n_layers);
+    for flags in [&batch.active, &batch.executed] {
+        if let Some(mut column) = group.next_column()? {
+            column.typed::<BoolType>().write_batch(
+                flags,
+                Some(&levels.definition),
+                Some(&levels.repetition),
+            )?;
+            column.close()?;
+        }
+    }
+    let lists = [&batch.norms, &batch.deltas, &batch.thresholds];
+    let probed = [&batch.cosines, &batch.contributions];
+    for list in lists.into_iter().chain(probed.into_iter().flatten()) {
+        write_floats(&mut group, list, &levels)?;
+    }
+    for states in &batch.hidden {
+        let levels = Levels::new(batch.len(), states.width);
+        write_floats(&mut group, &states.values, &levels)?;
+    }
+    group.close()?;
+    Ok(())
+}
+
+/// Parquet's definition and repetition levels of lists that all have the same length.
+struct Levels {
+    definition: Vec<i16>,
+    repetition: Vec<i16>,
+}
+
+impl Levels {
+    fn new(n_lists: usize, length: usize) -> Self {
+        let repetition = (0..n_lists * length)
+            .map(|idx| i16::from(idx % length != 0))
+            .collect();
+        Self {
+            definition: vec![1; n_lists * length],
+            repetition,
+        }
+    }
+}
+
+fn presence<T>(values: &[Option<T>]) -> Vec<i16> {
+    values
+        .iter()
+        .map(|value| i16::from(value.is_some()))
+        .collect()
+}
+
+fn write_ints(
+    group: &mut RowGroup<'_>,
+    values: &[i32],
+    definition: Option<&[i16]>,
+) -> Result<(), ParquetError> {
+    if let Some(mut column) = group.next_column()? {
+        column
+            .typed::<Int32Type>()
+            .write_batch(values, definition, None)?;
+        column.close()?;
+    }
+    Ok(())
+}
+
+fn write_texts(
+    group: &mut RowGroup<'_>,
+    values: &[ByteArray],
+    definition: Option<&[i16]>,
+) -> Result<(), ParquetError> {
+    if let Some(mut column) = group.next_column()? {
+        column
+            .typed::<ByteArrayType>()
+            .write_batch(values, definition, None)?;
+        column.close()?;
+    }
+    Ok(())
+}
+
+fn write_floats(
+    group: &mut RowGroup<'_>,
+    values: &[f32],
+    levels: &Levels,
+) -> Result<(), ParquetError> {
+    if let Some(mut column) = group.next_column()? {
+        column.typed::<FloatType>().write_batch(
+            values,
+            Some(&levels.definition),
+            Some(&levels.repetition),
+        )?;
+        column.close()?;
+    }
+    Ok(())
+}
