@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use crate::plan::PlanError;
-
 /// An error that a user's own code (a policy, an observer, a token sink) hands to lac.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -207,4 +205,91 @@ impl Error {
             reason: reason.to_string(),
         }
     }
+}
+
+/// Why a plan cannot be used.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// It was made on another model.
+    #[error(
+        "the plan was made on another model: its {field} is {plan}, this model's is {model}; \
+         make a plan on this model"
+    )]
+    OtherModel {
+        /// What differs.
+        field: &'static str,
+        /// The plan's.
+        plan: String,
+        /// The model's.
+        model: String,
+    },
+    /// An earlier version made it, which knew the model by a sample of its weights alone.
+    #[error(
+        "the plan knows its model by a sample of the weights, which does not see every change; make the plan \
+         again on this model"
+    )]
+    SampledWeights,
+    /// It is of a later version.
+    #[error("the plan is of format {format}, this version reads format {supported}")]
+    Format {
+        /// The plan's format.
+        format: u32,
+        /// The format that this version reads.
+        supported: u32,
+    },
+    /// It speaks of another number of layers than the model has.
+    #[error("the plan of the {phase} phase is for {plan} layers, the model has {model}")]
+    OtherDepth {
+        /// The phase.
+        phase: &'static str,
+        /// Layers of the plan.
+        plan: usize,
+        /// Layers of the model.
+        model: usize,
+    },
+    /// A list names a layer that there is not.
+    #[error("{list} names layer {layer_idx}, expected one of 0 to {}", n_layers.saturating_sub(1))]
+    NoSuchLayer {
+        /// The list.
+        list: &'static str,
+        /// The layer it names.
+        layer_idx: usize,
+        /// Number of layers.
+        n_layers: usize,
+    },
+    /// A layer is named twice.
+    #[error("layer {layer_idx} is named twice: once in {list}, and before")]
+    NamedTwice {
+        /// The list that names it again.
+        list: &'static str,
+        /// The layer.
+        layer_idx: usize,
+    },
+    /// What was asked to be kept is impossible.
+    #[error("{what} is {value}, expected {expected}")]
+    Selection {
+        /// The setting.
+        what: &'static str,
+        /// Its value.
+        value: String,
+        /// What would be right.
+        expected: &'static str,
+    },
+    /// What it says of its making cannot be.
+    #[error("provenance.{field} is {value}, expected {expected}")]
+    Provenance {
+        /// The field.
+        field: String,
+        /// Its value.
+        value: String,
+        /// What would be right.
+        expected: &'static str,
+    },
+    /// There is nothing to choose by.
+    #[error("no token of the {phase} phase was traced: there is nothing to choose layers by")]
+    NoEvidence {
+        /// The phase.
+        phase: &'static str,
+    },
 }

@@ -3,7 +3,7 @@
 //!
 //! Flex and the CubeCL runtimes have kernels; everything else (autodiff, other backends, other
 //! data types, a backend compiled in without this crate's feature) goes through the tensor
-//! operations of [`portable`](crate::gate::portable). [`is_fused`] decides which, before burn is
+//! operations of `gate/portable.rs`. [`Kernel::for_states`] decides which, before burn is
 //! asked: a backend that an extension does not list would panic.
 
 #[cfg(feature = "cube")]
@@ -18,7 +18,6 @@ use burn::tensor::Tensor;
 /// What the kernel writes of a token and a state: the reading, and what the next state is held
 /// against. A record is `[ROWS, batch, seq]` in f32; all zeros before the embedding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(any(feature = "flex", feature = "cube")), allow(dead_code))]
 pub(crate) enum Row {
     /// `n_l`.
     Norm = 0,
@@ -55,11 +54,20 @@ pub(crate) enum Select {
 
 /// The records of consecutive states, `[states, ROWS, batch, seq]`, and the selected states,
 /// `[batch, seq, hidden]`.
-#[cfg_attr(not(any(feature = "flex", feature = "cube")), allow(dead_code))]
 pub(crate) struct Selected {
     pub records: Tensor<4>,
     pub selected: Tensor<3>,
 }
+
+/// Proof that a kernel was compiled in for the states at hand. It cannot be made where none was.
+#[cfg(any(feature = "flex", feature = "cube"))]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kernel(());
+
+/// Proof that a kernel was compiled in for the states at hand: none was.
+#[cfg(not(any(feature = "flex", feature = "cube")))]
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kernel {}
 
 #[cfg(any(feature = "flex", feature = "cube"))]
 mod dispatch {
@@ -67,53 +75,62 @@ mod dispatch {
     use burn::tensor::{DType, Tensor};
 
     use super::ops::LacOps;
-    use super::{Select, Selected};
+    use super::{Kernel, Select, Selected};
 
-    /// Whether a kernel for the states' backend and data type was compiled in, and there is
-    /// anything to launch it for: burn reads a zero in the shape of a view as "unchanged".
-    pub(crate) fn is_fused(states: &Tensor<3>) -> bool {
-        let has_kernel = matches!(states.dtype(), DType::F32 | DType::F16 | DType::BF16);
-        if !has_kernel || states.dims().contains(&0) {
+    impl Kernel {
+        /// Returns the kernel for states `[batch, seq, hidden]` of one data type, if there is one for their backend
+        /// and data type and there is anything to launch it for: burn reads a zero in the shape of a view as
+        /// "unchanged".
+        pub(crate) fn for_states(states: &[&Tensor<3>]) -> Option<Self> {
+            let dtype = states.first()?.dtype();
+            let is_taken = |state: &&Tensor<3>| state.dtype() == dtype && takes(state);
+            states.iter().all(is_taken).then_some(Self(()))
+        }
+
+        /// Gates consecutive states `[states, batch, seq, hidden]` after the record `before`; returns a record for
+        /// each, `[states, ROWS, batch, seq]`.
+        pub(crate) fn gate(self, states: Tensor<4>, before: Tensor<3>, alpha: f32) -> Tensor<4> {
+            let records = Dispatch::lac_gate(states.into_dispatch(), before.into_dispatch(), alpha);
+            Tensor::from_dispatch(records)
+        }
+
+        /// As [`gate`](Self::gate), and returns per token the last active one of the states, or the `fallback`
+        /// `[batch, seq, hidden]` when none is active.
+        pub(crate) fn gate_select(
+            self,
+            states: Tensor<4>,
+            before: Tensor<3>,
+            fallback: Tensor<3>,
+            alpha: f32,
+            select: Select,
+        ) -> Selected {
+            let out = Dispatch::lac_gate_select(
+                states.into_dispatch(),
+                before.into_dispatch(),
+                fallback.into_dispatch(),
+                alpha,
+                select,
+            );
+            Selected {
+                records: Tensor::from_dispatch(out.records),
+                selected: Tensor::from_dispatch(out.selected),
+            }
+        }
+    }
+
+    fn takes(state: &Tensor<3>) -> bool {
+        let has_kernel = matches!(state.dtype(), DType::F32 | DType::F16 | DType::BF16);
+        if !has_kernel || state.dims().contains(&0) {
             return false;
         }
         // Under autodiff every float tensor is of that kind, whichever backend lies below.
-        match states.clone().into_dispatch().kind {
+        match state.clone().into_dispatch().kind {
             #[cfg(feature = "flex")]
             DispatchTensorKind::Flex(_) => true,
             #[cfg(feature = "cube")]
             DispatchTensorKind::Cube(_) => true,
             #[allow(unreachable_patterns)]
             _ => false,
-        }
-    }
-
-    /// Gates consecutive states `[states, batch, seq, hidden]` after the record `before`.
-    ///
-    /// Only for states that [`is_fused`] accepts.
-    pub(crate) fn gate(states: Tensor<4>, before: Tensor<3>, alpha: f32) -> Tensor<4> {
-        let records = Dispatch::lac_gate(states.into_dispatch(), before.into_dispatch(), alpha);
-        Tensor::from_dispatch(records)
-    }
-
-    /// The same, and per token the last active one of the states, or the `fallback`
-    /// `[batch, seq, hidden]` when none is active.
-    pub(crate) fn gate_select(
-        states: Tensor<4>,
-        before: Tensor<3>,
-        fallback: Tensor<3>,
-        alpha: f32,
-        select: Select,
-    ) -> Selected {
-        let out = Dispatch::lac_gate_select(
-            states.into_dispatch(),
-            before.into_dispatch(),
-            fallback.into_dispatch(),
-            alpha,
-            select,
-        );
-        Selected {
-            records: Tensor::from_dispatch(out.records),
-            selected: Tensor::from_dispatch(out.selected),
         }
     }
 
@@ -126,5 +143,25 @@ mod dispatch {
 
 #[cfg(feature = "cube")]
 use dispatch::records_shape;
-#[cfg(any(feature = "flex", feature = "cube"))]
-pub(crate) use dispatch::{gate, gate_select, is_fused};
+
+#[cfg(not(any(feature = "flex", feature = "cube")))]
+impl Kernel {
+    pub(crate) fn for_states(_states: &[&Tensor<3>]) -> Option<Self> {
+        None
+    }
+
+    pub(crate) fn gate(self, _states: Tensor<4>, _before: Tensor<3>, _alpha: f32) -> Tensor<4> {
+        match self {}
+    }
+
+    pub(crate) fn gate_select(
+        self,
+        _states: Tensor<4>,
+        _before: Tensor<3>,
+        _fallback: Tensor<3>,
+        _alpha: f32,
+        _select: Select,
+    ) -> Selected {
+        match self {}
+    }
+}

@@ -73,53 +73,56 @@
 #![deny(missing_debug_implementations, missing_docs, unreachable_pub)]
 #![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
+pub use decision::{Decision, SkippedKeys};
 pub use error::{BoxError, Error, Result, StateAt};
-pub use gate::{
-    DEFAULT_ALPHA, FirstThreshold, Gate, GateConfig, GateReading, GateRounding, l2_norm,
-};
+pub use gate::{DEFAULT_ALPHA, Gate, GateConfig, GateReading, l2_norm};
 pub use generation::{
-    Flow, Generated, GenerationConfig, GenerationOutput, Hooks, PromptLogits, PromptPadding,
-    Sampling, SamplingConfig, StopReason, TextDecoder, TextSink, TokenSink, embed_and_run,
-    generate, prompt_pass,
+    Flow, Generated, GenerationConfig, GenerationOutput, Hooks, PromptLogits, Sampling,
+    SamplingConfig, StopReason, TextDecoder, TextSink, TokenSink, embed_and_run, generate,
+    prompt_pass,
 };
 pub use kv_cache::{KvCache, KvCacheShape};
 pub use observer::Observer;
-pub use pass::{GateRecord, Pass, PassRecord, TokenReading};
+pub use pass::Pass;
 pub use phase::{PerPhase, Phase};
 pub use plan::{
-    AgreementSearch, CalibrationText, Evidence, FingerprintDifference, FingerprintPart, Keep,
-    ModelFingerprint, PhasePlan, PlanError, PlanLearner, Provenance, Ranking, SearchStep,
-    Selection, SplitLayers, Units, VoidPlan, agreement, search_by_agreement,
+    Evidence, FingerprintDifference, FingerprintPart, Keep, ModelFingerprint, PhasePlan, PlanError,
+    PlanLearner, Planned, Provenance, Ranking, Selection, SplitLayers, Units, VoidPlan,
 };
 pub use policy::{
-    Bypass, Carry, Decision, Gating, Halt, LastActive, LayerPolicy, LayerStep, Off, Planned,
-    PolicyEffect, SkippedKeys, Trace,
+    Bypass, Carry, Gating, Halt, LastActive, LayerPolicy, LayerStep, Off, PolicyEffect, Trace,
 };
+pub use record::{GateRecord, PassRecord, TokenReading};
+pub use released_code::{FirstThreshold, GateRounding, PromptPadding};
 pub use run::{PassOutput, PassReadings, run};
 pub use speculation::{
-    Divergence, DraftCost, DraftLength, FollowConfig, PlanUpdates, SpeculationConfig,
-    SpeculationOutput, SpeculationStats, Speculator, Ties, Verification, generate_speculative,
-    speed_up_bound, verify_speculation,
+    AgreementSearch, CalibrationText, Divergence, DraftCost, DraftLength, FollowConfig,
+    PlanUpdates, SearchStep, SpeculationConfig, SpeculationOutput, SpeculationStats, Speculator,
+    Ties, Verification, agreement, generate_speculative, search_by_agreement, speed_up_bound,
+    verify_speculation,
 };
 pub use stack::{CausalLm, LayerPart, LayerParts, LayerStack};
 pub use text_model::{Markers, TextModel, Turn};
 pub use usage::{PhaseUsage, Usage};
 
+pub mod generation;
+pub mod kv_cache;
 pub mod named;
+pub mod plan;
+pub mod policy;
 pub mod reference;
+pub mod released_code;
+pub mod speculation;
 
+mod decision;
 mod error;
 mod gate;
-mod generation;
 mod kernel;
-mod kv_cache;
 mod observer;
 mod pass;
 mod phase;
-mod plan;
-mod policy;
+mod record;
 mod run;
-mod speculation;
 mod stack;
 mod text_model;
 mod usage;

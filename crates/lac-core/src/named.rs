@@ -11,8 +11,8 @@
 
 use std::str::FromStr;
 
-use crate::gate::GateRounding;
-use crate::policy::SkippedKeys;
+use crate::decision::SkippedKeys;
+use crate::released_code::GateRounding;
 use crate::speculation::{REPLAY_FACTOR, Ties};
 
 /// A name that stands for no value of a setting.

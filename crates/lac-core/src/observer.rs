@@ -1,7 +1,7 @@
 //! Who receives what the gate saw.
 
 use crate::error::BoxError;
-use crate::pass::PassRecord;
+use crate::record::PassRecord;
 
 /// Receives every pass after it was run. The default does nothing.
 pub trait Observer {

@@ -1,10 +1,9 @@
-//! One pass of tokens through the layers, and what the gate saw of it.
+//! One pass of tokens through the layers: which token stands in which slot.
 
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
 use crate::error::{Error, Result};
 use crate::phase::Phase;
-use crate::policy::Decision;
 
 /// One pass: which tokens stand in which slot of a `[batch, seq]` block.
 ///
@@ -57,19 +56,6 @@ impl Pass {
             token_ids,
             finished: vec![false; rows.len()],
         })
-    }
-
-    /// A pass over prompts as the paper's released code feeds them, for comparisons with its results only: rows
-    /// that are shorter than the longest go on with `pad_id`, as if the prompt did. This pass hides the keys of
-    /// these slots ([`hidden_tail`](Self::hidden_tail)); those after it see them, they have positions, and they
-    /// count.
-    ///
-    /// # Errors
-    /// [`Error::EmptyPrompt`] when there is no row or a row without a token.
-    pub fn prompt_with_padding_as_tokens<R: AsRef<[u32]>>(rows: &[R], pad_id: u32) -> Result<Self> {
-        let mut pass = Self::trailed(rows, pad_id, 0, vec![0; rows.len()])?;
-        pass.hidden_tail = std::mem::take(&mut pass.trailing);
-        Ok(pass)
     }
 
     /// A pass over states that have no token ids: an encoder's or a vision model's.
@@ -155,6 +141,21 @@ impl Pass {
         assert!(self.trailing.is_empty(), "a gap would stay before the rows");
         let padding = sources.iter().map(|&row| self.padding[row]).collect();
         Self::trailed(rows, pad_id, self.past + self.seq, padding)
+    }
+
+    /// The same pass with its padding at the right read as tokens whose keys this pass masks.
+    pub(crate) fn with_trailing_as_hidden_tail(mut self) -> Self {
+        self.hidden_tail = std::mem::take(&mut self.trailing);
+        self
+    }
+
+    /// The first slots alone: a pass whose later tokens were rejected.
+    pub(crate) fn first_slots(mut self, n_slots: usize) -> Self {
+        if n_slots < self.seq {
+            self.token_ids = first_of_each(&self.token_ids, self.seq, n_slots);
+            self.seq = n_slots;
+        }
+        self
     }
 
     fn trailed<R: AsRef<[u32]>>(
@@ -301,135 +302,8 @@ impl Pass {
     }
 }
 
-/// What the gate saw of one pass, on the host.
-///
-/// The arrays are laid out `[layer][row][slot]`; [`PassRecord::at`] finds the place.
-#[derive(Clone, Debug, PartialEq)]
-pub struct GateRecord {
-    /// Norms of the embedding output, `batch * seq` of them.
-    pub embedding_norms: Vec<f32>,
-    /// `n_l`: norms after each layer, `n_layers * batch * seq` of them, as the others below.
-    pub norms: Vec<f32>,
-    /// `Δ_l`: what each layer changed of the norm.
-    pub deltas: Vec<f32>,
-    /// `λ_l`: the threshold each layer's delta was held against.
-    pub thresholds: Vec<f32>,
-    /// Whether the layer was active for the token.
-    pub active: Vec<bool>,
-}
-
-/// One pass as an [`Observer`](crate::Observer) receives it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PassRecord {
-    /// The pass: phase, token ids, positions, padding.
-    pub pass: Pass,
-    /// For each layer, what the policy decided: which parts were run.
-    pub decisions: Vec<Decision>,
-    /// What the gate saw; `None` when the policy does not gate.
-    pub gate: Option<GateRecord>,
-}
-
-/// What the gate saw of one token at one layer.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct TokenReading {
-    /// Index of the layer, from 0.
-    pub layer_idx: usize,
-    /// Row of the batch.
-    pub row: usize,
-    /// Slot of the token in this pass, padding included.
-    pub slot: usize,
-    /// `n_l`: the norm after the layer.
-    pub norm: f32,
-    /// `Δ_l`: by how much the layer changed the norm.
-    pub delta: f32,
-    /// `λ_l`: the threshold that the delta was compared with.
-    pub threshold: f32,
-    /// Whether the layer was active for the token.
-    pub active: bool,
-}
-
-impl PassRecord {
-    /// Iterates over what the gate saw of every token that counts (see [`counted`](Self::counted)) at every
-    /// layer: token after token, for each token the layers in their order. Empty without a gate.
-    pub fn readings(&self) -> impl Iterator<Item = TokenReading> + '_ {
-        self.gate.iter().flat_map(move |gate| {
-            self.counted().flat_map(move |(row, slot)| {
-                (0..self.n_layers()).map(move |layer_idx| {
-                    let at = self.at(layer_idx, row, slot);
-                    TokenReading {
-                        layer_idx,
-                        row,
-                        slot,
-                        norm: gate.norms[at],
-                        delta: gate.deltas[at],
-                        threshold: gate.thresholds[at],
-                        active: gate.active[at],
-                    }
-                })
-            })
-        })
-    }
-
-    /// Number of layers of the model.
-    pub fn n_layers(&self) -> usize {
-        self.decisions.len()
-    }
-
-    /// For each layer, whether it was run at all, in whole or in part.
-    pub fn executed(&self) -> Vec<bool> {
-        let is_run = |decision: &Decision| *decision != Decision::Skip;
-        self.decisions.iter().map(is_run).collect()
-    }
-
-    /// Number of layers that were run, in whole or in part.
-    pub fn n_executed(&self) -> usize {
-        self.executed().iter().filter(|&&is_run| is_run).count()
-    }
-
-    /// Number of layers that were run, parts counted as halves, as in [`Usage`](crate::Usage).
-    pub fn executed_layers(&self) -> f64 {
-        self.decisions.iter().map(|layer| layer.executed()).sum()
-    }
-
-    /// The record of the first slots alone: of a pass whose later tokens were rejected.
-    pub(crate) fn first_slots(mut self, n_slots: usize) -> Self {
-        let (batch, seq) = (self.pass.batch, self.pass.seq);
-        if n_slots >= seq {
-            return self;
-        }
-        self.pass.token_ids = first_of_each(&self.pass.token_ids, seq, n_slots);
-        self.pass.seq = n_slots;
-        if let Some(gate) = &mut self.gate {
-            debug_assert_eq!(gate.embedding_norms.len(), batch * seq);
-            for values in [
-                &mut gate.embedding_norms,
-                &mut gate.norms,
-                &mut gate.deltas,
-                &mut gate.thresholds,
-            ] {
-                *values = first_of_each(values, seq, n_slots);
-            }
-            gate.active = first_of_each(&gate.active, seq, n_slots);
-        }
-        self
-    }
-
-    /// Index into the arrays of [`GateRecord`] for a layer, row and slot.
-    pub fn at(&self, layer_idx: usize, row: usize, slot: usize) -> usize {
-        (layer_idx * self.pass.batch + row) * self.pass.seq + slot
-    }
-
-    /// The `(row, slot)` pairs that count: neither padding nor of a finished row.
-    pub fn counted(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
-        (0..self.pass.batch)
-            .flat_map(move |row| (0..self.pass.seq).map(move |slot| (row, slot)))
-            .filter(|&(row, slot)| self.pass.counts(row, slot))
-    }
-}
-
 /// The first `n` of every `len` values.
-fn first_of_each<T: Copy>(values: &[T], len: usize, n: usize) -> Vec<T> {
+pub(crate) fn first_of_each<T: Copy>(values: &[T], len: usize, n: usize) -> Vec<T> {
     values
         .chunks(len)
         .flat_map(|chunk| &chunk[..n])

@@ -2,15 +2,18 @@
 
 mod gating;
 mod readings;
+mod step;
 
 pub use readings::PassReadings;
 
 use burn::tensor::Tensor;
 
 use self::gating::PassGate;
-use crate::error::{BoxError, Error, Result};
+use self::step::ungated_step;
+use crate::decision::{Decision, SkippedKeys};
+use crate::error::{Error, Result};
 use crate::pass::Pass;
-use crate::policy::{Carry, Decision, Gating, LayerPolicy, LayerStep, SkippedKeys, select_tokens};
+use crate::policy::{Gating, LayerPolicy};
 use crate::stack::{LayerPart, LayerParts, LayerStack};
 
 /// What a pass through the layers leaves behind, on the device.
@@ -43,7 +46,11 @@ pub fn run<S: LayerStack + ?Sized>(
     pass: &Pass,
     policy: &mut dyn LayerPolicy,
 ) -> Result<PassOutput> {
-    check_pass(pass, embedding.dims())?;
+    let expected = [pass.batch(), pass.seq()];
+    let found = embedding.dims();
+    if found[..2] != expected {
+        return Err(Error::PassShape { expected, found });
+    }
     let n_layers = stack.n_layers();
     let at_layer = |layer_idx| move |source| Error::Policy { layer_idx, source };
 
@@ -99,26 +106,17 @@ pub fn run<S: LayerStack + ?Sized>(
         };
     }
 
-    let (hidden, gated) = match gate {
+    let (hidden, records) = match gate {
         Some(gate) => {
-            let (hidden, gated) = gate.finish(hidden);
-            (hidden, Some(gated))
+            let (hidden, records) = gate.finish(hidden);
+            (hidden, Some(records))
         }
         None => (hidden, None),
     };
     Ok(PassOutput {
         hidden: policy.finish(hidden),
-        readings: PassReadings::new([pass.batch(), pass.seq()], decisions, gated),
+        readings: PassReadings::new(found, decisions, records),
     })
-}
-
-/// Refuses states that are not those of the pass: the numbers read of them would be other tokens'.
-fn check_pass(pass: &Pass, found: [usize; 3]) -> Result<()> {
-    let expected = [pass.batch(), pass.seq()];
-    if found[..2] == expected {
-        return Ok(());
-    }
-    Err(Error::PassShape { expected, found })
 }
 
 /// Sees to the keys and values of a layer whose attention is not run.
@@ -143,37 +141,4 @@ fn parts<S: LayerStack + ?Sized>(
     layer_idx: usize,
 ) -> Result<&dyn LayerParts<Context = S::Context>> {
     stack.parts().ok_or(Error::PartsNotOffered { layer_idx })
-}
-
-/// Refuses a policy's state of another shape than the layer's.
-fn same_shape(state: Tensor<3>, output: &Tensor<3>) -> Result<Tensor<3>, BoxError> {
-    let (found, expected) = (state.dims(), output.dims());
-    if found == expected {
-        return Ok(state);
-    }
-    Err(
-        format!("it replaced a state of the shape {expected:?} by one of the shape {found:?}")
-            .into(),
-    )
-}
-
-/// Asks a policy without a gate which state goes on after a layer.
-fn ungated_step(
-    layer_idx: usize,
-    output: Tensor<3>,
-    input: Tensor<3>,
-    policy: &mut dyn LayerPolicy,
-) -> Result<Tensor<3>, BoxError> {
-    let step = LayerStep {
-        layer_idx,
-        input: &input,
-        output: &output,
-        input_norm: None,
-        reading: None,
-    };
-    Ok(match policy.after(step)? {
-        Carry::Output => output,
-        Carry::OutputWhere(mask) => select_tokens(mask, output, input),
-        Carry::State(state) => same_shape(state, &output)?,
-    })
 }

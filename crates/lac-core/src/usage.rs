@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::BoxError;
 use crate::observer::Observer;
-use crate::pass::PassRecord;
 use crate::phase::PerPhase;
+use crate::record::PassRecord;
 
 /// Counts, per phase and layer, the tokens for which the layer was active, and the passes in
 /// which it was run. Padding and finished rows never count.

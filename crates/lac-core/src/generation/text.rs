@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Flow, TokenSink};
+use super::sink::{Flow, TokenSink};
 use crate::error::BoxError;
 
 /// Turns a row's tokens into text, one after the other. Tokenizers live outside this crate;

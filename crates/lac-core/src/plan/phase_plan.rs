@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::PlanError;
-use crate::policy::Decision;
+use crate::decision::Decision;
+use crate::error::PlanError;
+use crate::phase::Phase;
 
 /// What is run of each layer in one phase.
 ///
@@ -77,6 +78,18 @@ impl PhasePlan {
         self.decisions
             .iter()
             .any(|layer| matches!(layer, Decision::SkipAttention | Decision::SkipMlp))
+    }
+
+    /// Checks that the plan of a phase is for a model's number of layers.
+    pub(crate) fn check_depth(&self, phase: Phase, n_layers: usize) -> Result<(), PlanError> {
+        if self.n_layers() == n_layers {
+            return Ok(());
+        }
+        Err(PlanError::OtherDepth {
+            phase: phase.name(),
+            plan: self.n_layers(),
+            model: n_layers,
+        })
     }
 
     pub(crate) fn set(&mut self, layer_idx: usize, decision: Decision) {

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::{Evidence, PlanError};
+use super::evidence::Evidence;
+use super::phase_plan::PhasePlan;
+use crate::error::PlanError;
 
 /// Which layers, or parts of layers, are kept.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,6 +56,14 @@ impl Units {
         match self {
             Units::Layers => 1,
             Units::Parts => 2,
+        }
+    }
+
+    /// Returns the plan that runs the units that the flags keep.
+    pub(crate) fn plan(self, kept: &[bool]) -> PhasePlan {
+        match self {
+            Units::Layers => PhasePlan::keeping(kept),
+            Units::Parts => PhasePlan::keeping_parts(kept),
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use burn::tensor::{Bool, Tensor, TensorData};
 
-use super::{Carry, Decision, Gating, LayerPolicy, LayerStep, PolicyEffect, select_tokens};
+use super::layer_policy::{Carry, Gating, LayerPolicy, LayerStep, PolicyEffect};
+use crate::decision::Decision;
 use crate::error::BoxError;
-use crate::gate::{GateConfig, GateReading};
+use crate::gate::{GateConfig, GateReading, select_tokens};
 use crate::pass::Pass;
 
 /// The full model, without a gate: nothing is measured, nothing changes.

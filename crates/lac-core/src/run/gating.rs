@@ -2,11 +2,11 @@
 
 use burn::tensor::Tensor;
 
-use super::readings::{GatedPass, LayerReading, PassedBy};
+use super::step::carried;
 use crate::error::{BoxError, Result};
-use crate::gate::{Gate, GateConfig, GatedAtOnce, Verdict, WaitingGate};
+use crate::gate::{Gate, GateConfig, GatedAtOnce, Record, WaitingGate};
 use crate::kernel::Select;
-use crate::policy::{Carry, Gating, LayerPolicy, LayerStep, select_tokens};
+use crate::policy::{Carry, Gating, LayerPolicy, LayerStep};
 
 /// The gate of one pass.
 pub(super) enum PassGate {
@@ -19,7 +19,8 @@ pub(super) enum PassGate {
 pub(super) struct Running {
     gate: Gate,
     gating: Gating,
-    layers: Vec<LayerReading>,
+    /// What was seen of the embedding and of each layer so far.
+    records: Vec<Record>,
     /// Per token the last active output so far, under [`Gating::LastActive`].
     last_active: Option<Tensor<3>>,
 }
@@ -37,7 +38,7 @@ impl PassGate {
         let is_short = embedding.dims()[1] == 1;
         if changes_nothing
             && is_short
-            && let Some(gate) = Gate::start_waiting(config, embedding)?
+            && let Some(gate) = WaitingGate::start(config, embedding)?
         {
             return Ok(Self::Waiting(Waiting {
                 gate,
@@ -84,12 +85,7 @@ impl PassGate {
     pub(super) fn skipped(&mut self) -> Result<()> {
         self.stop_waiting()?;
         if let Self::Running(running) = self {
-            let norm = running.gate.previous_norm();
-            let threshold = running.gate.next_threshold();
-            let passed_by = PassedBy { norm, threshold };
-            running
-                .layers
-                .push(LayerReading::NotRun(Box::new(passed_by)));
+            running.records.push(running.gate.skipped().clone());
         }
         Ok(())
     }
@@ -107,16 +103,15 @@ impl PassGate {
         Ok(())
     }
 
-    /// The state for [`LayerPolicy::finish`], and what was seen.
-    pub(super) fn finish(self, hidden: Tensor<3>) -> (Tensor<3>, GatedPass) {
+    /// The state for [`LayerPolicy::finish`], and the records of the embedding and of every layer,
+    /// `[1 + layers, ROWS, batch, seq]`.
+    pub(super) fn finish(self, hidden: Tensor<3>) -> (Tensor<3>, Tensor<4>) {
         match self {
             Self::Running(running) => running.finish(hidden),
             Self::Waiting(Waiting { gate, gating, .. }) => {
                 let select = (gating == Gating::LastActive).then_some(Select::KeepOutput);
                 let GatedAtOnce { records, selected } = gate.finish(select);
-                let hidden = selected.unwrap_or(hidden);
-                let records = Box::new(records);
-                (hidden, GatedPass::AtOnce { records })
+                (selected.unwrap_or(hidden), records)
             }
         }
     }
@@ -124,27 +119,30 @@ impl PassGate {
 
 impl Running {
     fn start(config: GateConfig, gating: Gating, embedding: &Tensor<3>) -> Result<Self> {
+        let gate = Gate::start(config, embedding)?;
         Ok(Self {
-            gate: Gate::start(config, embedding)?,
+            records: vec![gate.last().clone()],
+            gate,
             gating,
-            layers: Vec::new(),
             last_active: (gating == Gating::LastActive).then(|| embedding.clone()),
         })
     }
 
     fn layer(&mut self, output: Tensor<3>, input: Tensor<3>) -> Tensor<3> {
-        let (verdict, hidden) = match (self.gating, self.last_active.take()) {
+        let hidden = match (self.gating, self.last_active.take()) {
             (Gating::Bypass, _) => self.gate.judge_select(output, input, Select::KeepInput),
             (Gating::LastActive, Some(last_active)) => {
-                let (verdict, last_active) =
-                    self.gate
-                        .judge_select(output.clone(), last_active, Select::KeepOutput);
+                let keep = Select::KeepOutput;
+                let last_active = self.gate.judge_select(output.clone(), last_active, keep);
                 self.last_active = Some(last_active);
-                (verdict, output)
+                output
             }
-            _ => (self.gate.judge(&output), output),
+            _ => {
+                self.gate.judge(&output);
+                output
+            }
         };
-        self.layers.push(LayerReading::Run(verdict));
+        self.records.push(self.gate.last().clone());
         hidden
     }
 
@@ -156,7 +154,8 @@ impl Running {
         policy: &mut dyn LayerPolicy,
     ) -> Result<Tensor<3>, BoxError> {
         let input_norm = self.gate.previous_norm();
-        let mut reading = self.gate.measure(&output);
+        let record = self.gate.judge(&output).clone();
+        let mut reading = record.to_reading();
         let carry = policy.after(LayerStep {
             layer_idx,
             input: &input,
@@ -164,27 +163,19 @@ impl Running {
             input_norm: Some(&input_norm),
             reading: Some(&mut reading),
         })?;
-        self.layers.push(LayerReading::Run(Verdict::from(reading)));
-        Ok(match carry {
-            Carry::Output => output,
-            Carry::OutputWhere(mask) => {
-                self.gate.kept(mask.clone(), input_norm);
-                select_tokens(mask, output, input)
-            }
-            Carry::State(state) => {
-                let state = super::same_shape(state, &output)?;
-                self.gate.replaced(&state);
-                state
-            }
-        })
+        self.records.push(record.with_reading(reading));
+        match &carry {
+            Carry::Output => {}
+            Carry::OutputWhere(mask) => self.gate.kept(mask.clone(), input_norm),
+            Carry::State(state) => self.gate.replaced(state),
+        }
+        carried(carry, output, input)
     }
 
-    fn finish(self, hidden: Tensor<3>) -> (Tensor<3>, GatedPass) {
+    fn finish(self, hidden: Tensor<3>) -> (Tensor<3>, Tensor<4>) {
         let hidden = self.last_active.unwrap_or(hidden);
-        let gated = GatedPass::Layers {
-            embedding: self.gate.embedding().clone(),
-            layers: self.layers,
-        };
-        (hidden, gated)
+        let records = self.records.iter();
+        let records = records.map(|record| record.rows().unsqueeze_dim::<4>(0));
+        (hidden, Tensor::cat(records.collect(), 0))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{DraftCost, DraftLength, SpeculationConfig};
+use super::config::{DraftCost, DraftLength, SpeculationConfig};
 
 /// Decides, token by token, whether drafting another one pays.
 ///

@@ -3,9 +3,11 @@
 use std::time::Instant;
 
 use super::choice::{self, Draft};
+use super::draft_keys::draft_keys;
+use super::speculator::Speculator;
 use super::stats::SpeculationStats;
 use super::ties::{Top, noise};
-use super::{SpeculationOutput, Speculator, check_plan};
+use crate::decision::SkippedKeys;
 use crate::error::{Error, Result};
 use crate::generation::sampling::{Sampler, read_rows};
 use crate::generation::{
@@ -13,8 +15,11 @@ use crate::generation::{
     embed_and_run, last_logits,
 };
 use crate::observer::Observer;
-use crate::pass::{Pass, PassRecord};
-use crate::policy::{LayerPolicy, Off, Planned, SkippedKeys, Trace};
+use crate::pass::Pass;
+use crate::phase::Phase;
+use crate::plan::Planned;
+use crate::policy::{LayerPolicy, Off, Trace};
+use crate::record::PassRecord;
 use crate::stack::CausalLm;
 
 /// Who takes part besides the model.
@@ -65,6 +70,16 @@ struct Drafting<'a, 'h, M: CausalLm + ?Sized> {
     stats: SpeculationStats,
 }
 
+/// What a generation by speculation returns.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SpeculationOutput {
+    /// As [`generate`](crate::generate) returns it. Its decode passes are those of the full model.
+    pub generation: GenerationOutput,
+    /// What it took.
+    pub stats: SpeculationStats,
+}
+
 pub(super) fn speculate<M: CausalLm + ?Sized>(
     model: &M,
     prompt: &[u32],
@@ -73,7 +88,10 @@ pub(super) fn speculate<M: CausalLm + ?Sized>(
     hooks: Hooks<'_>,
 ) -> Result<SpeculationOutput> {
     check_prompts(model, &[prompt.to_vec()])?;
-    check_plan(model, &speculator.plan)?;
+    speculator
+        .plan
+        .check_depth(Phase::Response, model.n_layers())
+        .map_err(Error::Plan)?;
     let pass = Pass::prompt(&[prompt], config.pad_token)?;
     let room = model.max_context().unwrap_or(usize::MAX) - pass.seq();
     let n_slots = pass.seq() + config.max_new_tokens.min(room);
@@ -88,7 +106,7 @@ pub(super) fn speculate<M: CausalLm + ?Sized>(
         hooks,
         sampler: Sampler::new(&config.sampling, 0)?,
         full,
-        skipped_keys: SkippedKeys::of_drafts(model),
+        skipped_keys: draft_keys(model),
         rows: Rows::new(1),
         ids: prompt.to_vec(),
         n_prompt: prompt.len(),

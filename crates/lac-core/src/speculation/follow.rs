@@ -1,10 +1,10 @@
 //! A plan that follows the text.
 
+use crate::decision::Decision;
 use crate::error::{Error, Result};
-use crate::pass::PassRecord;
 use crate::phase::Phase;
 use crate::plan::PhasePlan;
-use crate::policy::Decision;
+use crate::record::PassRecord;
 
 /// How a drafting plan follows the text: usage says which layer, acceptance says when.
 ///
@@ -176,7 +176,8 @@ impl Follower {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::pass::{GateRecord, Pass};
+    use crate::pass::Pass;
+    use crate::record::GateRecord;
 
     /// A token that found the given layers active.
     fn token(active: [bool; 4]) -> PassRecord {

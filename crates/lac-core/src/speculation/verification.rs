@@ -1,8 +1,10 @@
 //! Proof, on given prompts, that speculation changes nothing.
 
 use super::drafting::{self, Decided, Watcher};
-use super::ties::{Top, noise};
-use super::{SpeculationStats, Speculator, one_prompt};
+use super::generate::one_prompt;
+use super::speculator::Speculator;
+use super::stats::SpeculationStats;
+use super::ties::{Ties, Top, noise};
 use crate::error::{Error, Result};
 use crate::generation::{
     Flow, Generated, GenerationConfig, Hooks, Sampling, generate, last_logits,
@@ -135,7 +137,7 @@ struct SideBySide<'a, M: CausalLm + ?Sized> {
     plain: &'a [u32],
     n_prompt: usize,
     pad_token: u32,
-    ties: super::Ties,
+    ties: Ties,
     n_equal: usize,
     divergence: Option<Divergence>,
     largest_noise: f32,

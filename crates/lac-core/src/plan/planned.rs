@@ -2,12 +2,15 @@
 
 use burn::tensor::Tensor;
 
-use super::{Decision, Gating, LayerPolicy, SkippedKeys};
-use crate::error::BoxError;
+use super::fingerprint::ModelFingerprint;
+use super::phase_plan::PhasePlan;
+use super::void_plan::VoidPlan;
+use crate::decision::{Decision, SkippedKeys};
+use crate::error::{BoxError, PlanError};
 use crate::gate::GateConfig;
 use crate::pass::Pass;
 use crate::phase::{PerPhase, Phase};
-use crate::plan::{ModelFingerprint, PhasePlan, PlanError, VoidPlan};
+use crate::policy::{Gating, LayerPolicy};
 
 /// Runs what a [`VoidPlan`] keeps, and nothing else: the skipped layers cost nothing but their
 /// keys and values, and not even those where they are left out.

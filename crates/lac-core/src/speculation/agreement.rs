@@ -1,12 +1,13 @@
 //! Layers chosen by what the shallower model would say: for drafting, where nothing counts but
 //! how often its next token is the full model's.
 
-use super::{PhasePlan, PlanError, Units};
-use crate::error::{Error, Result};
+use super::draft_keys::draft_keys;
+use crate::error::{Error, PlanError, Result};
 use crate::generation::sampling::argmax;
 use crate::generation::{Flow, embed_and_run, last_logits};
 use crate::pass::Pass;
-use crate::policy::{Off, Planned, SkippedKeys};
+use crate::plan::{PhasePlan, Planned, Units};
+use crate::policy::Off;
 use crate::stack::CausalLm;
 
 /// A prompt with its continuation by the full model, greedily.
@@ -55,10 +56,7 @@ pub fn search_by_agreement<M: CausalLm + ?Sized>(
     progress: &mut dyn FnMut(&SearchStep) -> Flow,
 ) -> Result<Vec<SearchStep>> {
     let n_units = search.units.per_layer() * model.n_layers();
-    let plan_of = |kept: &[bool]| match search.units {
-        Units::Layers => PhasePlan::keeping(kept),
-        Units::Parts => PhasePlan::keeping_parts(kept),
-    };
+    let plan_of = |kept: &[bool]| search.units.plan(kept);
     let mut kept = vec![true; n_units];
     let mut steps = vec![SearchStep {
         plan: plan_of(&kept),
@@ -109,7 +107,7 @@ pub fn agreement<M: CausalLm + ?Sized>(
     plans: &[PhasePlan],
     positions_per_text: usize,
 ) -> Result<Vec<f64>> {
-    let skipped_keys = SkippedKeys::of_drafts(model);
+    let skipped_keys = draft_keys(model);
     let mut drafters: Vec<Planned> = plans
         .iter()
         .map(|plan| Planned::from_phases(plan.clone(), plan.clone(), skipped_keys))

@@ -1,0 +1,50 @@
+//! What a policy decides about a layer before it is run.
+
+use serde::{Deserialize, Serialize};
+
+/// Which parts of a layer are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Decision {
+    /// The layer is run.
+    Run,
+    /// The layer is not run: [`LayerStack::skip_layer`](crate::LayerStack::skip_layer) is called
+    /// in its place, and the hidden state is passed on unchanged.
+    Skip,
+    /// Only the layer's MLP is run. Its attention is not, and its keys and values are
+    /// treated as those of a layer that is skipped. Needs
+    /// [`LayerStack::parts`](crate::LayerStack::parts).
+    SkipAttention,
+    /// Only the layer's attention is run. Needs
+    /// [`LayerStack::parts`](crate::LayerStack::parts).
+    SkipMlp,
+}
+
+impl Decision {
+    /// Returns the share of the layer that is run; attention and MLP count as halves.
+    pub fn executed(self) -> f64 {
+        f64::from(self.executed_parts()) / f64::from(Decision::Run.executed_parts())
+    }
+
+    /// Returns how many of the layer's two parts are run.
+    pub(crate) fn executed_parts(self) -> u8 {
+        match self {
+            Decision::Run => 2,
+            Decision::SkipAttention | Decision::SkipMlp => 1,
+            Decision::Skip => 0,
+        }
+    }
+}
+
+/// What happens to the keys and values of a layer whose attention is not run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SkippedKeys {
+    /// They are computed from the state that the layer would have received
+    /// ([`LayerStack::skip_layer`](crate::LayerStack::skip_layer)), so that a later token that
+    /// does run the layer finds them.
+    #[default]
+    Fill,
+    /// They are left out, and a later token that does run the layer does not attend to them
+    /// ([`LayerParts::omit_keys`](crate::LayerParts::omit_keys)).
+    LeaveOut,
+}

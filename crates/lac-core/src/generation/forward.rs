@@ -1,0 +1,102 @@
+//! One pass of tokens through a language model, without a loop around it.
+
+use burn::tensor::Tensor;
+
+use super::sampling::read_rows;
+use crate::error::{Error, Result};
+use crate::observer::Observer;
+use crate::pass::Pass;
+use crate::policy::LayerPolicy;
+use crate::record::PassRecord;
+use crate::run::{PassOutput, run};
+use crate::stack::CausalLm;
+
+/// Runs one pass without generating: for log-likelihoods, probes and traces of a given text.
+///
+/// Returns the state to hand to [`CausalLm::logits`], `[batch, seq, hidden]`, and the record of
+/// the pass.
+///
+/// # Errors
+/// As [`generate`].
+pub fn prompt_pass<M: CausalLm + ?Sized>(
+    model: &M,
+    prompts: &[Vec<u32>],
+    pad_token: u32,
+    policy: &mut dyn LayerPolicy,
+) -> Result<(Tensor<3>, PassRecord)> {
+    check_prompts(model, prompts)?;
+    let pass = Pass::prompt(prompts, pad_token)?;
+    let mut context = model.new_context(pass.batch(), pass.seq());
+    let out = embed_and_run(model, &pass, &mut context, policy)?;
+    let record = out.readings.read(&pass)?;
+    Ok((out.hidden, record))
+}
+
+/// One pass up to the logits of the last slot, `[batch, vocab]`.
+pub(super) fn forward_pass<M: CausalLm + ?Sized>(
+    model: &M,
+    pass: &Pass,
+    context: &mut M::Context,
+    policy: &mut dyn LayerPolicy,
+    observer: &mut dyn Observer,
+) -> Result<Tensor<2>> {
+    let out = embed_and_run(model, pass, context, policy)?;
+    // The head is by far the widest matrix of a model: only the newest token goes through it.
+    let last = out.hidden.narrow(1, pass.seq() - 1, 1);
+    let logits = model.logits(last).squeeze_dim::<2>(1);
+    if observer.wants_records() || out.readings.is_gated() {
+        let record = out.readings.read(pass)?;
+        observer.pass(&record).map_err(Error::Observer)?;
+    }
+    Ok(logits)
+}
+
+/// The logits of the newest token of one row, by a policy that observes nothing.
+pub(crate) fn last_logits<M: CausalLm + ?Sized>(
+    model: &M,
+    pass: &Pass,
+    context: &mut M::Context,
+    policy: &mut dyn LayerPolicy,
+) -> Result<Vec<f32>> {
+    let logits = forward_pass(model, pass, context, policy, &mut ())?;
+    Ok(read_rows(logits)?.swap_remove(0))
+}
+
+/// One pass from its token ids through the layers, for passes that [`generate`] does not make: texts
+/// that are scored, drafts. Nothing is read back from the device.
+///
+/// # Errors
+/// As [`run`].
+pub fn embed_and_run<M: CausalLm + ?Sized>(
+    model: &M,
+    pass: &Pass,
+    context: &mut M::Context,
+    policy: &mut dyn LayerPolicy,
+) -> Result<PassOutput> {
+    model.begin_pass(pass, context);
+    let embedding = model.embed(pass.token_tensor(&model.device()), context);
+    run(model, embedding, context, pass, policy)
+}
+
+pub(crate) fn check_prompts<M: CausalLm + ?Sized>(model: &M, prompts: &[Vec<u32>]) -> Result<()> {
+    let vocab_size = model.vocab_size();
+    let max_context = model.max_context().unwrap_or(usize::MAX);
+    for (row, ids) in prompts.iter().enumerate() {
+        if ids.len() > max_context {
+            return Err(Error::ContextTooLong {
+                row,
+                length: ids.len(),
+                max_context,
+            });
+        }
+        if let Some(position) = ids.iter().position(|&id| id as usize >= vocab_size) {
+            return Err(Error::TokenOutOfVocabulary {
+                id: ids[position],
+                row,
+                position,
+                vocab_size,
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! Phase-aware generation: one pass over the prompts, then one pass per new token.
+
+use std::time::{Duration, Instant};
+
+use super::args::{Hooks, PromptLogits};
+use super::config::GenerationConfig;
+use super::forward::{check_prompts, forward_pass};
+use super::rows::{GenerationOutput, Rows, StopReason};
+use super::sampling::{self, Sampler};
+use crate::error::Result;
+use crate::stack::CausalLm;
+
+/// Continues prompts of any lengths, all in one batch.
+///
+/// Prompts are padded on the left; a padded row gives the same tokens and masks as the row
+/// alone, up to the rounding of the device's matrix products (but see [`PromptPadding`]). Only the last position
+/// goes through the head.
+///
+/// With [`Sampling::Random`] row `i` draws from its own stream, seeded with `seed + i`, or as
+/// [`Hooks::streams`] says.
+///
+/// # Errors
+/// An empty prompt, a token outside the vocabulary, a prompt longer than the model's context,
+/// impossible settings; a non-finite norm, naming layer and position; what policy, observer or
+/// sink report; a device failure.
+pub fn generate<M: CausalLm + ?Sized>(
+    model: &M,
+    prompts: &[Vec<u32>],
+    config: &GenerationConfig,
+    hooks: Hooks<'_>,
+) -> Result<GenerationOutput> {
+    check_prompts(model, prompts)?;
+    let mut samplers = (0..prompts.len())
+        .map(|row| {
+            let stream = hooks.streams.and_then(|streams| streams.get(row));
+            Sampler::new(&config.sampling, stream.copied().unwrap_or(row as u64))
+        })
+        .collect::<Result<Vec<_>>>()?;
+
+    let mut pass = config.padding.pass(prompts, config.pad_token)?;
+    let room = model.max_context().unwrap_or(usize::MAX) - pass.seq();
+    let n_slots = pass.seq() + config.max_new_tokens.min(room);
+    let mut context = model.new_context(pass.batch(), n_slots);
+    let mut rows = Rows::new(prompts.len());
+    let mut output = GenerationOutput {
+        rows: Vec::new(),
+        prompt_logits: None,
+        prefill_time: Duration::ZERO,
+        decode_time: Duration::ZERO,
+        n_decode_passes: 0,
+    };
+    let Hooks {
+        policy,
+        observer,
+        sink,
+        prompt_logits,
+        ..
+    } = hooks;
+    let (mut no_observer, mut no_sink) = ((), ());
+    let observer = observer.unwrap_or(&mut no_observer);
+    let sink = sink.unwrap_or(&mut no_sink);
+
+    let start = Instant::now();
+    let logits = forward_pass(model, &pass, &mut context, policy, observer)?;
+    if prompt_logits == PromptLogits::Return {
+        output.prompt_logits = Some(sampling::read_rows(logits.clone())?);
+    }
+    let mut logits = Some(logits);
+    while let Some(row_logits) = logits.take() {
+        if config.max_new_tokens > 0 {
+            let ids = sampling::choose(row_logits, &mut samplers, &pass)?;
+            rows.accept(&ids, config, sink)?;
+        } else {
+            rows.stop_all(StopReason::MaxNewTokens, sink)?;
+        }
+        if output.prefill_time.is_zero() {
+            output.prefill_time = start.elapsed();
+        }
+        if rows.all_finished() {
+            break;
+        }
+        if pass.past() + pass.seq() >= n_slots {
+            rows.stop_all(StopReason::ContextFull, sink)?;
+            break;
+        }
+        pass = pass.next(rows.last_ids(config.pad_token), rows.finished());
+        output.n_decode_passes += 1;
+        logits = Some(forward_pass(model, &pass, &mut context, policy, observer)?);
+    }
+    output.decode_time = start.elapsed() - output.prefill_time;
+    output.rows = rows.into_generated();
+    Ok(output)
+}

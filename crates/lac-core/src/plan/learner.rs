@@ -1,0 +1,120 @@
+//! The observer that learns which layers matter.
+
+use super::evidence::Evidence;
+use super::phase_plan::PhasePlan;
+use super::selection::{Selection, Units, select};
+use crate::error::{BoxError, PlanError};
+use crate::observer::Observer;
+use crate::phase::{PerPhase, Phase};
+use crate::record::PassRecord;
+
+/// Learns from the passes that it observes which layers matter, per phase.
+///
+/// ```
+/// # #[cfg(feature = "flex")] {
+/// use burn::tensor::{Device, Tensor};
+/// use lac_core::*;
+///
+/// /// Three layers; each adds a number to the hidden state.
+/// struct Adds([f32; 3]);
+///
+/// impl LayerStack for Adds {
+///     type Context = ();
+///     fn n_layers(&self) -> usize {
+///         3
+///     }
+///     fn forward_layer(&self, layer_idx: usize, hidden: Tensor<3>, _: &mut ()) -> Tensor<3> {
+///         hidden + self.0[layer_idx]
+///     }
+/// }
+///
+/// let mut learner = PlanLearner::default();
+/// let pass = Pass::states(1, 1);
+/// let embedding = Tensor::<3>::from_floats([[[1.0]]], &Device::flex());
+/// let mut policy = Trace::new(GateConfig::new(0.8));
+/// let out = run(&Adds([1.0, 3.0, 0.5]), embedding, &mut (), &pass, &mut policy)?;
+/// learner.pass(&out.readings.read(&pass)?)?;
+///
+/// // The third layer added 0.5, where 0.8 × (3 − 1) was needed.
+/// let selection = Selection { by: Ranking::Usage, keep: Keep::AtLeast(0.5) };
+/// let plan = learner.choose(Phase::Prompt, selection, Units::Layers)?;
+/// assert_eq!(plan, PhasePlan::keeping(&[true, true, false]));
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct PlanLearner {
+    n_prompts: u64,
+    sums: PerPhase<Sums>,
+}
+
+/// Sums over one phase's tokens.
+#[derive(Clone, Debug, Default)]
+struct Sums {
+    n_tokens: u64,
+    active: Vec<u64>,
+    delta: Vec<f64>,
+}
+
+impl PlanLearner {
+    /// Number of prompts seen.
+    pub fn n_prompts(&self) -> u64 {
+        self.n_prompts
+    }
+
+    /// What was seen of a phase.
+    pub fn evidence(&self, phase: Phase) -> Evidence {
+        let sums = self.sums.get(phase);
+        let n_tokens = sums.n_tokens.max(1) as f64;
+        Evidence {
+            n_tokens: sums.n_tokens,
+            usage: sums.active.iter().map(|&n| n as f64 / n_tokens).collect(),
+            mean_delta: sums.delta.iter().map(|sum| sum / n_tokens).collect(),
+        }
+    }
+
+    /// Chooses what is run in a phase; a budget counts layers, whatever the units are.
+    ///
+    /// # Errors
+    /// [`PlanError::NoEvidence`] when no token of the phase was gated, [`PlanError::Selection`]
+    /// when what is to be kept is impossible.
+    pub fn choose(
+        &self,
+        phase: Phase,
+        selection: Selection,
+        units: Units,
+    ) -> Result<PhasePlan, PlanError> {
+        let evidence = self.evidence(phase);
+        if evidence.n_tokens == 0 {
+            let phase = phase.name();
+            return Err(PlanError::NoEvidence { phase });
+        }
+        let kept = select(&evidence, selection, units)?;
+        Ok(units.plan(&kept))
+    }
+}
+
+impl Observer for PlanLearner {
+    fn pass(&mut self, record: &PassRecord) -> Result<(), BoxError> {
+        if record.pass.phase() == Phase::Prompt {
+            self.n_prompts += record.pass.batch() as u64;
+        }
+        self.sums.get_mut(record.pass.phase()).add(record);
+        Ok(())
+    }
+}
+
+impl Sums {
+    fn add(&mut self, record: &PassRecord) {
+        if record.gate.is_none() {
+            return;
+        }
+        self.active.resize(record.n_layers(), 0);
+        self.delta.resize(record.n_layers(), 0.0);
+        self.n_tokens += record.counted().count() as u64;
+        for reading in record.readings() {
+            self.active[reading.layer_idx] += u64::from(reading.active);
+            self.delta[reading.layer_idx] += f64::from(reading.delta);
+        }
+    }
+}

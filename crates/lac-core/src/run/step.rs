@@ -1,0 +1,43 @@
+//! Which state goes on after a layer.
+
+use burn::tensor::Tensor;
+
+use crate::error::BoxError;
+use crate::gate::select_tokens;
+use crate::policy::{Carry, LayerPolicy, LayerStep};
+
+/// Asks a policy without a gate which state goes on after a layer, and returns it.
+pub(super) fn ungated_step(
+    layer_idx: usize,
+    output: Tensor<3>,
+    input: Tensor<3>,
+    policy: &mut dyn LayerPolicy,
+) -> Result<Tensor<3>, BoxError> {
+    let carry = policy.after(LayerStep {
+        layer_idx,
+        input: &input,
+        output: &output,
+        input_norm: None,
+        reading: None,
+    })?;
+    carried(carry, output, input)
+}
+
+/// Returns the state that a policy has chosen.
+pub(super) fn carried(
+    carry: Carry,
+    output: Tensor<3>,
+    input: Tensor<3>,
+) -> Result<Tensor<3>, BoxError> {
+    match carry {
+        Carry::Output => Ok(output),
+        Carry::OutputWhere(mask) => Ok(select_tokens(mask, output, input)),
+        Carry::State(state) if state.dims() == output.dims() => Ok(state),
+        Carry::State(state) => Err(format!(
+            "it replaced a state of the shape {:?} by one of the shape {:?}",
+            output.dims(),
+            state.dims()
+        )
+        .into()),
+    }
+}
