@@ -5,7 +5,7 @@ use std::hint::black_box;
 use burn::tensor::{Device, Tensor, TensorData};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use lac_core::{
-    Bypass, Gate, GateConfig, GenerationConfig, Hooks, LastActive, LayerPolicy, Off, Trace,
+    Bypass, Gate, GateConfig, GenerateArgs, GenerationConfig, LastActive, LayerPolicy, Off, Trace,
     generate,
 };
 use lac_models::{Decoder, ModelConfig, WeightDtype, dummy_model};
@@ -58,7 +58,7 @@ fn policies(criterion: &mut Criterion) {
         group.bench_function(policy.name().to_owned(), |bencher| {
             bencher.iter(|| {
                 let prompts = std::slice::from_ref(&prompt);
-                generate(&model, prompts, &config, Hooks::new(policy.as_mut()))
+                generate(&model, prompts, &config, GenerateArgs::new(policy.as_mut()))
                     .expect("the prompt is valid")
             });
         });

@@ -12,7 +12,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
-use lac_core::{GateConfig, GenerationConfig, Hooks, LayerStack, Observer, Trace, Usage, generate};
+use lac_core::{
+    GateConfig, GenerateArgs, GenerationConfig, LayerStack, Observer, Trace, Usage, generate,
+};
 use lac_models::{Decoder, ModelFolder, Tokenizer, WeightDtype};
 use lac_trace::{TraceInfo, TraceWriter};
 
@@ -86,7 +88,7 @@ fn recorder<'a>(
 fn decode(model: &Decoder, observer: &mut dyn Observer) -> Result<Duration, Box<dyn Error>> {
     let prompt: Vec<u32> = (100..116).collect();
     let mut policy = Trace::new(GateConfig::default());
-    let hooks = Hooks::new(&mut policy).observer(observer);
+    let hooks = GenerateArgs::new(&mut policy).observer(observer);
     let out = generate(
         model,
         &[prompt],

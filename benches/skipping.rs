@@ -15,7 +15,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use lac_benches::{env, env_device, env_dtype, env_number, env_shape, is_test};
-use lac_core::{GenerationConfig, Hooks, PhasePlan, Planned, SkippedKeys, generate};
+use lac_core::{GenerateArgs, GenerationConfig, PhasePlan, Planned, SkippedKeys, generate};
 use lac_models::{Decoder, DecoderConfig, dummy_model};
 
 const PROMPT_TOKENS: usize = 128;
@@ -39,7 +39,7 @@ impl Contender {
             .collect();
         let name = match keys {
             SkippedKeys::Fill => "fill",
-            SkippedKeys::LeaveOut => "leave out",
+            SkippedKeys::Omit => "leave out",
         };
         Self {
             name: format!("{:3.0} %, {name}", 100.0 * share),
@@ -56,7 +56,7 @@ impl Contender {
         let mut policy = Planned::from_phases(plans.0, plans.1, self.keys);
         let prompt: Vec<u32> = (1..=PROMPT_TOKENS as u32).collect();
         let config = GenerationConfig::greedy(NEW_TOKENS);
-        let out = generate(model, &[prompt], &config, Hooks::new(&mut policy))?;
+        let out = generate(model, &[prompt], &config, GenerateArgs::new(&mut policy))?;
         let ms = |time: Duration| 1e3 * time.as_secs_f64();
         Ok((
             ms(out.prefill_time),
@@ -82,9 +82,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut contenders: Vec<Contender> = [1.0, 0.7, 0.5, 0.3]
         .map(|share| Contender::new(n_layers, share, SkippedKeys::Fill))
         .into();
-    contenders.push(Contender::new(n_layers, 0.5, SkippedKeys::LeaveOut));
+    contenders.push(Contender::new(n_layers, 0.5, SkippedKeys::Omit));
     // The last one runs no layer: what is left is not layers.
-    contenders.push(Contender::new(n_layers, 0.0, SkippedKeys::LeaveOut));
+    contenders.push(Contender::new(n_layers, 0.0, SkippedKeys::Omit));
     contenders[0].run(&model)?;
     for round in 0..n_rounds {
         for turn in 0..contenders.len() {
@@ -169,7 +169,7 @@ fn expected(config: &DecoderConfig, contender: &Contender) -> f64 {
         SkippedKeys::Fill => {
             (2 * config.n_kv_heads * config.head_dim * config.hidden_size) as f64 * n_skipped
         }
-        SkippedKeys::LeaveOut => 0.0,
+        SkippedKeys::Omit => 0.0,
     };
     (rest + layer * config.n_layers as f64) / (rest + layer * n_kept + keys)
 }

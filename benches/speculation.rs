@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use lac_core::{
     AgreementSearch, CalibrationText, CausalLm, DraftLength, Flow, FollowConfig, GateConfig,
-    GenerationConfig, Hooks, Keep, Off, Pass, Phase, PhasePlan, PlanLearner, PlanUpdates, Ranking,
-    SearchStep, Selection, SpeculationConfig, SpeculationStats, Speculator, Trace, Units,
-    embed_and_run, generate, generate_speculative, search_by_agreement, speed_up_bound,
+    GenerateArgs, GenerationConfig, Granularity, Keep, Off, Pass, Phase, PhasePlan, PlanLearner,
+    PlanUpdates, Ranking, SearchStep, Selection, SpeculationConfig, SpeculationStats, Speculator,
+    Trace, forward_hidden, generate, generate_speculative, search_by_agreement, speed_up_bound,
 };
 use lac_models::{ChatOptions, Decoder, Message, ModelFolder, PromptKind, Tokenizer, WeightDtype};
 
@@ -114,7 +114,7 @@ fn passes(model: &Decoder) -> AnyResult<()> {
     let mut context = model.new_context(1, 128);
     let prompt: Vec<u32> = (10..100).collect();
     let step = |context: &mut _, pass: &Pass| -> AnyResult<()> {
-        let out = embed_and_run(model, pass, context, &mut Off)?;
+        let out = forward_hidden(model, pass, context, &mut Off)?;
         model.logits(out.hidden).try_into_vec_as::<f32>()?;
         Ok(())
     };
@@ -144,7 +144,10 @@ fn passes(model: &Decoder) -> AnyResult<()> {
 fn plans(model: &Decoder, texts: &[CalibrationText]) -> AnyResult<Vec<(String, PhasePlan, bool)>> {
     let n_layers = model.config().n_layers;
     let mut plans = Vec::new();
-    for (name, units) in [("layers", Units::Layers), ("parts", Units::Parts)] {
+    for (name, units) in [
+        ("layers", Granularity::Layers),
+        ("parts", Granularity::Sublayers),
+    ] {
         let search = AgreementSearch {
             units,
             positions_per_text: 16,
@@ -172,7 +175,7 @@ fn plans(model: &Decoder, texts: &[CalibrationText]) -> AnyResult<Vec<(String, P
     let mut policy = Trace::new(GateConfig::new(ALPHA));
     let greedy = GenerationConfig::greedy(NEW_TOKENS);
     for text in texts {
-        let hooks = Hooks::new(&mut policy).observer(&mut learner);
+        let hooks = GenerateArgs::new(&mut policy).observer(&mut learner);
         generate(model, &[text.ids[..text.n_prompt].to_vec()], &greedy, hooks)?;
     }
     for n_kept in [6, 9] {
@@ -180,7 +183,7 @@ fn plans(model: &Decoder, texts: &[CalibrationText]) -> AnyResult<Vec<(String, P
             by: Ranking::Usage,
             keep: Keep::Layers(n_kept),
         };
-        let plan = learner.choose(Phase::Response, selection, Units::Layers)?;
+        let plan = learner.choose(Phase::Response, selection, Granularity::Layers)?;
         plans.push((format!("usage, {n_kept} layers"), plan, false));
     }
     plans.push((
@@ -220,7 +223,7 @@ fn compare(
     let (mut plain_time, mut speculative_time) = (Duration::ZERO, Duration::ZERO);
     for (idx, prompt) in prompts.iter().enumerate() {
         let prompt = std::slice::from_ref(prompt);
-        let plain = || generate(model, prompt, config, Hooks::new(&mut Off));
+        let plain = || generate(model, prompt, config, GenerateArgs::new(&mut Off));
         let mut speculative =
             || generate_speculative(model, prompt, config, speculator, &mut (), &mut ());
         let (plain, speculative) = if idx % 2 == 0 {
@@ -293,7 +296,7 @@ fn kinds(
             .into_iter()
             .map(|prompt| {
                 let prompts = std::slice::from_ref(&prompt);
-                let out = generate(model, prompts, config, Hooks::new(&mut Off))?;
+                let out = generate(model, prompts, config, GenerateArgs::new(&mut Off))?;
                 let n_prompt = prompt.len();
                 let ids = [prompt, out.rows[0].ids.clone()].concat();
                 Ok(CalibrationText { ids, n_prompt })

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use lac_benches::{env_device, env_dtype, env_number, env_shape, is_test};
 use lac_core::{
-    Bypass, GateConfig, GenerationConfig, Hooks, LastActive, LayerPolicy, Off, Trace, generate,
+    Bypass, GateConfig, GenerateArgs, GenerationConfig, LastActive, LayerPolicy, Off, Trace,
+    generate,
 };
 use lac_models::{Decoder, dummy_model};
 
@@ -65,7 +66,7 @@ fn time(
 ) -> Result<(Duration, Duration), lac_core::Error> {
     let prompt: Vec<u32> = (1..=PROMPT_TOKENS as u32).collect();
     let config = GenerationConfig::greedy(NEW_TOKENS);
-    let out = generate(model, &[prompt], &config, Hooks::new(policy))?;
+    let out = generate(model, &[prompt], &config, GenerateArgs::new(policy))?;
     Ok((
         out.prefill_time,
         out.decode_time / out.n_decode_passes as u32,

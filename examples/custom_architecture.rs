@@ -21,9 +21,9 @@ use burn::nn::{
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Device, Int, Tensor};
 use lac_core::{
-    CausalLm, DraftLength, GateConfig, GenerationConfig, Halt, Hooks, LastActive, LayerPolicy,
-    LayerStack, Pass, PhasePlan, Result, SpeculationConfig, Speculator, Trace, Usage, generate,
-    verify_speculation,
+    CausalLm, DraftLength, GateConfig, GenerateArgs, GenerationConfig, Halt, LastActive,
+    LayerPolicy, LayerStack, Pass, PhasePlan, Result, SpeculationConfig, Speculator, Trace, Usage,
+    generate, verify_speculation,
 };
 use lac_trace::{Recorder, Style, heat_map};
 
@@ -75,11 +75,11 @@ impl Block {
         })
     }
 
-    /// `hidden` is `[batch, seq, hidden]`; `hidden_keys` is `[batch, 1, seq, tokens]`.
+    /// `hidden` is `[batch, seq, hidden]`; `key_mask` is `[batch, 1, seq, tokens]`.
     fn forward(
         &self,
         hidden: Tensor<3>,
-        hidden_keys: Tensor<4, Bool>,
+        key_mask: Tensor<4, Bool>,
         cache: &mut Cache,
     ) -> Tensor<3> {
         let [batch, seq, _] = hidden.dims();
@@ -87,7 +87,7 @@ impl Block {
         let (keys, values) = append(cache, keys, values);
         let scores = queries.matmul(keys.swap_dims(2, 3)) * ((HIDDEN / HEADS) as f64).powf(-0.5);
         let shape = scores.dims();
-        let weights = softmax(scores.mask_fill(hidden_keys.expand(shape), -1e30), 3);
+        let weights = softmax(scores.mask_fill(key_mask.expand(shape), -1e30), 3);
         let attended = weights
             .matmul(values)
             .swap_dims(1, 2)
@@ -141,7 +141,7 @@ struct Context {
     caches: Vec<Cache>,
     positions: Tensor<2, Int>,
     /// Where a key is hidden from a query, `[batch, 1, seq, tokens]`.
-    hidden_keys: Tensor<4, Bool>,
+    key_mask: Tensor<4, Bool>,
 }
 
 impl LayerStack for Gpt {
@@ -158,7 +158,7 @@ impl LayerStack for Gpt {
         context: &mut Context,
     ) -> Tensor<3> {
         let cache = &mut context.caches[layer_idx];
-        self.blocks[layer_idx].forward(hidden, context.hidden_keys.clone(), cache)
+        self.blocks[layer_idx].forward(hidden, context.key_mask.clone(), cache)
     }
 
     // Only policies that do not run every layer ask for this: later tokens find no gap.
@@ -191,13 +191,13 @@ impl CausalLm for Gpt {
         Context {
             caches: vec![None; self.blocks.len()],
             positions: Tensor::zeros([batch, 1], &self.device()),
-            hidden_keys: Tensor::zeros([batch, 1, 1, 1], &self.device()),
+            key_mask: Tensor::zeros([batch, 1, 1, 1], &self.device()),
         }
     }
 
     fn begin_pass(&self, pass: &Pass, context: &mut Context) {
         context.positions = pass.position_tensor(&self.device());
-        context.hidden_keys = pass.hidden_keys(&self.device()).unsqueeze_dim(1);
+        context.key_mask = pass.key_mask(&self.device()).unsqueeze_dim(1);
         // What an earlier pass left beyond this one's beginning was rolled back.
         for (keys, values) in context.caches.iter_mut().flatten() {
             *keys = keys.clone().narrow(2, 0, pass.past());
@@ -231,7 +231,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     ];
     for policy in &mut policies {
         let mut observer = (Recorder::new(0), Usage::default());
-        let hooks = Hooks::new(policy.as_mut()).observer(&mut observer);
+        let hooks = GenerateArgs::new(policy.as_mut()).observer(&mut observer);
         let output = generate(&model, std::slice::from_ref(&prompt), &config, hooks)?;
         let (recorder, usage) = observer;
         println!("{}: tokens {:?}", policy.name(), output.rows[0].ids);

@@ -25,9 +25,9 @@ use anyhow::{Context, Result};
 use burn::tensor::Device;
 use clap::Parser;
 use lac_core::{
-    Bypass, GateConfig, GenerationConfig, GenerationOutput, Halt, Hooks, Keep, LastActive,
-    LayerPolicy, Off, Phase, PhaseUsage, PlanLearner, Planned, Ranking, Selection, SkippedKeys,
-    Trace, Units, Usage, generate,
+    Bypass, GateConfig, GenerateArgs, GenerationConfig, GenerationOutput, Granularity, Halt, Keep,
+    LastActive, LayerPolicy, Off, Phase, PhaseUsage, PlanLearner, Planned, Ranking, Selection,
+    SkippedKeys, Trace, Usage, generate,
 };
 use lac_eval::exact_match::{ExactMatch, Exercise, exact_match};
 use lac_examples::{chat_prompt, demo_model};
@@ -179,7 +179,7 @@ impl Run {
         policy: &mut dyn LayerPolicy,
     ) -> Result<Self> {
         let mut observer = (Usage::default(), Recorder::new(0));
-        let hooks = Hooks::new(policy).observer(&mut observer);
+        let hooks = GenerateArgs::new(policy).observer(&mut observer);
         let output = generate(model, &[prompt.to_vec()], config, hooks)?;
         let (usage, trace) = observer;
         Ok(Self {
@@ -262,7 +262,7 @@ fn learn(model: &Decoder, tokenizer: &Tokenizer) -> Result<PlanLearner> {
     let mut policy = Trace::new(GateConfig::new(ALPHAS[0]));
     let config = GenerationConfig::greedy(4).with_stop_tokens(tokenizer.stop_ids().to_vec());
     for prompt in prompts {
-        let hooks = Hooks::new(&mut policy).observer(&mut learner);
+        let hooks = GenerateArgs::new(&mut policy).observer(&mut learner);
         generate(model, &[chat_prompt(tokenizer, &prompt)?], &config, hooks)?;
     }
     Ok(learner)
@@ -275,7 +275,7 @@ fn planned(learner: &PlanLearner, n_layers: usize) -> Result<Planned> {
         keep: Keep::Layers(n_layers),
     };
     let [prompt, response] = [Phase::Prompt, Phase::Response]
-        .map(|phase| learner.choose(phase, selection, Units::Layers));
+        .map(|phase| learner.choose(phase, selection, Granularity::Layers));
     let gate = GateConfig::new(ALPHAS[0]);
     Ok(Planned::from_phases(prompt?, response?, SkippedKeys::Fill).with_gate(gate))
 }

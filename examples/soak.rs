@@ -15,8 +15,8 @@ use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use clap::Parser;
 use lac_core::{
-    Bypass, GateConfig, GenerationConfig, Halt, Hooks, LastActive, LayerPolicy, Off, PhasePlan,
-    Sampling, SamplingConfig, SpeculationConfig, Speculator, Trace, Usage, generate,
+    Bypass, GateConfig, GenerateArgs, GenerationConfig, Halt, LastActive, LayerPolicy, Off,
+    PhasePlan, Sampling, SamplingConfig, SpeculationConfig, Speculator, Trace, Usage, generate,
     generate_speculative,
 };
 use lac_models::{ModelFolder, PromptKind, WeightDtype};
@@ -97,13 +97,13 @@ fn main() -> Result<()> {
                 &model,
                 &rows,
                 &config,
-                Hooks::new(policies[1].as_mut()).observer(&mut writer),
+                GenerateArgs::new(policies[1].as_mut()).observer(&mut writer),
             )?,
             policy => generate(
                 &model,
                 &rows,
                 &config,
-                Hooks::new(policies[policy].as_mut()).observer(&mut usage),
+                GenerateArgs::new(policies[policy].as_mut()).observer(&mut usage),
             )?,
         };
         n_texts += output.rows.len();

@@ -19,7 +19,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use burn::tensor::Device;
 use clap::Parser;
-use lac_core::{GateConfig, GenerationConfig, Hooks, LayerPolicy, LayerStack, Trace, generate};
+use lac_core::{
+    GateConfig, GenerateArgs, GenerationConfig, LayerPolicy, LayerStack, Trace, generate,
+};
 use lac_models::{
     ChatOptions, Decoder, Message, ModelFolder, PromptKind, SpecialTokensInText, Tokenizer,
     WeightDtype,
@@ -116,7 +118,7 @@ fn record(
         messages.push(Message::new("user", turn.as_str()));
         let prompt = prompt(tokenizer, &messages, turn)?;
         let policy: &mut dyn LayerPolicy = &mut policy;
-        let hooks = Hooks::new(policy).observer(&mut recorder);
+        let hooks = GenerateArgs::new(policy).observer(&mut recorder);
         let output = generate(model, &[prompt], &config, hooks)?;
         let ids = &output.rows[0].ids;
         if let Some(&last) = ids.last() {

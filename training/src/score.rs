@@ -160,6 +160,11 @@ pub fn reply(
     let Exercise { prompt, .. } = exercise(tokenizer, Wording::Plain, message, "")?;
     let config =
         lac_core::GenerationConfig::greedy(48).with_stop_tokens(tokenizer.stop_ids().to_vec());
-    let output = lac_core::generate(model, &[prompt], &config, lac_core::Hooks::new(policy))?;
+    let output = lac_core::generate(
+        model,
+        &[prompt],
+        &config,
+        lac_core::GenerateArgs::new(policy),
+    )?;
     Ok(tokenizer.decode(&output.rows[0].ids, SpecialTokensInText::Skip)?)
 }

@@ -12,10 +12,10 @@ pub enum Decision {
     Skip,
     /// Only the layer's MLP is run. Its attention is not, and its keys and values are
     /// treated as those of a layer that is skipped. Needs
-    /// [`LayerStack::parts`](crate::LayerStack::parts).
+    /// [`LayerStack::sublayers`](crate::LayerStack::sublayers).
     SkipAttention,
     /// Only the layer's attention is run. Needs
-    /// [`LayerStack::parts`](crate::LayerStack::parts).
+    /// [`LayerStack::sublayers`](crate::LayerStack::sublayers).
     SkipMlp,
 }
 
@@ -45,6 +45,6 @@ pub enum SkippedKeys {
     #[default]
     Fill,
     /// They are left out, and a later token that does run the layer does not attend to them
-    /// ([`LayerParts::omit_keys`](crate::LayerParts::omit_keys)).
-    LeaveOut,
+    /// ([`Sublayers::omit_kv`](crate::Sublayers::omit_kv)).
+    Omit,
 }

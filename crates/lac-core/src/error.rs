@@ -134,9 +134,9 @@ pub enum Error {
     /// offer it.
     #[error(
         "the policy wants attention and MLP of layer {layer_idx} apart or its keys left out, \
-         and this model offers neither: LayerStack::parts is not implemented"
+         and this model offers neither: LayerStack::sublayers is not implemented"
     )]
-    PartsNotOffered {
+    SublayersNotOffered {
         /// The layer it was wanted of.
         layer_idx: usize,
     },

@@ -1,6 +1,6 @@
 //! Text generation through the gated layers: prompts continued in one batch, sampling, text and stop strings.
 //!
-//! [`generate`] makes one pass over the prompts and then one per new token. [`embed_and_run`] and [`prompt_pass`] make
+//! [`generate`] makes one pass over the prompts and then one per new token. [`forward_hidden`] and [`prompt_pass`] make
 //! a single pass, for texts that are scored or traced and not continued.
 
 mod args;
@@ -12,9 +12,9 @@ pub(crate) mod sampling;
 mod sink;
 mod text;
 
-pub use args::{Hooks, PromptLogits};
+pub use args::{GenerateArgs, PromptLogits};
 pub use config::GenerationConfig;
-pub use forward::{embed_and_run, prompt_pass};
+pub use forward::{forward_hidden, prompt_pass};
 pub use generate::generate;
 pub use rows::{Generated, GenerationOutput, StopReason};
 pub use sampling::{Sampling, SamplingConfig};

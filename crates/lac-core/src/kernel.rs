@@ -16,9 +16,9 @@ mod ops;
 use burn::tensor::Tensor;
 
 /// What the kernel writes of a token and a state: the reading, and what the next state is held
-/// against. A record is `[ROWS, batch, seq]` in f32; all zeros before the embedding.
+/// against. A record is `[N_FIELDS, batch, seq]` in f32; all zeros before the embedding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Row {
+pub(crate) enum Field {
     /// `n_l`.
     Norm = 0,
     /// `Δ_l`.
@@ -38,7 +38,7 @@ pub(crate) enum Row {
 }
 
 /// Number of rows of a record.
-pub(crate) const ROWS: usize = 8;
+pub(crate) const N_FIELDS: usize = 8;
 
 /// What a token whose layer is void goes on with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub(crate) enum Select {
     KeepInput = 1,
 }
 
-/// The records of consecutive states, `[states, ROWS, batch, seq]`, and the selected states,
+/// The records of consecutive states, `[states, N_FIELDS, batch, seq]`, and the selected states,
 /// `[batch, seq, hidden]`.
 pub(crate) struct Selected {
     pub records: Tensor<4>,
@@ -88,13 +88,13 @@ mod dispatch {
         }
 
         /// Gates consecutive states `[states, batch, seq, hidden]` after the record `before`; returns a record for
-        /// each, `[states, ROWS, batch, seq]`.
+        /// each, `[states, N_FIELDS, batch, seq]`.
         pub(crate) fn gate(self, states: Tensor<4>, before: Tensor<3>, alpha: f32) -> Tensor<4> {
             let records = Dispatch::lac_gate(states.into_dispatch(), before.into_dispatch(), alpha);
             Tensor::from_dispatch(records)
         }
 
-        /// As [`gate`](Self::gate), and returns per token the last active one of the states, or the `fallback`
+        /// As [`gate_config`](Self::gate_config), and returns per token the last active one of the states, or the `fallback`
         /// `[batch, seq, hidden]` when none is active.
         pub(crate) fn gate_select(
             self,
@@ -137,7 +137,7 @@ mod dispatch {
     /// The records' shape for states `[states, batch, seq, hidden]`.
     #[cfg(feature = "cube")]
     pub(super) fn records_shape(states: &burn::tensor::Shape) -> burn::tensor::Shape {
-        [states[0], super::ROWS, states[1], states[2]].into()
+        [states[0], super::N_FIELDS, states[1], states[2]].into()
     }
 }
 

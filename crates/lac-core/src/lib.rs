@@ -2,7 +2,7 @@
 //! that, for a given token, do nothing that the L2 norm of the residual stream can see.
 //!
 //! A model takes part by implementing [`LayerStack`] ("a hidden state passes through layers"),
-//! and [`CausalLm`] when it is to be prompted. One function, [`run`], owns the loop over layers.
+//! and [`CausalLm`] when it is to be prompted. One function, [`run_layers`], owns the loop over layers.
 //! A [`LayerPolicy`] decides what happens to void layers ([`Off`], [`Trace`], [`LastActive`],
 //! [`Bypass`], [`Halt`], [`Planned`], or your own), and an [`Observer`] receives what the [`Gate`] saw, for
 //! the prompt's tokens and for the response's apart ([`Phase`]). [`generate`] continues prompts
@@ -23,7 +23,7 @@
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor};
-//! use lac_core::{Gate, GateConfig, LayerStack, Observer, Pass, Trace, Usage, run};
+//! use lac_core::{Gate, GateConfig, LayerStack, Observer, Pass, Trace, Usage, run_layers};
 //!
 //! /// Three layers; each multiplies the hidden state by a factor.
 //! struct Scales([f32; 3]);
@@ -46,7 +46,7 @@
 //! let pass = Pass::states(1, 2);
 //! let mut policy = Trace::new(GateConfig::new(0.8));
 //!
-//! let out = run(&Scales([2.0, 0.5, 1.5]), embedding, &mut (), &pass, &mut policy)?;
+//! let out = run_layers(&Scales([2.0, 0.5, 1.5]), embedding, &mut (), &pass, &mut policy)?;
 //! let record = out.readings.read(&pass)?;
 //! let gate = record.gate.as_ref().expect("Trace gates");
 //!
@@ -77,8 +77,8 @@ pub use decision::{Decision, SkippedKeys};
 pub use error::{BoxError, Error, Result, StateAt};
 pub use gate::{DEFAULT_ALPHA, Gate, GateConfig, GateReading, l2_norm};
 pub use generation::{
-    Flow, Generated, GenerationConfig, GenerationOutput, Hooks, PromptLogits, Sampling,
-    SamplingConfig, StopReason, TextDecoder, TextSink, TokenSink, embed_and_run, generate,
+    Flow, GenerateArgs, Generated, GenerationConfig, GenerationOutput, PromptLogits, Sampling,
+    SamplingConfig, StopReason, TextDecoder, TextSink, TokenSink, forward_hidden, generate,
     prompt_pass,
 };
 pub use kv_cache::{KvCache, KvCacheShape};
@@ -86,22 +86,24 @@ pub use observer::Observer;
 pub use pass::Pass;
 pub use phase::{PerPhase, Phase};
 pub use plan::{
-    Evidence, FingerprintDifference, FingerprintPart, Keep, ModelFingerprint, PhasePlan, PlanError,
-    PlanLearner, Planned, Provenance, Ranking, Selection, SplitLayers, Units, VoidPlan,
+    Evidence, FingerprintDifference, FingerprintPart, Granularity, Keep, ModelFingerprint,
+    PhasePlan, PlanError, PlanLearner, Planned, Provenance, Ranking, Selection, SplitLayers,
+    VoidPlan,
 };
 pub use policy::{
-    Bypass, Carry, Gating, Halt, LastActive, LayerPolicy, LayerStep, Off, PolicyEffect, Trace,
+    Bypass, FusedAction, Halt, LastActive, LayerPolicy, LayerStep, NextState, Off, PolicyEffect,
+    Trace,
 };
 pub use record::{GateRecord, PassRecord, TokenReading};
 pub use released_code::{FirstThreshold, GateRounding, PromptPadding};
-pub use run::{PassOutput, PassReadings, run};
+pub use run::{PassOutput, PassReadings, run_layers};
 pub use speculation::{
     AgreementSearch, CalibrationText, Divergence, DraftCost, DraftLength, FollowConfig,
     PlanUpdates, SearchStep, SpeculationConfig, SpeculationOutput, SpeculationStats, Speculator,
     Ties, Verification, agreement, generate_speculative, search_by_agreement, speed_up_bound,
     verify_speculation,
 };
-pub use stack::{CausalLm, LayerPart, LayerParts, LayerStack};
+pub use stack::{CausalLm, LayerStack, Sublayer, Sublayers};
 pub use text_model::{Markers, TextModel, Turn};
 pub use usage::{PhaseUsage, Usage};
 

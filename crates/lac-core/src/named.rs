@@ -4,7 +4,7 @@
 //! use lac_core::{GateRounding, SkippedKeys};
 //!
 //! assert_eq!("bf16".parse(), Ok(GateRounding::Bf16));
-//! assert_eq!(SkippedKeys::LeaveOut.name(), "leave-out");
+//! assert_eq!(SkippedKeys::Omit.name(), "leave-out");
 //! let error = "none".parse::<SkippedKeys>().unwrap_err();
 //! assert_eq!(error.to_string(), "unknown treatment of skipped keys \"none\": expected one of fill, leave-out");
 //! ```
@@ -69,13 +69,13 @@ impl FromStr for GateRounding {
 
 impl SkippedKeys {
     /// All treatments.
-    pub const ALL: &'static [Self] = &[Self::Fill, Self::LeaveOut];
+    pub const ALL: &'static [Self] = &[Self::Fill, Self::Omit];
 
     /// Returns the name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Fill => "fill",
-            Self::LeaveOut => "leave-out",
+            Self::Omit => "leave-out",
         }
     }
 }

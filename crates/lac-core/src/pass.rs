@@ -20,7 +20,7 @@ pub struct Pass {
     /// Padding slots at the right of each row in this pass; empty when there are none.
     trailing: Vec<usize>,
     /// Slots at the right of each row whose keys nobody sees in this pass; empty when there are none.
-    hidden_tail: Vec<usize>,
+    masked_tail: Vec<usize>,
     token_ids: Vec<u32>,
     finished: Vec<bool>,
 }
@@ -52,7 +52,7 @@ impl Pass {
             past: 0,
             padding,
             trailing: Vec::new(),
-            hidden_tail: Vec::new(),
+            masked_tail: Vec::new(),
             token_ids,
             finished: vec![false; rows.len()],
         })
@@ -67,7 +67,7 @@ impl Pass {
             past: 0,
             padding: vec![0; batch],
             trailing: Vec::new(),
-            hidden_tail: Vec::new(),
+            masked_tail: Vec::new(),
             token_ids: Vec::new(),
             finished: vec![false; batch],
         }
@@ -91,7 +91,7 @@ impl Pass {
             past: self.past + self.seq,
             padding: self.padding.clone(),
             trailing: Vec::new(),
-            hidden_tail: Vec::new(),
+            masked_tail: Vec::new(),
             token_ids,
             finished,
         }
@@ -107,7 +107,7 @@ impl Pass {
             past,
             padding: vec![0],
             trailing: Vec::new(),
-            hidden_tail: Vec::new(),
+            masked_tail: Vec::new(),
             token_ids,
             finished: vec![false],
         }
@@ -145,7 +145,7 @@ impl Pass {
 
     /// The same pass with its padding at the right read as tokens whose keys this pass masks.
     pub(crate) fn with_trailing_as_hidden_tail(mut self) -> Self {
-        self.hidden_tail = std::mem::take(&mut self.trailing);
+        self.masked_tail = std::mem::take(&mut self.trailing);
         self
     }
 
@@ -184,7 +184,7 @@ impl Pass {
             past,
             padding,
             trailing: lengths.iter().map(|length| seq - length).collect(),
-            hidden_tail: Vec::new(),
+            masked_tail: Vec::new(),
             token_ids,
             finished: vec![false; rows.len()],
         })
@@ -229,8 +229,8 @@ impl Pass {
     /// Number of slots at the right end of each row whose keys are hidden from all queries of this pass, their own
     /// among them, though not from later ones; empty unless the pass was made by
     /// [`prompt_with_padding_as_tokens`](Self::prompt_with_padding_as_tokens).
-    pub fn hidden_tail(&self) -> &[usize] {
-        &self.hidden_tail
+    pub fn masked_tail(&self) -> &[usize] {
+        &self.masked_tail
     }
 
     /// The token ids, row after row, `batch * seq` of them; empty for [`Pass::states`].
@@ -280,9 +280,9 @@ impl Pass {
 
     /// Where a key is hidden from a query, `[batch, seq, past + seq]`: it is newer than the query,
     /// or padding, or in the hidden tail. Enough for a decoder that attends to every earlier token.
-    pub fn hidden_keys(&self, device: &Device) -> Tensor<3, Bool> {
+    pub fn key_mask(&self, device: &Device) -> Tensor<3, Bool> {
         let n_keys = self.past + self.seq;
-        let tail = |row: usize| n_keys - self.hidden_tail.get(row).copied().unwrap_or(0);
+        let tail = |row: usize| n_keys - self.masked_tail.get(row).copied().unwrap_or(0);
         let is_hidden = |row: usize, slot, key| {
             key > self.past + slot || key < self.padding[row] || key >= tail(row)
         };

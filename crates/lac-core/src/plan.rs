@@ -20,6 +20,6 @@ pub use learner::PlanLearner;
 pub use phase_plan::PhasePlan;
 pub use planned::Planned;
 pub use provenance::Provenance;
-pub use selection::{Keep, Ranking, Selection, Units};
+pub use selection::{Granularity, Keep, Ranking, Selection};
 pub use split::SplitLayers;
 pub use void_plan::VoidPlan;

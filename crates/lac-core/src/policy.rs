@@ -4,4 +4,4 @@ mod builtin;
 mod layer_policy;
 
 pub use builtin::{Bypass, Halt, LastActive, Off, Trace};
-pub use layer_policy::{Carry, Gating, LayerPolicy, LayerStep, PolicyEffect};
+pub use layer_policy::{FusedAction, LayerPolicy, LayerStep, NextState, PolicyEffect};

@@ -91,7 +91,7 @@ impl PromptPadding {
 impl Pass {
     /// Makes a pass over prompts as the released code feeds them, for comparisons with its results only: rows
     /// that are shorter than the longest go on with `pad_id`, as if the prompt did. This pass masks the keys of
-    /// these slots ([`hidden_tail`](Self::hidden_tail)); later passes attend to them, they have positions, and they
+    /// these slots ([`masked_tail`](Self::masked_tail)); later passes attend to them, they have positions, and they
     /// count.
     ///
     /// # Errors

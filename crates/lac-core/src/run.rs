@@ -13,8 +13,8 @@ use self::step::ungated_step;
 use crate::decision::{Decision, SkippedKeys};
 use crate::error::{Error, Result};
 use crate::pass::Pass;
-use crate::policy::{Gating, LayerPolicy};
-use crate::stack::{LayerPart, LayerParts, LayerStack};
+use crate::policy::{FusedAction, LayerPolicy};
+use crate::stack::{LayerStack, Sublayer, Sublayers};
 
 /// What a pass through the layers leaves behind, on the device.
 #[derive(Debug)]
@@ -36,10 +36,10 @@ pub struct PassOutput {
 /// - [`Error::PassShape`] when `pass` is for another batch or sequence length than `embedding` has;
 /// - [`Error::LayerShape`] when a layer returns a state of another shape than it received;
 /// - [`Error::Policy`] with what the policy reports;
-/// - [`Error::SkipNotOffered`] and [`Error::PartsNotOffered`] when the policy skips a layer, or a part of it, and the
+/// - [`Error::SkipNotOffered`] and [`Error::SublayersNotOffered`] when the policy skips a layer, or a part of it, and the
 ///   model does not implement that;
 /// - [`Error::InvalidConfig`] and [`Error::UnsupportedDtype`] for a gate that cannot be computed.
-pub fn run<S: LayerStack + ?Sized>(
+pub fn run_layers<S: LayerStack + ?Sized>(
     stack: &S,
     embedding: Tensor<3>,
     context: &mut S::Context,
@@ -54,8 +54,8 @@ pub fn run<S: LayerStack + ?Sized>(
     let n_layers = stack.n_layers();
     let at_layer = |layer_idx| move |source| Error::Policy { layer_idx, source };
 
-    let gating = policy.gating();
-    let mut gate = match policy.gate() {
+    let gating = policy.fused_action();
+    let mut gate = match policy.gate_config() {
         Some(config) => Some(PassGate::start(config, gating, &embedding)?),
         None => None,
     };
@@ -73,8 +73,8 @@ pub fn run<S: LayerStack + ?Sized>(
         }
         let part = match decision {
             Decision::Run => None,
-            Decision::SkipAttention => Some(LayerPart::Mlp),
-            Decision::SkipMlp => Some(LayerPart::Attention),
+            Decision::SkipAttention => Some(Sublayer::Mlp),
+            Decision::SkipMlp => Some(Sublayer::Attention),
             Decision::Skip => {
                 if let Some(gate) = &mut gate {
                     gate.skipped()?;
@@ -87,7 +87,9 @@ pub fn run<S: LayerStack + ?Sized>(
         let received = input.dims();
         let output = match part {
             None => stack.forward_layer(layer_idx, hidden, context),
-            Some(part) => parts(stack, layer_idx)?.forward_part(layer_idx, part, hidden, context),
+            Some(part) => {
+                parts(stack, layer_idx)?.forward_sublayer(layer_idx, part, hidden, context)
+            }
         };
         let returned = output.dims();
         if returned != received {
@@ -98,7 +100,7 @@ pub fn run<S: LayerStack + ?Sized>(
             });
         }
         hidden = match &mut gate {
-            Some(gate) if gating != Gating::Stepwise => gate.layer(output, input)?,
+            Some(gate) if gating != FusedAction::Stepwise => gate.layer(output, input)?,
             Some(gate) => gate
                 .step(layer_idx, output, input, policy)
                 .map_err(at_layer(layer_idx))?,
@@ -129,8 +131,8 @@ fn skip_keys<S: LayerStack + ?Sized>(
 ) -> Result<()> {
     match skipped_keys {
         SkippedKeys::Fill => stack.skip_layer(layer_idx, hidden, context),
-        SkippedKeys::LeaveOut => {
-            parts(stack, layer_idx)?.omit_keys(layer_idx, context);
+        SkippedKeys::Omit => {
+            parts(stack, layer_idx)?.omit_kv(layer_idx, context);
             Ok(())
         }
     }
@@ -139,6 +141,8 @@ fn skip_keys<S: LayerStack + ?Sized>(
 fn parts<S: LayerStack + ?Sized>(
     stack: &S,
     layer_idx: usize,
-) -> Result<&dyn LayerParts<Context = S::Context>> {
-    stack.parts().ok_or(Error::PartsNotOffered { layer_idx })
+) -> Result<&dyn Sublayers<Context = S::Context>> {
+    stack
+        .sublayers()
+        .ok_or(Error::SublayersNotOffered { layer_idx })
 }

@@ -32,7 +32,7 @@ pub trait LayerStack {
     ///
     /// # Errors
     /// The default returns [`Error::SkipNotOffered`]: a cache that is left with a gap would give wrong text without a
-    /// word. An error ends the pass and is returned by [`run`](crate::run) as it is.
+    /// word. An error ends the pass and is returned by [`run_layers`](crate::run_layers) as it is.
     fn skip_layer(
         &self,
         layer_idx: usize,
@@ -47,15 +47,15 @@ pub trait LayerStack {
     /// Called whenever a policy wants a part of a layer run, or the keys of a skipped layer left out.
     ///
     /// A policy that asks for a part ([`Decision::SkipMlp`](crate::Decision), for instance) of a model that returns
-    /// `None` ends its pass with [`Error::PartsNotOffered`].
-    fn parts(&self) -> Option<&dyn LayerParts<Context = Self::Context>> {
+    /// `None` ends its pass with [`Error::SublayersNotOffered`].
+    fn sublayers(&self) -> Option<&dyn Sublayers<Context = Self::Context>> {
         None
     }
 }
 
 /// One of the two parts of a decoder layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LayerPart {
+pub enum Sublayer {
     /// The attention, with its norm before it and its residual connection around.
     Attention,
     /// The MLP, with its norm before it and its residual connection around.
@@ -63,24 +63,24 @@ pub enum LayerPart {
 }
 
 /// Layers of an attention followed by an MLP, which can be run apart.
-pub trait LayerParts {
+pub trait Sublayers {
     /// As [`LayerStack::Context`].
     type Context;
 
     /// Runs one part of a layer, its residual connection included: `[batch, seq, hidden]` to the
     /// same shape. Attention and MLP in turn give what
     /// [`forward_layer`](LayerStack::forward_layer) gives.
-    fn forward_part(
+    fn forward_sublayer(
         &self,
         layer_idx: usize,
-        part: LayerPart,
+        part: Sublayer,
         hidden: Tensor<3>,
         context: &mut Self::Context,
     ) -> Tensor<3>;
 
     /// Leaves the slots of this pass without keys and values in a layer: a later pass that runs
     /// the layer's attention must not attend to them, until a pass has filled them.
-    fn omit_keys(&self, layer_idx: usize, context: &mut Self::Context);
+    fn omit_kv(&self, layer_idx: usize, context: &mut Self::Context);
 }
 
 /// A decoder that can be prompted: enough for generation, tracing and evaluation.

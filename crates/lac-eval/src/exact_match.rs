@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lac_core::{CausalLm, GenerationConfig, Hooks, LayerPolicy, Result, Usage, generate};
+use lac_core::{CausalLm, GenerateArgs, GenerationConfig, LayerPolicy, Result, Usage, generate};
 
 /// A prompt and the answer that counts as right, as token ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ pub fn exact_match<M: CausalLm + ?Sized>(
         let n_stop = usize::from(!stop_tokens.is_empty());
         let config =
             GenerationConfig::greedy(longest.unwrap_or(0) + n_stop).with_stop_tokens(stop_tokens);
-        let hooks = Hooks::new(policy).observer(&mut out.usage);
+        let hooks = GenerateArgs::new(policy).observer(&mut out.usage);
         let generated = generate(model, &prompts, &config, hooks)?;
         out.prefill_time += generated.prefill_time;
         out.decode_time += generated.decode_time;

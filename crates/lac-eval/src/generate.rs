@@ -1,8 +1,8 @@
 //! Answers that a model generates.
 
 use lac_core::{
-    CausalLm, Generated, GenerationConfig, Hooks, PassRecord, Result, Sampling, SamplingConfig,
-    SpeculationOutput, Speculator, generate, generate_speculative,
+    CausalLm, GenerateArgs, Generated, GenerationConfig, PassRecord, Result, Sampling,
+    SamplingConfig, SpeculationOutput, Speculator, generate, generate_speculative,
 };
 
 use crate::item_usage::{CountPass, Drafts, ItemUsage, Records, count_row};
@@ -39,14 +39,14 @@ pub(crate) fn generate_batch<M: CausalLm + ?Sized>(
             .collect());
     }
     let prompts: Vec<Vec<u32>> = requests.iter().map(|(_, prompt)| prompt.to_vec()).collect();
-    let streams: Vec<u64> = requests
+    let row_seeds: Vec<u64> = requests
         .iter()
         .map(|(request, _)| request.id.number())
         .collect();
     let mut records = Records::default();
-    let hooks = Hooks::new(run.policy())
+    let hooks = GenerateArgs::new(run.policy())
         .observer(&mut records)
-        .streams(&streams);
+        .row_seeds(&row_seeds);
     let output = generate(model, &prompts, config, hooks)?;
     let rows = output.rows.into_iter().enumerate();
     Ok(rows

@@ -46,7 +46,7 @@ impl PolicyRun {
         Self {
             variants: vec![PolicySettings::new(
                 policy.name(),
-                policy.gate(),
+                policy.gate_config(),
                 policy.effect(),
             )],
             route: Route::One(policy),
@@ -120,9 +120,9 @@ impl PolicyRun {
     /// Returns what the gate compares the first layer with, where there is a gate.
     pub(crate) fn first_threshold(&self) -> Option<FirstThreshold> {
         let gate = match &self.route {
-            Route::One(policy) => policy.gate(),
-            Route::Traced(policy) => policy.gate(),
-            Route::LastActive(policy) => policy.gate(),
+            Route::One(policy) => policy.gate_config(),
+            Route::Traced(policy) => policy.gate_config(),
+            Route::LastActive(policy) => policy.gate_config(),
             Route::Speculative { speculator, .. } => speculator.config().gate,
         };
         gate.map(|gate| gate.first_threshold)

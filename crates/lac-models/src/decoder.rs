@@ -19,7 +19,7 @@ pub use source::{DummyWeights, TensorSource};
 use burn::module::{Module, Param};
 use burn::tensor::activation::silu;
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor};
-use lac_core::{CausalLm, LayerPart, LayerParts, LayerStack, Pass};
+use lac_core::{CausalLm, LayerStack, Pass, Sublayer, Sublayers};
 
 use attention::attend;
 use linear::project;
@@ -454,29 +454,29 @@ impl LayerStack for Decoder {
         Ok(())
     }
 
-    fn parts(&self) -> Option<&dyn LayerParts<Context = DecoderContext>> {
+    fn sublayers(&self) -> Option<&dyn Sublayers<Context = DecoderContext>> {
         Some(self)
     }
 }
 
-impl LayerParts for Decoder {
+impl Sublayers for Decoder {
     type Context = DecoderContext;
 
-    fn forward_part(
+    fn forward_sublayer(
         &self,
         layer_idx: usize,
-        part: LayerPart,
+        part: Sublayer,
         hidden: Tensor<3>,
         context: &mut DecoderContext,
     ) -> Tensor<3> {
         let layer = &self.model.layers[layer_idx];
         match part {
-            LayerPart::Attention => layer.forward_attention(hidden, layer_idx, context),
-            LayerPart::Mlp => layer.forward_mlp(hidden),
+            Sublayer::Attention => layer.forward_attention(hidden, layer_idx, context),
+            Sublayer::Mlp => layer.forward_mlp(hidden),
         }
     }
 
-    fn omit_keys(&self, layer_idx: usize, context: &mut DecoderContext) {
+    fn omit_kv(&self, layer_idx: usize, context: &mut DecoderContext) {
         context.omit(layer_idx);
     }
 }

@@ -11,7 +11,7 @@
 //! ```
 //! # #[cfg(feature = "flex")] {
 //! use burn::tensor::Device;
-//! use lac_core::{GateConfig, GenerationConfig, Hooks, LastActive, Usage, generate};
+//! use lac_core::{GateConfig, GenerationConfig, GenerateArgs, LastActive, Usage, generate};
 //! use lac_models::{ModelConfig, WeightDtype, dummy_model};
 //!
 //! // A shape without weights; `ModelFolder::open(path)?.load(…)` reads real ones.
@@ -24,7 +24,7 @@
 //!
 //! let mut policy = LastActive::new(GateConfig::new(0.8));
 //! let mut usage = Usage::default();
-//! let hooks = Hooks::new(&mut policy).observer(&mut usage);
+//! let hooks = GenerateArgs::new(&mut policy).observer(&mut usage);
 //! let output = generate(&model, &[vec![1, 2, 3]], &GenerationConfig::greedy(5), hooks)?;
 //!
 //! assert_eq!(output.rows[0].ids.len(), 5);

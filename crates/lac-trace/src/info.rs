@@ -101,7 +101,7 @@ impl TraceInfo {
     /// # Errors
     /// [`Error::NotGated`] when the policy measures nothing.
     pub fn new(model: &str, n_layers: usize, policy: &dyn LayerPolicy) -> Result<Self> {
-        let gate = policy.gate().ok_or_else(|| Error::NotGated {
+        let gate = policy.gate_config().ok_or_else(|| Error::NotGated {
             policy: policy.name().to_owned(),
         })?;
         let effect = Effect::of(policy.effect());

@@ -6,7 +6,8 @@ use std::rc::Rc;
 
 use burn::tensor::{FloatDType, Tensor, Transaction};
 use lac_core::{
-    BoxError, Carry, Decision, GateConfig, LayerPolicy, LayerStep, Pass, PolicyEffect, SkippedKeys,
+    BoxError, Decision, GateConfig, LayerPolicy, LayerStep, NextState, Pass, PolicyEffect,
+    SkippedKeys,
 };
 
 use crate::error::{Error, Result};
@@ -100,8 +101,8 @@ impl LayerPolicy for Probed<'_> {
         self.inner.name()
     }
 
-    fn gate(&self) -> Option<GateConfig> {
-        self.inner.gate()
+    fn gate_config(&self) -> Option<GateConfig> {
+        self.inner.gate_config()
     }
 
     fn skipped_keys(&self) -> SkippedKeys {
@@ -133,7 +134,7 @@ impl LayerPolicy for Probed<'_> {
         Ok(decision)
     }
 
-    fn after(&mut self, step: LayerStep<'_>) -> Result<Carry, BoxError> {
+    fn after(&mut self, step: LayerStep<'_>) -> Result<NextState, BoxError> {
         self.probe
             .0
             .borrow_mut()

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::{AdamConfig, GradientsParams};
 use burn::tensor::{Device, DeviceType, Distribution, Tensor};
-use lac_core::{Bypass, GateConfig, LastActive, LayerStack, Observer, Pass, Usage, run};
+use lac_core::{Bypass, GateConfig, LastActive, LayerStack, Observer, Pass, Usage, run_layers};
 
 const WIDTH: usize = 16;
 const LAYERS: usize = 6;
@@ -44,7 +44,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 fn usage(model: &Tower, input: Tensor<3>) -> Result<f64, Failure> {
     let pass = Pass::states(ROWS, TOKENS);
     let mut policy = Bypass::new(GateConfig::new(0.8));
-    let out = run(model, input, &mut (), &pass, &mut policy)?;
+    let out = run_layers(model, input, &mut (), &pass, &mut policy)?;
     let record = out.readings.read(&pass)?;
     assert_eq!(record.executed(), [true; LAYERS]);
     let gate = record.gate.as_ref().ok_or("Bypass gates")?;
@@ -69,7 +69,7 @@ fn check(name: &str, device: &Device) -> Result<(), Failure> {
     for _ in 0..30 {
         let mut policy = LastActive::new(GateConfig::new(0.2));
         let state = input.clone().autodiff();
-        let out = run(&model, state, &mut (), &pass, &mut policy)?;
+        let out = run_layers(&model, state, &mut (), &pass, &mut policy)?;
         let loss = (out.hidden - target.clone()).powi_scalar(2).mean();
         losses.push(loss.clone().into_scalar::<f32>());
         let grads = GradientsParams::from_grads(loss.backward(), &model);

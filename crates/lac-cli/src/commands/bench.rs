@@ -7,8 +7,8 @@ mod table;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use lac_core::{
-    CausalLm, GenerationConfig, GenerationOutput, Hooks, LayerPolicy, SpeculationStats, Speculator,
-    Usage, generate, generate_speculative,
+    CausalLm, GenerateArgs, GenerationConfig, GenerationOutput, LayerPolicy, SpeculationStats,
+    Speculator, Usage, generate, generate_speculative,
 };
 use lac_models::{Decoder, DecoderConfig, WeightDtype, read_bandwidth};
 
@@ -242,7 +242,7 @@ impl Bench {
         let (output, stats) = match &mut case.way {
             // Observing reads the gate's numbers back after every pass, which a policy without a gate has not.
             Way::Policy(policy) => {
-                let hooks = Hooks::new(policy.as_mut()).observer(&mut usage);
+                let hooks = GenerateArgs::new(policy.as_mut()).observer(&mut usage);
                 let output = generate(model, &prompts, &config, hooks)?;
                 (output, SpeculationStats::default())
             }

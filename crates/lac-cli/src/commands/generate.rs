@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use lac_core::{Hooks, StopReason, TextSink, Usage, generate, generate_speculative};
+use lac_core::{GenerateArgs, StopReason, TextSink, Usage, generate, generate_speculative};
 use lac_models::{ModelFolder, SpecialTokensInText};
 use serde::Serialize;
 
@@ -125,7 +125,7 @@ impl Generate {
         let prompts = std::slice::from_ref(&prompt.ids);
         let (output, speculation) = match &mut speculator {
             None => {
-                let hooks = Hooks::new(policy.as_mut())
+                let hooks = GenerateArgs::new(policy.as_mut())
                     .observer(&mut usage)
                     .sink(&mut sink);
                 (generate(&model, prompts, &config, hooks)?, None)

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use lac_core::{
-    AgreementSearch, CalibrationText, CausalLm, Evidence, Flow, GenerationConfig, Hooks, Keep,
-    Phase, PhasePlan, PlanLearner, Provenance, Ranking, SearchStep, Selection, SkippedKeys,
-    SplitLayers, Trace, Units, VoidPlan, generate, search_by_agreement,
+    AgreementSearch, CalibrationText, CausalLm, Evidence, Flow, GenerateArgs, GenerationConfig,
+    Granularity, Keep, Phase, PhasePlan, PlanLearner, Provenance, Ranking, SearchStep, Selection,
+    SkippedKeys, SplitLayers, Trace, VoidPlan, generate, search_by_agreement,
 };
 use lac_models::{Decoder, ModelFolder};
 
@@ -94,7 +94,7 @@ enum SkippedIn {
 fn explain_skipped_keys(keys: SkippedKeys) -> Option<&'static str> {
     Some(match keys {
         SkippedKeys::Fill => "Computed from the state that passes by",
-        SkippedKeys::LeaveOut => "Left out, and not attended to",
+        SkippedKeys::Omit => "Left out, and not attended to",
     })
 }
 
@@ -125,17 +125,17 @@ impl Plan {
         let config = greedy.generation(self.max_new_tokens, tokenizer.stop_ids());
 
         let units = if self.choice.parts {
-            Units::Parts
+            Granularity::Sublayers
         } else {
-            Units::Layers
+            Granularity::Layers
         };
         let mut policy = Trace::new(gate);
         let mut learner = PlanLearner::default();
         let mut trace = |prompt: &Vec<u32>| {
-            let hooks = Hooks::new(&mut policy).observer(&mut learner);
+            let hooks = GenerateArgs::new(&mut policy).observer(&mut learner);
             match units {
-                Units::Layers => texts(&model, prompt, &config, hooks),
-                Units::Parts => texts(&SplitLayers::new(&model)?, prompt, &config, hooks),
+                Granularity::Layers => texts(&model, prompt, &config, hooks),
+                Granularity::Sublayers => texts(&SplitLayers::new(&model)?, prompt, &config, hooks),
             }
         };
         let bar = progress::counting("tracing", prompts.len());
@@ -203,7 +203,7 @@ impl Plan {
         &self,
         model: &Decoder,
         texts: &[CalibrationText],
-        units: Units,
+        units: Granularity,
     ) -> Result<(PhasePlan, PhasePlan, String)> {
         ensure!(
             self.choice.phase != SkippedIn::Prompt,
@@ -304,7 +304,7 @@ fn texts(
     model: &impl CausalLm,
     prompt: &Vec<u32>,
     config: &GenerationConfig,
-    hooks: Hooks<'_>,
+    hooks: GenerateArgs<'_>,
 ) -> Result<CalibrationText> {
     let output = generate(model, std::slice::from_ref(prompt), config, hooks)?;
     let mut ids = prompt.clone();

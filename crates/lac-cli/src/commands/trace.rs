@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use lac_core::{
-    FingerprintPart, GenerationConfig, Hooks, LayerPolicy, PromptLogits, StopReason, TextSink,
-    Usage, generate,
+    FingerprintPart, GenerateArgs, GenerationConfig, LayerPolicy, PromptLogits, StopReason,
+    TextSink, Usage, generate,
 };
 use lac_models::{ModelFolder, SpecialTokensInText, Tokenizer};
 use lac_trace::recorder::PhaseTrace;
@@ -113,7 +113,7 @@ impl Trace {
             let stream = tokenizer.stream(SpecialTokensInText::Skip);
             TextSink::new(vec![stream], &[], |_: usize, _: &str| {})
         });
-        let mut hooks = Hooks::new(policy.as_policy()).observer(&mut observer);
+        let mut hooks = GenerateArgs::new(policy.as_policy()).observer(&mut observer);
         if let Some(sink) = &mut sink {
             hooks = hooks.sink(sink);
         }
@@ -260,7 +260,7 @@ impl Trace {
                 continue;
             }
             interrupt::check().with_context(|| self.recording.left_by_prompts())?;
-            let hooks = Hooks::new(policy.as_policy()).observer(&mut observer);
+            let hooks = GenerateArgs::new(policy.as_policy()).observer(&mut observer);
             let output = generate(&model, batch, config, hooks)
                 .with_context(|| format!("prompts {} to {}", first + 1, first + batch.len()))?;
             note_unfed(&mut observer.0, first as u32, &output);

@@ -7,7 +7,7 @@ use super::portable;
 use super::record::{GateReading, Record};
 use super::select::{l2_norm, select_tokens};
 use crate::error::Result;
-use crate::kernel::{Kernel, Row, Select};
+use crate::kernel::{Field, Kernel, Select};
 
 /// The gate's running state over the layers of one pass, per token, on the device.
 ///
@@ -100,7 +100,7 @@ impl Gate {
 
     /// Returns the norm of the embedding output, `[batch, seq]`, f32.
     pub fn embedding_norm(&self) -> Tensor<2> {
-        self.embedding.row(Row::Norm)
+        self.embedding.row(Field::Norm)
     }
 
     /// The record of the last state.
@@ -110,7 +110,7 @@ impl Gate {
 
     /// Returns the norm of the state that the next layer receives, `[batch, seq]`, f32.
     pub fn previous_norm(&self) -> Tensor<2> {
-        self.last.row(Row::Carried)
+        self.last.row(Field::Carried)
     }
 
     /// Returns the threshold that the next layer's delta would be held against, `[batch, seq]`, f32; zero before the

@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use super::config::GateConfig;
 use super::record::{Record, as_numbers};
 use super::select::l2_norm;
-use crate::kernel::{Row, Select};
+use crate::kernel::{Field, Select};
 
 /// The record of the embedding output `[batch, seq, hidden]`.
 pub(super) fn embedding(config: &GateConfig, embedding: &Tensor<3>) -> Record {
@@ -33,7 +33,7 @@ pub(super) fn layer(
     output: &Tensor<3>,
     select: Select,
 ) -> Record {
-    let input_norm = before.row(Row::Carried);
+    let input_norm = before.row(Field::Carried);
     let norm = config.rounding.round(l2_norm(output));
     let delta = config.rounding.round(norm.clone() - input_norm.clone());
     let (threshold, max, min) = match n_layers {
@@ -43,8 +43,8 @@ pub(super) fn layer(
         }
         _ => (
             next_threshold(config, before),
-            before.row(Row::Max).max_pair(delta.clone()),
-            before.row(Row::Min).min_pair(delta.clone()),
+            before.row(Field::Max).max_pair(delta.clone()),
+            before.row(Field::Min).min_pair(delta.clone()),
         ),
     };
     let active = delta.clone().greater_equal(threshold.clone());
@@ -52,14 +52,14 @@ pub(super) fn layer(
         Select::KeepOutput => norm.clone(),
         Select::KeepInput => input_norm.mask_where(active.clone(), norm.clone()),
     };
-    let seen = before.row(Row::Seen) + 1.0;
+    let seen = before.row(Field::Seen) + 1.0;
     let active = as_numbers(active);
     Record::from_rows([norm, delta, threshold, active, carried, max, min, seen])
 }
 
 /// The threshold of the layer after the state of a record, `[batch, seq]`. The embedding's record has no range: zero.
 pub(super) fn next_threshold(config: &GateConfig, before: &Record) -> Tensor<2> {
-    threshold(config, before.row(Row::Max) - before.row(Row::Min))
+    threshold(config, before.row(Field::Max) - before.row(Field::Min))
 }
 
 fn threshold(config: &GateConfig, range: Tensor<2>) -> Tensor<2> {

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Bool, DType, FloatDType, Tensor};
 
-use crate::kernel::{ROWS, Row};
+use crate::kernel::{Field, N_FIELDS};
 
 /// What the gate says of one layer; every tensor is `[batch, seq]` and stays on the device.
 #[derive(Clone, Debug)]
@@ -18,8 +18,8 @@ pub struct GateReading {
     pub active: Tensor<2, Bool>,
 }
 
-/// What the gate says of one state, and what the next state is compared with: the rows of [`Row`],
-/// `[ROWS, batch, seq]` in f32. Boxed, because a tensor's handle is large.
+/// What the gate says of one state, and what the next state is compared with: the rows of [`Field`],
+/// `[N_FIELDS, batch, seq]` in f32. Boxed, because a tensor's handle is large.
 #[derive(Clone, Debug)]
 pub(crate) struct Record(Box<Tensor<3>>);
 
@@ -28,12 +28,12 @@ impl Record {
         Self(Box::new(rows))
     }
 
-    /// The record of rows `[batch, seq]`, in the order of [`Row`].
-    pub(super) fn from_rows(rows: [Tensor<2>; ROWS]) -> Self {
+    /// The record of rows `[batch, seq]`, in the order of [`Field`].
+    pub(super) fn from_rows(rows: [Tensor<2>; N_FIELDS]) -> Self {
         let [batch, seq] = rows[0].dims();
         if batch * seq == 0 {
             // There is nothing to join, and burn joins no empty tensors.
-            return Self::new(Tensor::zeros([ROWS, batch, seq], &rows[0].device()));
+            return Self::new(Tensor::zeros([N_FIELDS, batch, seq], &rows[0].device()));
         }
         let rows = rows.map(|row| row.unsqueeze_dim::<3>(0));
         Self::new(Tensor::cat(rows.into(), 0))
@@ -43,29 +43,29 @@ impl Record {
     pub(super) fn before(embedding: &Tensor<3>) -> Self {
         let [batch, seq, _] = embedding.dims();
         let options = (&embedding.device(), DType::F32);
-        Self::new(Tensor::zeros([ROWS, batch, seq], options))
+        Self::new(Tensor::zeros([N_FIELDS, batch, seq], options))
     }
 
-    /// All rows, `[ROWS, batch, seq]`.
+    /// All rows, `[N_FIELDS, batch, seq]`.
     pub(crate) fn rows(&self) -> Tensor<3> {
         (*self.0).clone()
     }
 
     /// One of the rows, `[batch, seq]`.
-    pub(crate) fn row(&self, row: Row) -> Tensor<2> {
+    pub(crate) fn row(&self, row: Field) -> Tensor<2> {
         self.rows().narrow(0, row as usize, 1).squeeze_dim::<2>(0)
     }
 
     /// Where the layer is active, `[batch, seq]`.
     pub(super) fn active(&self) -> Tensor<2, Bool> {
-        self.row(Row::Active).greater_elem(0.5)
+        self.row(Field::Active).greater_elem(0.5)
     }
 
     pub(crate) fn to_reading(&self) -> GateReading {
         GateReading {
-            norm: self.row(Row::Norm),
-            delta: self.row(Row::Delta),
-            threshold: self.row(Row::Threshold),
+            norm: self.row(Field::Norm),
+            delta: self.row(Field::Delta),
+            threshold: self.row(Field::Threshold),
             active: self.active(),
         }
     }
@@ -79,15 +79,15 @@ impl Record {
     /// The record of a layer that was not run and would have been held against `threshold` `[batch, seq]`: the norm
     /// stays what it was, the delta is zero, and no token is active.
     pub(super) fn of_skipped_layer(&self, threshold: Tensor<2>) -> Self {
-        let norm = self.row(Row::Carried);
+        let norm = self.row(Field::Carried);
         let zero = norm.zeros_like();
         self.with_seen([norm, zero.clone(), threshold, zero])
     }
 
     /// The same record with other norms, deltas, thresholds and flags, `[batch, seq]` each.
     fn with_seen(&self, seen: [Tensor<2>; 4]) -> Self {
-        let first = Row::Carried as usize;
-        let rest = self.rows().narrow(0, first, ROWS - first);
+        let first = Field::Carried as usize;
+        let rest = self.rows().narrow(0, first, N_FIELDS - first);
         let seen = seen.map(|row| row.unsqueeze_dim::<3>(0));
         Self::new(Tensor::cat(seen.into_iter().chain([rest]).collect(), 0))
     }
@@ -95,7 +95,7 @@ impl Record {
     /// The same record where the next layer receives a state of another norm `[batch, seq]`.
     pub(super) fn with_carried(&self, norm: Tensor<2>) -> Self {
         let [batch, seq] = norm.dims();
-        let row = Row::Carried as usize;
+        let row = Field::Carried as usize;
         let place = [row..row + 1, 0..batch, 0..seq];
         Self::new(self.rows().slice_assign(place, norm.unsqueeze_dim::<3>(0)))
     }

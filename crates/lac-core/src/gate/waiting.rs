@@ -18,7 +18,7 @@ pub(crate) struct WaitingGate {
 
 /// What a launch over a whole pass leaves.
 pub(crate) struct GatedAtOnce {
-    /// The records of the embedding and of every layer, `[1 + layers, ROWS, batch, seq]`.
+    /// The records of the embedding and of every layer, `[1 + layers, N_FIELDS, batch, seq]`.
     pub(crate) records: Tensor<4>,
     /// Per token the last active state, `[batch, seq, hidden]`, where it was asked for.
     pub(crate) selected: Option<Tensor<3>>,

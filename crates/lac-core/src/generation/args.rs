@@ -8,12 +8,12 @@ use crate::policy::LayerPolicy;
 
 /// Who takes part in a generation besides the model: a policy, and optionally an observer of the
 /// passes and a receiver of the tokens.
-pub struct Hooks<'a> {
+pub struct GenerateArgs<'a> {
     pub(crate) policy: &'a mut dyn LayerPolicy,
     pub(crate) observer: Option<&'a mut dyn Observer>,
     pub(crate) sink: Option<&'a mut dyn TokenSink>,
     pub(crate) prompt_logits: PromptLogits,
-    pub(crate) streams: Option<&'a [u64]>,
+    pub(crate) row_seeds: Option<&'a [u64]>,
 }
 
 /// Whether the logits of the prompts' last positions are handed back.
@@ -26,17 +26,17 @@ pub enum PromptLogits {
     Return,
 }
 
-impl fmt::Debug for Hooks<'_> {
+impl fmt::Debug for GenerateArgs<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hooks")
+        f.debug_struct("GenerateArgs")
             .field("policy", &self.policy.name())
             .field("prompt_logits", &self.prompt_logits)
-            .field("streams", &self.streams)
+            .field("row_seeds", &self.row_seeds)
             .finish_non_exhaustive()
     }
 }
 
-impl<'a> Hooks<'a> {
+impl<'a> GenerateArgs<'a> {
     /// A policy, and nobody else.
     pub fn new(policy: &'a mut dyn LayerPolicy) -> Self {
         Self {
@@ -44,7 +44,7 @@ impl<'a> Hooks<'a> {
             observer: None,
             sink: None,
             prompt_logits: PromptLogits::Drop,
-            streams: None,
+            row_seeds: None,
         }
     }
 
@@ -61,9 +61,9 @@ impl<'a> Hooks<'a> {
     }
 
     /// The same with random draws that do not depend on a row's place in its batch: row `i` draws
-    /// from the stream of seed `seed + streams[i]`.
-    pub fn streams(mut self, streams: &'a [u64]) -> Self {
-        self.streams = Some(streams);
+    /// from the stream of seed `seed + row_seeds[i]`.
+    pub fn row_seeds(mut self, row_seeds: &'a [u64]) -> Self {
+        self.row_seeds = Some(row_seeds);
         self
     }
 

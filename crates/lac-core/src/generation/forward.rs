@@ -8,7 +8,7 @@ use crate::observer::Observer;
 use crate::pass::Pass;
 use crate::policy::LayerPolicy;
 use crate::record::PassRecord;
-use crate::run::{PassOutput, run};
+use crate::run::{PassOutput, run_layers};
 use crate::stack::CausalLm;
 
 /// Runs one pass without generating: for log-likelihoods, probes and traces of a given text.
@@ -27,7 +27,7 @@ pub fn prompt_pass<M: CausalLm + ?Sized>(
     check_prompts(model, prompts)?;
     let pass = Pass::prompt(prompts, pad_token)?;
     let mut context = model.new_context(pass.batch(), pass.seq());
-    let out = embed_and_run(model, &pass, &mut context, policy)?;
+    let out = forward_hidden(model, &pass, &mut context, policy)?;
     let record = out.readings.read(&pass)?;
     Ok((out.hidden, record))
 }
@@ -40,7 +40,7 @@ pub(super) fn forward_pass<M: CausalLm + ?Sized>(
     policy: &mut dyn LayerPolicy,
     observer: &mut dyn Observer,
 ) -> Result<Tensor<2>> {
-    let out = embed_and_run(model, pass, context, policy)?;
+    let out = forward_hidden(model, pass, context, policy)?;
     // The head is by far the widest matrix of a model: only the newest token goes through it.
     let last = out.hidden.narrow(1, pass.seq() - 1, 1);
     let logits = model.logits(last).squeeze_dim::<2>(1);
@@ -67,7 +67,7 @@ pub(crate) fn last_logits<M: CausalLm + ?Sized>(
 ///
 /// # Errors
 /// As [`run`].
-pub fn embed_and_run<M: CausalLm + ?Sized>(
+pub fn forward_hidden<M: CausalLm + ?Sized>(
     model: &M,
     pass: &Pass,
     context: &mut M::Context,
@@ -75,7 +75,7 @@ pub fn embed_and_run<M: CausalLm + ?Sized>(
 ) -> Result<PassOutput> {
     model.begin_pass(pass, context);
     let embedding = model.embed(pass.token_tensor(&model.device()), context);
-    run(model, embedding, context, pass, policy)
+    run_layers(model, embedding, context, pass, policy)
 }
 
 pub(crate) fn check_prompts<M: CausalLm + ?Sized>(model: &M, prompts: &[Vec<u32>]) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::args::{Hooks, PromptLogits};
+use super::args::{GenerateArgs, PromptLogits};
 use super::config::GenerationConfig;
 use super::forward::{check_prompts, forward_pass};
 use super::rows::{GenerationOutput, Rows, StopReason};
@@ -17,7 +17,7 @@ use crate::stack::CausalLm;
 /// goes through the head.
 ///
 /// With [`Sampling::Random`] row `i` draws from its own stream, seeded with `seed + i`, or as
-/// [`Hooks::streams`] says.
+/// [`GenerateArgs::row_seeds`] says.
 ///
 /// # Errors
 /// An empty prompt, a token outside the vocabulary, a prompt longer than the model's context,
@@ -27,12 +27,12 @@ pub fn generate<M: CausalLm + ?Sized>(
     model: &M,
     prompts: &[Vec<u32>],
     config: &GenerationConfig,
-    hooks: Hooks<'_>,
+    hooks: GenerateArgs<'_>,
 ) -> Result<GenerationOutput> {
     check_prompts(model, prompts)?;
     let mut samplers = (0..prompts.len())
         .map(|row| {
-            let stream = hooks.streams.and_then(|streams| streams.get(row));
+            let stream = hooks.row_seeds.and_then(|row_seeds| row_seeds.get(row));
             Sampler::new(&config.sampling, stream.copied().unwrap_or(row as u64))
         })
         .collect::<Result<Vec<_>>>()?;
@@ -49,7 +49,7 @@ pub fn generate<M: CausalLm + ?Sized>(
         decode_time: Duration::ZERO,
         n_decode_passes: 0,
     };
-    let Hooks {
+    let GenerateArgs {
         policy,
         observer,
         sink,

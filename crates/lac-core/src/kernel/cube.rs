@@ -16,7 +16,7 @@ use cubecl::prelude::*;
 use cubecl::tensor_vector_size_parallel;
 
 use super::ops::{GateSelected, LacOps};
-use super::{ROWS, Row, Select, records_shape};
+use super::{Field, N_FIELDS, Select, records_shape};
 
 /// The most units that share a row; more would only leave units idle at usual widths.
 const MAX_UNITS: u32 = 256;
@@ -99,10 +99,10 @@ fn gate_token<F: Float, N: Size>(
     let (row, slot) = (token / states.shape(2), token % states.shape(2));
     let n_vectors = states.shape(3) / N::value();
 
-    let mut carried = before[comptime!(Row::Carried as usize) * n_tokens + token];
-    let mut max = before[comptime!(Row::Max as usize) * n_tokens + token];
-    let mut min = before[comptime!(Row::Min as usize) * n_tokens + token];
-    let mut seen = before[comptime!(Row::Seen as usize) * n_tokens + token];
+    let mut carried = before[comptime!(Field::Carried as usize) * n_tokens + token];
+    let mut max = before[comptime!(Field::Max as usize) * n_tokens + token];
+    let mut min = before[comptime!(Field::Min as usize) * n_tokens + token];
+    let mut seen = before[comptime!(Field::Seen as usize) * n_tokens + token];
     let mut chosen = states.shape(0);
 
     for state in 0..states.shape(0) {
@@ -134,16 +134,16 @@ fn gate_token<F: Float, N: Size>(
         }
 
         if UNIT_POS == 0 {
-            let to = state * comptime!(ROWS) * n_tokens + token;
-            records[to + comptime!(Row::Norm as usize) * n_tokens] = norm;
-            records[to + comptime!(Row::Delta as usize) * n_tokens] = delta;
-            records[to + comptime!(Row::Threshold as usize) * n_tokens] = threshold;
-            records[to + comptime!(Row::Active as usize) * n_tokens] =
+            let to = state * comptime!(N_FIELDS) * n_tokens + token;
+            records[to + comptime!(Field::Norm as usize) * n_tokens] = norm;
+            records[to + comptime!(Field::Delta as usize) * n_tokens] = delta;
+            records[to + comptime!(Field::Threshold as usize) * n_tokens] = threshold;
+            records[to + comptime!(Field::Active as usize) * n_tokens] =
                 select(is_active, 1.0f32, 0.0f32);
-            records[to + comptime!(Row::Carried as usize) * n_tokens] = carried;
-            records[to + comptime!(Row::Max as usize) * n_tokens] = max;
-            records[to + comptime!(Row::Min as usize) * n_tokens] = min;
-            records[to + comptime!(Row::Seen as usize) * n_tokens] = seen;
+            records[to + comptime!(Field::Carried as usize) * n_tokens] = carried;
+            records[to + comptime!(Field::Max as usize) * n_tokens] = max;
+            records[to + comptime!(Field::Min as usize) * n_tokens] = min;
+            records[to + comptime!(Field::Seen as usize) * n_tokens] = seen;
         }
     }
     chosen

@@ -2,22 +2,22 @@
 
 use burn::backend::Flex;
 use burn::backend::tensor::FloatTensor;
-use lac_kernels::gate::{self, Field};
+use lac_kernels::gate;
 
 use super::ops::{GateSelected, LacOps};
-use super::{ROWS, Row, Select};
+use super::{Field, N_FIELDS, Select};
 
 // The records of the CPU and of the GPU kernels have one layout.
 const _: () = {
-    assert!(ROWS == gate::N_FIELDS);
-    assert!(Row::Norm as usize == Field::Norm as usize);
-    assert!(Row::Delta as usize == Field::Delta as usize);
-    assert!(Row::Threshold as usize == Field::Threshold as usize);
-    assert!(Row::Active as usize == Field::Active as usize);
-    assert!(Row::Carried as usize == Field::Carried as usize);
-    assert!(Row::Max as usize == Field::Max as usize);
-    assert!(Row::Min as usize == Field::Min as usize);
-    assert!(Row::Seen as usize == Field::Seen as usize);
+    assert!(N_FIELDS == gate::N_FIELDS);
+    assert!(Field::Norm as usize == gate::Field::Norm as usize);
+    assert!(Field::Delta as usize == gate::Field::Delta as usize);
+    assert!(Field::Threshold as usize == gate::Field::Threshold as usize);
+    assert!(Field::Active as usize == gate::Field::Active as usize);
+    assert!(Field::Carried as usize == gate::Field::Carried as usize);
+    assert!(Field::Max as usize == gate::Field::Max as usize);
+    assert!(Field::Min as usize == gate::Field::Min as usize);
+    assert!(Field::Seen as usize == gate::Field::Seen as usize);
 };
 
 impl LacOps for Flex {

@@ -13,14 +13,14 @@ use super::Select;
 #[derive(ExtensionType)]
 #[extension_type(fusion: cfg(feature = "cube"))]
 pub(crate) struct GateSelected<B: Backend> {
-    /// The numbers, `[states, ROWS, batch, seq]`, f32.
+    /// The numbers, `[states, N_FIELDS, batch, seq]`, f32.
     pub records: FloatTensor<B>,
     /// The selected states, `[batch, seq, hidden]`, of the states' data type.
     pub selected: FloatTensor<B>,
 }
 
 /// The gate as one operation. Shapes: `states` is `[states, batch, seq, hidden]` in f32, f16 or
-/// bf16 with any strides, `before` is `[ROWS, batch, seq]` in f32, the record that the first of
+/// bf16 with any strides, `before` is `[N_FIELDS, batch, seq]` in f32, the record that the first of
 /// the states follows.
 #[backend_extension(
     Cube: cfg(feature = "cube"),
@@ -28,7 +28,7 @@ pub(crate) struct GateSelected<B: Backend> {
     Flex: cfg(feature = "flex")
 )]
 pub(crate) trait LacOps: Backend {
-    /// Gates consecutive states: `[states, ROWS, batch, seq]`, f32.
+    /// Gates consecutive states: `[states, N_FIELDS, batch, seq]`, f32.
     #[fusion(meta = |states, _before, _alpha| records_spec(states))]
     fn lac_gate(
         states: FloatTensor<Self>,

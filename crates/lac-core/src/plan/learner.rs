@@ -2,7 +2,7 @@
 
 use super::evidence::Evidence;
 use super::phase_plan::PhasePlan;
-use super::selection::{Selection, Units, select};
+use super::selection::{Granularity, Selection, select};
 use crate::error::{BoxError, PlanError};
 use crate::observer::Observer;
 use crate::phase::{PerPhase, Phase};
@@ -37,7 +37,7 @@ use crate::record::PassRecord;
 ///
 /// // The third layer added 0.5, where 0.8 × (3 − 1) was needed.
 /// let selection = Selection { by: Ranking::Usage, keep: Keep::AtLeast(0.5) };
-/// let plan = learner.choose(Phase::Prompt, selection, Units::Layers)?;
+/// let plan = learner.choose(Phase::Prompt, selection, Granularity::Layers)?;
 /// assert_eq!(plan, PhasePlan::keeping(&[true, true, false]));
 /// # }
 /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
@@ -82,7 +82,7 @@ impl PlanLearner {
         &self,
         phase: Phase,
         selection: Selection,
-        units: Units,
+        units: Granularity,
     ) -> Result<PhasePlan, PlanError> {
         let evidence = self.evidence(phase);
         if evidence.n_tokens == 0 {

@@ -35,7 +35,7 @@ impl PhasePlan {
     }
 
     /// Runs the parts that the flags keep: the attention and the MLP of each layer in turn.
-    pub fn keeping_parts(kept: &[bool]) -> Self {
+    pub fn keeping_sublayers(kept: &[bool]) -> Self {
         let decision = |parts: &[bool]| match parts {
             [true, true] => Decision::Run,
             [true, false] => Decision::SkipMlp,

@@ -10,7 +10,7 @@ use crate::error::{BoxError, PlanError};
 use crate::gate::GateConfig;
 use crate::pass::Pass;
 use crate::phase::{PerPhase, Phase};
-use crate::policy::{Gating, LayerPolicy};
+use crate::policy::{FusedAction, LayerPolicy};
 
 /// Runs what a [`VoidPlan`] keeps, and nothing else: the skipped layers cost nothing but their
 /// keys and values, and not even those where they are left out.
@@ -61,12 +61,12 @@ impl LayerPolicy for Planned {
         "planned"
     }
 
-    fn gate(&self) -> Option<GateConfig> {
+    fn gate_config(&self) -> Option<GateConfig> {
         self.gate
     }
 
-    fn gating(&self) -> Gating {
-        Gating::Observe
+    fn fused_action(&self) -> FusedAction {
+        FusedAction::Observe
     }
 
     fn is_per_token(&self) -> bool {

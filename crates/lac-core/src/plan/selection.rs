@@ -42,28 +42,28 @@ pub enum Keep {
 
 /// Whether layers are skipped whole or their attention and MLP apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Units {
+pub enum Granularity {
     /// Whole layers.
     #[default]
     Layers,
     /// Attention and MLP apart; the evidence is that of [`SplitLayers`](super::SplitLayers).
-    Parts,
+    Sublayers,
 }
 
-impl Units {
+impl Granularity {
     /// Number of units in a layer.
     pub fn per_layer(self) -> usize {
         match self {
-            Units::Layers => 1,
-            Units::Parts => 2,
+            Granularity::Layers => 1,
+            Granularity::Sublayers => 2,
         }
     }
 
     /// Returns the plan that runs the units that the flags keep.
     pub(crate) fn plan(self, kept: &[bool]) -> PhasePlan {
         match self {
-            Units::Layers => PhasePlan::keeping(kept),
-            Units::Parts => PhasePlan::keeping_parts(kept),
+            Granularity::Layers => PhasePlan::keeping(kept),
+            Granularity::Sublayers => PhasePlan::keeping_sublayers(kept),
         }
     }
 }
@@ -88,7 +88,7 @@ impl Keep {
     /// # Errors
     /// [`PlanError::Selection`] for more layers than there are, a share outside of `[0, 1]`, or a rank that is no
     /// finite number.
-    pub fn n_units(self, n_layers: usize, units: Units) -> Result<Option<usize>, PlanError> {
+    pub fn n_units(self, n_layers: usize, units: Granularity) -> Result<Option<usize>, PlanError> {
         let (what, value, expected) = match self {
             Keep::AtLeast(threshold) if threshold.is_finite() => return Ok(None),
             Keep::Layers(n_kept) if n_kept <= n_layers => {
@@ -126,7 +126,7 @@ impl Keep {
 pub(super) fn select(
     evidence: &Evidence,
     selection: Selection,
-    units: Units,
+    units: Granularity,
 ) -> Result<Vec<bool>, PlanError> {
     let Evidence {
         usage, mean_delta, ..
@@ -169,7 +169,7 @@ mod tests {
             usage: vec![1.0, 0.2, 0.5, 0.2],
             mean_delta: vec![0.5, -1.0, 2.0, 3.0],
         };
-        let kept = select(&evidence, Selection { by, keep }, Units::Layers).unwrap();
+        let kept = select(&evidence, Selection { by, keep }, Granularity::Layers).unwrap();
         let kept: Vec<u8> = kept.into_iter().map(u8::from).collect();
         assert_eq!(kept, expected, "{by:?} {keep:?}");
     }
@@ -209,7 +209,7 @@ mod tests {
                 by: Ranking::Usage,
                 keep,
             };
-            let error = select(&evidence, selection, Units::Layers)
+            let error = select(&evidence, selection, Granularity::Layers)
                 .err()
                 .map(|e| e.to_string());
             assert!(error.is_some_and(|error| error.starts_with(message)));

@@ -6,13 +6,13 @@ use burn::tensor::{Device, Int, Tensor};
 
 use crate::error::{Error, Result};
 use crate::pass::Pass;
-use crate::stack::{CausalLm, LayerPart, LayerParts, LayerStack};
+use crate::stack::{CausalLm, LayerStack, Sublayer, Sublayers};
 
 /// A model whose attentions and MLPs count as layers of their own, twice as many, so that the
 /// gate judges each of them: by the same rule, over the norms after each part.
 pub struct SplitLayers<'a, M: LayerStack + ?Sized> {
     model: &'a M,
-    parts: &'a dyn LayerParts<Context = M::Context>,
+    parts: &'a dyn Sublayers<Context = M::Context>,
 }
 
 impl<M: LayerStack + ?Sized> fmt::Debug for SplitLayers<'_, M> {
@@ -27,11 +27,11 @@ impl<'a, M: LayerStack + ?Sized> SplitLayers<'a, M> {
     /// Sees a model so.
     ///
     /// # Errors
-    /// [`Error::PartsNotOffered`] when it cannot run its layers' parts apart.
+    /// [`Error::SublayersNotOffered`] when it cannot run its layers' parts apart.
     pub fn new(model: &'a M) -> Result<Self> {
         let parts = model
-            .parts()
-            .ok_or(Error::PartsNotOffered { layer_idx: 0 })?;
+            .sublayers()
+            .ok_or(Error::SublayersNotOffered { layer_idx: 0 })?;
         Ok(Self { model, parts })
     }
 }
@@ -50,12 +50,12 @@ impl<M: LayerStack + ?Sized> LayerStack for SplitLayers<'_, M> {
         context: &mut M::Context,
     ) -> Tensor<3> {
         let part = if layer_idx.is_multiple_of(2) {
-            LayerPart::Attention
+            Sublayer::Attention
         } else {
-            LayerPart::Mlp
+            Sublayer::Mlp
         };
         self.parts
-            .forward_part(layer_idx / 2, part, hidden, context)
+            .forward_sublayer(layer_idx / 2, part, hidden, context)
     }
 
     fn skip_layer(

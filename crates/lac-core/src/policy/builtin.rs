@@ -2,7 +2,7 @@
 
 use burn::tensor::{Bool, Tensor, TensorData};
 
-use super::layer_policy::{Carry, Gating, LayerPolicy, LayerStep, PolicyEffect};
+use super::layer_policy::{FusedAction, LayerPolicy, LayerStep, NextState, PolicyEffect};
 use crate::decision::Decision;
 use crate::error::BoxError;
 use crate::gate::{GateConfig, GateReading, select_tokens};
@@ -44,12 +44,12 @@ impl LayerPolicy for Trace {
         "trace"
     }
 
-    fn gate(&self) -> Option<GateConfig> {
+    fn gate_config(&self) -> Option<GateConfig> {
         Some(self.gate)
     }
 
-    fn gating(&self) -> Gating {
-        Gating::Observe
+    fn fused_action(&self) -> FusedAction {
+        FusedAction::Observe
     }
 
     fn effect(&self) -> PolicyEffect {
@@ -87,12 +87,12 @@ impl LayerPolicy for LastActive {
         "last-active"
     }
 
-    fn gate(&self) -> Option<GateConfig> {
+    fn gate_config(&self) -> Option<GateConfig> {
         Some(self.gate)
     }
 
-    fn gating(&self) -> Gating {
-        Gating::LastActive
+    fn fused_action(&self) -> FusedAction {
+        FusedAction::LastActive
     }
 
     fn effect(&self) -> PolicyEffect {
@@ -109,7 +109,7 @@ impl LayerPolicy for LastActive {
     }
 
     // Asked only by a policy that wraps this one: the loop selects in the gate's launch.
-    fn after(&mut self, step: LayerStep<'_>) -> Result<Carry, BoxError> {
+    fn after(&mut self, step: LayerStep<'_>) -> Result<NextState, BoxError> {
         if let Some(reading) = step.reading {
             // What the first layer receives is the embedding.
             let selected = self.selected.take().unwrap_or_else(|| step.input.clone());
@@ -119,7 +119,7 @@ impl LayerPolicy for LastActive {
                 selected,
             ));
         }
-        Ok(Carry::Output)
+        Ok(NextState::Output)
     }
 
     fn finish(&mut self, hidden: Tensor<3>) -> Tensor<3> {
@@ -148,22 +148,22 @@ impl LayerPolicy for Bypass {
         "bypass"
     }
 
-    fn gate(&self) -> Option<GateConfig> {
+    fn gate_config(&self) -> Option<GateConfig> {
         Some(self.gate)
     }
 
-    fn gating(&self) -> Gating {
-        Gating::Bypass
+    fn fused_action(&self) -> FusedAction {
+        FusedAction::Bypass
     }
 
     fn is_per_token(&self) -> bool {
         self.gate.is_per_token()
     }
 
-    fn after(&mut self, step: LayerStep<'_>) -> Result<Carry, BoxError> {
+    fn after(&mut self, step: LayerStep<'_>) -> Result<NextState, BoxError> {
         Ok(match step.reading {
-            Some(reading) => Carry::OutputWhere(reading.active.clone()),
-            None => Carry::Output,
+            Some(reading) => NextState::OutputWhere(reading.active.clone()),
+            None => NextState::Output,
         })
     }
 }
@@ -227,7 +227,7 @@ impl LayerPolicy for Halt {
         "halt"
     }
 
-    fn gate(&self) -> Option<GateConfig> {
+    fn gate_config(&self) -> Option<GateConfig> {
         Some(self.gate)
     }
 
@@ -250,9 +250,9 @@ impl LayerPolicy for Halt {
         })
     }
 
-    fn after(&mut self, step: LayerStep<'_>) -> Result<Carry, BoxError> {
+    fn after(&mut self, step: LayerStep<'_>) -> Result<NextState, BoxError> {
         let (Some(reading), Some(input_norm)) = (step.reading, step.input_norm) else {
-            return Ok(Carry::Output);
+            return Ok(NextState::Output);
         };
         let halted_before = self.halted_tokens(step.output);
         // λ_0 = λ_1 = 0 and no |Δ| lies below 0: the first two layers cannot halt a row.
@@ -260,7 +260,7 @@ impl LayerPolicy for Halt {
             self.halt_rows(reading)?;
         }
         let Some(halted) = halted_before else {
-            return Ok(Carry::Output);
+            return Ok(NextState::Output);
         };
         // For these tokens the layer was run only because it was run for their neighbours; they
         // are reported as they would be if it had not been.
@@ -275,6 +275,6 @@ impl LayerPolicy for Halt {
             reading.threshold = reading.threshold.clone().mask_where(frozen, threshold);
         }
         self.frozen = Some((halted, reading.threshold.clone()));
-        Ok(Carry::OutputWhere(running))
+        Ok(NextState::OutputWhere(running))
     }
 }

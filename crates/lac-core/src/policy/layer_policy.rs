@@ -10,7 +10,7 @@ use crate::pass::Pass;
 /// Which state goes on to the next layer.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum Carry {
+pub enum NextState {
     /// The layer's output.
     Output,
     /// The layer's output where the mask `[batch, seq]` holds, its input elsewhere.
@@ -31,7 +31,7 @@ pub struct LayerStep<'a> {
     pub output: &'a Tensor<3>,
     /// The norm of the state that went in, `[batch, seq]`, when the policy gates.
     pub input_norm: Option<&'a Tensor<2>>,
-    /// The gate's verdict, when [`LayerPolicy::gate`] asked for one. A policy may amend it, for
+    /// The gate's verdict, when [`LayerPolicy::gate_config`] asked for one. A policy may amend it, for
     /// instance for tokens it has taken out of the run: observers see the amended reading.
     pub reading: Option<&'a mut GateReading>,
 }
@@ -39,7 +39,7 @@ pub struct LayerStep<'a> {
 /// What the loop may do for a policy inside the gate's own launch, instead of asking it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Gating {
+pub enum FusedAction {
     /// Nothing: [`LayerPolicy::after`] is asked after every layer, with the gate's verdict.
     #[default]
     Stepwise,
@@ -86,25 +86,25 @@ pub enum PolicyEffect {
 ///         Ok(if layer_idx % 2 == 0 { Decision::Run } else { Decision::Skip })
 ///     }
 /// }
-/// assert!(EverySecond.gate().is_none());
+/// assert!(EverySecond.gate_config().is_none());
 /// ```
 pub trait LayerPolicy {
     /// The policy's name in reports.
     fn name(&self) -> &str;
 
     /// The gate to measure every layer with; `None` (the default) measures nothing.
-    fn gate(&self) -> Option<GateConfig> {
+    fn gate_config(&self) -> Option<GateConfig> {
         None
     }
 
     /// What the loop may do inside the gate's launch instead of asking
     /// [`after`](Self::after); by default nothing. Has no meaning without a
-    /// [`gate`](Self::gate).
+    /// [`gate_config`](Self::gate_config).
     ///
     /// States that do not change between layers can be gated all at once: a pass over one token
-    /// per row under [`Gating::Observe`] or [`Gating::LastActive`] is one launch at its end.
-    fn gating(&self) -> Gating {
-        Gating::Stepwise
+    /// per row under [`FusedAction::Observe`] or [`FusedAction::LastActive`] is one launch at its end.
+    fn fused_action(&self) -> FusedAction {
+        FusedAction::Stepwise
     }
 
     /// How the results differ from the full model's. Called by reports and benchmarks, never by the loop over layers.
@@ -158,9 +158,9 @@ pub trait LayerPolicy {
     ///
     /// # Errors
     /// As for [`begin`](Self::begin), at this layer.
-    fn after(&mut self, step: LayerStep<'_>) -> Result<Carry, BoxError> {
+    fn after(&mut self, step: LayerStep<'_>) -> Result<NextState, BoxError> {
         let _ = step;
-        Ok(Carry::Output)
+        Ok(NextState::Output)
     }
 
     /// The state handed to the final norm, `[batch, seq, hidden]`; by default the one that left

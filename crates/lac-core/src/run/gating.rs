@@ -6,7 +6,7 @@ use super::step::carried;
 use crate::error::{BoxError, Result};
 use crate::gate::{Gate, GateConfig, GatedAtOnce, Record, WaitingGate};
 use crate::kernel::Select;
-use crate::policy::{Carry, Gating, LayerPolicy, LayerStep};
+use crate::policy::{FusedAction, LayerPolicy, LayerStep, NextState};
 
 /// The gate of one pass.
 pub(super) enum PassGate {
@@ -18,22 +18,26 @@ pub(super) enum PassGate {
 
 pub(super) struct Running {
     gate: Gate,
-    gating: Gating,
+    gating: FusedAction,
     /// What was seen of the embedding and of each layer so far.
     records: Vec<Record>,
-    /// Per token the last active output so far, under [`Gating::LastActive`].
+    /// Per token the last active output so far, under [`FusedAction::LastActive`].
     last_active: Option<Tensor<3>>,
 }
 
 pub(super) struct Waiting {
     gate: WaitingGate,
     config: GateConfig,
-    gating: Gating,
+    gating: FusedAction,
 }
 
 impl PassGate {
-    pub(super) fn start(config: GateConfig, gating: Gating, embedding: &Tensor<3>) -> Result<Self> {
-        let changes_nothing = matches!(gating, Gating::Observe | Gating::LastActive);
+    pub(super) fn start(
+        config: GateConfig,
+        gating: FusedAction,
+        embedding: &Tensor<3>,
+    ) -> Result<Self> {
+        let changes_nothing = matches!(gating, FusedAction::Observe | FusedAction::LastActive);
         // The outputs of a longer pass would take memory that nobody has planned for.
         let is_short = embedding.dims()[1] == 1;
         if changes_nothing
@@ -104,12 +108,12 @@ impl PassGate {
     }
 
     /// The state for [`LayerPolicy::finish`], and the records of the embedding and of every layer,
-    /// `[1 + layers, ROWS, batch, seq]`.
+    /// `[1 + layers, N_FIELDS, batch, seq]`.
     pub(super) fn finish(self, hidden: Tensor<3>) -> (Tensor<3>, Tensor<4>) {
         match self {
             Self::Running(running) => running.finish(hidden),
             Self::Waiting(Waiting { gate, gating, .. }) => {
-                let select = (gating == Gating::LastActive).then_some(Select::KeepOutput);
+                let select = (gating == FusedAction::LastActive).then_some(Select::KeepOutput);
                 let GatedAtOnce { records, selected } = gate.finish(select);
                 (selected.unwrap_or(hidden), records)
             }
@@ -118,20 +122,20 @@ impl PassGate {
 }
 
 impl Running {
-    fn start(config: GateConfig, gating: Gating, embedding: &Tensor<3>) -> Result<Self> {
+    fn start(config: GateConfig, gating: FusedAction, embedding: &Tensor<3>) -> Result<Self> {
         let gate = Gate::start(config, embedding)?;
         Ok(Self {
             records: vec![gate.last().clone()],
             gate,
             gating,
-            last_active: (gating == Gating::LastActive).then(|| embedding.clone()),
+            last_active: (gating == FusedAction::LastActive).then(|| embedding.clone()),
         })
     }
 
     fn layer(&mut self, output: Tensor<3>, input: Tensor<3>) -> Tensor<3> {
         let hidden = match (self.gating, self.last_active.take()) {
-            (Gating::Bypass, _) => self.gate.judge_select(output, input, Select::KeepInput),
-            (Gating::LastActive, Some(last_active)) => {
+            (FusedAction::Bypass, _) => self.gate.judge_select(output, input, Select::KeepInput),
+            (FusedAction::LastActive, Some(last_active)) => {
                 let keep = Select::KeepOutput;
                 let last_active = self.gate.judge_select(output.clone(), last_active, keep);
                 self.last_active = Some(last_active);
@@ -165,9 +169,9 @@ impl Running {
         })?;
         self.records.push(record.with_reading(reading));
         match &carry {
-            Carry::Output => {}
-            Carry::OutputWhere(mask) => self.gate.kept(mask.clone(), input_norm),
-            Carry::State(state) => self.gate.replaced(state),
+            NextState::Output => {}
+            NextState::OutputWhere(mask) => self.gate.kept(mask.clone(), input_norm),
+            NextState::State(state) => self.gate.replaced(state),
         }
         carried(carry, output, input)
     }

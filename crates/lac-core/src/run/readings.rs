@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 
 use crate::decision::Decision;
 use crate::error::{Error, Result, StateAt};
-use crate::kernel::{ROWS, Row};
+use crate::kernel::{Field, N_FIELDS};
 use crate::pass::Pass;
 use crate::record::{GateRecord, PassRecord};
 
@@ -14,7 +14,7 @@ pub struct PassReadings {
     /// Shape of the states, `[batch, seq, hidden]`.
     shape: [usize; 3],
     decisions: Vec<Decision>,
-    /// The records of the embedding and of every layer, `[1 + layers, ROWS, batch, seq]`.
+    /// The records of the embedding and of every layer, `[1 + layers, N_FIELDS, batch, seq]`.
     records: Option<Box<Tensor<4>>>,
 }
 
@@ -66,7 +66,7 @@ impl PassReadings {
     }
 }
 
-/// Reads `[1 + layers, ROWS, batch, seq]`: one tensor, so that the device is waited for once.
+/// Reads `[1 + layers, N_FIELDS, batch, seq]`: one tensor, so that the device is waited for once.
 fn read_records(records: Tensor<4>, pass: &Pass) -> Result<GateRecord> {
     const READING: &str = "reading what the gate saw";
     let [n_states, _, batch, seq] = records.dims();
@@ -76,20 +76,20 @@ fn read_records(records: Tensor<4>, pass: &Pass) -> Result<GateRecord> {
         .map_err(|error| Error::device(READING, error))?
         .try_into_vec::<f32>()
         .map_err(|error| Error::device(READING, error))?;
-    let rows = |row: Row| {
+    let rows = |row: Field| {
         let values = &values;
         (0..n_states).map(move |state| {
-            let start = (state * ROWS + row as usize) * n_tokens;
+            let start = (state * N_FIELDS + row as usize) * n_tokens;
             &values[start..start + n_tokens]
         })
     };
-    let of_layers = |row: Row| rows(row).skip(1).flatten().copied();
+    let of_layers = |row: Field| rows(row).skip(1).flatten().copied();
     let record = GateRecord {
-        embedding_norms: rows(Row::Norm).take(1).flatten().copied().collect(),
-        norms: of_layers(Row::Norm).collect(),
-        deltas: of_layers(Row::Delta).collect(),
-        thresholds: of_layers(Row::Threshold).collect(),
-        active: of_layers(Row::Active).map(|flag| flag != 0.0).collect(),
+        embedding_norms: rows(Field::Norm).take(1).flatten().copied().collect(),
+        norms: of_layers(Field::Norm).collect(),
+        deltas: of_layers(Field::Delta).collect(),
+        thresholds: of_layers(Field::Threshold).collect(),
+        active: of_layers(Field::Active).map(|flag| flag != 0.0).collect(),
     };
     check_finite(&record.embedding_norms, |_| StateAt::Embedding, pass)?;
     check_finite(&record.norms, StateAt::Layer, pass)?;

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 
 use crate::error::BoxError;
 use crate::gate::select_tokens;
-use crate::policy::{Carry, LayerPolicy, LayerStep};
+use crate::policy::{LayerPolicy, LayerStep, NextState};
 
 /// Asks a policy without a gate which state goes on after a layer, and returns it.
 pub(super) fn ungated_step(
@@ -25,15 +25,15 @@ pub(super) fn ungated_step(
 
 /// Returns the state that a policy has chosen.
 pub(super) fn carried(
-    carry: Carry,
+    carry: NextState,
     output: Tensor<3>,
     input: Tensor<3>,
 ) -> Result<Tensor<3>, BoxError> {
     match carry {
-        Carry::Output => Ok(output),
-        Carry::OutputWhere(mask) => Ok(select_tokens(mask, output, input)),
-        Carry::State(state) if state.dims() == output.dims() => Ok(state),
-        Carry::State(state) => Err(format!(
+        NextState::Output => Ok(output),
+        NextState::OutputWhere(mask) => Ok(select_tokens(mask, output, input)),
+        NextState::State(state) if state.dims() == output.dims() => Ok(state),
+        NextState::State(state) => Err(format!(
             "it replaced a state of the shape {:?} by one of the shape {:?}",
             output.dims(),
             state.dims()

@@ -4,9 +4,9 @@
 use super::draft_keys::draft_keys;
 use crate::error::{Error, PlanError, Result};
 use crate::generation::sampling::argmax;
-use crate::generation::{Flow, embed_and_run, last_logits};
+use crate::generation::{Flow, forward_hidden, last_logits};
 use crate::pass::Pass;
-use crate::plan::{PhasePlan, Planned, Units};
+use crate::plan::{Granularity, PhasePlan, Planned};
 use crate::policy::Off;
 use crate::stack::CausalLm;
 
@@ -23,7 +23,7 @@ pub struct CalibrationText {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AgreementSearch {
     /// What is taken out, one at a time.
-    pub units: Units,
+    pub units: Granularity,
     /// At how many places of each text a draft is tried.
     pub positions_per_text: usize,
     /// The search ends where the agreement falls below this.
@@ -121,7 +121,7 @@ pub fn agreement<M: CausalLm + ?Sized>(
         }
         let pass = Pass::prompt(&[&text.ids], 0)?;
         let mut context = model.new_context(1, text.ids.len());
-        embed_and_run(model, &pass, &mut context, &mut Off)?;
+        forward_hidden(model, &pass, &mut context, &mut Off)?;
         // The last place first: a draft overwrites its own slot and forgets those after it.
         for &place in places.iter().rev() {
             n_places += 1;

@@ -7,8 +7,8 @@ use crate::stack::LayerStack;
 /// overwrites them before any later pass runs the layer, so filling them would be wasted work where the model can
 /// leave them out.
 pub(super) fn draft_keys<S: LayerStack + ?Sized>(stack: &S) -> SkippedKeys {
-    match stack.parts() {
-        Some(_) => SkippedKeys::LeaveOut,
+    match stack.sublayers() {
+        Some(_) => SkippedKeys::Omit,
         None => SkippedKeys::Fill,
     }
 }

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::generation::sampling::{Sampler, read_rows};
 use crate::generation::{
     Flow, GenerationConfig, GenerationOutput, Rows, StopReason, TokenSink, check_prompts,
-    embed_and_run, last_logits,
+    forward_hidden, last_logits,
 };
 use crate::observer::Observer;
 use crate::pass::Pass;
@@ -23,7 +23,7 @@ use crate::record::PassRecord;
 use crate::stack::CausalLm;
 
 /// Who takes part besides the model.
-pub(super) struct Hooks<'a> {
+pub(super) struct GenerateArgs<'a> {
     pub observer: &'a mut dyn Observer,
     pub sink: &'a mut dyn TokenSink,
     pub watcher: &'a mut dyn Watcher,
@@ -55,7 +55,7 @@ struct Drafting<'a, 'h, M: CausalLm + ?Sized> {
     model: &'a M,
     context: M::Context,
     config: &'a GenerationConfig,
-    hooks: Hooks<'h>,
+    hooks: GenerateArgs<'h>,
     sampler: Sampler,
     full: Box<dyn LayerPolicy>,
     skipped_keys: SkippedKeys,
@@ -85,7 +85,7 @@ pub(super) fn speculate<M: CausalLm + ?Sized>(
     prompt: &[u32],
     config: &GenerationConfig,
     speculator: &mut Speculator,
-    hooks: Hooks<'_>,
+    hooks: GenerateArgs<'_>,
 ) -> Result<SpeculationOutput> {
     check_prompts(model, &[prompt.to_vec()])?;
     speculator
@@ -137,7 +137,7 @@ pub(super) fn speculate<M: CausalLm + ?Sized>(
 impl<M: CausalLm + ?Sized> Drafting<'_, '_, M> {
     /// The pass over the prompt, and the first token.
     fn prompt(&mut self, pass: &Pass, speculator: &mut Speculator) -> Result<()> {
-        let out = embed_and_run(self.model, pass, &mut self.context, self.full.as_mut())?;
+        let out = forward_hidden(self.model, pass, &mut self.context, self.full.as_mut())?;
         let last = out.hidden.narrow(1, pass.seq() - 1, 1);
         let logits = read_rows(self.model.logits(last).squeeze_dim::<2>(1))?;
         let record = out.readings.read(pass)?;
@@ -171,7 +171,7 @@ impl<M: CausalLm + ?Sized> Drafting<'_, '_, M> {
 
         let verify_start = Instant::now();
         let pass = Pass::response(past, token_ids);
-        let out = embed_and_run(self.model, &pass, &mut self.context, self.full.as_mut())?;
+        let out = forward_hidden(self.model, &pass, &mut self.context, self.full.as_mut())?;
         let logits = read_rows(self.model.logits(out.hidden).squeeze_dim::<2>(0))?;
         let is_read = self.hooks.observer.wants_records() || out.readings.is_gated();
         let record = match is_read {

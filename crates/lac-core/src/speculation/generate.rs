@@ -35,7 +35,7 @@ pub fn generate_speculative<M: CausalLm + ?Sized>(
         one_prompt(prompts)?,
         config,
         speculator,
-        drafting::Hooks {
+        drafting::GenerateArgs {
             observer,
             sink,
             watcher: &mut (),

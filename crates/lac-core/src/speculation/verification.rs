@@ -7,7 +7,7 @@ use super::stats::SpeculationStats;
 use super::ties::{Ties, Top, noise};
 use crate::error::{Error, Result};
 use crate::generation::{
-    Flow, Generated, GenerationConfig, Hooks, Sampling, generate, last_logits,
+    Flow, GenerateArgs, Generated, GenerationConfig, Sampling, generate, last_logits,
 };
 use crate::pass::Pass;
 use crate::policy::Off;
@@ -75,7 +75,7 @@ pub fn verify_speculation<M: CausalLm + ?Sized>(
         });
     }
     let mut policy = Off;
-    let output = generate(model, prompts, config, Hooks::new(&mut policy))?;
+    let output = generate(model, prompts, config, GenerateArgs::new(&mut policy))?;
     let plain = output
         .rows
         .into_iter()
@@ -94,7 +94,7 @@ pub fn verify_speculation<M: CausalLm + ?Sized>(
         largest_noise: 0.0,
         smallest_margin: f32::INFINITY,
     };
-    let hooks = drafting::Hooks {
+    let hooks = drafting::GenerateArgs {
         observer: &mut (),
         sink: &mut (),
         watcher: &mut side_by_side,

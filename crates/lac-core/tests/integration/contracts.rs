@@ -2,8 +2,9 @@
 
 use burn::tensor::{Device, Tensor};
 use lac_core::{
-    Bypass, Carry, Decision, Error, GateConfig, Halt, LastActive, LayerPolicy, LayerStack,
-    LayerStep, Off, Pass, PassOutput, PhasePlan, Planned, PolicyEffect, SkippedKeys, Trace, run,
+    Bypass, Decision, Error, GateConfig, Halt, LastActive, LayerPolicy, LayerStack, LayerStep,
+    NextState, Off, Pass, PassOutput, PhasePlan, Planned, PolicyEffect, SkippedKeys, Trace,
+    run_layers,
 };
 
 /// A model with a cache, whose author has forgotten `skip_layer`. Each layer adds to a token what the cached ones say
@@ -95,7 +96,7 @@ fn a_pass_of_other_sizes_than_its_tensor_is_refused() {
     for (batch, seq) in [(1, 6), (3, 2), (2, 2), (2, 4), (1, 3)] {
         let pass = Pass::states(batch, seq);
         let policy = &mut Trace::new(GateConfig::new(0.8));
-        let error = run(&stack, ones([2, 3, 4]), &mut (), &pass, policy).unwrap_err();
+        let error = run_layers(&stack, ones([2, 3, 4]), &mut (), &pass, policy).unwrap_err();
         assert!(
             matches!(error, Error::PassShape { expected, found: [2, 3, 4] } if expected == [batch, seq]),
             "{error}"
@@ -131,7 +132,8 @@ fn a_layer_that_returns_another_shape_is_named() {
     for returned in [[1, 3, 4], [2, 2, 4], [2, 3, 5]] {
         let policy = &mut Off;
         let pass = Pass::states(2, 3);
-        let error = run(&Returns(returned), ones([2, 3, 4]), &mut (), &pass, policy).unwrap_err();
+        let error =
+            run_layers(&Returns(returned), ones([2, 3, 4]), &mut (), &pass, policy).unwrap_err();
         assert!(
             matches!(error, Error::LayerShape { layer_idx: 1, received: [2, 3, 4], returned: found } if found == returned),
             "{error}"
@@ -147,8 +149,8 @@ impl LayerPolicy for Replaces {
         "trace"
     }
 
-    fn after(&mut self, step: LayerStep<'_>) -> Result<Carry, lac_core::BoxError> {
-        Ok(Carry::State(step.output.clone().narrow(1, 0, 1)))
+    fn after(&mut self, step: LayerStep<'_>) -> Result<NextState, lac_core::BoxError> {
+        Ok(NextState::State(step.output.clone().narrow(1, 0, 1)))
     }
 }
 

@@ -2,7 +2,8 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use lac_core::{
-    GateConfig, GateRecord, LastActive, LayerStack, Observer, Pass, PassRecord, Trace, Usage, run,
+    GateConfig, GateRecord, LastActive, LayerStack, Observer, Pass, PassRecord, Trace, Usage,
+    run_layers,
 };
 use proptest::prelude::*;
 
@@ -102,7 +103,7 @@ impl States {
         let embedding = states.remove(0);
         let pass = pass(self.batch(), self.seq, n_padding);
         let mut policy = Trace::new(GateConfig::new(alpha));
-        let out = run(&Given(states), embedding, &mut (), &pass, &mut policy).unwrap();
+        let out = run_layers(&Given(states), embedding, &mut (), &pass, &mut policy).unwrap();
         out.readings.read(&pass).unwrap()
     }
 
@@ -188,7 +189,7 @@ proptest! {
         let embedding = tensors.remove(0);
         let pass = pass(1, padded.seq, n_padding);
         let mut policy = Trace::new(GateConfig::new(0.8));
-        let out = run(&Given(tensors), embedding, &mut (), &pass, &mut policy).unwrap();
+        let out = run_layers(&Given(tensors), embedding, &mut (), &pass, &mut policy).unwrap();
         let record = out.readings.read(&pass).unwrap();
 
         let counted: Vec<usize> = record.counted().filter(|(row, _)| *row == 0).map(|(_, slot)| slot).collect();
@@ -220,7 +221,7 @@ proptest! {
         let embedding = tensors.remove(0);
         let pass = pass(states.batch(), states.seq, 0);
         let mut policy = LastActive::new(GateConfig::new(alpha));
-        let out = run(&Given(tensors), embedding, &mut (), &pass, &mut policy).unwrap();
+        let out = run_layers(&Given(tensors), embedding, &mut (), &pass, &mut policy).unwrap();
         let selected = out.hidden.try_into_vec_as::<f32>().unwrap();
         let record = out.readings.read(&pass).unwrap();
         let gate = record.gate.as_ref().unwrap();

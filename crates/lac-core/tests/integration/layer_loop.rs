@@ -2,8 +2,8 @@
 
 use burn::tensor::{Device, Tensor};
 use lac_core::{
-    BoxError, Bypass, Carry, Decision, Error, GateConfig, Halt, LayerPolicy, LayerStack, LayerStep,
-    Observer, Off, Pass, PassRecord, StateAt, Trace, Usage, run,
+    BoxError, Bypass, Decision, Error, GateConfig, Halt, LayerPolicy, LayerStack, LayerStep,
+    NextState, Observer, Off, Pass, PassRecord, StateAt, Trace, Usage, run_layers,
 };
 
 use crate::devices::devices;
@@ -56,7 +56,7 @@ fn outcome(
 ) -> Result<Outcome, Error> {
     let embedding = Tensor::<1>::from_floats(tokens, device).reshape([pass.batch(), pass.seq(), 1]);
     let mut calls = Calls::default();
-    let out = run(&Adds(adds.to_vec()), embedding, &mut calls, pass, policy)?;
+    let out = run_layers(&Adds(adds.to_vec()), embedding, &mut calls, pass, policy)?;
     Ok(Outcome {
         hidden: out.hidden.try_into_vec_as::<f32>().unwrap(),
         record: out.readings.read(pass)?,
@@ -132,7 +132,7 @@ impl LayerPolicy for Custom {
         "custom"
     }
 
-    fn gate(&self) -> Option<GateConfig> {
+    fn gate_config(&self) -> Option<GateConfig> {
         Some(GateConfig::new(0.0))
     }
 
@@ -144,10 +144,10 @@ impl LayerPolicy for Custom {
         })
     }
 
-    fn after(&mut self, step: LayerStep<'_>) -> Result<Carry, BoxError> {
+    fn after(&mut self, step: LayerStep<'_>) -> Result<NextState, BoxError> {
         Ok(match step.layer_idx {
-            0 => Carry::State(step.output.clone() * 2.0),
-            _ => Carry::Output,
+            0 => NextState::State(step.output.clone() * 2.0),
+            _ => NextState::Output,
         })
     }
 }
@@ -268,7 +268,7 @@ fn a_pass_knows_positions_and_hidden_keys() {
         let integers =
             |tensor: Tensor<2, burn::tensor::Int>| tensor.try_into_vec_as::<i32>().unwrap();
         let flags = |pass: &Pass| {
-            let hidden = pass.hidden_keys(&device).int();
+            let hidden = pass.key_mask(&device).int();
             (hidden.dims(), hidden.try_into_vec_as::<i32>().unwrap())
         };
         assert_eq!(

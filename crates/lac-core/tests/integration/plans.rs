@@ -2,10 +2,10 @@
 
 use burn::tensor::{Device, Tensor};
 use lac_core::{
-    Decision, Error, GateConfig, Keep, LayerPart, LayerParts, LayerPolicy, LayerStack,
-    ModelFingerprint, Observer, Pass, PassRecord, Phase, PhasePlan, PlanError, PlanLearner,
-    Planned, Provenance, Ranking, Selection, SkippedKeys, SplitLayers, Trace, Units, Usage,
-    VoidPlan, run,
+    Decision, Error, GateConfig, Granularity, Keep, LayerPolicy, LayerStack, ModelFingerprint,
+    Observer, Pass, PassRecord, Phase, PhasePlan, PlanError, PlanLearner, Planned, Provenance,
+    Ranking, Selection, SkippedKeys, SplitLayers, Sublayer, Sublayers, Trace, Usage, VoidPlan,
+    run_layers,
 };
 use proptest::prelude::*;
 
@@ -23,8 +23,8 @@ impl LayerStack for Halves {
     }
 
     fn forward_layer(&self, idx: usize, hidden: Tensor<3>, calls: &mut Vec<String>) -> Tensor<3> {
-        let hidden = self.forward_part(idx, LayerPart::Attention, hidden, calls);
-        self.forward_part(idx, LayerPart::Mlp, hidden, calls)
+        let hidden = self.forward_sublayer(idx, Sublayer::Attention, hidden, calls);
+        self.forward_sublayer(idx, Sublayer::Mlp, hidden, calls)
     }
 
     fn skip_layer(
@@ -37,30 +37,30 @@ impl LayerStack for Halves {
         Ok(())
     }
 
-    fn parts(&self) -> Option<&dyn LayerParts<Context = Vec<String>>> {
+    fn sublayers(&self) -> Option<&dyn Sublayers<Context = Vec<String>>> {
         Some(self)
     }
 }
 
-impl LayerParts for Halves {
+impl Sublayers for Halves {
     type Context = Vec<String>;
 
-    fn forward_part(
+    fn forward_sublayer(
         &self,
         idx: usize,
-        part: LayerPart,
+        part: Sublayer,
         hidden: Tensor<3>,
         calls: &mut Vec<String>,
     ) -> Tensor<3> {
         calls.push(format!("{part:?} {idx}").to_lowercase());
         let added = match part {
-            LayerPart::Attention => self.0[idx][0],
-            LayerPart::Mlp => self.0[idx][1],
+            Sublayer::Attention => self.0[idx][0],
+            Sublayer::Mlp => self.0[idx][1],
         };
         hidden + added
     }
 
-    fn omit_keys(&self, idx: usize, calls: &mut Vec<String>) {
+    fn omit_kv(&self, idx: usize, calls: &mut Vec<String>) {
         calls.push(format!("omit {idx}"));
     }
 }
@@ -89,7 +89,7 @@ fn outcome<S: LayerStack>(
     policy: &mut dyn LayerPolicy,
 ) -> Result<(f32, PassRecord), Error> {
     let embedding = Tensor::<3>::from_floats([[[1.0]]], &Device::flex());
-    let out = run(stack, embedding, context, pass, policy)?;
+    let out = run_layers(stack, embedding, context, pass, policy)?;
     let hidden = out.hidden.into_scalar::<f32>();
     Ok((hidden, out.readings.read(pass)?))
 }
@@ -107,7 +107,7 @@ fn parts_plan() -> PhasePlan {
 #[test]
 fn planned_runs_what_the_plan_of_the_phase_keeps() {
     let stack = Halves(HALVES.to_vec());
-    for (keys, called) in [(SkippedKeys::Fill, "fill"), (SkippedKeys::LeaveOut, "omit")] {
+    for (keys, called) in [(SkippedKeys::Fill, "fill"), (SkippedKeys::Omit, "omit")] {
         let mut policy = Planned::from_phases(PhasePlan::full(3), parts_plan(), keys);
         let mut calls = Vec::new();
         let prompt = Pass::prompt(&[[7]], 0).unwrap();
@@ -159,7 +159,7 @@ fn parts_that_a_model_does_not_offer_are_an_error() {
         (parts_plan(), SkippedKeys::Fill, 0),
         (
             PhasePlan::keeping(&[true, true, false]),
-            SkippedKeys::LeaveOut,
+            SkippedKeys::Omit,
             2,
         ),
     ];
@@ -167,7 +167,7 @@ fn parts_that_a_model_does_not_offer_are_an_error() {
         let mut policy = Planned::from_phases(plan.clone(), plan, keys);
         let error = outcome(&stack, &mut (), &pass, &mut policy).unwrap_err();
         assert!(
-            matches!(error, Error::PartsNotOffered { layer_idx } if layer_idx == expected),
+            matches!(error, Error::SublayersNotOffered { layer_idx } if layer_idx == expected),
             "{error}"
         );
     }
@@ -198,7 +198,8 @@ fn a_learner_sees_usage_and_deltas_per_phase_and_part() {
     assert_eq!(evidence.mean_delta, [1.0, 2.0, 0.5, 0.25, 4.0, 8.0]);
     // Thresholds 0, 0, 0.8 × 1, 0.8 × 1.5, 0.8 × 1.75, 0.8 × 3.75.
     assert_eq!(evidence.usage, [1.0, 1.0, 0.0, 0.0, 1.0, 1.0]);
-    let choose = |phase, by, keep| learner.choose(phase, Selection { by, keep }, Units::Parts);
+    let choose =
+        |phase, by, keep| learner.choose(phase, Selection { by, keep }, Granularity::Sublayers);
     assert_eq!(
         choose(Phase::Prompt, Ranking::Usage, Keep::AtLeast(0.5)).unwrap(),
         PhasePlan::keeping(&[true, false, true])
@@ -206,7 +207,7 @@ fn a_learner_sees_usage_and_deltas_per_phase_and_part() {
     // A budget counts layers: one of them is two parts.
     assert_eq!(
         choose(Phase::Prompt, Ranking::MeanDelta, Keep::Layers(1)).unwrap(),
-        PhasePlan::keeping_parts(&[false, false, false, false, true, true])
+        PhasePlan::keeping_sublayers(&[false, false, false, false, true, true])
     );
     let error = choose(Phase::Response, Ranking::Usage, Keep::Layers(1)).unwrap_err();
     assert_eq!(error, PlanError::NoEvidence { phase: "response" });
@@ -237,7 +238,7 @@ fn plan(prompt: PhasePlan, response: PhasePlan) -> Result<VoidPlan, PlanError> {
         fingerprint(),
         prompt,
         response,
-        SkippedKeys::LeaveOut,
+        SkippedKeys::Omit,
         provenance,
     )
 }
@@ -389,7 +390,7 @@ proptest! {
         }
         for n_kept in 0..=n_layers {
             let selection = Selection { by: Ranking::Usage, keep: Keep::Layers(n_kept) };
-            let plan = learner.choose(Phase::Response, selection, Units::Layers).unwrap();
+            let plan = learner.choose(Phase::Response, selection, Granularity::Layers).unwrap();
             let kept: Vec<bool> =
                 plan.decisions().iter().map(|&layer| layer == Decision::Run).collect();
             prop_assert_eq!(kept.iter().filter(|&&kept| kept).count(), n_kept);

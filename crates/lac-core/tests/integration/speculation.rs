@@ -3,9 +3,9 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use lac_core::{
     BoxError, CausalLm, DraftCost, DraftLength, Error, Flow, FollowConfig, GateConfig,
-    GenerationConfig, Hooks, LayerStack, Observer, Off, Pass, PassRecord, PhasePlan, PlanUpdates,
-    Sampling, SamplingConfig, SpeculationConfig, Speculator, StopReason, Ties, TokenSink, Trace,
-    Usage, generate, generate_speculative, verify_speculation,
+    GenerateArgs, GenerationConfig, LayerStack, Observer, Off, Pass, PassRecord, PhasePlan,
+    PlanUpdates, Sampling, SamplingConfig, SpeculationConfig, Speculator, StopReason, Ties,
+    TokenSink, Trace, Usage, generate, generate_speculative, verify_speculation,
 };
 
 use crate::devices::devices;
@@ -148,7 +148,8 @@ fn greedy_text_is_the_full_models() {
             for token in 0..12 {
                 let prompt = [vec![token, (token + 5) % 12]];
                 let config = GenerationConfig::greedy(20);
-                let plain = generate(&model, &prompt, &config, Hooks::new(&mut Off)).unwrap();
+                let plain =
+                    generate(&model, &prompt, &config, GenerateArgs::new(&mut Off)).unwrap();
                 let out = generate_speculative(
                     &model,
                     &prompt,
@@ -349,7 +350,7 @@ fn observers_see_the_text_and_nothing_else() {
         &model,
         &prompt,
         &config,
-        Hooks::new(hooks_policy).observer(&mut plain),
+        GenerateArgs::new(hooks_policy).observer(&mut plain),
     )
     .unwrap();
     let mut seen = (Seen::default(), Usage::default());
@@ -391,7 +392,7 @@ impl TokenSink for ThreeTokens {
 fn rows_end_where_plain_rows_end() {
     let model = Chain::new(3, 12, &Device::flex());
     let plain_ids = |config: &GenerationConfig| {
-        let plain = generate(&model, &[vec![4]], config, Hooks::new(&mut Off)).unwrap();
+        let plain = generate(&model, &[vec![4]], config, GenerateArgs::new(&mut Off)).unwrap();
         plain.rows.into_iter().next().unwrap()
     };
     let greedy = GenerationConfig::greedy(12);
@@ -489,7 +490,7 @@ fn a_plan_follows_the_text() {
     let mut speculator = Speculator::new(PhasePlan::full(6), config_of).unwrap();
     let config = GenerationConfig::greedy(30);
     let prompt = [vec![7, 3]];
-    let plain = generate(&model, &prompt, &config, Hooks::new(&mut Off)).unwrap();
+    let plain = generate(&model, &prompt, &config, GenerateArgs::new(&mut Off)).unwrap();
     let out =
         generate_speculative(&model, &prompt, &config, &mut speculator, &mut (), &mut ()).unwrap();
     assert_eq!(out.generation.rows, plain.rows);

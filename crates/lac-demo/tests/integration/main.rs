@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use burn::tensor::Device;
-use lac_core::{GenerationConfig, Hooks, Off, generate};
+use lac_core::{GenerateArgs, GenerationConfig, Off, generate};
 use lac_demo::{
     Choice, YesNo, choices, hard_choices, model_files, set_files, unpack, yes_no_questions,
 };
@@ -90,7 +90,7 @@ fn conversations_go_as_transformers_has_them() {
         let (rendered, prompt) = (chat.text, chat.ids);
         assert_eq!(prompt, ids(&case["prompt_ids"]), "{rendered}");
         let config = GenerationConfig::greedy(48).with_stop_tokens(tokenizer.stop_ids());
-        let output = generate(&model, &[prompt], &config, Hooks::new(&mut Off)).unwrap();
+        let output = generate(&model, &[prompt], &config, GenerateArgs::new(&mut Off)).unwrap();
         assert_eq!(output.rows[0].ids, ids(&case["ids"]), "{rendered}");
         let text = tokenizer
             .decode(&output.rows[0].ids, SpecialTokensInText::Skip)

@@ -1,7 +1,7 @@
 //! `last-active` at several α in one pass.
 
 use burn::tensor::{Bool, Tensor};
-use lac_core::{BoxError, Carry, GateConfig, LayerPolicy, LayerStep, Pass, PolicyEffect};
+use lac_core::{BoxError, GateConfig, LayerPolicy, LayerStep, NextState, Pass, PolicyEffect};
 
 /// An α at which the gate's threshold is the range of the earlier deltas itself, so that the
 /// threshold at any α is a multiple of it.
@@ -35,7 +35,7 @@ impl LayerPolicy for LastActiveSweep {
         "last-active"
     }
 
-    fn gate(&self) -> Option<GateConfig> {
+    fn gate_config(&self) -> Option<GateConfig> {
         Some(GateConfig::new(WHOLE_RANGE))
     }
 
@@ -52,7 +52,7 @@ impl LayerPolicy for LastActiveSweep {
         Ok(())
     }
 
-    fn after(&mut self, step: LayerStep<'_>) -> Result<Carry, BoxError> {
+    fn after(&mut self, step: LayerStep<'_>) -> Result<NextState, BoxError> {
         if let Some(reading) = step.reading {
             for (selected, &alpha) in self.selected.iter_mut().zip(&self.alphas) {
                 let threshold = reading.threshold.clone() * alpha;
@@ -60,7 +60,7 @@ impl LayerPolicy for LastActiveSweep {
                 *selected = overwritten(selected.clone(), active, step.output.clone());
             }
         }
-        Ok(Carry::Output)
+        Ok(NextState::Output)
     }
 }
 

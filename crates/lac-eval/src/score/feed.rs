@@ -1,7 +1,7 @@
 //! The passes of a plan.
 
 use burn::tensor::Tensor;
-use lac_core::{CausalLm, Pass, PassRecord, Result, embed_and_run};
+use lac_core::{CausalLm, Pass, PassRecord, Result, forward_hidden};
 
 use super::plan::{CountedRow, FeedPlan, PassRows, Target};
 use super::read;
@@ -121,7 +121,7 @@ impl<M: CausalLm + ?Sized> Feeder<'_, M> {
     }
 
     fn pass(&mut self, pass: &Pass, context: &mut M::Context, rows: &PassRows) -> Result<FedPass> {
-        let out = embed_and_run(self.model, pass, context, self.run.policy())?;
+        let out = forward_hidden(self.model, pass, context, self.run.policy())?;
         Ok(FedPass {
             states: self.run.states(out.hidden),
             record: out.readings.read(pass)?,

@@ -390,7 +390,7 @@ impl LayerPolicy for Named {
         self.name
     }
 
-    fn gate(&self) -> Option<GateConfig> {
+    fn gate_config(&self) -> Option<GateConfig> {
         self.gate
     }
 

@@ -2,8 +2,8 @@
 
 use burn::tensor::{Tensor, TensorData};
 use lac_core::{
-    BoxError, Bypass, Carry, CausalLm, Flow, GateConfig, Halt, LastActive, LayerPolicy, LayerStep,
-    Off, Pass, Sampling, SamplingConfig, Trace,
+    BoxError, Bypass, CausalLm, Flow, GateConfig, Halt, LastActive, LayerPolicy, LayerStep,
+    NextState, Off, Pass, Sampling, SamplingConfig, Trace,
 };
 use lac_eval::released_code::Quirk;
 use lac_eval::results::Record;
@@ -279,11 +279,11 @@ impl LayerPolicy for AwayFromMean {
         Ok(())
     }
 
-    fn after(&mut self, step: LayerStep<'_>) -> Result<Carry, BoxError> {
+    fn after(&mut self, step: LayerStep<'_>) -> Result<NextState, BoxError> {
         let counted = self.counted.clone().unwrap();
         let sum = (step.output.clone() * counted.clone()).sum_dim(1);
         let mean = sum / counted.sum_dim(1);
-        Ok(Carry::State(step.output.clone() - mean * 0.3))
+        Ok(NextState::State(step.output.clone() - mean * 0.3))
     }
 }
 

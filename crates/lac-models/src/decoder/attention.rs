@@ -225,7 +225,7 @@ mod tests {
             let keys = 0..n_keys;
             let mask = key_mask(&slots, &(0..pass.seq()), &keys, &device).into_data();
             let mask: Vec<bool> = mask.iter::<bool>().collect();
-            let by_pass: Vec<bool> = pass.hidden_keys(&device).into_data().iter::<bool>().collect();
+            let by_pass: Vec<bool> = pass.key_mask(&device).into_data().iter::<bool>().collect();
             for row in 0..pass.batch() {
                 for query in 0..pass.seq() {
                     if pass.position(row, query).is_none() {

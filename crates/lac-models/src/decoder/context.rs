@@ -188,7 +188,7 @@ pub(super) fn attended_slots(pass: &Pass, window: Option<usize>) -> AttendedSlot
         window,
         padding: pass.padding().to_vec(),
         ends: pass
-            .hidden_tail()
+            .masked_tail()
             .iter()
             .map(|n_hidden| pass.past() + pass.seq() - n_hidden)
             .collect(),

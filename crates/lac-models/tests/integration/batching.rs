@@ -3,9 +3,9 @@
 
 use burn::tensor::Device;
 use lac_core::{
-    Bypass, CausalLm, FirstThreshold, GateConfig, GenerationConfig, Halt, Hooks, LastActive,
+    Bypass, CausalLm, FirstThreshold, GateConfig, GenerateArgs, GenerationConfig, Halt, LastActive,
     LayerPolicy, Off, Pass, PassRecord, PromptLogits, PromptPadding, Sampling, SamplingConfig,
-    Trace, Usage, generate, prompt_pass, run,
+    Trace, Usage, generate, prompt_pass, run_layers,
 };
 use lac_models::{Decoder, DummyWeights, ModelConfig, ModelFolder, WeightDtype};
 use lac_trace::Recorder;
@@ -43,7 +43,7 @@ fn generate_rows(
     let rows = (0..prompts.len()).map(Recorder::new).collect();
     let mut observer = (Rows(rows), Usage::default());
     let config = GenerationConfig::greedy(6).with_sampling(sampling.clone());
-    let hooks = Hooks::new(policy).observer(&mut observer);
+    let hooks = GenerateArgs::new(policy).observer(&mut observer);
     let output = generate(model, prompts, &config, hooks).unwrap();
     let ids = output.rows.into_iter().map(|row| row.ids).collect();
     (ids, observer.0.0, observer.1)
@@ -135,7 +135,7 @@ fn neighbours_change_no_bit_on_the_cpu() {
                 let sampling = Sampling::Random(SamplingConfig::new(1.0, seed));
                 let config = GenerationConfig::greedy(6).with_sampling(sampling);
                 let mut policy = Trace::new(GateConfig::new(0.8));
-                let hooks = Hooks::new(&mut policy)
+                let hooks = GenerateArgs::new(&mut policy)
                     .observer(&mut observer)
                     .prompt_logits(PromptLogits::Return);
                 let output = generate(&model, prompts, &config, hooks).unwrap();
@@ -212,7 +212,7 @@ fn a_long_prompt_equals_its_tokens_one_by_one() {
         let mut step = |pass: &Pass| {
             model.begin_pass(pass, &mut context);
             let embedding = model.embed(pass.token_tensor(&model.device()), &context);
-            run(&model, embedding, &mut context, pass, &mut Off)
+            run_layers(&model, embedding, &mut context, pass, &mut Off)
                 .unwrap()
                 .hidden
         };
@@ -233,7 +233,7 @@ fn a_full_context_ends_the_row() {
     let max_context = model.max_context().unwrap();
     let prompt = vec![vec![5; max_context - 2]];
     let config = GenerationConfig::greedy(50);
-    let output = generate(&model, &prompt, &config, Hooks::new(&mut Off)).unwrap();
+    let output = generate(&model, &prompt, &config, GenerateArgs::new(&mut Off)).unwrap();
     // Two tokens fill the last two positions; the logits of the last one give a third.
     assert_eq!(output.rows[0].ids.len(), 3);
     assert_eq!(
@@ -242,7 +242,7 @@ fn a_full_context_ends_the_row() {
     );
 
     let too_long = vec![vec![5; max_context + 1]];
-    let error = generate(&model, &too_long, &config, Hooks::new(&mut Off));
+    let error = generate(&model, &too_long, &config, GenerateArgs::new(&mut Off));
     assert!(error.unwrap_err().to_string().contains("129 tokens"));
 }
 
@@ -297,7 +297,7 @@ fn batches_of_the_released_code_are_reproduced() {
             let run = |gate, config: GenerationConfig| {
                 let mut passes = AllPasses(Vec::new());
                 let mut policy = LastActive::new(gate);
-                let hooks = Hooks::new(&mut policy).observer(&mut passes);
+                let hooks = GenerateArgs::new(&mut policy).observer(&mut passes);
                 let output = generate(&model, &batch.prompts, &config, hooks).unwrap();
                 let ids: Vec<Vec<u32>> = output.rows.into_iter().map(|row| row.ids).collect();
                 (ids, passes.0)

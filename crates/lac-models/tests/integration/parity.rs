@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use lac_core::{
-    Bypass, CausalLm, GateConfig, GenerationConfig, Halt, Hooks, LastActive, LayerPolicy, Off,
-    PromptLogits, StateAt, Trace, Usage, generate,
+    Bypass, CausalLm, GateConfig, GenerateArgs, GenerationConfig, Halt, LastActive, LayerPolicy,
+    Off, PromptLogits, StateAt, Trace, Usage, generate,
 };
 use lac_models::{Decoder, ModelFolder, WeightDtype};
 use lac_trace::Recorder;
@@ -63,7 +63,7 @@ fn run(model: &Decoder, prompt: &[u32], n_new: usize, policy: &mut dyn LayerPoli
         Recorder::new(0),
         (Usage::default(), ExecutedPerPass(Vec::new())),
     );
-    let hooks = Hooks::new(policy)
+    let hooks = GenerateArgs::new(policy)
         .observer(&mut observer)
         .prompt_logits(PromptLogits::Return);
     let config = GenerationConfig::greedy(n_new);

@@ -2,8 +2,8 @@
 
 use burn::tensor::{Device, Tensor};
 use lac_core::{
-    CausalLm, GateConfig, Generated, GenerationConfig, Hooks, LayerPolicy, Off, Pass, PassRecord,
-    Sampling, SamplingConfig, Trace, embed_and_run, generate,
+    CausalLm, GateConfig, GenerateArgs, Generated, GenerationConfig, LayerPolicy, Off, Pass,
+    PassRecord, Sampling, SamplingConfig, Trace, forward_hidden, generate,
 };
 use lac_models::{Decoder, DecoderContext};
 
@@ -16,7 +16,7 @@ fn step(
     context: &mut DecoderContext,
     policy: &mut dyn LayerPolicy,
 ) -> (Tensor<3>, PassRecord) {
-    let out = embed_and_run(model, pass, context, policy).unwrap();
+    let out = forward_hidden(model, pass, context, policy).unwrap();
     (out.hidden, out.readings.read(pass).unwrap())
 }
 
@@ -148,7 +148,7 @@ fn streams_make_draws_independent_of_a_rows_place() {
         GenerationConfig::greedy(6).with_sampling(Sampling::Random(SamplingConfig::new(2.0, 3)));
     let rows = |prompts: &[Vec<u32>], streams: &[u64]| -> Vec<Generated> {
         let mut policy = Off;
-        let hooks = Hooks::new(&mut policy).streams(streams);
+        let hooks = GenerateArgs::new(&mut policy).row_seeds(streams);
         generate(&model, prompts, &config, hooks).unwrap().rows
     };
     let prompts = [vec![5, 6, 7], vec![9, 8]];

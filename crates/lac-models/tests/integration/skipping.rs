@@ -2,10 +2,10 @@
 
 use burn::tensor::{Device, Tensor};
 use lac_core::{
-    CausalLm, Decision, DraftLength, Error, GateConfig, GenerationConfig, Hooks, LayerPolicy, Off,
-    Pass, PhasePlan, PlanLearner, PlanUpdates, Planned, PromptLogits, Provenance, SkippedKeys,
-    SpeculationConfig, SpeculationStats, Speculator, SplitLayers, Ties, Trace, VoidPlan,
-    embed_and_run, generate, generate_speculative, prompt_pass, verify_speculation,
+    CausalLm, Decision, DraftLength, Error, GateConfig, GenerateArgs, GenerationConfig,
+    LayerPolicy, Off, Pass, PhasePlan, PlanLearner, PlanUpdates, Planned, PromptLogits, Provenance,
+    SkippedKeys, SpeculationConfig, SpeculationStats, Speculator, SplitLayers, Ties, Trace,
+    VoidPlan, forward_hidden, generate, generate_speculative, prompt_pass, verify_speculation,
 };
 use lac_models::{Decoder, DecoderContext};
 
@@ -25,7 +25,7 @@ fn step(
     pass: &Pass,
     policy: &mut dyn LayerPolicy,
 ) -> Tensor<3> {
-    embed_and_run(model, pass, context, policy).unwrap().hidden
+    forward_hidden(model, pass, context, policy).unwrap().hidden
 }
 
 fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
@@ -45,7 +45,7 @@ fn a_plan_that_keeps_every_layer_gives_the_same_bits() {
         let prompt = expected("qwen2").prompts.remove(0).prompt_ids;
         let full = PhasePlan::full(model.config().n_layers);
         let mut plans: Vec<Box<dyn LayerPolicy>> = vec![Box::new(Off)];
-        for keys in [SkippedKeys::Fill, SkippedKeys::LeaveOut] {
+        for keys in [SkippedKeys::Fill, SkippedKeys::Omit] {
             plans.push(Box::new(Planned::from_phases(
                 full.clone(),
                 full.clone(),
@@ -54,7 +54,7 @@ fn a_plan_that_keeps_every_layer_gives_the_same_bits() {
         }
         let config = GenerationConfig::greedy(5);
         let mut outputs = plans.iter_mut().map(|policy| {
-            let hooks = Hooks::new(policy.as_mut()).prompt_logits(PromptLogits::Return);
+            let hooks = GenerateArgs::new(policy.as_mut()).prompt_logits(PromptLogits::Return);
             let output = generate(&model, std::slice::from_ref(&prompt), &config, hooks).unwrap();
             (output.prompt_logits.unwrap(), output.rows)
         });
@@ -94,12 +94,12 @@ fn a_layer_that_never_runs_leaves_no_trace() {
     let config = GenerationConfig::greedy(8);
     let generated = |model: &Decoder, policy: &mut dyn LayerPolicy| {
         let prompts = std::slice::from_ref(&prompt);
-        let hooks = Hooks::new(policy).prompt_logits(PromptLogits::Return);
+        let hooks = GenerateArgs::new(policy).prompt_logits(PromptLogits::Return);
         let output = generate(model, prompts, &config, hooks).unwrap();
         (output.rows, output.prompt_logits)
     };
     let expected = generated(&shorter, &mut Off);
-    for keys in [SkippedKeys::Fill, SkippedKeys::LeaveOut] {
+    for keys in [SkippedKeys::Fill, SkippedKeys::Omit] {
         let mut policy = Planned::from_phases(keeping(&kept), keeping(&kept), keys);
         assert_eq!(generated(&model, &mut policy), expected, "{keys:?}");
     }
@@ -128,7 +128,7 @@ fn left_out_keys_are_masked() {
                 );
             }
             let full = PhasePlan::full(n_layers);
-            let mut policy = Planned::from_phases(keeping(&kept), full, SkippedKeys::LeaveOut);
+            let mut policy = Planned::from_phases(keeping(&kept), full, SkippedKeys::Omit);
             let pass = Pass::prompt(&[&prompt], 0).unwrap();
             step(&model, &mut context, &pass, &mut policy);
             // Two passes that run every layer: over one token, and over three.
@@ -164,7 +164,7 @@ fn a_rollback_restores_keys_and_values() {
         let mut kept = vec![1u8; n_layers];
         kept[1] = 0;
         let plan = keeping(&kept);
-        let mut drafter = Planned::from_phases(plan.clone(), plan, SkippedKeys::LeaveOut);
+        let mut drafter = Planned::from_phases(plan.clone(), plan, SkippedKeys::Omit);
         let prompt_pass = Pass::prompt(&[&prompt], 0).unwrap();
         let verifying = Pass::response(past, vec![5, 6, 7]);
 
@@ -304,7 +304,7 @@ fn plans_belong_to_their_checkpoint() {
     assert!(fingerprint.weights.starts_with("blake3:"));
     let mut learner = PlanLearner::default();
     let mut policy = Trace::new(GateConfig::new(0.4));
-    let hooks = Hooks::new(&mut policy).observer(&mut learner);
+    let hooks = GenerateArgs::new(&mut policy).observer(&mut learner);
     let prompt = &demo.prompts(2)[1..];
     generate(&demo.model, prompt, &GenerationConfig::greedy(10), hooks).unwrap();
     let choose = |phase| {
@@ -313,7 +313,7 @@ fn plans_belong_to_their_checkpoint() {
             keep: lac_core::Keep::Layers(8),
         };
         learner
-            .choose(phase, selection, lac_core::Units::Layers)
+            .choose(phase, selection, lac_core::Granularity::Layers)
             .unwrap()
     };
     let plan = VoidPlan::new(

@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 use lac_core::{
-    GateConfig, GenerationConfig, Halt, Hooks, LastActive, LayerPolicy, Off, Usage, generate,
+    GateConfig, GenerateArgs, GenerationConfig, Halt, LastActive, LayerPolicy, Off, Usage, generate,
 };
 use lac_test_corruption::left_behind;
 use lac_trace::Recorder;
@@ -33,7 +33,7 @@ fn generations() {
         left.push(left_behind(|| {
             for (idx, prompt) in prompts.iter().enumerate() {
                 let mut observer = (Recorder::new(0), Usage::default());
-                let hooks = Hooks::new(policies[idx % 3].as_mut());
+                let hooks = GenerateArgs::new(policies[idx % 3].as_mut());
                 let hooks = match idx % 3 {
                     0 => hooks,
                     _ => hooks.observer(&mut observer),

@@ -1,8 +1,8 @@
 //! What is read beside the gate, and that looking changes nothing.
 
 use lac_core::{
-    Bypass, GateConfig, GenerationConfig, Halt, Hooks, LastActive, LayerPolicy, PhasePlan, Planned,
-    SkippedKeys, Trace, generate,
+    Bypass, GateConfig, GenerateArgs, GenerationConfig, Halt, LastActive, LayerPolicy, PhasePlan,
+    Planned, SkippedKeys, Trace, generate,
 };
 use lac_trace::probe::ProbeConfig;
 use lac_trace::{Probed, TraceReader, TraceWriter};
@@ -19,7 +19,7 @@ fn run(policy: &mut dyn LayerPolicy, probe: ProbeConfig) -> (Vec<Vec<u32>>, Trac
     let mut writer = writer.with_probe(probe_handle);
     let prompts = [vec![1, 2, 3], vec![4]];
     let config = GenerationConfig::greedy(4);
-    let hooks = Hooks::new(&mut probed).observer(&mut writer);
+    let hooks = GenerateArgs::new(&mut probed).observer(&mut writer);
     let output = generate(&Small::new(), &prompts, &config, hooks).unwrap();
     writer.finish().unwrap();
     let rows = output.rows.into_iter().map(|row| row.ids).collect();
@@ -39,7 +39,7 @@ fn policies() -> Vec<Box<dyn LayerPolicy>> {
 /// A policy that is looked at is asked everything that it would be asked alone.
 #[test]
 fn what_becomes_of_skipped_keys_is_the_policys_to_say() {
-    for keys in [SkippedKeys::Fill, SkippedKeys::LeaveOut] {
+    for keys in [SkippedKeys::Fill, SkippedKeys::Omit] {
         let full = PhasePlan::full(LAYERS);
         let mut planned = Planned::from_phases(full.clone(), full, keys);
         let (probed, _probe) = Probed::new(&mut planned, ProbeConfig::default());
@@ -163,7 +163,7 @@ fn a_layer_that_is_not_there_is_refused() {
     };
     let (mut probed, handle) = Probed::new(&mut policy, probe);
     let mut writer = writer.with_probe(handle);
-    let hooks = Hooks::new(&mut probed).observer(&mut writer);
+    let hooks = GenerateArgs::new(&mut probed).observer(&mut writer);
     let config = GenerationConfig::greedy(1);
     let error = generate(&Small::new(), &[vec![1]], &config, hooks).unwrap_err();
     let source = std::error::Error::source(&error).unwrap().to_string();

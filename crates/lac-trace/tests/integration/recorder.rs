@@ -1,6 +1,6 @@
 //! Recorded generations of a model.
 
-use lac_core::{GateConfig, GenerationConfig, Hooks, Phase, Trace, generate};
+use lac_core::{GateConfig, GenerateArgs, GenerationConfig, Phase, Trace, generate};
 use lac_trace::{Recorder, TraceReader, TraceWriter};
 use tempfile::TempDir;
 
@@ -14,7 +14,7 @@ fn trace_of(prompts: &[&[Vec<u32>]], n_new: usize) -> (Vec<Owned>, Recorder) {
     let writer = TraceWriter::create(&path, info_of(&policy)).unwrap();
     let mut observer = (writer, Recorder::new(0));
     for batch in prompts {
-        let hooks = Hooks::new(&mut policy).observer(&mut observer);
+        let hooks = GenerateArgs::new(&mut policy).observer(&mut observer);
         generate(&model, batch, &GenerationConfig::greedy(n_new), hooks).unwrap();
     }
     let (writer, recorder) = observer;

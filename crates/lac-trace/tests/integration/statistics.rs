@@ -1,6 +1,8 @@
 //! What is counted, and that shards add up.
 
-use lac_core::{GateConfig, GenerationConfig, Hooks, LayerPolicy, PolicyEffect, Trace, generate};
+use lac_core::{
+    GateConfig, GenerateArgs, GenerationConfig, LayerPolicy, PolicyEffect, Trace, generate,
+};
 use lac_trace::statistics::{Moments, agreement};
 use lac_trace::{Statistics, TraceReader, TraceWriter};
 use proptest::prelude::*;
@@ -81,7 +83,7 @@ fn trace_at(alpha: f32, folder: &TempDir) -> TraceReader {
     let policy: &mut dyn LayerPolicy = &mut policy;
     let mut writer = TraceWriter::create(&path, info_of(policy)).unwrap();
     let prompts = [vec![1, 2, 3, 4, 5, 6], vec![7, 8]];
-    let hooks = Hooks::new(policy).observer(&mut writer);
+    let hooks = GenerateArgs::new(policy).observer(&mut writer);
     generate(
         &Small::new(),
         &prompts,
@@ -176,7 +178,7 @@ impl LayerPolicy for Own {
         self.0
     }
 
-    fn gate(&self) -> Option<GateConfig> {
+    fn gate_config(&self) -> Option<GateConfig> {
         Some(GateConfig::new(0.5))
     }
 

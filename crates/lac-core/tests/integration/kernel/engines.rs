@@ -3,7 +3,7 @@
 
 use burn::tensor::{DType, Tensor};
 use lac_core::{
-    BoxError, Bypass, Decision, Gate, GateConfig, Gating, LastActive, LayerPolicy, Trace,
+    BoxError, Bypass, Decision, FusedAction, Gate, GateConfig, LastActive, LayerPolicy, Trace,
 };
 
 use super::passes::{Stepwise, run_over};
@@ -156,11 +156,11 @@ impl<P: LayerPolicy> LayerPolicy for Skips<P> {
     fn name(&self) -> &str {
         self.policy.name()
     }
-    fn gate(&self) -> Option<GateConfig> {
-        self.policy.gate()
+    fn gate_config(&self) -> Option<GateConfig> {
+        self.policy.gate_config()
     }
-    fn gating(&self) -> Gating {
-        self.policy.gating()
+    fn fused_action(&self) -> FusedAction {
+        self.policy.fused_action()
     }
     fn before(&mut self, layer_idx: usize, _: &Tensor<3>) -> Result<Decision, BoxError> {
         Ok(if self.layers.contains(&layer_idx) {

@@ -2,8 +2,8 @@
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use lac_core::{
-    BoxError, Bypass, Carry, Error, Gate, GateConfig, Gating, LastActive, LayerPolicy, LayerStack,
-    LayerStep, Pass, PassRecord, StateAt, Trace, run,
+    BoxError, Bypass, Error, FusedAction, Gate, GateConfig, LastActive, LayerPolicy, LayerStack,
+    LayerStep, NextState, Pass, PassRecord, StateAt, Trace, run_layers,
 };
 
 use super::states::{States, host, supports};
@@ -40,7 +40,7 @@ fn try_run_over(
     let [batch, seq, _] = tensors[0].dims();
     let pass = Pass::states(batch, seq);
     let stack = Outputs(tensors[1..].to_vec());
-    let out = run(&stack, tensors[0].clone(), &mut (), &pass, policy)?;
+    let out = run_layers(&stack, tensors[0].clone(), &mut (), &pass, policy)?;
     let record = out.readings.read(&pass)?;
     Ok((
         out.hidden
@@ -59,13 +59,13 @@ impl<P: LayerPolicy> LayerPolicy for Stepwise<P> {
     fn name(&self) -> &str {
         self.0.name()
     }
-    fn gate(&self) -> Option<GateConfig> {
-        self.0.gate()
+    fn gate_config(&self) -> Option<GateConfig> {
+        self.0.gate_config()
     }
     fn begin(&mut self, pass: &Pass, embedding: &Tensor<3>) -> Result<(), BoxError> {
         self.0.begin(pass, embedding)
     }
-    fn after(&mut self, step: LayerStep<'_>) -> Result<Carry, BoxError> {
+    fn after(&mut self, step: LayerStep<'_>) -> Result<NextState, BoxError> {
         self.0.after(step)
     }
     fn finish(&mut self, hidden: Tensor<3>) -> Tensor<3> {
@@ -81,27 +81,27 @@ fn a_pass_gated_at_once_reads_as_one_gated_step_by_step() {
             let mut states = States::random([2, seq, 48], 7, 3.0, 3);
             let tensors = states.put_on(DType::F32, &device);
             type Boxed = Box<dyn LayerPolicy>;
-            let policies: [(Boxed, Boxed, Gating); 3] = [
+            let policies: [(Boxed, Boxed, FusedAction); 3] = [
                 (
                     Box::new(Trace::new(config)),
                     Box::new(Stepwise(Trace::new(config))),
-                    Gating::Observe,
+                    FusedAction::Observe,
                 ),
                 (
                     Box::new(LastActive::new(config)),
                     Box::new(Stepwise(LastActive::new(config))),
-                    Gating::LastActive,
+                    FusedAction::LastActive,
                 ),
                 (
                     Box::new(Bypass::new(config)),
                     Box::new(Stepwise(Bypass::new(config))),
-                    Gating::Bypass,
+                    FusedAction::Bypass,
                 ),
             ];
             for (mut fused, mut stepwise, gating) in policies {
                 assert_eq!(
-                    (fused.gating(), stepwise.gating()),
-                    (gating, Gating::Stepwise)
+                    (fused.fused_action(), stepwise.fused_action()),
+                    (gating, FusedAction::Stepwise)
                 );
                 let at = format!("{} over {seq} tokens on {name}", fused.name());
                 // Twice, because a policy serves many passes.
