@@ -39,7 +39,7 @@ fn ones(dims: [usize; 3]) -> Tensor<3> {
 
 fn forgetful(policy: &mut dyn LayerPolicy) -> Result<PassOutput, Error> {
     let mut cache = vec![Vec::new(); FACTORS.len()];
-    run(
+    run_layers(
         &Forgetful,
         ones([1, 1, 2]),
         &mut cache,
@@ -107,7 +107,7 @@ fn a_pass_of_other_sizes_than_its_tensor_is_refused() {
 #[test]
 fn readings_are_refused_by_another_pass_than_their_own() {
     let policy = &mut Trace::new(GateConfig::new(0.8));
-    let out = run(
+    let out = run_layers(
         &Returns([2, 3, 4]),
         ones([2, 3, 4]),
         &mut (),
@@ -157,7 +157,7 @@ impl LayerPolicy for Replaces {
 #[test]
 fn a_policy_that_carries_another_shape_is_named_with_its_layer() {
     let pass = Pass::states(2, 3);
-    let error = run(
+    let error = run_layers(
         &Returns([2, 3, 4]),
         ones([2, 3, 4]),
         &mut (),
