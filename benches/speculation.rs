@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 use lac_core::{
     AgreementSearch, CalibrationText, CausalLm, DraftLength, Flow, FollowConfig, GateConfig,
     GenerateArgs, GenerationConfig, Granularity, Keep, Off, Pass, Phase, PhasePlan, PlanLearner,
-    PlanUpdates, Ranking, SearchStep, Selection, SpeculationConfig, SpeculationStats, Speculator,
-    Trace, forward_hidden, generate, generate_speculative, search_by_agreement, speed_up_bound,
+    PlanUpdates, Ranking, SearchStep, Selection, SpeculateArgs, SpeculationConfig,
+    SpeculationStats, Speculator, Trace, forward_hidden, generate, generate_speculative,
+    search_by_agreement, speed_up_bound,
 };
 use lac_models::{ChatOptions, Decoder, Message, ModelFolder, PromptKind, Tokenizer, WeightDtype};
 
@@ -225,7 +226,7 @@ fn compare(
         let prompt = std::slice::from_ref(prompt);
         let plain = || generate(model, prompt, config, GenerateArgs::new(&mut Off));
         let mut speculative =
-            || generate_speculative(model, prompt, config, speculator, &mut (), &mut ());
+            || generate_speculative(model, prompt, config, SpeculateArgs::new(speculator));
         let (plain, speculative) = if idx % 2 == 0 {
             let plain = plain()?;
             (plain, speculative()?)

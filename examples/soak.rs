@@ -16,8 +16,8 @@ use burn::tensor::Device;
 use clap::Parser;
 use lac_core::{
     Bypass, GateConfig, GenerateArgs, GenerationConfig, Halt, LastActive, LayerPolicy, Off,
-    PhasePlan, Sampling, SamplingConfig, SpeculationConfig, Speculator, Trace, Usage, generate,
-    generate_speculative,
+    PhasePlan, Sampling, SamplingConfig, SpeculateArgs, SpeculationConfig, Speculator, Trace,
+    Usage, generate, generate_speculative,
 };
 use lac_models::{ModelFolder, PromptKind, WeightDtype};
 use lac_trace::{TraceInfo, TraceWriter};
@@ -90,8 +90,13 @@ fn main() -> Result<()> {
         let output = match batch_idx % 6 {
             5 => {
                 let row = &rows[..1];
-                generate_speculative(&model, row, &config, &mut speculator, &mut usage, &mut ())?
-                    .generation
+                generate_speculative(
+                    &model,
+                    row,
+                    &config,
+                    SpeculateArgs::new(&mut speculator).observer(&mut usage),
+                )?
+                .generation
             }
             1 => generate(
                 &model,

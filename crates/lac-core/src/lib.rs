@@ -99,9 +99,9 @@ pub use released_code::{FirstThreshold, GateRounding, PromptPadding};
 pub use run::{PassOutput, PassReadings, run_layers};
 pub use speculation::{
     AgreementSearch, CalibrationText, Divergence, DraftCost, DraftLength, FollowConfig,
-    PlanUpdates, SearchStep, SpeculationConfig, SpeculationOutput, SpeculationStats, Speculator,
-    Ties, Verification, agreement, generate_speculative, search_by_agreement, speed_up_bound,
-    verify_speculation,
+    PlanUpdates, SearchStep, SpeculateArgs, SpeculationConfig, SpeculationOutput, SpeculationStats,
+    Speculator, Ties, Verification, agreement, generate_speculative, search_by_agreement,
+    speed_up_bound, verify_speculation,
 };
 pub use stack::{CausalLm, LayerStack, Sublayer, Sublayers};
 pub use text_model::{Markers, TextModel, Turn};

@@ -8,26 +8,26 @@
 //! with it, [`verify_speculation`] compares its text with the full model's, token by token, and
 //! [`search_by_agreement`] looks for layers to draft with.
 
+mod acceptance;
+mod adaptive_plan;
 mod agreement;
-mod choice;
 mod config;
+mod decode_loop;
 mod draft_keys;
 mod draft_length;
-mod drafting;
-mod follow;
 mod generate;
+mod near_ties;
 mod speculator;
 mod stats;
-mod ties;
 mod verification;
 
+pub use adaptive_plan::FollowConfig;
 pub use agreement::{AgreementSearch, CalibrationText, SearchStep, agreement, search_by_agreement};
 pub use config::{DraftCost, DraftLength, PlanUpdates, SpeculationConfig};
-pub use drafting::SpeculationOutput;
-pub use follow::FollowConfig;
-pub use generate::generate_speculative;
+pub use decode_loop::SpeculationOutput;
+pub use generate::{SpeculateArgs, generate_speculative};
+pub(crate) use near_ties::REPLAY_FACTOR;
+pub use near_ties::Ties;
 pub use speculator::Speculator;
 pub use stats::{SpeculationStats, speed_up_bound};
-pub(crate) use ties::REPLAY_FACTOR;
-pub use ties::Ties;
 pub use verification::{Divergence, Verification, verify_speculation};

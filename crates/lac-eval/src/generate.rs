@@ -2,7 +2,7 @@
 
 use lac_core::{
     CausalLm, GenerateArgs, Generated, GenerationConfig, PassRecord, Result, Sampling,
-    SamplingConfig, SpeculationOutput, Speculator, generate, generate_speculative,
+    SamplingConfig, SpeculateArgs, SpeculationOutput, Speculator, generate, generate_speculative,
 };
 
 use crate::item_usage::{CountPass, Drafts, ItemUsage, Records, count_row};
@@ -91,9 +91,7 @@ fn speculate<M: CausalLm + ?Sized>(
         model,
         &[prompt.to_vec()],
         &config,
-        speculator,
-        &mut records,
-        &mut (),
+        SpeculateArgs::new(speculator).observer(&mut records),
     )?;
     Ok(SpeculatedAnswer { output, records })
 }

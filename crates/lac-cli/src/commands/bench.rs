@@ -7,8 +7,8 @@ mod table;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use lac_core::{
-    CausalLm, GenerateArgs, GenerationConfig, GenerationOutput, LayerPolicy, SpeculationStats,
-    Speculator, Usage, generate, generate_speculative,
+    CausalLm, GenerateArgs, GenerationConfig, GenerationOutput, LayerPolicy, SpeculateArgs,
+    SpeculationStats, Speculator, Usage, generate, generate_speculative,
 };
 use lac_models::{Decoder, DecoderConfig, WeightDtype, read_bandwidth};
 
@@ -252,9 +252,7 @@ impl Bench {
                     model,
                     &prompts,
                     &config,
-                    speculator,
-                    &mut usage,
-                    &mut (),
+                    SpeculateArgs::new(speculator).observer(&mut usage),
                 )?;
                 (output.generation, output.stats)
             }

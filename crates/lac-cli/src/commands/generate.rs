@@ -4,7 +4,9 @@ use std::io::Write;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use lac_core::{GenerateArgs, StopReason, TextSink, Usage, generate, generate_speculative};
+use lac_core::{
+    GenerateArgs, SpeculateArgs, StopReason, TextSink, Usage, generate, generate_speculative,
+};
 use lac_models::{ModelFolder, SpecialTokensInText};
 use serde::Serialize;
 
@@ -132,7 +134,12 @@ impl Generate {
             }
             Some(speculator) => {
                 let output = generate_speculative(
-                    &model, prompts, &config, speculator, &mut usage, &mut sink,
+                    &model,
+                    prompts,
+                    &config,
+                    SpeculateArgs::new(speculator)
+                        .observer(&mut usage)
+                        .sink(&mut sink),
                 )?;
                 let report = SpeculationReport::new(output.stats, speculator);
                 (output.generation, Some(report))

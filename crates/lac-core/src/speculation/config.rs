@@ -1,7 +1,7 @@
 //! The settings of speculation.
 
-use super::follow::FollowConfig;
-use super::ties::Ties;
+use super::adaptive_plan::FollowConfig;
+use super::near_ties::Ties;
 use crate::gate::GateConfig;
 
 /// How speculation goes about it.

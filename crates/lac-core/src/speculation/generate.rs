@@ -1,6 +1,6 @@
 //! Prompts continued by speculation.
 
-use super::drafting::{self, SpeculationOutput};
+use super::decode_loop::{self, SpeculationOutput};
 use super::speculator::Speculator;
 use crate::error::{Error, Result};
 use crate::generation::{GenerationConfig, TokenSink};
@@ -26,21 +26,60 @@ pub fn generate_speculative<M: CausalLm + ?Sized>(
     model: &M,
     prompts: &[Vec<u32>],
     config: &GenerationConfig,
-    speculator: &mut Speculator,
-    observer: &mut dyn Observer,
-    sink: &mut dyn TokenSink,
+    args: SpeculateArgs<'_>,
 ) -> Result<SpeculationOutput> {
-    drafting::speculate(
+    let (mut no_observer, mut no_sink) = ((), ());
+    let listeners = decode_loop::Listeners {
+        observer: args.observer.unwrap_or(&mut no_observer),
+        sink: args.sink.unwrap_or(&mut no_sink),
+        watcher: &mut (),
+    };
+    decode_loop::speculate(
         model,
         one_prompt(prompts)?,
         config,
-        speculator,
-        drafting::GenerateArgs {
-            observer,
-            sink,
-            watcher: &mut (),
-        },
+        args.speculator,
+        listeners,
     )
+}
+
+/// Takes part in a speculation besides the model: the speculator, and optionally an observer of the passes and a
+/// receiver of the tokens, as [`GenerateArgs`](crate::GenerateArgs) for a plain generation.
+pub struct SpeculateArgs<'a> {
+    speculator: &'a mut Speculator,
+    observer: Option<&'a mut dyn Observer>,
+    sink: Option<&'a mut dyn TokenSink>,
+}
+
+impl std::fmt::Debug for SpeculateArgs<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SpeculateArgs")
+            .field("speculator", &self.speculator)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> SpeculateArgs<'a> {
+    /// Speculates by this speculator, without an observer or a receiver.
+    pub fn new(speculator: &'a mut Speculator) -> Self {
+        Self {
+            speculator,
+            observer: None,
+            sink: None,
+        }
+    }
+
+    /// Sets the observer of the passes over accepted tokens.
+    pub fn observer(mut self, observer: &'a mut dyn Observer) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// Sets the receiver of every accepted token.
+    pub fn sink(mut self, sink: &'a mut dyn TokenSink) -> Self {
+        self.sink = Some(sink);
+        self
+    }
 }
 
 pub(super) fn one_prompt(prompts: &[Vec<u32>]) -> Result<&Vec<u32>> {

@@ -1,9 +1,9 @@
 //! A drafting plan, and what has been learned of it.
 
+use super::adaptive_plan::Follower;
 use super::config::{DraftCost, PlanUpdates, SpeculationConfig};
 use super::draft_length::DraftControl;
-use super::follow::Follower;
-use super::ties::Ties;
+use super::near_ties::Ties;
 use crate::error::{Error, Result};
 use crate::plan::{ModelFingerprint, PhasePlan, VoidPlan};
 

@@ -1,10 +1,10 @@
 //! Proof, on given prompts, that speculation changes nothing.
 
-use super::drafting::{self, Decided, Watcher};
+use super::decode_loop::{self, Decided, Watcher};
 use super::generate::one_prompt;
+use super::near_ties::{Ties, Top, noise};
 use super::speculator::Speculator;
 use super::stats::SpeculationStats;
-use super::ties::{Ties, Top, noise};
 use crate::error::{Error, Result};
 use crate::generation::{
     Flow, GenerateArgs, Generated, GenerationConfig, Sampling, generate, last_logits,
@@ -94,12 +94,12 @@ pub fn verify_speculation<M: CausalLm + ?Sized>(
         largest_noise: 0.0,
         smallest_margin: f32::INFINITY,
     };
-    let hooks = drafting::GenerateArgs {
+    let hooks = decode_loop::Listeners {
         observer: &mut (),
         sink: &mut (),
         watcher: &mut side_by_side,
     };
-    let output = drafting::speculate(model, prompt, config, speculator, hooks)?;
+    let output = decode_loop::speculate(model, prompt, config, speculator, hooks)?;
     let speculative = &output.generation.rows[0];
     let SideBySide {
         n_equal,

@@ -4,8 +4,8 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use lac_core::{
     BoxError, CausalLm, DraftCost, DraftLength, Error, Flow, FollowConfig, GateConfig,
     GenerateArgs, GenerationConfig, LayerStack, Observer, Off, Pass, PassRecord, PhasePlan,
-    PlanUpdates, Sampling, SamplingConfig, SpeculationConfig, Speculator, StopReason, Ties,
-    TokenSink, Trace, Usage, generate, generate_speculative, verify_speculation,
+    PlanUpdates, Sampling, SamplingConfig, SpeculateArgs, SpeculationConfig, Speculator,
+    StopReason, Ties, TokenSink, Trace, Usage, generate, generate_speculative, verify_speculation,
 };
 
 use crate::devices::devices;
@@ -154,9 +154,7 @@ fn greedy_text_is_the_full_models() {
                     &model,
                     &prompt,
                     &config,
-                    &mut speculator,
-                    &mut (),
-                    &mut (),
+                    SpeculateArgs::new(&mut speculator),
                 )
                 .unwrap();
                 assert_eq!(out.generation.rows, plain.rows, "{backend}, {length:?}");
@@ -268,9 +266,7 @@ fn sampled_text_has_the_full_models_distribution() {
             &model,
             &[vec![0]],
             &config,
-            &mut speculator,
-            &mut (),
-            &mut (),
+            SpeculateArgs::new(&mut speculator),
         )
         .unwrap();
         let ids = &out.generation.rows[0].ids;
@@ -309,9 +305,7 @@ fn the_same_seed_gives_the_same_text_at_a_given_cost() {
             &model,
             &[vec![3]],
             &config,
-            &mut speculator,
-            &mut (),
-            &mut (),
+            SpeculateArgs::new(&mut speculator),
         )
         .unwrap()
         .generation
@@ -362,9 +356,7 @@ fn observers_see_the_text_and_nothing_else() {
         &model,
         &prompt,
         &config,
-        &mut speculator,
-        &mut seen,
-        &mut (),
+        SpeculateArgs::new(&mut speculator).observer(&mut seen),
     )
     .unwrap();
     assert_eq!(seen.0.0, plain.0.0);
@@ -410,9 +402,7 @@ fn rows_end_where_plain_rows_end() {
                 &model,
                 &[vec![4]],
                 &config,
-                &mut speculator,
-                &mut (),
-                &mut (),
+                SpeculateArgs::new(&mut speculator),
             )
             .unwrap();
             assert_eq!(out.generation.rows[0], plain_ids(&config), "{config:?}");
@@ -424,9 +414,7 @@ fn rows_end_where_plain_rows_end() {
         &model,
         &[vec![4]],
         &greedy,
-        &mut speculator,
-        &mut (),
-        &mut sink,
+        SpeculateArgs::new(&mut speculator).sink(&mut sink),
     )
     .unwrap();
     assert_eq!(out.generation.rows[0].ids, plain_ids(&greedy).ids[..3]);
@@ -439,13 +427,13 @@ fn what_cannot_be_is_refused() {
     let greedy = GenerationConfig::greedy(4);
     let mut good = speculator(PhasePlan::full(3), DraftLength::Fixed(2));
     let two = [vec![1], vec![2]];
-    let error = generate_speculative(&model, &two, &greedy, &mut good, &mut (), &mut ());
+    let error = generate_speculative(&model, &two, &greedy, SpeculateArgs::new(&mut good));
     assert!(matches!(
         error,
         Err(Error::SpeculationBatch { n_prompts: 2 })
     ));
     let mut deep = speculator(PhasePlan::full(4), DraftLength::Fixed(2));
-    let error = generate_speculative(&model, &[vec![1]], &greedy, &mut deep, &mut (), &mut ());
+    let error = generate_speculative(&model, &[vec![1]], &greedy, SpeculateArgs::new(&mut deep));
     assert!(matches!(error, Err(Error::Plan(_))));
     let sampling = Sampling::Random(SamplingConfig::new(1.0, 0));
     let error = verify_speculation(
@@ -491,8 +479,13 @@ fn a_plan_follows_the_text() {
     let config = GenerationConfig::greedy(30);
     let prompt = [vec![7, 3]];
     let plain = generate(&model, &prompt, &config, GenerateArgs::new(&mut Off)).unwrap();
-    let out =
-        generate_speculative(&model, &prompt, &config, &mut speculator, &mut (), &mut ()).unwrap();
+    let out = generate_speculative(
+        &model,
+        &prompt,
+        &config,
+        SpeculateArgs::new(&mut speculator),
+    )
+    .unwrap();
     assert_eq!(out.generation.rows, plain.rows);
     assert!(out.stats.n_plan_changes > 0);
     assert!(out.stats.draft_layers < 6.0 * out.stats.n_drafted as f64);

@@ -4,8 +4,9 @@ use burn::tensor::{Device, Tensor};
 use lac_core::{
     CausalLm, Decision, DraftLength, Error, GateConfig, GenerateArgs, GenerationConfig,
     LayerPolicy, Off, Pass, PhasePlan, PlanLearner, PlanUpdates, Planned, PromptLogits, Provenance,
-    SkippedKeys, SpeculationConfig, SpeculationStats, Speculator, SplitLayers, Ties, Trace,
-    VoidPlan, forward_hidden, generate, generate_speculative, prompt_pass, verify_speculation,
+    SkippedKeys, SpeculateArgs, SpeculationConfig, SpeculationStats, Speculator, SplitLayers, Ties,
+    Trace, VoidPlan, forward_hidden, generate, generate_speculative, prompt_pass,
+    verify_speculation,
 };
 use lac_models::{Decoder, DecoderContext};
 
@@ -340,9 +341,7 @@ fn plans_belong_to_their_checkpoint() {
         &demo.model,
         prompt,
         &greedy,
-        &mut speculator,
-        &mut (),
-        &mut (),
+        SpeculateArgs::new(&mut speculator),
     );
     assert_eq!(out.unwrap().generation.rows[0].ids.len(), 3);
     // The same shape with other weights.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::ties::Top;
+use super::near_ties::Top;
 use crate::generation::sampling::{Sampler, candidates, draw, uniform};
 
 /// Tokens with their probabilities, the most probable first.

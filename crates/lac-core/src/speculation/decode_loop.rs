@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use super::choice::{self, Draft};
+use super::acceptance::{self, Draft};
 use super::draft_keys::draft_keys;
+use super::near_ties::{Top, noise};
 use super::speculator::Speculator;
 use super::stats::SpeculationStats;
-use super::ties::{Top, noise};
 use crate::decision::SkippedKeys;
 use crate::error::{Error, Result};
 use crate::generation::sampling::{Sampler, read_rows};
@@ -23,7 +23,7 @@ use crate::record::PassRecord;
 use crate::stack::CausalLm;
 
 /// Who takes part besides the model.
-pub(super) struct GenerateArgs<'a> {
+pub(super) struct Listeners<'a> {
     pub observer: &'a mut dyn Observer,
     pub sink: &'a mut dyn TokenSink,
     pub watcher: &'a mut dyn Watcher,
@@ -55,7 +55,7 @@ struct Drafting<'a, 'h, M: CausalLm + ?Sized> {
     model: &'a M,
     context: M::Context,
     config: &'a GenerationConfig,
-    hooks: GenerateArgs<'h>,
+    hooks: Listeners<'h>,
     sampler: Sampler,
     full: Box<dyn LayerPolicy>,
     skipped_keys: SkippedKeys,
@@ -85,7 +85,7 @@ pub(super) fn speculate<M: CausalLm + ?Sized>(
     prompt: &[u32],
     config: &GenerationConfig,
     speculator: &mut Speculator,
-    hooks: GenerateArgs<'_>,
+    hooks: Listeners<'_>,
 ) -> Result<SpeculationOutput> {
     check_prompts(model, &[prompt.to_vec()])?;
     speculator
@@ -233,7 +233,7 @@ impl<M: CausalLm + ?Sized> Drafting<'_, '_, M> {
             let id = drafts.last().map_or(self.ids[past], |draft| draft.id);
             let pass = Pass::response(slot, vec![id]);
             let logits = self.logits_of(&pass, drafter)?;
-            let draft = choice::propose(&mut self.sampler, &logits);
+            let draft = acceptance::propose(&mut self.sampler, &logits);
             let draft = draft.ok_or_else(|| self.not_finite(slot))?;
             let time = start.elapsed();
             speculator.control.drafted(time);
@@ -267,7 +267,7 @@ impl<M: CausalLm + ?Sized> Drafting<'_, '_, M> {
             let deciding = replayed.as_deref().unwrap_or(row);
             let (id, is_accepted) = match draft {
                 Some(draft) => {
-                    let judgement = choice::judge(&mut self.sampler, draft, deciding);
+                    let judgement = acceptance::judge(&mut self.sampler, draft, deciding);
                     let judgement = judgement.ok_or_else(|| self.not_finite(slot))?;
                     speculator
                         .control
