@@ -15,7 +15,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use lac_benches::{env, env_device, env_dtype, env_number, env_shape, is_test};
-use lac_core::{GenerateArgs, GenerationConfig, PhasePlan, Planned, SkippedKeys, generate};
+use lac_core::{GenerateArgs, GenerationConfig, Planned, SkippedKeys, generate, plan::PhasePlan};
 use lac_models::{Decoder, DecoderConfig, dummy_model};
 
 const PROMPT_TOKENS: usize = 128;

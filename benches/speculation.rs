@@ -12,11 +12,14 @@ use std::error::Error;
 use std::time::{Duration, Instant};
 
 use lac_core::{
-    AgreementSearch, CalibrationText, CausalLm, DraftLength, Flow, FollowConfig, GateConfig,
-    GenerateArgs, GenerationConfig, Granularity, Keep, Off, Pass, Phase, PhasePlan, PlanLearner,
-    PlanUpdates, Ranking, SearchStep, Selection, SpeculateArgs, SpeculationConfig,
-    SpeculationStats, Speculator, Trace, forward_hidden, generate, generate_speculative,
-    search_by_agreement, speed_up_bound,
+    CausalLm, GateConfig, GenerateArgs, GenerationConfig, Off, Pass, Phase, Trace, generate,
+    generation::{Flow, forward_hidden},
+    plan::{Granularity, Keep, PhasePlan, PlanLearner, Ranking, Selection},
+    speculation::{
+        AgreementSearch, CalibrationText, DraftLength, FollowConfig, PlanUpdates, SearchStep,
+        SpeculateArgs, SpeculationConfig, SpeculationStats, Speculator, generate_speculative,
+        search_by_agreement, speed_up_bound,
+    },
 };
 use lac_models::{ChatOptions, Decoder, Message, ModelFolder, PromptKind, Tokenizer, WeightDtype};
 

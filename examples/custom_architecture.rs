@@ -21,9 +21,10 @@ use burn::nn::{
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Device, Int, Tensor};
 use lac_core::{
-    CausalLm, DraftLength, GateConfig, GenerateArgs, GenerationConfig, Halt, LastActive,
-    LayerPolicy, LayerStack, Pass, PhasePlan, Result, SpeculationConfig, Speculator, Trace, Usage,
-    generate, verify_speculation,
+    CausalLm, GateConfig, GenerateArgs, GenerationConfig, Halt, LastActive, LayerPolicy,
+    LayerStack, Pass, Result, Trace, Usage, generate,
+    plan::PhasePlan,
+    speculation::{DraftLength, SpeculationConfig, Speculator, verify_speculation},
 };
 use lac_trace::{Recorder, Style, heat_map};
 

@@ -18,7 +18,7 @@ use std::io::Write;
 use anyhow::{Context, Result};
 use burn::tensor::Device;
 use clap::Parser;
-use lac_core::{Flow, GateConfig, LastActive, Off};
+use lac_core::{GateConfig, LastActive, Off, generation::Flow};
 use lac_eval::data::Split;
 use lac_eval::report::{ReportFormat, SubjectTables, render};
 use lac_eval::{

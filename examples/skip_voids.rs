@@ -25,9 +25,11 @@ use anyhow::{Context, Result};
 use burn::tensor::Device;
 use clap::Parser;
 use lac_core::{
-    Bypass, GateConfig, GenerateArgs, GenerationConfig, GenerationOutput, Granularity, Halt, Keep,
-    LastActive, LayerPolicy, Off, Phase, PhaseUsage, PlanLearner, Planned, Ranking, Selection,
-    SkippedKeys, Trace, Usage, generate,
+    Bypass, GateConfig, GenerateArgs, GenerationConfig, Halt, LastActive, LayerPolicy, Off, Phase,
+    Planned, SkippedKeys, Trace, Usage, generate,
+    generation::GenerationOutput,
+    plan::{Granularity, Keep, PlanLearner, Ranking, Selection},
+    usage::PhaseUsage,
 };
 use lac_eval::exact_match::{ExactMatch, Exercise, exact_match};
 use lac_examples::{chat_prompt, demo_model};

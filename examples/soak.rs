@@ -15,9 +15,11 @@ use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use clap::Parser;
 use lac_core::{
-    Bypass, GateConfig, GenerateArgs, GenerationConfig, Halt, LastActive, LayerPolicy, Off,
-    PhasePlan, Sampling, SamplingConfig, SpeculateArgs, SpeculationConfig, Speculator, Trace,
-    Usage, generate, generate_speculative,
+    Bypass, GateConfig, GenerateArgs, GenerationConfig, Halt, LastActive, LayerPolicy, Off, Trace,
+    Usage, generate,
+    generation::{Sampling, SamplingConfig},
+    plan::PhasePlan,
+    speculation::{SpeculateArgs, SpeculationConfig, Speculator, generate_speculative},
 };
 use lac_models::{ModelFolder, PromptKind, WeightDtype};
 use lac_trace::{TraceInfo, TraceWriter};

@@ -1,7 +1,7 @@
 //! Plans.
 #![no_main]
 
-use lac_core::VoidPlan;
+use lac_core::plan::VoidPlan;
 use lac_fuzz::check;
 use libfuzzer_sys::fuzz_target;
 

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use lac_core::{
-    Bypass, FirstThreshold, GateConfig, GateRounding, GenerationConfig, Halt, LastActive,
-    LayerPolicy, ModelFingerprint, Off, Planned, Sampling, SamplingConfig, Trace, VoidPlan,
+    Bypass, GateConfig, GenerationConfig, Halt, LastActive, LayerPolicy, Off, Planned, Trace,
+    generation::{Sampling, SamplingConfig},
+    plan::{ModelFingerprint, VoidPlan},
+    released_code::{FirstThreshold, GateRounding},
 };
 use lac_models::{
     ChatOptions, Conversation, Decoder, EncodedChat, ModelFolder, Tokenizer, WeightDtype,
@@ -167,7 +169,7 @@ impl PromptArgs {
 #[command(next_help_heading = "Gate and policy")]
 pub struct PolicyArgs {
     /// α: the share of the range of earlier deltas that a layer's delta has to reach
-    #[arg(long, default_value_t = lac_core::DEFAULT_ALPHA)]
+    #[arg(long, default_value_t = lac_core::gate::DEFAULT_ALPHA)]
     pub alpha: f32,
     /// Round the gate's numbers as the paper's released code does for a bf16 model
     #[arg(long, value_parser = one_of(GateRounding::ALL, GateRounding::name), default_value = GateRounding::F32.name())]

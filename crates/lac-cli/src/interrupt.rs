@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Once, OnceLock};
 
 use anyhow::{Context, Result};
-use lac_core::{BoxError, Flow, Observer, PassRecord, TokenSink};
+use lac_core::{
+    BoxError, Observer, PassRecord,
+    generation::{Flow, TokenSink},
+};
 use signal_hook::consts::SIGINT;
 use signal_hook::flag;
 

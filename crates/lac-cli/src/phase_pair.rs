@@ -1,6 +1,6 @@
 //! A number for each phase, as results print it.
 
-use lac_core::{PhaseUsage, Usage};
+use lac_core::{Usage, usage::PhaseUsage};
 use serde::Serialize;
 
 /// A number per phase; `None` where there was nothing to count.

@@ -5,8 +5,11 @@ use std::fmt;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use lac_core::{
-    DraftCost, DraftLength, FollowConfig, ModelFingerprint, PhasePlan, PlanUpdates,
-    SpeculationConfig, SpeculationStats, Speculator, Ties,
+    plan::{ModelFingerprint, PhasePlan},
+    speculation::{
+        DraftCost, DraftLength, FollowConfig, PlanUpdates, SpeculationConfig, SpeculationStats,
+        Speculator, Ties,
+    },
 };
 use lac_models::{ModelFolder, WeightDtype};
 use serde::Serialize;

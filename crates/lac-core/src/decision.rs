@@ -45,6 +45,6 @@ pub enum SkippedKeys {
     #[default]
     Fill,
     /// They are left out, and a later token that does run the layer does not attend to them
-    /// ([`Sublayers::omit_kv`](crate::Sublayers::omit_kv)).
+    /// ([`Sublayers::omit_kv`](crate::stack::Sublayers::omit_kv)).
     Omit,
 }

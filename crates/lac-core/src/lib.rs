@@ -8,8 +8,8 @@
 //! the prompt's tokens and for the response's apart ([`Phase`]). [`generate`] continues prompts
 //! through the same loop.
 //!
-//! A [`VoidPlan`], learned from traces, names layers that are not run at all: [`Planned`] follows
-//! it, and [`generate_speculative`] drafts with it and has the full model verify the drafts, so
+//! A [`VoidPlan`](plan::VoidPlan), learned from traces, names layers that are not run at all: [`Planned`] follows
+//! it, and [`generate_speculative`](speculation::generate_speculative) drafts with it and has the full model verify the drafts, so
 //! that the text is the full model's.
 //!
 //! The method is that of "Void in Language Models" (arXiv 2505.14467). **Masking a layer saves no
@@ -74,57 +74,39 @@
 #![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
 pub use decision::{Decision, SkippedKeys};
-pub use error::{BoxError, Error, Result, StateAt};
-pub use gate::{DEFAULT_ALPHA, Gate, GateConfig, GateReading, l2_norm};
-pub use generation::{
-    Flow, GenerateArgs, Generated, GenerationConfig, GenerationOutput, PromptLogits, Sampling,
-    SamplingConfig, StopReason, TextDecoder, TextSink, TokenSink, forward_hidden, generate,
-    prompt_pass,
-};
-pub use kv_cache::{KvCache, KvCacheShape};
+pub use error::{BoxError, Error, Result};
+pub use gate::{Gate, GateConfig};
+pub use generation::{GenerateArgs, GenerationConfig, generate};
 pub use observer::Observer;
 pub use pass::Pass;
 pub use phase::{PerPhase, Phase};
-pub use plan::{
-    Evidence, FingerprintDifference, FingerprintPart, Granularity, Keep, ModelFingerprint,
-    PhasePlan, PlanError, PlanLearner, Planned, Provenance, Ranking, Selection, SplitLayers,
-    VoidPlan,
-};
+pub use plan::Planned;
 pub use policy::{
-    Bypass, FusedAction, Halt, LastActive, LayerPolicy, LayerStep, NextState, Off, PolicyEffect,
-    Trace,
+    Bypass, Halt, LastActive, LayerPolicy, LayerStep, NextState, Off, PolicyEffect, Trace,
 };
-pub use record::{GateRecord, PassRecord, TokenReading};
-pub use released_code::{FirstThreshold, GateRounding, PromptPadding};
-pub use run::{PassOutput, PassReadings, run_layers};
-pub use speculation::{
-    AgreementSearch, CalibrationText, Divergence, DraftCost, DraftLength, FollowConfig,
-    PlanUpdates, SearchStep, SpeculateArgs, SpeculationConfig, SpeculationOutput, SpeculationStats,
-    Speculator, Ties, Verification, agreement, generate_speculative, search_by_agreement,
-    speed_up_bound, verify_speculation,
-};
-pub use stack::{CausalLm, LayerStack, Sublayer, Sublayers};
-pub use text_model::{Markers, TextModel, Turn};
-pub use usage::{PhaseUsage, Usage};
+pub use record::{GateRecord, PassRecord};
+pub use run::{PassOutput, run_layers};
+pub use stack::{CausalLm, LayerStack};
+pub use usage::Usage;
 
+pub mod error;
+pub mod gate;
 pub mod generation;
 pub mod kv_cache;
 pub mod named;
 pub mod plan;
 pub mod policy;
+pub mod record;
 pub mod reference;
 pub mod released_code;
+pub mod run;
 pub mod speculation;
+pub mod stack;
+pub mod text_model;
+pub mod usage;
 
 mod decision;
-mod error;
-mod gate;
 mod kernel;
 mod observer;
 mod pass;
 mod phase;
-mod record;
-mod run;
-mod stack;
-mod text_model;
-mod usage;

@@ -1,7 +1,7 @@
 //! Settings that have a name on the command line and in files.
 //!
 //! ```
-//! use lac_core::{GateRounding, SkippedKeys};
+//! use lac_core::{SkippedKeys, released_code::GateRounding};
 //!
 //! assert_eq!("bf16".parse(), Ok(GateRounding::Bf16));
 //! assert_eq!(SkippedKeys::Omit.name(), "leave-out");

@@ -1,7 +1,7 @@
 //! Makes requests of questions: words to tokens, by the harness's rules for contexts and
 //! continuations.
 
-use lac_core::{Markers, TextModel};
+use lac_core::text_model::{Markers, TextModel};
 
 use crate::data_set::DataSet;
 use crate::error::{Error, Result};

@@ -1,8 +1,9 @@
 //! Answers that a model generates.
 
 use lac_core::{
-    CausalLm, GenerateArgs, Generated, GenerationConfig, PassRecord, Result, Sampling,
-    SamplingConfig, SpeculateArgs, SpeculationOutput, Speculator, generate, generate_speculative,
+    CausalLm, GenerateArgs, GenerationConfig, PassRecord, Result, generate,
+    generation::{Generated, Sampling, SamplingConfig},
+    speculation::{SpeculateArgs, SpeculationOutput, Speculator, generate_speculative},
 };
 
 use crate::item_usage::{CountPass, Drafts, ItemUsage, Records, count_row};

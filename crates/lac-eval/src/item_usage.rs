@@ -1,6 +1,6 @@
 //! The usage of the layers for one question.
 
-use lac_core::{BoxError, Observer, PassRecord, Phase, SpeculationStats};
+use lac_core::{BoxError, Observer, PassRecord, Phase, speculation::SpeculationStats};
 use serde::{Deserialize, Serialize};
 
 use crate::policy_run::PolicyRun;

@@ -3,7 +3,7 @@
 //!
 //! - [`DataSet`] reads the files that users have on disk and names every question by a hash.
 //! - [`PromptSettings`] says how questions are asked, in the words of a [`Protocol`].
-//!   [`requests`] makes token ids of them with a [`TextModel`](lac_core::TextModel).
+//!   [`requests`] makes token ids of them with a [`TextModel`](lac_core::text_model::TextModel).
 //! - [`PolicyRun`] is a policy that the questions are answered under; several α can share a pass.
 //! - [`evaluate`] answers the questions that a [`ResultLog`] has no result for, and appends to it.
 //! - [`EvalReport`] makes tables of accuracy beside usage, executed layers and time, which are

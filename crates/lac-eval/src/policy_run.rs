@@ -6,7 +6,8 @@ use std::fmt;
 
 use burn::tensor::Tensor;
 use lac_core::{
-    FirstThreshold, GateConfig, GateRecord, LayerPolicy, Off, PolicyEffect, Speculator, Trace,
+    GateConfig, GateRecord, LayerPolicy, Off, PolicyEffect, Trace, released_code::FirstThreshold,
+    speculation::Speculator,
 };
 
 use self::sweep::{LastActiveSweep, WHOLE_RANGE};

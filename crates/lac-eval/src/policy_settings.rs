@@ -1,6 +1,6 @@
 //! What a result depends on of its policy.
 
-use lac_core::{GateConfig, GateRounding, PolicyEffect};
+use lac_core::{GateConfig, PolicyEffect, released_code::GateRounding};
 use serde::{Deserialize, Serialize};
 
 /// A policy as results name it.

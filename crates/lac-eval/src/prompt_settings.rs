@@ -1,6 +1,6 @@
 //! How questions are put to a model.
 
-use lac_core::{Sampling, SamplingConfig};
+use lac_core::generation::{Sampling, SamplingConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::benchmark::{Benchmark, HarnessTask};

@@ -1,6 +1,6 @@
 //! A question in words: its prompt, its options, and which of them is right.
 
-use lac_core::Turn;
+use lac_core::text_model::Turn;
 
 use crate::item::{Content, Item};
 

@@ -9,7 +9,12 @@ use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use lac_core::named::{UnknownName, by_name};
-use lac_core::{FirstThreshold, GenerationConfig, Markers, PromptPadding, Sampling, TextModel};
+use lac_core::{
+    GenerationConfig,
+    generation::Sampling,
+    released_code::{FirstThreshold, PromptPadding},
+    text_model::{Markers, TextModel},
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -34,12 +39,12 @@ pub enum Quirk {
     /// There is no seed, so that every run draws other tokens; the seed is taken from the clock.
     NoSeed,
     /// The first layer's threshold is a range over the batch
-    /// ([`FirstThreshold::BatchRange`](lac_core::FirstThreshold::BatchRange)), so that questions of
+    /// ([`FirstThreshold::BatchRange`](lac_core::released_code::FirstThreshold::BatchRange)), so that questions of
     /// a batch change each other's flags.
     BatchThreshold,
     /// Questions shorter than the longest of their batch are padded on the right. The answer begins
     /// after the padding and attends to it, and usage counts it
-    /// ([`PromptPadding::AsTokens`](lac_core::PromptPadding::AsTokens)).
+    /// ([`PromptPadding::AsTokens`](lac_core::released_code::PromptPadding::AsTokens)).
     PaddingAttended,
 }
 

@@ -7,7 +7,10 @@ mod progress;
 
 use std::time::Instant;
 
-use lac_core::{CausalLm, Flow, GenerationConfig, Sampling};
+use lac_core::{
+    CausalLm, GenerationConfig,
+    generation::{Flow, Sampling},
+};
 
 pub use self::evaluation::{Evaluation, RunConfig};
 pub use self::progress::Progress;

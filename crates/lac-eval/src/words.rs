@@ -2,8 +2,8 @@
 
 use std::str::FromStr;
 
-use lac_core::Turn;
 use lac_core::named::{UnknownName, by_name};
+use lac_core::text_model::Turn;
 use serde::{Deserialize, Serialize};
 
 use crate::item::{Content, Item};

@@ -19,7 +19,10 @@ pub use source::{DummyWeights, TensorSource};
 use burn::module::{Module, Param};
 use burn::tensor::activation::silu;
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor};
-use lac_core::{CausalLm, LayerStack, Pass, Sublayer, Sublayers};
+use lac_core::{
+    CausalLm, LayerStack, Pass,
+    stack::{Sublayer, Sublayers},
+};
 
 use attention::attend;
 use linear::project;

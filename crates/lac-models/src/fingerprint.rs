@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lac_core::ModelFingerprint;
+use lac_core::plan::ModelFingerprint;
 
 use crate::architecture::ModelConfig;
 use crate::decoder::{DecoderConfig, ProjectionBias, RopeConfig, RopeScaling};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use burn::tensor::Device;
-use lac_core::ModelFingerprint;
+use lac_core::plan::ModelFingerprint;
 
 use crate::architecture::{ConfigError, ModelConfig};
 use crate::checkpoint::{Checkpoint, CheckpointError, LoadProgress, WeightDtype};

@@ -1,6 +1,10 @@
 //! The tokenizer as lac-core's generation and lac-eval want it.
 
-use lac_core::{BoxError, Markers, TextDecoder, TextModel, Turn};
+use lac_core::{
+    BoxError,
+    generation::TextDecoder,
+    text_model::{Markers, TextModel, Turn},
+};
 
 use crate::chat_template::{ChatOptions, Message};
 use crate::tokenizer::{PromptKind, SpecialTokens, SpecialTokensInText, TextStream, Tokenizer};

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use lac_core::{FirstThreshold, GateConfig, GateRounding, LayerPolicy, PolicyEffect};
+use lac_core::{
+    GateConfig, LayerPolicy, PolicyEffect,
+    released_code::{FirstThreshold, GateRounding},
+};
 use parquet::file::metadata::KeyValue;
 use serde::{Deserialize, Serialize};
 

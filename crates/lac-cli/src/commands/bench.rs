@@ -7,8 +7,9 @@ mod table;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use lac_core::{
-    CausalLm, GenerateArgs, GenerationConfig, GenerationOutput, LayerPolicy, SpeculateArgs,
-    SpeculationStats, Speculator, Usage, generate, generate_speculative,
+    CausalLm, GenerateArgs, GenerationConfig, LayerPolicy, Usage, generate,
+    generation::GenerationOutput,
+    speculation::{SpeculateArgs, SpeculationStats, Speculator, generate_speculative},
 };
 use lac_models::{Decoder, DecoderConfig, WeightDtype, read_bandwidth};
 

@@ -5,7 +5,9 @@ use std::io::Write;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use lac_core::{
-    GenerateArgs, SpeculateArgs, StopReason, TextSink, Usage, generate, generate_speculative,
+    GenerateArgs, Usage, generate,
+    generation::{StopReason, TextSink},
+    speculation::{SpeculateArgs, generate_speculative},
 };
 use lac_models::{ModelFolder, SpecialTokensInText};
 use serde::Serialize;
@@ -60,7 +62,7 @@ struct Generation<'a> {
     prompt_ids: Vec<u32>,
     ids: &'a [u32],
     text: &'a str,
-    stop_reason: lac_core::StopReason,
+    stop_reason: lac_core::generation::StopReason,
     policy: &'a str,
     usage: PhasePair,
     executed: PhasePair,

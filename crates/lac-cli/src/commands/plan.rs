@@ -5,9 +5,13 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use lac_core::{
-    AgreementSearch, CalibrationText, CausalLm, Evidence, Flow, GenerateArgs, GenerationConfig,
-    Granularity, Keep, Phase, PhasePlan, PlanLearner, Provenance, Ranking, SearchStep, Selection,
-    SkippedKeys, SplitLayers, Trace, VoidPlan, generate, search_by_agreement,
+    CausalLm, GenerateArgs, GenerationConfig, Phase, SkippedKeys, Trace, generate,
+    generation::Flow,
+    plan::{
+        Evidence, Granularity, Keep, PhasePlan, PlanLearner, Provenance, Ranking, Selection,
+        SplitLayers, VoidPlan,
+    },
+    speculation::{AgreementSearch, CalibrationText, SearchStep, search_by_agreement},
 };
 use lac_models::{Decoder, ModelFolder};
 
@@ -33,7 +37,7 @@ pub struct Plan {
     #[arg(long, value_name = "N", default_value_t = 50)]
     max_new_tokens: usize,
     /// α of the gate that traces
-    #[arg(long, default_value_t = lac_core::DEFAULT_ALPHA)]
+    #[arg(long, default_value_t = lac_core::gate::DEFAULT_ALPHA)]
     alpha: f32,
     #[command(flatten)]
     choice: ChoiceArgs,
@@ -268,7 +272,7 @@ const LEAST_AGREEMENT: f64 = 0.3;
 
 /// The bound that follows from agreement, with layers taken to be all the cost there is.
 fn expected_speed_up(step: &SearchStep) -> f64 {
-    lac_core::speed_up_bound(step.agreement, step.plan.executed_share())
+    lac_core::speculation::speed_up_bound(step.agreement, step.plan.executed_share())
 }
 
 impl ChoiceArgs {

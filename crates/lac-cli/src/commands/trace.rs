@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use lac_core::{
-    FingerprintPart, GenerateArgs, GenerationConfig, LayerPolicy, PromptLogits, StopReason,
-    TextSink, Usage, generate,
+    GenerateArgs, GenerationConfig, LayerPolicy, Usage, generate,
+    generation::{PromptLogits, StopReason, TextSink},
+    plan::FingerprintPart,
 };
 use lac_models::{ModelFolder, SpecialTokensInText, Tokenizer};
 use lac_trace::recorder::PhaseTrace;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use lac_core::{Divergence, SpeculationStats, Verification, verify_speculation};
+use lac_core::speculation::{Divergence, SpeculationStats, Verification, verify_speculation};
 use lac_models::{ModelFolder, SpecialTokensInText, Tokenizer};
 use serde::Serialize;
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// colon and hexadecimal digits. A model without some part, such as one without a tokenizer, leaves it out.
 ///
 /// ```
-/// use lac_core::ModelFingerprint;
+/// use lac_core::plan::ModelFingerprint;
 ///
 /// let recorded = ModelFingerprint {
 ///     architecture: "qwen2".to_owned(),

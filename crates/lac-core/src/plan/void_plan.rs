@@ -21,7 +21,7 @@ const FORMAT: u32 = 1;
 /// or name one twice, does not deserialise.
 ///
 /// ```
-/// use lac_core::{PlanError, Planned, VoidPlan};
+/// use lac_core::{Planned, plan::{PlanError, VoidPlan}};
 ///
 /// let plan: VoidPlan = serde_json::from_str(r#"{
 ///     "format": 1,

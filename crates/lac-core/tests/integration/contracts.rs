@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor};
 use lac_core::{
     Bypass, Decision, Error, GateConfig, Halt, LastActive, LayerPolicy, LayerStack, LayerStep,
-    NextState, Off, Pass, PassOutput, PhasePlan, Planned, PolicyEffect, SkippedKeys, Trace,
+    NextState, Off, Pass, PassOutput, Planned, PolicyEffect, SkippedKeys, Trace, plan::PhasePlan,
     run_layers,
 };
 
@@ -189,7 +189,7 @@ fn a_policy_promises_nothing_that_it_does_not_say() {
 
     // A row halts as a whole, and a range over the batch is not a token's own.
     assert!(!Halt::new(gate).is_per_token());
-    let over_batch = gate.with_first_threshold(lac_core::FirstThreshold::BatchRange);
+    let over_batch = gate.with_first_threshold(lac_core::released_code::FirstThreshold::BatchRange);
     for (gate, expected) in [(gate, true), (over_batch, false)] {
         assert_eq!(Trace::new(gate).is_per_token(), expected);
         assert_eq!(LastActive::new(gate).is_per_token(), expected);

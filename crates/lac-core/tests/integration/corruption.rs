@@ -1,6 +1,6 @@
 //! Files of plans that were damaged: what is read makes sense, or an error says what does not.
 
-use lac_core::VoidPlan;
+use lac_core::plan::VoidPlan;
 use lac_test_corruption::{Allowance, cases, damaged_bytes, damaged_json, within};
 use proptest::prelude::*;
 

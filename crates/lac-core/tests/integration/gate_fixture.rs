@@ -4,7 +4,10 @@
 //! describes the fields.
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use lac_core::{Error, FirstThreshold, Gate, GateConfig, GateRounding, reference};
+use lac_core::{
+    Error, Gate, GateConfig, reference,
+    released_code::{FirstThreshold, GateRounding},
+};
 use serde::Deserialize;
 
 use crate::devices::devices;

@@ -5,7 +5,7 @@ mod passes;
 mod states;
 
 use burn::tensor::{DType, Tensor};
-use lac_core::{Error, Gate, GateConfig, GateRounding};
+use lac_core::{Error, Gate, GateConfig, released_code::GateRounding};
 use proptest::prelude::*;
 
 use crate::devices::devices;

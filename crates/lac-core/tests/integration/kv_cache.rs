@@ -1,7 +1,7 @@
 //! The key/value cache against plain arrays, whatever is written and read in whatever order.
 
 use burn::tensor::{DType, Tensor, TensorData};
-use lac_core::{KvCache, KvCacheShape};
+use lac_core::kv_cache::{KvCache, KvCacheShape};
 use proptest::prelude::*;
 
 use crate::devices::devices;

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor};
 use lac_core::{
     BoxError, Bypass, Decision, Error, GateConfig, Halt, LayerPolicy, LayerStack, LayerStep,
-    NextState, Observer, Off, Pass, PassRecord, StateAt, Trace, Usage, run_layers,
+    NextState, Observer, Off, Pass, PassRecord, Trace, Usage, error::StateAt, run_layers,
 };
 
 use crate::devices::devices;

@@ -2,10 +2,14 @@
 
 use burn::tensor::{Device, Tensor};
 use lac_core::{
-    Decision, Error, GateConfig, Granularity, Keep, LayerPolicy, LayerStack, ModelFingerprint,
-    Observer, Pass, PassRecord, Phase, PhasePlan, PlanError, PlanLearner, Planned, Provenance,
-    Ranking, Selection, SkippedKeys, SplitLayers, Sublayer, Sublayers, Trace, Usage, VoidPlan,
+    Decision, Error, GateConfig, LayerPolicy, LayerStack, Observer, Pass, PassRecord, Phase,
+    Planned, SkippedKeys, Trace, Usage,
+    plan::{
+        Granularity, Keep, ModelFingerprint, PhasePlan, PlanError, PlanLearner, Provenance,
+        Ranking, Selection, SplitLayers, VoidPlan,
+    },
     run_layers,
+    stack::{Sublayer, Sublayers},
 };
 use proptest::prelude::*;
 

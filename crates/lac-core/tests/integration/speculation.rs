@@ -2,10 +2,14 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use lac_core::{
-    BoxError, CausalLm, DraftCost, DraftLength, Error, Flow, FollowConfig, GateConfig,
-    GenerateArgs, GenerationConfig, LayerStack, Observer, Off, Pass, PassRecord, PhasePlan,
-    PlanUpdates, Sampling, SamplingConfig, SpeculateArgs, SpeculationConfig, Speculator,
-    StopReason, Ties, TokenSink, Trace, Usage, generate, generate_speculative, verify_speculation,
+    BoxError, CausalLm, Error, GateConfig, GenerateArgs, GenerationConfig, LayerStack, Observer,
+    Off, Pass, PassRecord, Trace, Usage, generate,
+    generation::{Flow, Sampling, SamplingConfig, StopReason, TokenSink},
+    plan::PhasePlan,
+    speculation::{
+        DraftCost, DraftLength, FollowConfig, PlanUpdates, SpeculateArgs, SpeculationConfig,
+        Speculator, Ties, generate_speculative, verify_speculation,
+    },
 };
 
 use crate::devices::devices;
@@ -257,7 +261,7 @@ fn sampled_text_has_the_full_models_distribution() {
     let first = model.probabilities(0, temperature);
     let mut counts = vec![0usize; vocab * vocab * vocab];
     let n_runs = 3000;
-    let mut stats = lac_core::SpeculationStats::default();
+    let mut stats = lac_core::speculation::SpeculationStats::default();
     let mut speculator = speculator(without_last(2), DraftLength::Fixed(2));
     for seed in 0..n_runs {
         let sampling = Sampling::Random(SamplingConfig::new(temperature, seed));

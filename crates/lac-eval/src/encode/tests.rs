@@ -1,6 +1,9 @@
 //! What is fed, with a tokenizer of bytes.
 
-use lac_core::{BoxError, Markers, TextModel, Turn};
+use lac_core::{
+    BoxError,
+    text_model::{Markers, TextModel, Turn},
+};
 
 use super::*;
 use crate::benchmark::{Benchmark, HarnessTask};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use lac_core::TextModel;
+use lac_core::text_model::TextModel;
 
 use crate::benchmark::spec::StoredTexts;
 use crate::prompt_settings::PromptSettings;

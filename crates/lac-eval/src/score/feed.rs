@@ -1,7 +1,7 @@
 //! The passes of a plan.
 
 use burn::tensor::Tensor;
-use lac_core::{CausalLm, Pass, PassRecord, Result, forward_hidden};
+use lac_core::{CausalLm, Pass, PassRecord, Result, generation::forward_hidden};
 
 use super::plan::{CountedRow, FeedPlan, PassRows, Target};
 use super::read;

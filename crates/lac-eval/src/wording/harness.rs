@@ -2,7 +2,7 @@
 //! examples, the question. In a chat the description is the system's message, and the rest is one
 //! message of the user.
 
-use lac_core::Turn;
+use lac_core::text_model::Turn;
 
 use crate::item::Content;
 use crate::prompt_settings::PromptSettings;

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use lac_core::{Flow, Off};
+use lac_core::{Off, generation::Flow};
 use lac_eval::data::Split;
 use lac_eval::results::{HarnessLogComparison, Record};
 use lac_eval::settings::Passages;

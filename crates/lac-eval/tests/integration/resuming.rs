@@ -4,8 +4,8 @@ use std::path::Path;
 
 use burn::tensor::Tensor;
 use lac_core::{
-    BoxError, Bypass, Decision, FirstThreshold, Flow, GateConfig, Halt, LastActive, LayerPolicy,
-    Off, PolicyEffect, Trace,
+    BoxError, Bypass, Decision, GateConfig, Halt, LastActive, LayerPolicy, Off, PolicyEffect,
+    Trace, generation::Flow, released_code::FirstThreshold,
 };
 use lac_eval::data::Shard;
 use lac_eval::released_code::Quirk;

@@ -2,8 +2,9 @@
 
 use burn::tensor::{Tensor, TensorData};
 use lac_core::{
-    BoxError, Bypass, CausalLm, Flow, GateConfig, Halt, LastActive, LayerPolicy, LayerStep,
-    NextState, Off, Pass, Sampling, SamplingConfig, Trace,
+    BoxError, Bypass, CausalLm, GateConfig, Halt, LastActive, LayerPolicy, LayerStep, NextState,
+    Off, Pass, Trace,
+    generation::{Flow, Sampling, SamplingConfig},
 };
 use lac_eval::released_code::Quirk;
 use lac_eval::results::Record;

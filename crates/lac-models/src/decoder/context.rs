@@ -3,7 +3,10 @@
 use std::borrow::Cow;
 
 use burn::tensor::{DType, Device, Tensor};
-use lac_core::{KvCache, KvCacheShape, Pass};
+use lac_core::{
+    Pass,
+    kv_cache::{KvCache, KvCacheShape},
+};
 
 use super::attention::QueryBlock;
 use super::config::DecoderConfig;

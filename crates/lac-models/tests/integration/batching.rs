@@ -3,9 +3,11 @@
 
 use burn::tensor::Device;
 use lac_core::{
-    Bypass, CausalLm, FirstThreshold, GateConfig, GenerateArgs, GenerationConfig, Halt, LastActive,
-    LayerPolicy, Off, Pass, PassRecord, PromptLogits, PromptPadding, Sampling, SamplingConfig,
-    Trace, Usage, generate, prompt_pass, run_layers,
+    Bypass, CausalLm, GateConfig, GenerateArgs, GenerationConfig, Halt, LastActive, LayerPolicy,
+    Off, Pass, PassRecord, Trace, Usage, generate,
+    generation::{PromptLogits, Sampling, SamplingConfig, prompt_pass},
+    released_code::{FirstThreshold, PromptPadding},
+    run_layers,
 };
 use lac_models::{Decoder, DummyWeights, ModelConfig, ModelFolder, WeightDtype};
 use lac_trace::Recorder;
@@ -238,7 +240,7 @@ fn a_full_context_ends_the_row() {
     assert_eq!(output.rows[0].ids.len(), 3);
     assert_eq!(
         output.rows[0].stop_reason,
-        lac_core::StopReason::ContextFull
+        lac_core::generation::StopReason::ContextFull
     );
 
     let too_long = vec![vec![5; max_context + 1]];

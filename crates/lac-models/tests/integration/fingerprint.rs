@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use burn::tensor::Device;
-use lac_core::{FingerprintPart, ModelFingerprint};
+use lac_core::plan::{FingerprintPart, ModelFingerprint};
 use lac_models::{ModelFolder, WeightDtype};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 use tempfile::TempDir;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use lac_core::{
     Bypass, CausalLm, GateConfig, GenerateArgs, GenerationConfig, Halt, LastActive, LayerPolicy,
-    Off, PromptLogits, StateAt, Trace, Usage, generate,
+    Off, Trace, Usage, error::StateAt, generate, generation::PromptLogits,
 };
 use lac_models::{Decoder, ModelFolder, WeightDtype};
 use lac_trace::Recorder;

@@ -2,8 +2,9 @@
 
 use burn::tensor::{Device, Tensor};
 use lac_core::{
-    CausalLm, GateConfig, GenerateArgs, Generated, GenerationConfig, LayerPolicy, Off, Pass,
-    PassRecord, Sampling, SamplingConfig, Trace, forward_hidden, generate,
+    CausalLm, GateConfig, GenerateArgs, GenerationConfig, LayerPolicy, Off, Pass, PassRecord,
+    Trace, generate,
+    generation::{Generated, Sampling, SamplingConfig, forward_hidden},
 };
 use lac_models::{Decoder, DecoderContext};
 

@@ -2,11 +2,14 @@
 
 use burn::tensor::{Device, Tensor};
 use lac_core::{
-    CausalLm, Decision, DraftLength, Error, GateConfig, GenerateArgs, GenerationConfig,
-    LayerPolicy, Off, Pass, PhasePlan, PlanLearner, PlanUpdates, Planned, PromptLogits, Provenance,
-    SkippedKeys, SpeculateArgs, SpeculationConfig, SpeculationStats, Speculator, SplitLayers, Ties,
-    Trace, VoidPlan, forward_hidden, generate, generate_speculative, prompt_pass,
-    verify_speculation,
+    CausalLm, Decision, Error, GateConfig, GenerateArgs, GenerationConfig, LayerPolicy, Off, Pass,
+    Planned, SkippedKeys, Trace, generate,
+    generation::{PromptLogits, forward_hidden, prompt_pass},
+    plan::{PhasePlan, PlanLearner, Provenance, SplitLayers, VoidPlan},
+    speculation::{
+        DraftLength, PlanUpdates, SpeculateArgs, SpeculationConfig, SpeculationStats, Speculator,
+        Ties, generate_speculative, verify_speculation,
+    },
 };
 use lac_models::{Decoder, DecoderContext};
 
@@ -287,7 +290,9 @@ fn a_text_of_near_ties_is_the_full_models() {
         .with_draft_length(DraftLength::Fixed(3))
         .with_ties(Ties::Replay { factor: 1e9 })
         .with_gate(GateConfig::new(0.4))
-        .with_plan_updates(PlanUpdates::Follow(lac_core::FollowConfig::default()));
+        .with_plan_updates(PlanUpdates::Follow(
+            lac_core::speculation::FollowConfig::default(),
+        ));
     for prompt in demo.prompts(3) {
         let plan = PhasePlan::full(12);
         let mut speculator = Speculator::new(plan, config_of.clone()).unwrap();
@@ -309,12 +314,12 @@ fn plans_belong_to_their_checkpoint() {
     let prompt = &demo.prompts(2)[1..];
     generate(&demo.model, prompt, &GenerationConfig::greedy(10), hooks).unwrap();
     let choose = |phase| {
-        let selection = lac_core::Selection {
-            by: lac_core::Ranking::Usage,
-            keep: lac_core::Keep::Layers(8),
+        let selection = lac_core::plan::Selection {
+            by: lac_core::plan::Ranking::Usage,
+            keep: lac_core::plan::Keep::Layers(8),
         };
         learner
-            .choose(phase, selection, lac_core::Granularity::Layers)
+            .choose(phase, selection, lac_core::plan::Granularity::Layers)
             .unwrap()
     };
     let plan = VoidPlan::new(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use lac_core::GateRounding;
+use lac_core::released_code::GateRounding;
 use serde::Serialize;
 
 use super::content::{ReportedPair, ReportedTrace, TraceReport};

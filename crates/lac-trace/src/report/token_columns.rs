@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use lac_core::{GateRounding, Phase};
+use lac_core::{Phase, released_code::GateRounding};
 
 use crate::display::Spelling;
 use crate::info::TraceInfo;

@@ -1,6 +1,6 @@
 //! Masks for another α, from recorded deltas: no second run of the model.
 
-use lac_core::{GateConfig, GateRounding};
+use lac_core::{GateConfig, released_code::GateRounding};
 
 /// What a gate says of one token's layers, given their deltas: `λ_l` and whether the layer is
 /// active, computed as the gate on the device computes it.

@@ -1,8 +1,8 @@
 //! What is read beside the gate, and that looking changes nothing.
 
 use lac_core::{
-    Bypass, GateConfig, GenerateArgs, GenerationConfig, Halt, LastActive, LayerPolicy, PhasePlan,
-    Planned, SkippedKeys, Trace, generate,
+    Bypass, GateConfig, GenerateArgs, GenerationConfig, Halt, LastActive, LayerPolicy, Planned,
+    SkippedKeys, Trace, generate, plan::PhasePlan,
 };
 use lac_trace::probe::ProbeConfig;
 use lac_trace::{Probed, TraceReader, TraceWriter};

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use clap::Args;
-use lac_core::ModelFingerprint;
+use lac_core::plan::ModelFingerprint;
 use lac_models::{Decoder, DecoderConfig, ModelFolder, ModelShape, WeightDtype, dummy_model};
 
 use crate::model_path::LocalModel;

@@ -4,7 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use lac_core::{FirstThreshold, Flow, GateRounding, LayerPolicy, Off, Sampling};
+use lac_core::{
+    LayerPolicy, Off,
+    generation::{Flow, Sampling},
+    released_code::{FirstThreshold, GateRounding},
+};
 use lac_eval::prompt::Feed;
 use lac_eval::report::{ReportFormat, SubjectTables, render};
 use lac_eval::results::HarnessLogComparison;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use lac_core::{GenerationOutput, LayerPolicy, PhaseUsage, Usage};
+use lac_core::{LayerPolicy, Usage, generation::GenerationOutput, usage::PhaseUsage};
 use lac_trace::probe::{Probe, ProbeConfig};
 use lac_trace::{Probed, TraceWriter};
 

@@ -3,7 +3,8 @@
 
 use burn::tensor::{DType, Tensor};
 use lac_core::{
-    BoxError, Bypass, Decision, FusedAction, Gate, GateConfig, LastActive, LayerPolicy, Trace,
+    BoxError, Bypass, Decision, Gate, GateConfig, LastActive, LayerPolicy, Trace,
+    policy::FusedAction,
 };
 
 use super::passes::{Stepwise, run_over};

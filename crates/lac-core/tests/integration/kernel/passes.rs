@@ -2,8 +2,8 @@
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use lac_core::{
-    BoxError, Bypass, Error, FusedAction, Gate, GateConfig, LastActive, LayerPolicy, LayerStack,
-    LayerStep, NextState, Pass, PassRecord, StateAt, Trace, run_layers,
+    BoxError, Bypass, Error, Gate, GateConfig, LastActive, LayerPolicy, LayerStack, LayerStep,
+    NextState, Pass, PassRecord, Trace, error::StateAt, policy::FusedAction, run_layers,
 };
 
 use super::states::{States, host, supports};

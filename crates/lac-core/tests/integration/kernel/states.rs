@@ -2,7 +2,7 @@
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use lac_core::reference::{self, Reading};
-use lac_core::{Gate, GateConfig, GateReading};
+use lac_core::{Gate, GateConfig, gate::GateReading};
 
 /// Reproducible values, whatever the backend.
 struct Values(u64);
