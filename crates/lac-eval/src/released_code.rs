@@ -39,12 +39,12 @@ pub enum Quirk {
     /// There is no seed, so that every run draws other tokens; the seed is taken from the clock.
     NoSeed,
     /// The first layer's threshold is a range over the batch
-    /// ([`FirstThreshold::BatchRange`](lac_core::released_code::FirstThreshold::BatchRange)), so that questions of
+    /// ([`FirstThreshold::BatchRange`]), so that questions of
     /// a batch change each other's flags.
     BatchThreshold,
     /// Questions shorter than the longest of their batch are padded on the right. The answer begins
     /// after the padding and attends to it, and usage counts it
-    /// ([`PromptPadding::AsTokens`](lac_core::released_code::PromptPadding::AsTokens)).
+    /// ([`PromptPadding::AsTokens`]).
     PaddingAttended,
 }
 

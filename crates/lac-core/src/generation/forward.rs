@@ -17,7 +17,7 @@ use crate::stack::CausalLm;
 /// the pass.
 ///
 /// # Errors
-/// As [`generate`].
+/// As [`generate`](crate::generate).
 pub fn prompt_pass<M: CausalLm + ?Sized>(
     model: &M,
     prompts: &[Vec<u32>],
@@ -62,11 +62,11 @@ pub(crate) fn last_logits<M: CausalLm + ?Sized>(
     Ok(read_rows(logits)?.swap_remove(0))
 }
 
-/// One pass from its token ids through the layers, for passes that [`generate`] does not make: texts
+/// One pass from its token ids through the layers, for passes that [`generate`](crate::generate) does not make: texts
 /// that are scored, drafts. Nothing is read back from the device.
 ///
 /// # Errors
-/// As [`run`].
+/// As [`run_layers`](crate::run_layers).
 pub fn forward_hidden<M: CausalLm + ?Sized>(
     model: &M,
     pass: &Pass,

@@ -13,10 +13,10 @@ use crate::stack::CausalLm;
 /// Continues prompts of any lengths, all in one batch.
 ///
 /// Prompts are padded on the left; a padded row gives the same tokens and masks as the row
-/// alone, up to the rounding of the device's matrix products (but see [`PromptPadding`]). Only the last position
+/// alone, up to the rounding of the device's matrix products (but see [`PromptPadding`](crate::released_code::PromptPadding)). Only the last position
 /// goes through the head.
 ///
-/// With [`Sampling::Random`] row `i` draws from its own stream, seeded with `seed + i`, or as
+/// With [`Sampling::Random`](crate::generation::Sampling::Random) row `i` draws from its own stream, seeded with `seed + i`, or as
 /// [`GenerateArgs::row_seeds`] says.
 ///
 /// # Errors

@@ -33,7 +33,7 @@ pub struct Generated {
     pub stop_reason: StopReason,
 }
 
-/// What [`generate`] returns.
+/// What [`generate`](crate::generate) returns.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct GenerationOutput {

@@ -17,7 +17,7 @@ pub trait TokenSink {
     ///
     /// # Errors
     /// Whatever keeps the token from being received; it ends the generation, as
-    /// [`Error::Sink`].
+    /// [`Error::Sink`](crate::Error::Sink).
     fn token(&mut self, row: usize, id: u32) -> Result<Flow, BoxError>;
 
     /// Called once for a row, after its last token.

@@ -45,10 +45,10 @@ pub enum FusedAction {
     Stepwise,
     /// The policy only observes: every output goes on, [`LayerPolicy::after`] is not asked.
     Observe,
-    /// As [`LastActive`]: every output goes on, and [`LayerPolicy::finish`] receives, per token,
+    /// As [`LastActive`](crate::LastActive): every output goes on, and [`LayerPolicy::finish`] receives, per token,
     /// the output of the last active layer. [`LayerPolicy::after`] is not asked.
     LastActive,
-    /// As [`Bypass`]: the output goes on where the layer is active, its input elsewhere.
+    /// As [`Bypass`](crate::Bypass): the output goes on where the layer is active, its input elsewhere.
     /// [`LayerPolicy::after`] is not asked.
     Bypass,
 }
@@ -56,12 +56,12 @@ pub enum FusedAction {
 /// How a policy's results differ from the full model's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum PolicyEffect {
-    /// The results are the full model's, as under [`Off`] and [`Trace`].
+    /// The results are the full model's, as under [`Off`](crate::Off) and [`Trace`](crate::Trace).
     FullModel,
     /// Every layer is run, and on the full model's states: only the state that the head receives differs, as under
-    /// [`LastActive`].
+    /// [`LastActive`](crate::LastActive).
     FullStates,
-    /// The states between layers may differ from the full model's, as under [`Bypass`], [`Halt`] and [`Planned`].
+    /// The states between layers may differ from the full model's, as under [`Bypass`](crate::Bypass), [`Halt`](crate::Halt) and [`Planned`](crate::Planned).
     #[default]
     ChangedStates,
 }
@@ -121,7 +121,7 @@ pub trait LayerPolicy {
     /// common beginning.
     ///
     /// The default, `false`, is always right and costs only time. A policy that returns `true` and yet decides about
-    /// a sequence as a whole, as [`Halt`] does, or about a batch, gives other results for the same text, depending on
+    /// a sequence as a whole, as [`Halt`](crate::Halt) does, or about a batch, gives other results for the same text, depending on
     /// how it is fed.
     fn is_per_token(&self) -> bool {
         false

@@ -11,7 +11,7 @@ use crate::stack::CausalLm;
 /// the drafts are good.
 ///
 /// Greedy text is the full model's, token for token: where noise between a verifying pass and
-/// passes of one token could have decided, [`Ties`] says what is done. Sampled tokens have the
+/// passes of one token could have decided, [`Ties`](crate::speculation::Ties) says what is done. Sampled tokens have the
 /// full model's distribution, by rejection (Leviathan et al. 2023, appendix A.1); temperature,
 /// top-k and top-p apply to draft and model alike.
 ///
