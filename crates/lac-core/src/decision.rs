@@ -46,5 +46,22 @@ pub enum SkippedKeys {
     Fill,
     /// They are left out, and a later token that does run the layer does not attend to them
     /// ([`Sublayers::omit_kv`](crate::stack::Sublayers::omit_kv)).
+    #[serde(rename = "leave_out")]
     Omit,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plans_keep_their_words() {
+        for (keys, word) in [
+            (SkippedKeys::Fill, "\"fill\""),
+            (SkippedKeys::Omit, "\"leave_out\""),
+        ] {
+            assert_eq!(serde_json::to_string(&keys).unwrap(), word);
+            assert_eq!(serde_json::from_str::<SkippedKeys>(word).unwrap(), keys);
+        }
+    }
 }
