@@ -94,7 +94,7 @@ mod dispatch {
             Tensor::from_dispatch(records)
         }
 
-        /// As [`gate_config`](Self::gate_config), and returns per token the last active one of the states, or the `fallback`
+        /// As [`gate`](Self::gate), and returns per token the last active one of the states, or the `fallback`
         /// `[batch, seq, hidden]` when none is active.
         pub(crate) fn gate_select(
             self,

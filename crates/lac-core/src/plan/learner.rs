@@ -13,7 +13,8 @@ use crate::record::PassRecord;
 /// ```
 /// # #[cfg(feature = "flex")] {
 /// use burn::tensor::{Device, Tensor};
-/// use lac_core::*;
+/// use lac_core::plan::{Granularity, Keep, PhasePlan, PlanLearner, Ranking, Selection};
+/// use lac_core::{GateConfig, LayerStack, Observer, Pass, Phase, Trace, run_layers};
 ///
 /// /// Three layers; each adds a number to the hidden state.
 /// struct Adds([f32; 3]);
@@ -32,7 +33,7 @@ use crate::record::PassRecord;
 /// let pass = Pass::states(1, 1);
 /// let embedding = Tensor::<3>::from_floats([[[1.0]]], &Device::flex());
 /// let mut policy = Trace::new(GateConfig::new(0.8));
-/// let out = run(&Adds([1.0, 3.0, 0.5]), embedding, &mut (), &pass, &mut policy)?;
+/// let out = run_layers(&Adds([1.0, 3.0, 0.5]), embedding, &mut (), &pass, &mut policy)?;
 /// learner.pass(&out.readings.read(&pass)?)?;
 ///
 /// // The third layer added 0.5, where 0.8 × (3 − 1) was needed.
