@@ -1,4 +1,4 @@
-//! Everything in a model folder that decides results, as lac-core compares it.
+//! The fingerprint of a model folder: everything in it that decides results.
 
 use std::path::Path;
 
