@@ -303,7 +303,7 @@ fn configure(
     mut inner: tokenizers::Tokenizer,
     files: &TokenizerFiles,
 ) -> tokenizers::Result<tokenizers::Tokenizer> {
-    // A prompt is neither cut nor padded, whatever the training setup was.
+    // A prompt is neither cut nor padded. The file may say otherwise, for training.
     inner.with_truncation(None)?;
     inner.with_padding(None);
     inner.set_encode_special_tokens(files.split_special_tokens);

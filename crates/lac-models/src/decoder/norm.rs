@@ -7,7 +7,7 @@ use super::cast::cast;
 use super::config::DecoderConfig;
 use super::source::TensorSource;
 
-/// Root-mean-square norm, computed in f32 whatever the data type is (Zhang and Sennrich 2019).
+/// Root-mean-square norm (Zhang and Sennrich 2019, arXiv 1910.07467), computed in f32 for every data type.
 #[derive(Module, Debug)]
 pub struct DecoderNorm {
     /// `[hidden]`.
