@@ -144,7 +144,11 @@ fn a_stored_head_counts_where_the_configuration_unties_it() {
 
     weights.get_mut(HEAD).unwrap().2.fill(0);
     write(&path, &weights);
-    assert!(logits(folder.path()).iter::<f32>().all(|logit| logit == 0.0));
+    assert!(
+        logits(folder.path())
+            .iter::<f32>()
+            .all(|logit| logit == 0.0)
+    );
     assert_ne!(fingerprint(folder.path()).weights, untied.1.weights);
 
     weights.remove(HEAD);
