@@ -38,7 +38,7 @@ fn ask(data: &DataSet, settings: &PromptSettings) -> Question {
 fn text(question: &Question) -> String {
     match &question.prompt {
         Prompt::Text(text) => text.clone(),
-        Prompt::Chat(messages) => turns
+        Prompt::Chat(messages) => messages
             .iter()
             .map(|message| format!("<{}>{}", message.role(), message.text().unwrap()))
             .collect(),
