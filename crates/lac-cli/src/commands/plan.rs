@@ -15,13 +15,14 @@ use lac_core::{
 };
 use lac_models::{Decoder, ModelFolder};
 
-use crate::args::{ModelArgs, PolicyArgs, SamplingArgs};
+use crate::args::{ModelArgs, PolicyArgs};
 use crate::interrupt;
 use crate::memory::Rows;
 use crate::one_of::one_of_explained;
 use crate::output::{print_line, write_json_readable};
 use crate::progress;
 use crate::prompts::PromptsArgs;
+use crate::sampling::SamplingArgs;
 
 /// Learn from traces over prompts which layers need not be run, and write that as a plan
 #[derive(Args)]
@@ -126,7 +127,9 @@ impl Plan {
         let fingerprint = self.model.fingerprint(&folder)?;
         let prompts = self.prompts.resolve(&tokenizer, &model)?;
         let greedy = SamplingArgs::greedy();
-        let config = greedy.generation(self.max_new_tokens, tokenizer.stop_ids());
+        let config = greedy
+            .choose(folder.path())?
+            .generation(self.max_new_tokens, tokenizer.stop_ids());
 
         let units = if self.choice.parts {
             Granularity::Sublayers
