@@ -1,4 +1,4 @@
-//! What evaluation asks of a tokenizer. As models do, tokenizers live outside this crate.
+//! What evaluation asks of a tokenizer. Like models, tokenizers live outside this crate.
 
 use crate::error::BoxError;
 
@@ -7,51 +7,55 @@ use crate::error::BoxError;
 pub enum Markers {
     /// The tokenizer, as it does for plain text; never a second one where the text has one.
     Tokenizer,
-    /// Nobody: a chat template has written them.
+    /// The chat template, which has written them into the text.
     Written,
-    /// The tokenizer, on top of those that a chat template has written. The paper's released code
-    /// does so.
+    /// The tokenizer, in addition to those that a chat template has written. The paper's released code does so.
     Doubled,
 }
 
 /// One turn of a chat.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Turn {
-    /// `system`, `user` or `assistant`.
+    /// Who speaks: `system`, `user` or `assistant`.
     pub role: &'static str,
-    /// What is said.
+    /// The text of the turn.
     pub content: String,
 }
 
-/// A tokenizer with its chat template, as far as evaluation needs it. The same text has to give
-/// the same ids tomorrow: templates that write the date are given a fixed one.
+/// A tokenizer with its chat template, as far as evaluation needs it.
+///
+/// The same text has to give the same ids on every call and on every day: a template that writes the date has to be
+/// given a fixed one. An error of any method ends the evaluation, which reports it with the question at hand.
 pub trait TextModel {
-    /// The ids of a text.
+    /// Returns the token ids of a text. Called several times for each question, for its context and its options.
     ///
     /// # Errors
-    /// The tokenizer's own.
+    /// Whatever the tokenizer reports.
     fn encode(&self, text: &str, markers: Markers) -> Result<Vec<u32>, BoxError>;
 
-    /// The text of ids, special tokens left out.
+    /// Returns the text of token ids, without special tokens. Called for each generated answer.
     ///
     /// # Errors
-    /// The tokenizer's own.
+    /// Whatever the tokenizer reports.
     fn decode(&self, ids: &[u32]) -> Result<String, BoxError>;
 
-    /// Whether the model has a chat format.
+    /// Returns whether the model has a chat template. Called before questions are put into words: without one,
+    /// [`render_chat`](Self::render_chat) is not called.
     fn has_chat_template(&self) -> bool;
 
-    /// The text of a chat in the model's format, up to where its next answer begins.
+    /// Returns the text of a chat in the model's format, up to where the model's next answer begins. Called once for each
+    /// question that is asked as a chat.
     ///
     /// # Errors
-    /// The template's own, or that there is none.
+    /// Whatever the template reports, or that the model has no template.
     fn render_chat(&self, turns: &[Turn]) -> Result<String, BoxError>;
 
-    /// The tokens that end an answer.
+    /// Returns the tokens that end an answer. Called before answers are generated.
     fn stop_tokens(&self) -> &[u32];
 
-    /// The token that fills up shorter texts of a batch: the tokenizer's own, or the one that ends a text where it has
-    /// none, as in the paper's released code. Needed only where its treatment of padding is reproduced.
+    /// Returns the token that fills up the shorter texts of a batch: the tokenizer's own, or the one that ends a text if it
+    /// has none, as in the paper's released code. Called only where that code's treatment of padding is reproduced; `None`
+    /// by default.
     fn pad_token(&self) -> Option<u32> {
         None
     }

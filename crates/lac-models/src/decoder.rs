@@ -63,11 +63,8 @@ impl RmsNorm {
         cast(normed, dtype) * weight.unsqueeze()
     }
 
-    fn as_kernel(&self) -> lac_kernels::Norm {
-        lac_kernels::Norm {
-            weight: self.weight.val(),
-            epsilon: self.epsilon,
-        }
+    fn as_kernel(&self) -> Option<lac_kernels::Norm> {
+        lac_kernels::Norm::new(self.weight.val(), self.epsilon)
     }
 }
 
@@ -149,27 +146,32 @@ impl Attention {
                 self.heads(values, self.n_kv_heads),
             ]
         };
-        if let Some(rotated) =
-            lac_kernels::queries_keys_values(hidden, self.as_kernel(norm, context))
+        let projections = [&self.q_proj, &self.k_proj, &self.v_proj];
+        if lac_kernels::fuses_tokens(hidden, &projections.map(|linear| &*linear.weight))
+            && let Some(qkv) = self.as_kernel(norm, context)
+            && let Some(rotated) = lac_kernels::queries_keys_values(hidden, &qkv)
         {
             return heads(rotated);
         }
-        let projections = [&self.q_proj, &self.k_proj, &self.v_proj];
         let rotation = context.rotation();
         let input = norm.forward(hidden.clone());
         let [queries, keys, values] = heads(Linear::forward_together(input, projections));
         [rotate(queries, rotation), rotate(keys, rotation), values]
     }
 
-    fn as_kernel(&self, norm: &RmsNorm, context: &DecoderContext) -> lac_kernels::QkvProjection {
+    fn as_kernel(
+        &self,
+        norm: &RmsNorm,
+        context: &DecoderContext,
+    ) -> Option<lac_kernels::QkvProjection> {
         let projections = [&self.q_proj, &self.k_proj, &self.v_proj];
         let rotation = context.rotation();
-        lac_kernels::QkvProjection {
-            norm: norm.as_kernel(),
-            weights: projections.map(|linear| linear.weight.val()),
-            biases: projections.map(|linear| linear.bias.as_ref().map(Param::val)),
-            rotation: [rotation.cos.clone(), rotation.sin.clone()],
-        }
+        lac_kernels::QkvProjection::new(
+            norm.as_kernel()?,
+            projections.map(|linear| linear.weight.val()),
+            projections.map(|linear| linear.bias.as_ref().map(Param::val)),
+            [rotation.cos.clone(), rotation.sin.clone()],
+        )
     }
 
     /// Rotated keys and values of `[batch, seq, hidden]`, `[batch, kv_heads, seq, head_dim]` each.
@@ -244,8 +246,10 @@ impl Mlp {
 
     /// The residual stream `[batch, seq, hidden]` with the MLP's outputs added, after a norm.
     fn forward_residual(&self, hidden: Tensor<3>, norm: &RmsNorm) -> Tensor<3> {
-        let fused = self.as_kernel(norm);
-        if let Some(sum) = fused.and_then(|mlp| lac_kernels::add_mlp(&hidden, mlp)) {
+        if lac_kernels::fuses_tokens(&hidden, &self.linears().map(|linear| &*linear.weight))
+            && let Some(mlp) = self.as_kernel(norm)
+            && let Some(sum) = lac_kernels::add_mlp(&hidden, &mlp)
+        {
             return sum;
         }
         let normed = norm.forward(hidden.clone());
@@ -254,12 +258,16 @@ impl Mlp {
 
     /// `None` with biases, for which there is no kernel.
     fn as_kernel(&self, norm: &RmsNorm) -> Option<lac_kernels::GatedMlp> {
-        let linears = [&self.gate_proj, &self.up_proj, &self.down_proj];
-        let has_biases = linears.iter().any(|linear| linear.bias.is_some());
-        (!has_biases).then(|| lac_kernels::GatedMlp {
-            norm: norm.as_kernel(),
-            weights: linears.map(|linear| linear.weight.val()),
-        })
+        let linears = self.linears();
+        if linears.iter().any(|linear| linear.bias.is_some()) {
+            return None;
+        }
+        let weights = linears.map(|linear| linear.weight.val());
+        lac_kernels::GatedMlp::new(norm.as_kernel()?, weights)
+    }
+
+    fn linears(&self) -> [&Linear; 3] {
+        [&self.gate_proj, &self.up_proj, &self.down_proj]
     }
 }
 
@@ -312,16 +320,27 @@ impl DecoderLayer {
         layer_idx: usize,
         context: &mut DecoderContext,
     ) -> Option<Tensor<3>> {
-        lac_kernels::has_cpu_kernel(hidden).then_some(())?;
-        let attention = &self.self_attn;
         let attended = context
             .attended(layer_idx)
             .filter(|attended| attended.past == 0)?;
+        let attention = &self.self_attn;
+        let [gate, up, down] = self.mlp.linears();
+        let weights = [
+            &attention.q_proj,
+            &attention.k_proj,
+            &attention.v_proj,
+            &attention.o_proj,
+            gate,
+            up,
+            down,
+        ]
+        .map(|linear| &*linear.weight);
+        lac_kernels::fuses_sequences(hidden, &weights).then_some(())?;
         let [output, keys, values] = lac_kernels::layer(
             hidden,
-            attention.as_kernel(&self.input_layernorm, context),
-            attention.o_proj.as_kernel(),
-            self.mlp.as_kernel(&self.post_attention_layernorm)?,
+            &attention.as_kernel(&self.input_layernorm, context)?,
+            &attention.o_proj.as_kernel()?,
+            &self.mlp.as_kernel(&self.post_attention_layernorm)?,
             attended,
         )?;
         let [keys, values] = [keys, values].map(|rows| attention.heads(rows, attention.n_kv_heads));
