@@ -10,7 +10,7 @@ use std::error::Error;
 use burn::module::Param;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use lac_benches::{devices, env, interleaved, is_test, wait};
-use lac_models::Linear;
+use lac_models::decoder::DecoderLinear;
 
 /// Bytes of weights that are rotated through: more than a cache holds.
 const ROTATED: usize = 512 << 20;
@@ -45,8 +45,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn line(name: &str, device: &Device, dtype: DType, [n_out, n_in]: [usize; 2], rows: usize) {
     let bytes = n_out * n_in * dtype.size();
-    let linears: Vec<Linear> = (0..ROTATED / bytes)
-        .map(|seed| Linear {
+    let linears: Vec<DecoderLinear> = (0..ROTATED / bytes)
+        .map(|seed| DecoderLinear {
             weight: Param::from_tensor(matrix([n_out, n_in], seed, dtype, device)),
             bias: None,
         })

@@ -177,8 +177,8 @@ fn expected(config: &DecoderConfig, contender: &Contender) -> f64 {
 /// Weights of which a token reads one row: an embedding that does not serve as the head too.
 fn lookup(config: &DecoderConfig) -> f64 {
     match config.head {
-        lac_models::HeadKind::Tied => 0.0,
-        lac_models::HeadKind::Untied => (config.vocab_size * config.hidden_size) as f64,
+        lac_models::decoder::HeadKind::Tied => 0.0,
+        lac_models::decoder::HeadKind::Untied => (config.vocab_size * config.hidden_size) as f64,
     }
 }
 

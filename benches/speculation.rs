@@ -21,7 +21,9 @@ use lac_core::{
         search_by_agreement, speed_up_bound,
     },
 };
-use lac_models::{ChatOptions, Decoder, Message, ModelFolder, PromptKind, Tokenizer, WeightDtype};
+use lac_models::{
+    AddSpecialTokens, ChatMessage, ChatOptions, Decoder, ModelFolder, Tokenizer, WeightDtype,
+};
 
 type AnyResult<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -256,7 +258,7 @@ fn kinds(
     n_prompts: usize,
 ) -> AnyResult<Vec<Kind>> {
     let chat = |message: &str| -> AnyResult<Vec<u32>> {
-        let messages = [Message::new("user", message)];
+        let messages = [ChatMessage::new("user", message)];
         Ok(tokenizer
             .encode_chat(&messages, &ChatOptions::default())?
             .ids)
@@ -277,7 +279,7 @@ fn kinds(
         let half = story.passage[half..]
             .find(' ')
             .map_or(half, |space| half + space);
-        continued.push(tokenizer.encode_prompt(&story.passage[..half], PromptKind::Raw)?);
+        continued.push(tokenizer.encode(&story.passage[..half], AddSpecialTokens::Once)?);
     }
     [
         ("questions", questions),

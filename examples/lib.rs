@@ -10,7 +10,7 @@
 
 use anyhow::{Context, Result};
 use burn::tensor::Device;
-use lac_models::{ChatOptions, Decoder, Message, ModelFolder, Tokenizer, WeightDtype};
+use lac_models::{ChatMessage, ChatOptions, Decoder, ModelFolder, Tokenizer, WeightDtype};
 
 /// The small trained model that lac carries, on the CPU in f32, and its tokenizer.
 ///
@@ -29,7 +29,7 @@ pub fn demo_model() -> Result<(Decoder, Tokenizer)> {
 /// # Errors
 /// A tokenizer without a chat template.
 pub fn chat_prompt(tokenizer: &Tokenizer, message: &str) -> Result<Vec<u32>> {
-    let messages = [Message::new("user", message)];
+    let messages = [ChatMessage::new("user", message)];
     let prompt = tokenizer.encode_chat(&messages, &ChatOptions::default())?;
     Ok(prompt.ids)
 }

@@ -34,7 +34,7 @@ use lac_core::{
 use lac_eval::exact_match::{ExactMatch, Exercise, exact_match};
 use lac_examples::{chat_prompt, demo_model};
 use lac_models::{
-    Decoder, ModelFolder, PromptKind, SpecialTokens, SpecialTokensInText, Tokenizer, WeightDtype,
+    AddSpecialTokens, DecodedSpecialTokens, Decoder, ModelFolder, Tokenizer, WeightDtype,
 };
 use lac_trace::{Recorder, Style, heat_map};
 
@@ -105,7 +105,7 @@ fn policies(alpha: f32) -> Vec<Box<dyn LayerPolicy>> {
 /// One prompt: the texts, the picture, the layers and the times.
 fn answer(model: &Decoder, tokenizer: &Tokenizer, prompt: &str, args: &Args) -> Result<()> {
     let ids = if args.raw || !tokenizer.has_chat_template() {
-        tokenizer.encode_prompt(prompt, PromptKind::Raw)?
+        tokenizer.encode(prompt, AddSpecialTokens::Once)?
     } else {
         chat_prompt(tokenizer, prompt)?
     };
@@ -125,7 +125,7 @@ fn answer(model: &Decoder, tokenizer: &Tokenizer, prompt: &str, args: &Args) -> 
             "off" => "full model".to_owned(),
             policy => format!("voids skipped by {policy} at alpha {}", args.alpha),
         };
-        let text = tokenizer.decode(&run.output.rows[0].ids, SpecialTokensInText::Skip)?;
+        let text = tokenizer.decode(&run.output.rows[0].ids, DecodedSpecialTokens::Skip)?;
         writeln!(out, "== {title}\n{text}\n")?;
     }
     let traced = runs
@@ -306,7 +306,7 @@ fn sets(tokenizer: &Tokenizer) -> Result<[NamedSet; 3]> {
             .map(|(prompt, answer)| {
                 Ok(Exercise {
                     prompt: chat_prompt(tokenizer, prompt)?,
-                    answer: tokenizer.encode(answer, SpecialTokens::Skip)?,
+                    answer: tokenizer.encode(answer, AddSpecialTokens::Never)?,
                 })
             })
             .collect()

@@ -21,7 +21,7 @@ use lac_core::{
     plan::PhasePlan,
     speculation::{SpeculateArgs, SpeculationConfig, Speculator, generate_speculative},
 };
-use lac_models::{ModelFolder, PromptKind, WeightDtype};
+use lac_models::{AddSpecialTokens, ModelFolder, WeightDtype};
 use lac_trace::{TraceInfo, TraceWriter};
 
 /// Generate for a long time and watch the memory.
@@ -55,7 +55,7 @@ fn main() -> Result<()> {
     let stories = lac_demo::yes_no_questions()?;
     let prompts = stories
         .iter()
-        .map(|story| tokenizer.encode_prompt(&story.passage, PromptKind::Raw))
+        .map(|story| tokenizer.encode(&story.passage, AddSpecialTokens::Once))
         .collect::<Result<Vec<_>, _>>()?;
 
     let gate = GateConfig::new(0.4);

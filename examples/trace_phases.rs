@@ -23,8 +23,8 @@ use lac_core::{
     GateConfig, GenerateArgs, GenerationConfig, LayerPolicy, LayerStack, Trace, generate,
 };
 use lac_models::{
-    ChatOptions, Decoder, Message, ModelFolder, PromptKind, SpecialTokensInText, Tokenizer,
-    WeightDtype,
+    AddSpecialTokens, ChatMessage, ChatOptions, DecodedSpecialTokens, Decoder, ModelFolder,
+    Tokenizer, WeightDtype,
 };
 use lac_trace::probe::ProbeConfig;
 use lac_trace::report::{ReportConfig, TerminalConfig};
@@ -115,7 +115,7 @@ fn record(
         .with_stop_tokens(tokenizer.stop_ids().to_vec());
     let mut messages = Vec::new();
     for (turn_idx, turn) in turns.iter().enumerate() {
-        messages.push(Message::new("user", turn.as_str()));
+        messages.push(ChatMessage::new("user", turn.as_str()));
         let prompt = prompt(tokenizer, &messages, turn)?;
         let policy: &mut dyn LayerPolicy = &mut policy;
         let hooks = GenerateArgs::new(policy).observer(&mut recorder);
@@ -124,18 +124,18 @@ fn record(
         if let Some(&last) = ids.last() {
             recorder.unfed(turn_idx as u32, last);
         }
-        let answer = tokenizer.decode(ids, SpecialTokensInText::Skip)?;
+        let answer = tokenizer.decode(ids, DecodedSpecialTokens::Skip)?;
         println!("> {turn}\n{answer}\n");
-        messages.push(Message::new("assistant", answer.as_str()));
+        messages.push(ChatMessage::new("assistant", answer.as_str()));
     }
     recorder.finish()?;
     Ok(())
 }
 
 /// The conversation in the chat template; without one, the last turn as it is.
-fn prompt(tokenizer: &Tokenizer, messages: &[Message], turn: &str) -> Result<Vec<u32>> {
+fn prompt(tokenizer: &Tokenizer, messages: &[ChatMessage], turn: &str) -> Result<Vec<u32>> {
     if !tokenizer.has_chat_template() {
-        return Ok(tokenizer.encode_prompt(turn, PromptKind::Raw)?);
+        return Ok(tokenizer.encode(turn, AddSpecialTokens::Once)?);
     }
     Ok(tokenizer
         .encode_chat(messages, &ChatOptions::default())?

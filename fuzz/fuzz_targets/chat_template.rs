@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use lac_fuzz::check;
-use lac_models::{ChatOptions, ChatTemplate, Message, RenderLimits, TemplateSource};
+use lac_models::{
+    ChatMessage, ChatOptions,
+    chat_template::{ChatTemplate, RenderLimits, TemplateSource},
+};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|source: &str| {
@@ -14,8 +17,8 @@ fuzz_target!(|source: &str| {
     limits.time = Duration::from_secs(5);
     let template = template.with_limits(limits);
     let messages = [
-        Message::new("system", "Be <b>good</b>."),
-        Message::new("user", " é x "),
+        ChatMessage::new("system", "Be <b>good</b>."),
+        ChatMessage::new("user", " é x "),
     ];
     check(template.render(&messages, &Default::default(), &ChatOptions::default()));
 });

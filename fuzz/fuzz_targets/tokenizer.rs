@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use lac_fuzz::{Folder, check};
-use lac_models::{SpecialTokens, SpecialTokensInText, Tokenizer};
+use lac_models::{AddSpecialTokens, DecodedSpecialTokens, Tokenizer};
 use libfuzzer_sys::fuzz_target;
 
 static FOLDER: LazyLock<Folder> = LazyLock::new(|| {
@@ -19,11 +19,11 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     };
     let text = "Hello  wörld, it's 2024!\n <s> 日本語 \u{1F600} aaaaaaaa";
-    let Some(ids) = check(tokenizer.encode(text, SpecialTokens::Add)) else {
+    let Some(ids) = check(tokenizer.encode(text, AddSpecialTokens::Always)) else {
         return;
     };
-    check(tokenizer.decode(&ids, SpecialTokensInText::Skip));
-    let mut stream = tokenizer.stream(SpecialTokensInText::Keep);
+    check(tokenizer.decode(&ids, DecodedSpecialTokens::Skip));
+    let mut stream = tokenizer.stream(DecodedSpecialTokens::Keep);
     for id in ids.into_iter().chain([0, 1, u32::MAX]) {
         check(stream.push(id));
     }

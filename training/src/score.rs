@@ -6,7 +6,7 @@ use anyhow::Result;
 use lac_core::LayerPolicy;
 use lac_eval::exact_match::{ExactMatch, Exercise, exact_match};
 use lac_models::{
-    ChatOptions, Decoder, Message, PromptKind, SpecialTokens, SpecialTokensInText, Tokenizer,
+    AddSpecialTokens, ChatMessage, ChatOptions, DecodedSpecialTokens, Decoder, Tokenizer,
 };
 
 use crate::prompts::{Wording, choice_prompt, yes_no_prompt, yes_no_word};
@@ -95,16 +95,16 @@ fn exercise(
 ) -> Result<Exercise> {
     // The harness's prompts are plain text, which a space and the answer continue.
     let (prompt, answer) = if wording == Wording::Harness {
-        let prompt = tokenizer.encode_prompt(prompt, PromptKind::Raw)?;
+        let prompt = tokenizer.encode(prompt, AddSpecialTokens::Once)?;
         (prompt, format!(" {answer}"))
     } else {
-        let messages = [Message::new("user", prompt)];
+        let messages = [ChatMessage::new("user", prompt)];
         let chat = tokenizer.encode_chat(&messages, &ChatOptions::default())?;
         (chat.ids, answer.to_owned())
     };
     Ok(Exercise {
         prompt,
-        answer: tokenizer.encode(&answer, SpecialTokens::Skip)?,
+        answer: tokenizer.encode(&answer, AddSpecialTokens::Never)?,
     })
 }
 
@@ -166,5 +166,5 @@ pub fn reply(
         &config,
         lac_core::GenerateArgs::new(policy),
     )?;
-    Ok(tokenizer.decode(&output.rows[0].ids, SpecialTokensInText::Skip)?)
+    Ok(tokenizer.decode(&output.rows[0].ids, DecodedSpecialTokens::Skip)?)
 }

@@ -11,8 +11,8 @@ use lac_core::{
     released_code::{FirstThreshold, GateRounding},
 };
 use lac_models::{
-    ChatOptions, Conversation, Decoder, EncodedChat, ModelFolder, Tokenizer, WeightDtype,
-    dummy_model,
+    ChatOptions, Decoder, ModelFolder, Tokenizer, WeightDtype, chat_template::Conversation,
+    dummy_model, tokenizer::EncodedChat,
 };
 use sha2::{Digest, Sha256};
 

@@ -99,7 +99,7 @@ mod hub {
     use anyhow::{Context, Result};
     use hf_hub::api::sync::{ApiBuilder, ApiRepo};
     use hf_hub::{Cache, CacheRepo};
-    use lac_models::Checkpoint;
+    use lac_models::checkpoint::Checkpoint;
 
     const CONFIG: &str = "config.json";
     const WEIGHTS: &str = "model.safetensors";

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use lac_eval::run::Progress;
-use lac_models::LoadProgress;
+use lac_models::checkpoint::LoadProgress;
 
 /// Shows a bar while weights are loaded.
 pub fn while_loading<T>(load: impl FnOnce(&mut dyn FnMut(LoadProgress)) -> T) -> T {

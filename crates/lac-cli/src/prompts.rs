@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use lac_core::CausalLm;
-use lac_models::{ChatOptions, EncodedChat, Message, PromptKind, Tokenizer};
+use lac_models::{AddSpecialTokens, ChatMessage, ChatOptions, Tokenizer, tokenizer::EncodedChat};
 
 /// Prompts, each a text.
 #[derive(Args)]
@@ -113,11 +113,11 @@ pub enum Template {
 /// Tokenises a text, in the chat template or as it is.
 pub fn encode(text: &str, template: Template, tokenizer: &Tokenizer) -> Result<Prompt> {
     if template == Template::PassedBy || !tokenizer.has_chat_template() {
-        let ids = tokenizer.encode_prompt(text, PromptKind::Raw)?;
+        let ids = tokenizer.encode(text, AddSpecialTokens::Once)?;
         let text = text.to_owned();
         return Ok(Prompt { text, ids });
     }
-    let messages = [Message::new("user", text)];
+    let messages = [ChatMessage::new("user", text)];
     let EncodedChat { text, ids } = tokenizer.encode_chat(&messages, &ChatOptions::default())?;
     Ok(Prompt { text, ids })
 }

@@ -1,61 +1,61 @@
-//! What evaluation asks of a tokenizer. Like models, tokenizers live outside this crate.
+//! What evaluation needs of a tokenizer. As models do, tokenizers live outside this crate.
+
+mod chat_message;
+
+pub use chat_message::ChatMessage;
 
 use crate::error::BoxError;
 
-/// Who adds the tokens that begin a text.
+/// Which of its special tokens (BOS, EOS) a tokenizer puts around a text. Special tokens that are written out in the
+/// text count in every case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Markers {
-    /// The tokenizer, as it does for plain text; never a second one where the text has one.
-    Tokenizer,
-    /// The chat template, which has written them into the text.
-    Written,
-    /// The tokenizer, in addition to those that a chat template has written. The paper's released code does so.
-    Doubled,
-}
-
-/// One turn of a chat.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Turn {
-    /// Who speaks: `system`, `user` or `assistant`.
-    pub role: &'static str,
-    /// The text of the turn.
-    pub content: String,
+pub enum AddSpecialTokens {
+    /// Those that it is configured to add, but no second BOS where the text begins with one. For plain text.
+    Once,
+    /// None. For text from a chat template, which has written them all.
+    Never,
+    /// Those that it is configured to add, also where the text begins with a BOS. transformers does so, and the paper's
+    /// released code does so to rendered chats.
+    Always,
 }
 
 /// A tokenizer with its chat template, as far as evaluation needs it.
 ///
-/// The same text has to give the same ids on every call and on every day: a template that writes the date has to be
-/// given a fixed one. An error of any method ends the evaluation, which reports it with the question at hand.
+/// An evaluation calls [`encode`](Self::encode) and [`render_chat`](Self::render_chat) once or a few times for each
+/// question, before the model runs, and [`decode`](Self::decode) once for each answer that the model has written. The
+/// first error ends the evaluation.
+///
+/// The same text has to give the same ids tomorrow: templates that write the date are given a fixed one.
 pub trait TextModel {
-    /// Returns the token ids of a text. Called several times for each question, for its context and its options.
+    /// Returns the ids of a text. Called with a whole prompt, or with a context alone and then with the context and its
+    /// continuation. The ids of an empty text are the special tokens.
     ///
     /// # Errors
-    /// Whatever the tokenizer reports.
-    fn encode(&self, text: &str, markers: Markers) -> Result<Vec<u32>, BoxError>;
+    /// The tokenizer's own.
+    fn encode(&self, text: &str, special: AddSpecialTokens) -> Result<Vec<u32>, BoxError>;
 
-    /// Returns the text of token ids, without special tokens. Called for each generated answer.
+    /// Returns the text of ids, without special tokens. Called with the tokens of an answer.
     ///
     /// # Errors
-    /// Whatever the tokenizer reports.
+    /// The tokenizer's own.
     fn decode(&self, ids: &[u32]) -> Result<String, BoxError>;
 
-    /// Returns whether the model has a chat template. Called before questions are put into words: without one,
-    /// [`render_chat`](Self::render_chat) is not called.
+    /// Returns whether the model has a chat format. Where it has none, [`render_chat`](Self::render_chat) is not
+    /// called, and the messages' texts are the prompt.
     fn has_chat_template(&self) -> bool;
 
-    /// Returns the text of a chat in the model's format, up to where the model's next answer begins. Called once for each
-    /// question that is asked as a chat.
+    /// Returns the text of a chat in the model's format, up to where the next answer begins.
     ///
     /// # Errors
-    /// Whatever the template reports, or that the model has no template.
-    fn render_chat(&self, turns: &[Turn]) -> Result<String, BoxError>;
+    /// The template's own, such as that it accepts no system message.
+    fn render_chat(&self, messages: &[ChatMessage]) -> Result<String, BoxError>;
 
-    /// Returns the tokens that end an answer. Called before answers are generated.
+    /// Returns the tokens that end an answer. They are the same at every call.
     fn stop_tokens(&self) -> &[u32];
 
-    /// Returns the token that fills up the shorter texts of a batch: the tokenizer's own, or the one that ends a text if it
-    /// has none, as in the paper's released code. Called only where that code's treatment of padding is reproduced; `None`
-    /// by default.
+    /// Returns the token that fills up shorter texts of a batch: the tokenizer's own, or the one that ends a text where
+    /// it has none, as in the paper's released code. Called only where that code's padding is reproduced; `None`, the
+    /// default, is an error there.
     fn pad_token(&self) -> Option<u32> {
         None
     }

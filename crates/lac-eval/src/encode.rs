@@ -1,7 +1,7 @@
 //! Makes requests of questions: words to tokens, by the harness's rules for contexts and
 //! continuations.
 
-use lac_core::text_model::{Markers, TextModel};
+use lac_core::text_model::{AddSpecialTokens, ChatMessage, TextModel};
 
 use crate::data_set::DataSet;
 use crate::error::{Error, Result};
@@ -100,8 +100,8 @@ impl Encoder<'_> {
     }
 
     fn generated(&self, question: &Question) -> Result<(String, Feed)> {
-        let (text, markers) = self.rendered(&question.prompt)?;
-        let ids = self.encode(&text, self.settings.quirks.markers(markers))?;
+        let (text, special) = self.rendered(&question.prompt)?;
+        let ids = self.encode(&text, self.settings.quirks.special_tokens(special))?;
         // At least one position is left for the answer.
         if ids.len() >= self.max_context {
             return Err(self.item_error(format!(
@@ -116,30 +116,30 @@ impl Encoder<'_> {
         Ok((text, Feed::Generate(ids)))
     }
 
-    fn rendered(&self, prompt: &Prompt) -> Result<(String, Markers)> {
+    fn rendered(&self, prompt: &Prompt) -> Result<(String, AddSpecialTokens)> {
         match prompt {
-            Prompt::Text(text) => Ok((text.clone(), Markers::Tokenizer)),
-            Prompt::Chat(turns) if self.text.has_chat_template() => {
+            Prompt::Text(text) => Ok((text.clone(), AddSpecialTokens::Once)),
+            Prompt::Chat(messages) if self.text.has_chat_template() => {
                 let text = self
                     .text
-                    .render_chat(turns)
+                    .render_chat(messages)
                     .map_err(|source| self.prompt_error(source))?;
-                Ok((text, Markers::Written))
+                Ok((text, AddSpecialTokens::Never))
             }
             // A base model is given the words of the chat alone.
-            Prompt::Chat(turns) => {
-                let text: Vec<&str> = turns.iter().map(|turn| turn.content.as_str()).collect();
-                Ok((text.concat(), Markers::Tokenizer))
+            Prompt::Chat(messages) => {
+                let text: String = messages.iter().filter_map(ChatMessage::text).collect();
+                Ok((text, AddSpecialTokens::Once))
             }
             Prompt::PerOption(texts) => Ok((
                 texts.first().cloned().unwrap_or_default(),
-                Markers::Tokenizer,
+                AddSpecialTokens::Once,
             )),
         }
     }
 
     fn scored(&self, question: &Question) -> Result<(String, Feed)> {
-        let (text, markers) = self.rendered(&question.prompt)?;
+        let (text, special) = self.rendered(&question.prompt)?;
         // The harness writes a space before an answer, except after a chat template. The
         // continuations that it wrote down have the space already.
         let delimiter = match &question.prompt {
@@ -156,7 +156,7 @@ impl Encoder<'_> {
                     _ => &text,
                 };
                 let continuation = format!("{delimiter}{}", option.continuation);
-                self.pair(context, &continuation, markers)
+                self.pair(context, &continuation, special)
             })
             .collect::<Result<_>>()?;
         Ok((text, Feed::Score(options)))
@@ -165,17 +165,22 @@ impl Encoder<'_> {
     /// Tokenises a context and its continuation as the harness does: spaces at the context's end
     /// go over to the continuation, both are tokenised as one text, and what lies beyond the
     /// context's own tokens is the continuation.
-    fn pair(&self, context: &str, continuation: &str, markers: Markers) -> Result<ScoredOption> {
+    fn pair(
+        &self,
+        context: &str,
+        continuation: &str,
+        special: AddSpecialTokens,
+    ) -> Result<ScoredOption> {
         let kept = context.trim_end();
         let moved = format!("{}{continuation}", &context[kept.len()..]);
         // The harness lets the tokenizer add its markers to rendered chats too, unless they begin
         // with BOS; a template that writes none gets one.
-        let markers = match markers {
-            Markers::Written => Markers::Tokenizer,
+        let special = match special {
+            AddSpecialTokens::Never => AddSpecialTokens::Once,
             other => other,
         };
-        let whole = self.encode(&format!("{kept}{moved}"), markers)?;
-        let mut context = self.encode(kept, markers)?;
+        let whole = self.encode(&format!("{kept}{moved}"), special)?;
+        let mut context = self.encode(kept, special)?;
         let continuation = whole.get(context.len()..).unwrap_or_default().to_vec();
         if continuation.is_empty() {
             return Err(self.item_error(format!("{moved:?} adds no token to its context")));
@@ -199,9 +204,9 @@ impl Encoder<'_> {
         })
     }
 
-    fn encode(&self, text: &str, markers: Markers) -> Result<Vec<u32>> {
+    fn encode(&self, text: &str, special: AddSpecialTokens) -> Result<Vec<u32>> {
         self.text
-            .encode(text, markers)
+            .encode(text, special)
             .map_err(|source| self.prompt_error(source))
     }
 

@@ -1,6 +1,6 @@
 //! A question in words: its prompt, its options, and which of them is right.
 
-use lac_core::text_model::Turn;
+use lac_core::text_model::ChatMessage;
 
 use crate::item::{Content, Item};
 
@@ -34,7 +34,7 @@ pub enum Prompt {
     /// A text that the model continues.
     Text(String),
     /// A chat that the model answers.
-    Chat(Vec<Turn>),
+    Chat(Vec<ChatMessage>),
     /// A text for each option: prompts that another program wrote.
     PerOption(Vec<String>),
 }

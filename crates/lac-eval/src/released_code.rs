@@ -13,7 +13,7 @@ use lac_core::{
     GenerationConfig,
     generation::Sampling,
     released_code::{FirstThreshold, PromptPadding},
-    text_model::{Markers, TextModel},
+    text_model::{AddSpecialTokens, TextModel},
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -161,10 +161,10 @@ impl Quirks {
         }
     }
 
-    /// Returns who adds the special tokens of a generated answer's prompt.
-    pub(crate) fn markers(&self, markers: Markers) -> Markers {
-        match markers {
-            Markers::Written if self.contains(Quirk::DoubleBos) => Markers::Doubled,
+    /// Returns which special tokens are added to a generated answer's prompt.
+    pub(crate) fn special_tokens(&self, special: AddSpecialTokens) -> AddSpecialTokens {
+        match special {
+            AddSpecialTokens::Never if self.contains(Quirk::DoubleBos) => AddSpecialTokens::Always,
             other => other,
         }
     }

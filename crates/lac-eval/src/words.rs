@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use lac_core::named::{UnknownName, by_name};
-use lac_core::text_model::Turn;
+use lac_core::text_model::ChatMessage;
 use serde::{Deserialize, Serialize};
 
 use crate::item::{Content, Item};
@@ -84,10 +84,7 @@ pub(crate) fn text_options(texts: &[&str]) -> Vec<QuestionOption> {
 
 /// Makes a chat of one message of the user.
 pub(crate) fn user(content: String) -> Prompt {
-    Prompt::Chat(vec![Turn {
-        role: "user",
-        content,
-    }])
+    Prompt::Chat(vec![ChatMessage::new("user", content)])
 }
 
 /// Puts an item into the harness's usual words for contents of its kind.

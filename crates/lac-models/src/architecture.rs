@@ -1,17 +1,19 @@
-//! From a Hugging Face `config.json` to a [`DecoderConfig`]: one file per architecture, which
-//! states only what differs.
+//! From a Hugging Face `config.json` to a [`DecoderConfig`]: one file per architecture, with what is peculiar to it.
 
+mod error;
 mod fields;
 mod llama;
 mod mistral;
 mod qwen2;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
 use crate::decoder::DecoderConfig;
 use crate::file::{self, excerpt};
+pub use error::ConfigError;
+use error::MAX_PARAMETERS;
 use fields::Fields;
 
 /// The families of checkpoints that can be loaded.
@@ -27,7 +29,7 @@ pub enum Architecture {
 }
 
 impl Architecture {
-    /// The name in `model_type`.
+    /// Returns the name in `model_type`.
     pub fn model_type(self) -> &'static str {
         match self {
             Architecture::Llama => "llama",
@@ -36,7 +38,7 @@ impl Architecture {
         }
     }
 
-    /// The name in `architectures`.
+    /// Returns the name in `architectures`.
     fn class_name(self) -> &'static str {
         match self {
             Architecture::Llama => "LlamaForCausalLM",
@@ -52,7 +54,7 @@ impl Architecture {
     ];
 }
 
-/// What a `config.json` says.
+/// The contents of a `config.json`.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ModelConfig {
@@ -66,85 +68,12 @@ pub struct ModelConfig {
     pub eos_token_ids: Vec<u32>,
 }
 
-/// Why a `config.json` cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read {}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The file is not a JSON object.
-    #[error("{} is not a JSON object: {reason}", path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// What the parser says.
-        reason: String,
-    },
-    /// A field is missing.
-    #[error("{}: the field {field} is missing, expected {expected}", path.display())]
-    Missing {
-        /// The file.
-        path: PathBuf,
-        /// The field.
-        field: String,
-        /// What would be right.
-        expected: &'static str,
-    },
-    /// A field has a value of the wrong kind or outside its range.
-    #[error("{}: the field {field} is {value}, expected {expected}", path.display())]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// The field.
-        field: String,
-        /// The value as given.
-        value: String,
-        /// What would be right.
-        expected: String,
-    },
-    /// A field asks for something that would change the result and is not supported.
-    #[error("{}: the field {field} is {value}, which is not supported: {supported}", path.display())]
-    Unsupported {
-        /// The file.
-        path: PathBuf,
-        /// The field.
-        field: String,
-        /// The value as given.
-        value: String,
-        /// What is supported.
-        supported: String,
-    },
-    /// Sizes that make sense one by one and not together.
-    #[error(
-        "{}: {fields} together make {n_parameters} parameters, expected at most {MAX_PARAMETERS}",
-        path.display()
-    )]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// The fields.
-        fields: &'static str,
-        /// Number of parameters.
-        n_parameters: u64,
-    },
-}
-
-/// More parameters than any model has, and few enough to count their bytes.
-const MAX_PARAMETERS: u64 = 1 << 50;
-
 impl ModelConfig {
     /// Reads a `config.json`.
     ///
     /// # Errors
-    /// A field that is missing, impossible, or that would change the result and is not
-    /// supported; unknown fields count among the latter.
+    /// A field is missing or impossible, or would change the result and is not supported. An unknown field is taken to
+    /// change the result unless it is null, false or begins with `_`.
     pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
         let text = file::read_to_string(path).map_err(|source| ConfigError::Unreadable {
             path: path.to_owned(),
@@ -153,10 +82,10 @@ impl ModelConfig {
         Self::from_json(&text, path)
     }
 
-    /// Reads the text of a `config.json`; `path` stands in errors.
+    /// Reads the text of a `config.json`. Errors name `path`.
     ///
     /// # Errors
-    /// As [`ModelConfig::from_file`].
+    /// Those of [`ModelConfig::from_file`].
     pub fn from_json(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let malformed = |reason: String| ConfigError::Malformed {
             path: path.to_owned(),

@@ -1,4 +1,4 @@
-//! How fast a device's memory can be read: the bound of decoding, which reads every weight for every token.
+//! How fast a device's memory can be read. Decoding reads every weight for every token, so this bounds its speed.
 
 use std::time::{Duration, Instant};
 
@@ -7,16 +7,16 @@ use burn::tensor::{DType, Device, ExecutionError, Tensor};
 /// Bytes read per round: far more than any cache holds.
 const BYTES: usize = 1 << 30;
 
-/// Rounds measured; the fastest counts, since everything else that happens only slows a round down.
+/// Rounds that are measured. The fastest counts, since other work of the machine only slows a round down.
 const ROUNDS: usize = 7;
 
-/// Measures how many bytes a second the device can take from its memory.
+/// Measures how many bytes a second the device can read from its memory.
 ///
-/// On the CPU all threads of rayon's pool read a gigabyte and do next to nothing with it. On another device a
-/// tensor operation reads half a gigabyte and writes as much, and both count.
+/// On the CPU all threads of rayon's pool read a gigabyte and do little with it. On another device a tensor operation
+/// reads half a gigabyte and writes as much, and both count.
 ///
 /// # Errors
-/// When the device fails.
+/// The device's own.
 pub fn read_bandwidth(device: &Device) -> Result<f64, ExecutionError> {
     #[cfg(feature = "flex")]
     if lac_kernels::has_cpu_kernel(&Tensor::<1>::ones([1], (device, DType::F32))) {

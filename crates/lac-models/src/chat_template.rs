@@ -1,9 +1,9 @@
 //! Chat templates: from messages to the text that a model was trained on.
 //!
-//! A checkpoint describes its prompt format by a Jinja template, written for
-//! Python's Jinja2 as transformers sets it up. [`ChatTemplate`] renders such
-//! templates with the same result, within bounds on time and size: a template
-//! comes from a downloaded file and is not trusted.
+//! A checkpoint describes its prompt format by a Jinja template, written for Python's Jinja2 as transformers sets it
+//! up.
+//! [`ChatTemplate`] renders such templates with the same result, within bounds on time and size, since a template comes
+//! from a downloaded file and is not trusted.
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
@@ -17,27 +17,29 @@ use minijinja::value::Serde;
 use minijinja::{Environment, ErrorKind};
 use serde_json::{Map, Value};
 
+mod conversation;
 mod environment;
 mod json;
-mod message;
 mod python;
 
-pub use message::{Conversation, Message, MessagesError, messages_from_json};
+pub use conversation::{Conversation, MessagesError, messages_from_json};
+pub use lac_core::text_model::ChatMessage;
 
 /// A checkpoint's chat template, ready to render.
 ///
 /// ```
-/// # use lac_models::{ChatOptions, ChatTemplate, Message, TemplateSource};
+/// use lac_models::chat_template::{ChatMessage, ChatOptions, ChatTemplate, TemplateSource};
+///
 /// let source = "{% for m in messages %}[{{ m.role }}] {{ m.content|trim }}{{ eos_token }}\n{% endfor %}";
 /// let template = ChatTemplate::new("chat_template.jinja", TemplateSource::Single(source.into()));
 /// let tokens = serde_json::json!({ "eos_token": "</s>" });
 /// let text = template.render(
-///     &[Message::new("user", " Hi ")],
+///     &[ChatMessage::new("user", " Hi ")],
 ///     tokens.as_object().unwrap(),
 ///     &ChatOptions::default(),
 /// )?;
 /// assert_eq!(text, "[user] Hi</s>\n");
-/// # Ok::<(), lac_models::ChatError>(())
+/// # Ok::<(), lac_models::chat_template::ChatError>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct ChatTemplate {
@@ -53,48 +55,45 @@ pub struct ChatTemplate {
 pub enum TemplateSource {
     /// One template for every conversation.
     Single(String),
-    /// Templates by name; `tool_use` serves conversations with tools if it
-    /// exists, `default` the others.
+    /// Templates by name. `tool_use`, if it exists, renders conversations with tools, and `default` the others.
     Named(BTreeMap<String, String>),
 }
 
-/// What a template is given besides messages and special tokens.
+/// The variables that a template is given besides messages and special tokens.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChatOptions {
     /// JSON schemas of the tools that the model may call.
     pub tools: Option<Vec<Value>>,
     /// Documents for templates that support retrieval.
     pub documents: Option<Vec<Value>>,
-    /// Whether the text ends with the start of an assistant's answer, so that
-    /// the model goes on to write one. On by default.
+    /// Whether the text ends with the start of an assistant's answer, which the model then writes. On by default.
     pub add_generation_prompt: bool,
-    /// The time that `strftime_now` tells; the present one if absent.
+    /// The time that `strftime_now` formats; the present time if `None`.
     now: Option<NaiveDateTime>,
-    /// Further variables, such as `date_string` or `enable_thinking`. They
-    /// take precedence over the special tokens, as in transformers.
+    /// Further variables, such as `date_string` or `enable_thinking`. They replace special tokens of the same name, as
+    /// in transformers.
     pub extra: Map<String, Value>,
 }
 
 /// Bounds on what rendering a template may cost.
 ///
-/// Steps bound the time and the memory: a step pays for 64 bytes of what a template makes, shown or
-/// not. They miss one thing: values that share their parts, each a list of the one before it
-/// twice, are small and take for ever to be compared. That is what the time is for. A template
-/// that exceeds it goes on, unheard, on the thread that it was rendered on, until the program ends.
+/// Steps bound time and memory: each 64 bytes that a template makes, shown or not, count as a step. Steps do not count
+/// comparisons of values that share their parts: forty lists, each of which holds the one before it twice, are small
+/// and take hours to compare. `time` bounds those. A template that exceeds it is left behind on its thread, which ends
+/// when the rendering or the program does.
 ///
-/// That thread's stack is large enough to compare, print and free a list that is nested as deep as
-/// the steps allow; only the part of it that is used takes memory.
+/// That thread's stack is large enough to compare, print and free a list that is nested as deeply as the steps allow.
+/// Only the part of the stack that is used takes memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RenderLimits {
-    /// Steps of the template engine; a few hundred serve one message. Each 64
-    /// bytes that a template produces count as one more step.
+    /// Steps of the template engine. One message takes a few hundred.
     pub steps: u64,
-    /// Size of the rendered text in bytes.
+    /// Bytes of the rendered text.
     pub bytes: usize,
     /// Depth of nested macro calls and loops.
     pub depth: usize,
-    /// The time after which the caller waits no longer.
+    /// How long the caller waits.
     pub time: Duration,
 }
 
@@ -102,7 +101,7 @@ pub struct RenderLimits {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChatError {
-    /// The checkpoint names several templates and none of them is `default`.
+    /// The checkpoint names several templates, but no `default`.
     #[error("{file}: no template is named \"default\", only {}", names.join(", "))]
     NoDefault {
         /// Where the templates come from.
@@ -118,7 +117,7 @@ pub enum ChatError {
         file: String,
         /// Line of the template.
         line: usize,
-        /// The template's own words.
+        /// The template's message.
         message: String,
     },
     /// The template is not valid, or uses a value in a way that fails.
@@ -128,7 +127,7 @@ pub enum ChatError {
         file: String,
         /// Line of the template, 0 if unknown.
         line: usize,
-        /// The engine's description.
+        /// The engine's message.
         message: String,
     },
     /// The template ran longer than [`RenderLimits::steps`].
@@ -147,12 +146,12 @@ pub enum ChatError {
         /// The limit that was exceeded.
         seconds: f64,
     },
-    /// There was no thread to render on.
+    /// The operating system gave no thread to render on.
     #[error("{file}: cannot start a thread to render the template")]
     NoThread {
         /// Where the template comes from.
         file: String,
-        /// The system's own words.
+        /// The operating system's error.
         source: io::Error,
     },
     /// The text grew beyond [`RenderLimits::bytes`].
@@ -166,10 +165,10 @@ pub enum ChatError {
 }
 
 impl ChatTemplate {
-    /// A template from its source text; `file` is what error messages name.
+    /// Makes a template of its source text. Error messages name `file`.
     ///
-    /// A fault in the template surfaces when it is rendered, so that a
-    /// checkpoint with a broken template still serves plain prompts.
+    /// A fault in the template is reported when it is rendered, so a checkpoint with a broken template can still be
+    /// used with plain prompts.
     pub fn new(file: impl Into<String>, source: TemplateSource) -> Self {
         let source = match source {
             TemplateSource::Single(text) => {
@@ -191,7 +190,7 @@ impl ChatTemplate {
         template.with_limits(RenderLimits::default())
     }
 
-    /// The same template under other bounds.
+    /// Sets the bounds.
     #[must_use]
     pub fn with_limits(mut self, limits: RenderLimits) -> Self {
         self.env.set_fuel(Some(limits.steps));
@@ -200,22 +199,21 @@ impl ChatTemplate {
         self
     }
 
-    /// The template's text, as it is rendered.
+    /// Returns the template's text, as it is rendered.
     pub(crate) fn source(&self) -> &TemplateSource {
         &self.source
     }
 
     /// Renders a conversation.
     ///
-    /// `special_tokens` become variables of the template: `bos_token`,
-    /// `eos_token` and so on; a token that a checkpoint does not have must be
-    /// absent, not null.
+    /// `special_tokens` become variables of the template: `bos_token`, `eos_token` and so on. A token that the
+    /// checkpoint does not have must be absent, not null.
     ///
     /// # Errors
-    /// See [`ChatError`].
+    /// [`ChatError`]: the template is faulty, rejects the conversation or exceeds a bound.
     pub fn render(
         &self,
-        messages: &[Message],
+        messages: &[ChatMessage],
         special_tokens: &Map<String, Value>,
         options: &ChatOptions,
     ) -> Result<String, ChatError> {
@@ -224,7 +222,7 @@ impl ChatTemplate {
             line: 0,
             message: message.to_owned(),
         };
-        // Where there is no room for so large a stack, fewer steps need a smaller one.
+        // Where the system has no room for so large a stack, fewer steps need a smaller one.
         let steps = self.limits.steps;
         let receiver = self
             .start(steps, messages, special_tokens, options)
@@ -243,12 +241,12 @@ impl ChatTemplate {
         }
     }
 
-    /// Starts to render within so many steps, on a thread that owns what it works on: it may be left
-    /// behind.
+    /// Starts to render within `steps` steps on another thread. The thread owns all that it needs, since the caller may
+    /// leave it behind.
     fn start(
         &self,
         steps: u64,
-        messages: &[Message],
+        messages: &[ChatMessage],
         special_tokens: &Map<String, Value>,
         options: &ChatOptions,
     ) -> io::Result<Receiver<Result<String, ChatError>>> {
@@ -264,16 +262,16 @@ impl ChatTemplate {
             .name("chat template".to_owned())
             .stack_size(stack_size(steps))
             .spawn(move || {
-                // Nobody listens any more where the time was up.
+                // The receiver is gone when the caller has stopped to wait.
                 let _ = sender.send(template.render_here(&messages, &special_tokens, &options));
             })?;
         Ok(receiver)
     }
 
-    /// Renders on the stack that there is.
+    /// Renders on the calling thread.
     fn render_here(
         &self,
-        messages: &[Message],
+        messages: &[ChatMessage],
         special_tokens: &Map<String, Value>,
         options: &ChatOptions,
     ) -> Result<String, ChatError> {
@@ -306,7 +304,7 @@ impl ChatTemplate {
                     .map(drop)
             })
             .map_err(|error| self.explain(&error, &out))?;
-        // The engine writes whole strings, so this never replaces anything.
+        // The engine writes whole strings, so the text is valid UTF-8.
         Ok(String::from_utf8_lossy(&out.text).into_owned())
     }
 
@@ -328,7 +326,7 @@ impl ChatTemplate {
             })
     }
 
-    /// Finds what went wrong behind the engine's error.
+    /// Makes an error of the engine's error and its causes.
     fn explain(&self, error: &minijinja::Error, out: &BoundedWriter) -> ChatError {
         let file = self.file.clone();
         if out.overflowed {
@@ -386,8 +384,8 @@ impl Default for ChatOptions {
 }
 
 impl ChatOptions {
-    /// The same as on a given day, at noon, in place of the present time; `None` for a day that no
-    /// calendar has. Several templates write the date into the prompt, so set it to reproduce one.
+    /// Sets the present time to noon of a day; `None` if there is no such day. Several templates write the date into
+    /// the prompt, so a prompt can be reproduced only with its date.
     pub fn on_day(self, year: i32, month: u32, day: u32) -> Option<Self> {
         let day = chrono::NaiveDate::from_ymd_opt(year, month, day)?;
         Some(Self {
@@ -396,8 +394,7 @@ impl ChatOptions {
         })
     }
 
-    /// The same as at a given local time, such as `2026-07-01T12:00:00`; `None` for a text that is
-    /// no time of this form.
+    /// Sets the present time to a local time such as `2026-07-01T12:00:00`; `None` if the text has another form.
     pub fn at(self, time: &str) -> Option<Self> {
         Some(Self {
             now: Some(time.parse().ok()?),
@@ -417,7 +414,7 @@ impl Default for RenderLimits {
     }
 }
 
-/// Collects the rendered text and refuses to grow beyond a bound.
+/// Collects the rendered text up to a bound.
 struct BoundedWriter {
     text: Vec<u8>,
     left: usize,
@@ -440,17 +437,17 @@ impl io::Write for BoundedWriter {
     }
 }
 
-/// A stack on which the engine can compare, print and free lists that are nested as deep as so many
-/// steps can make them.
+/// Returns the size of a stack on which the engine can compare, print and free lists that are nested as deeply as
+/// `steps` can make them.
 fn stack_size(steps: u64) -> usize {
-    /// What the engine takes without any nesting.
+    /// Bytes that the engine needs without any nesting.
     const BASE: u64 = 8 << 20;
     // Measured with minijinja 3.1: 500 bytes a level with optimisations, 2000 without.
     const PER_LEVEL: u64 = if cfg!(debug_assertions) { 2560 } else { 768 };
     usize::try_from(steps.saturating_mul(PER_LEVEL).saturating_add(BASE)).unwrap_or(usize::MAX)
 }
 
-/// A message of a template, which can be as long as a template likes.
+/// Cuts a template's message, which can have any length.
 fn shortened(message: &str) -> String {
     const MAX_CHARS: usize = 2000;
     match message.char_indices().nth(MAX_CHARS) {
@@ -463,7 +460,7 @@ fn engine_value(value: impl serde::Serialize) -> minijinja::Value {
     Serde(value).into()
 }
 
-/// The engine's message without the place, which [`ChatError`] tells itself.
+/// Returns the engine's message without the place, which [`ChatError`] names itself.
 fn without_place(error: &minijinja::Error) -> String {
     match error.detail() {
         Some(detail) => format!("{}: {detail}", error.kind()),

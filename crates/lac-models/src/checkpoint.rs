@@ -24,7 +24,7 @@ use hash::TensorHash;
 use index::Index;
 use shard::{Shard, n_bytes};
 
-/// How far loading has come.
+/// How much of a checkpoint has been loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LoadProgress {
@@ -36,15 +36,15 @@ pub struct LoadProgress {
 
 /// The weights of a folder in Hugging Face layout.
 ///
-/// A tensor is read when it is asked for, a piece at a time: what is read does not add up beside the loaded
+/// A tensor is read when it is asked for, a piece at a time. So loading takes hardly more memory than the loaded
 /// weights, and a file that is cut off meanwhile is an error.
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
     shards: Vec<Shard>,
-    /// Where each tensor stands: the number of its shard.
+    /// The index of each tensor's shard.
     place: HashMap<String, usize>,
-    /// Hashes of the tensors that were read.
+    /// Hashes of the tensors that have been read.
     read: BTreeMap<String, TensorHash>,
 }
 
@@ -128,7 +128,7 @@ impl Checkpoint {
         })
     }
 
-    /// The names of the weights files beside a `model.safetensors.index.json`.
+    /// Returns the names of the weights files that a `model.safetensors.index.json` lists.
     ///
     /// # Errors
     /// An index that cannot be read or is malformed; one that names a file outside its folder.
@@ -137,27 +137,27 @@ impl Checkpoint {
         Ok(index.file_names().into_iter().map(String::from).collect())
     }
 
-    /// The weights file, or the index of several.
+    /// Returns the path of the weights file, or of the index of several.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Number of tensors.
+    /// Returns the number of tensors.
     pub fn n_tensors(&self) -> usize {
         self.place.len()
     }
 
-    /// Number of files.
+    /// Returns the number of files.
     pub fn n_shards(&self) -> usize {
         self.shards.len()
     }
 
-    /// Bytes of all tensors.
+    /// Returns how many bytes all tensors have in the files.
     pub fn n_bytes(&self) -> u64 {
         self.infos().map(|(_, info)| n_bytes(info)).sum()
     }
 
-    /// The data types of the tensors and how many there are of each.
+    /// Returns the data types of the tensors and how many tensors there are of each.
     pub fn dtypes(&self) -> BTreeMap<String, usize> {
         let mut dtypes = BTreeMap::new();
         for (_, info) in self.infos() {
@@ -166,7 +166,7 @@ impl Checkpoint {
         dtypes
     }
 
-    /// Every tensor's name and shape.
+    /// Returns every tensor's name and shape.
     pub fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
         self.infos()
             .map(|(name, info)| (name.clone(), info.shape.clone()))
@@ -179,7 +179,7 @@ impl Checkpoint {
             .map(|(name, &idx)| (name, &self.shards[idx].tensors[name]))
     }
 
-    /// A source of tensors; `progress` is called after each of them.
+    /// Makes a source of tensors. `progress` is called after each tensor is read.
     pub fn source<'a>(
         &'a mut self,
         dtype: WeightDtype,
@@ -196,11 +196,11 @@ impl Checkpoint {
         }
     }
 
-    /// A hash of the weights: of every tensor's name, data type in the file, shape and bytes. Tensors that were loaded
-    /// were hashed while they were read; the others are read here. The order of loading, the data type that was
-    /// loaded as, the order of the tensors in their files and the number of files do not matter.
+    /// Hashes the weights: every tensor's name, data type in the file, shape and bytes. Tensors that were loaded were
+    /// hashed while they were read; the others are read here. The hash does not depend on the order of loading, the
+    /// data type that the tensors were converted to, their order in the files, or the number of files.
     ///
-    /// Tensors that `is_passed_over` names are left out: the model takes nothing from them.
+    /// Tensors for which `is_passed_over` returns true are left out: the model does not use them.
     ///
     /// # Errors
     /// [`CheckpointError::Unreadable`], and [`CheckpointError::Malformed`] for a file that was cut off meanwhile.
@@ -223,7 +223,7 @@ impl Checkpoint {
         Ok(hasher.finish())
     }
 
-    /// Insists that every tensor of the files was loaded, but for those that `may_be_left` allows.
+    /// Checks that every tensor of the files was loaded, except those for which `may_be_left` returns true.
     ///
     /// # Errors
     /// [`CheckpointError::UnexpectedTensors`].

@@ -1,11 +1,10 @@
-//! Files of a model folder: they were downloaded and are not trusted.
+//! Reading files of a model folder. They were downloaded and are not trusted.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// Opens a regular file. A pipe would be waited on and a device read for ever, and a downloaded
-/// folder can hold a link to either.
+/// Opens a regular file. A downloaded folder can hold a link to a pipe or a device, and reading either might never end.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::new(
@@ -16,8 +15,8 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
-/// Whether there is something of that name, be it a link that leads nowhere: then the error is
-/// about that link, and not about a file that seems to be missing.
+/// Returns whether the folder has an entry of that name, even a link that leads nowhere. The error is then about the
+/// link, and not about a missing file.
 pub(crate) fn is_there(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok()
 }
@@ -34,7 +33,7 @@ pub(crate) fn read_to_string(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// The beginning of a value from a file, for errors: the file may hold megabytes of it.
+/// Returns the beginning of a value from a file, for errors: the value may have megabytes.
 pub(crate) fn excerpt(value: &str) -> String {
     const MAX_CHARS: usize = 120;
     match value.char_indices().nth(MAX_CHARS) {

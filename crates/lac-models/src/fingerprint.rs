@@ -1,4 +1,4 @@
-//! Everything in a model folder that decides results, as lac-core compares it.
+//! The fingerprint of a model folder: everything in it that decides results.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::decoder::{DecoderConfig, ProjectionBias, RopeConfig, RopeScaling};
 use crate::hash::FieldHasher;
 use crate::tokenizer::{TextSettings, TokenizerError};
 
-/// The fingerprint of a folder's configuration and tokenizer beside a hash of the weights.
+/// Makes a fingerprint of a folder's configuration and tokenizer and of a hash of the weights.
 ///
 /// # Errors
 /// A file of the tokenizer that cannot be read or is malformed.
@@ -32,15 +32,15 @@ pub(crate) fn fingerprint(
     })
 }
 
-/// A hash of what `config.json` makes the layers compute, however the file says it.
+/// Hashes the settings of `config.json` that decide what the layers compute, whichever fields the file has for them.
 fn config_hash(config: &DecoderConfig) -> String {
     let mut hasher = FieldHasher::default();
     hasher.field(config_text(config));
     hasher.finish()
 }
 
-/// The settings in one fixed order. What a family does without is left out, so that a setting that is added later
-/// changes no hash of a model that does without it.
+/// Writes the settings in one fixed order. A setting that the model does not use is left out, so settings that are added
+/// later leave the hashes of older models as they are.
 fn config_text(config: &DecoderConfig) -> String {
     let DecoderConfig {
         vocab_size,

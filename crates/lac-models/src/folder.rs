@@ -18,19 +18,19 @@ use crate::tokenizer::{Tokenizer, TokenizerError};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
-    /// The folder is not there.
+    /// There is no folder at the path.
     #[error("{} is not a folder: expected one with config.json, tokenizer.json and safetensors files", path.display())]
     NotAFolder {
         /// The path as given.
         path: PathBuf,
     },
-    /// The configuration.
+    /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The weights.
+    /// The weights cannot be used.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// The tokenizer.
+    /// The tokenizer cannot be used.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
     /// A file was written to or replaced after the folder was opened.
@@ -53,15 +53,15 @@ pub struct ModelFolder {
     path: PathBuf,
     config: ModelConfig,
     stamps: Stamps,
-    /// The hash of the weights, once they were read.
+    /// The hash of the weights, once they have been read.
     weights: OnceLock<String>,
 }
 
 impl ModelFolder {
-    /// Opens a folder and reads its configuration; weights and tokenizer wait until asked for.
+    /// Opens a folder and reads its configuration, but not yet its weights and tokenizer.
     ///
     /// # Errors
-    /// When the folder or its configuration cannot be used.
+    /// The folder does not exist, or its configuration cannot be used.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, ModelError> {
         let path = path.into();
         if !path.is_dir() {
@@ -77,12 +77,12 @@ impl ModelFolder {
         })
     }
 
-    /// The folder.
+    /// Returns the folder's path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What `config.json` says.
+    /// Returns the contents of `config.json`.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
@@ -95,14 +95,15 @@ impl ModelFolder {
         Ok(Checkpoint::open(&self.path)?)
     }
 
-    /// Loads the model, tensor by tensor. The loaded model depends on no file any more. `progress` is called after each
+    /// Loads the model, tensor by tensor. The loaded model no longer needs any file. `progress` is called after each
     /// tensor. The weights are hashed while they are read, for [`fingerprint`](Self::fingerprint).
     ///
     /// # Errors
-    /// [`ModelError::Changed`] when a file is not the one it was when the folder was opened: what was read since
-    /// might be of two models.
-    /// A tensor that is missing, unexpected, mis-shaped or of the wrong type; an unreadable file;
-    /// a device that cannot compute in the data type.
+    /// - [`ModelError::Changed`] when a file changed after the folder was opened: what was read could belong to two
+    ///   models;
+    /// - [`ModelError::Checkpoint`] when a tensor is missing, unexpected, mis-shaped or of the wrong type, or a file
+    ///   cannot be read;
+    /// - [`ModelError::UnsupportedDtype`] when the device cannot compute in the data type.
     pub fn load(
         &self,
         dtype: WeightDtype,
@@ -121,16 +122,16 @@ impl ModelFolder {
         Ok(model)
     }
 
-    /// Everything that decides the model's results, which plans, results and traces are checked against: a hash of all
-    /// weights, of the configuration, of the tokenizer and of the chat template, and the stop tokens.
+    /// Returns everything that decides the model's results: a hash of all weights, of the configuration, of the
+    /// tokenizer and of the chat template, and the stop tokens. Plans, results and traces are checked against it.
     ///
-    /// The hash of the weights comes from [`load`](Self::load); without a load all weights are read here. Tensors that
-    /// the model passes over, such as a head that is stored beside the embedding it is tied to, do not count, nor do
-    /// settings that change nothing, other files, or the number of weight files.
+    /// [`load`](Self::load) hashes the weights on its way; without a load all weights are read here. Three things do
+    /// not count: tensors that the model does not use, such as a head that is stored beside the embedding to which it
+    /// is tied; settings and files without an effect on the results; and the number of files that hold the weights.
     ///
     /// # Errors
-    /// [`ModelError::Changed`] when a file is not the one it was when the folder was opened; a file that is missing,
-    /// cut off or malformed.
+    /// [`ModelError::Changed`] when a file changed after the folder was opened, and the errors of files that are
+    /// missing, cut off or malformed.
     pub fn fingerprint(&self) -> Result<ModelFingerprint, ModelError> {
         let weights = match self.weights.get() {
             Some(weights) => weights.clone(),
@@ -143,10 +144,10 @@ impl ModelFolder {
         self.fingerprint_with(weights)
     }
 
-    /// The fingerprint with random weights in place of the folder's own, as [`dummy_model`] makes them from this seed.
+    /// Returns the fingerprint of the model with the random weights that [`dummy_model`] makes of a seed.
     ///
     /// # Errors
-    /// [`ModelError::Changed`]; a file of the tokenizer that is malformed.
+    /// [`ModelError::Changed`], and [`ModelError::Tokenizer`] when a file of the tokenizer is malformed.
     pub fn dummy_fingerprint(&self, seed: u64) -> Result<ModelFingerprint, ModelError> {
         self.fingerprint_with(format!("dummy:{seed}"))
     }
@@ -157,8 +158,8 @@ impl ModelFolder {
         Ok(fingerprint)
     }
 
-    /// Whether the model takes nothing from a tensor: tables that older files carry along and that follow from the
-    /// configuration, and a tied head that is stored beside the embedding it equals.
+    /// Returns whether the model does not use a tensor: a table of older files that follows from the configuration, or
+    /// a head that is stored beside the embedding to which the configuration ties it.
     fn is_passed_over(&self, name: &str) -> bool {
         name.ends_with("rotary_emb.inv_freq")
             || (self.config.decoder.head == HeadKind::Tied && name == "lm_head.weight")
@@ -180,7 +181,7 @@ impl ModelFolder {
     }
 }
 
-/// A model of the given shape with random weights: for measuring shapes nobody can download.
+/// Makes a model of the given shape with random weights, to measure a shape without its checkpoint.
 ///
 /// # Errors
 /// [`ModelError::UnsupportedDtype`].

@@ -5,8 +5,12 @@
 //! [`lac_core::generate`], every policy and every observer work with it. [`Tokenizer`] turns
 //! text and chats into token ids as Hugging Face transformers does.
 //!
-//! Whatever would change the result and is not supported is an error that names it: an unknown
+//! A setting that would change the result and is not supported is an error that names it: an unknown
 //! field of the configuration, a missing, unexpected or mis-shaped tensor.
+//!
+//! The modules have the rest: [`decoder`] the burn module and its parts, [`architecture`] and
+//! [`checkpoint`] the files that it is made of, [`tokenizer`] and [`chat_template`] texts, and
+//! [`shape`] and [`bandwidth`] what measurements need.
 //!
 //! ```
 //! # #[cfg(feature = "flex")] {
@@ -38,34 +42,25 @@
 #![deny(missing_debug_implementations, missing_docs, unreachable_pub)]
 #![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
-pub use architecture::{Architecture, ConfigError, ModelConfig};
-pub use bandwidth::read_bandwidth;
-pub use chat_template::{
-    ChatError, ChatOptions, ChatTemplate, Conversation, Message, MessagesError, RenderLimits,
-    TemplateSource, messages_from_json,
-};
-pub use checkpoint::{Checkpoint, CheckpointError, CheckpointSource, LoadProgress, WeightDtype};
-pub use decoder::{
-    Attention, Decoder, DecoderConfig, DecoderContext, DecoderLayer, DecoderModel, DummyWeights,
-    HeadKind, Linear, Mlp, ProjectionBias, RmsNorm, RopeConfig, RopeScaling, TensorSource,
-};
+pub use architecture::ModelConfig;
+pub use chat_template::{ChatMessage, ChatOptions};
+pub use checkpoint::WeightDtype;
+pub use decoder::{Decoder, DecoderConfig};
 pub use folder::{ModelError, ModelFolder, dummy_model};
-pub use shapes::ModelShape;
-pub use tokenizer::{
-    EncodedChat, PromptKind, SpecialTokens, SpecialTokensInText, TextStream, Tokenizer,
-    TokenizerError,
-};
+pub use shape::ModelShape;
+pub use tokenizer::{AddSpecialTokens, DecodedSpecialTokens, Tokenizer};
 
-mod architecture;
-mod bandwidth;
-mod chat_template;
-mod checkpoint;
-mod decoder;
+pub mod architecture;
+pub mod bandwidth;
+pub mod chat_template;
+pub mod checkpoint;
+pub mod decoder;
+pub mod shape;
+pub mod tokenizer;
+
 mod file;
 mod fingerprint;
 mod folder;
 mod hash;
-mod shapes;
 mod stamps;
 mod text;
-mod tokenizer;

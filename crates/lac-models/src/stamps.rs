@@ -1,4 +1,4 @@
-//! Whether a file of a model folder was changed while the model was loaded.
+//! Notices whether a file of a model folder was changed while the model was loaded.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ const SMALL_FILES: &[&str] = &[
     "model.safetensors.index.json",
 ];
 
-/// The files of a folder that decide a model's results; none where the folder cannot be listed.
+/// Returns the files of a folder that decide a model's results. A folder that cannot be listed has no such files.
 fn model_files(folder: &Path) -> impl Iterator<Item = PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).filter(|file| {
@@ -25,7 +25,7 @@ fn model_files(folder: &Path) -> impl Iterator<Item = PathBuf> {
     })
 }
 
-/// What the file system says of those files: enough to see that one was replaced or written to.
+/// Sizes, times and numbers of those files: enough to notice that one was replaced or written to.
 #[derive(Clone, Debug)]
 pub(crate) struct Stamps {
     folder: PathBuf,
@@ -36,7 +36,7 @@ pub(crate) struct Stamps {
 struct Stamp {
     len: u64,
     modified: Option<SystemTime>,
-    /// Device and number of the file, where files have one.
+    /// Device and inode of the file, on systems that have them.
     file: Option<(u64, u64)>,
 }
 
@@ -50,7 +50,7 @@ impl Stamps {
         }
     }
 
-    /// Returns a file that is not the one it was.
+    /// Returns a file that has changed since.
     pub(crate) fn changed(&self) -> Option<PathBuf> {
         let now = Self::of(&self.folder);
         let both = self.files.keys().chain(now.files.keys());

@@ -1,13 +1,13 @@
-//! The tokenizer as lac-core's generation and lac-eval want it.
+//! lac-core's traits for texts, implemented by the tokenizer.
 
 use lac_core::{
     BoxError,
     generation::TextDecoder,
-    text_model::{Markers, TextModel, Turn},
+    text_model::{AddSpecialTokens, ChatMessage, TextModel},
 };
 
-use crate::chat_template::{ChatOptions, Message};
-use crate::tokenizer::{PromptKind, SpecialTokens, SpecialTokensInText, TextStream, Tokenizer};
+use crate::chat_template::ChatOptions;
+use crate::tokenizer::{DecodedSpecialTokens, TextStream, Tokenizer};
 
 impl TextDecoder for TextStream<'_> {
     fn push(&mut self, id: u32) -> Result<String, BoxError> {
@@ -19,36 +19,28 @@ impl TextDecoder for TextStream<'_> {
     }
 }
 
-/// The day that evaluated chats are held on: the one that Llama 3.1's template names by itself.
+/// The date that templates are given in evaluations: the one that Llama 3.1's template has as its default.
 const EVALUATION_DAY: (i32, u32, u32) = (2024, 7, 26);
 
 impl TextModel for Tokenizer {
-    fn encode(&self, text: &str, markers: Markers) -> Result<Vec<u32>, BoxError> {
-        Ok(match markers {
-            Markers::Tokenizer => self.encode_prompt(text, PromptKind::Raw)?,
-            Markers::Written => self.encode_rendered(text)?,
-            Markers::Doubled => Tokenizer::encode(self, text, SpecialTokens::Add)?,
-        })
+    fn encode(&self, text: &str, special: AddSpecialTokens) -> Result<Vec<u32>, BoxError> {
+        Ok(Tokenizer::encode(self, text, special)?)
     }
 
     fn decode(&self, ids: &[u32]) -> Result<String, BoxError> {
-        Ok(Tokenizer::decode(self, ids, SpecialTokensInText::Skip)?)
+        Ok(Tokenizer::decode(self, ids, DecodedSpecialTokens::Skip)?)
     }
 
     fn has_chat_template(&self) -> bool {
         Tokenizer::has_chat_template(self)
     }
 
-    fn render_chat(&self, turns: &[Turn]) -> Result<String, BoxError> {
-        let messages: Vec<Message> = turns
-            .iter()
-            .map(|turn| Message::new(turn.role, turn.content.as_str()))
-            .collect();
+    fn render_chat(&self, messages: &[ChatMessage]) -> Result<String, BoxError> {
         let (year, month, day) = EVALUATION_DAY;
         let options = ChatOptions::default()
             .on_day(year, month, day)
             .unwrap_or_default();
-        Ok(Tokenizer::render_chat(self, &messages, &options)?)
+        Ok(Tokenizer::render_chat(self, messages, &options)?)
     }
 
     fn stop_tokens(&self) -> &[u32] {

@@ -1,16 +1,16 @@
 //! Text to token ids and back, as transformers does it.
 //!
-//! [`Tokenizer`] wraps the `tokenizers` crate and adds what lies around it in
-//! a checkpoint: special tokens, what the tokenizer class implies, the chat
-//! template, and text that arrives token by token ([`TextStream`]).
+//! [`Tokenizer`] wraps the `tokenizers` crate and adds what the other files of a checkpoint say: special tokens, the
+//! rules of a tokenizer class, the chat template. [`TextStream`] decodes ids that arrive one by one.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use lac_core::text_model::ChatMessage;
 use serde_json::{Map, Value, json};
 use tokenizers::{AddedToken, PostProcessorWrapper, PreTokenizerWrapper};
 
-use crate::chat_template::{ChatOptions, ChatTemplate, Message};
+use crate::chat_template::{ChatOptions, ChatTemplate};
 
 mod cleanup;
 mod error;
@@ -20,8 +20,9 @@ mod stream;
 mod text_settings;
 
 pub use error::TokenizerError;
-use files::{Markers, TokenizerFiles};
-use guard::{check_growth, unpanicked};
+use files::{EdgeTokens, TokenizerFiles};
+use guard::{catch_panic, check_growth};
+pub use lac_core::text_model::AddSpecialTokens;
 pub use stream::TextStream;
 pub(crate) use text_settings::TextSettings;
 
@@ -40,21 +41,12 @@ pub struct Tokenizer {
     chat_template: Option<ChatTemplate>,
 }
 
-/// Whether encoding puts the tokenizer's markers (BOS, EOS) around a text.
+/// Whether a decoded text shows special tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SpecialTokens {
-    /// Add the markers that the tokenizer is configured to add.
-    Add,
-    /// Add none; special tokens written out in the text still count.
-    Skip,
-}
-
-/// Whether decoding shows special tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SpecialTokensInText {
-    /// Special tokens appear by their names.
+pub enum DecodedSpecialTokens {
+    /// They appear by their names.
     Keep,
-    /// Special tokens are left out.
+    /// They are left out.
     Skip,
 }
 
@@ -65,15 +57,6 @@ pub struct EncodedChat {
     pub text: String,
     /// Its ids.
     pub ids: Vec<u32>,
-}
-
-/// Where a prompt comes from, which decides who is in charge of its BOS token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PromptKind {
-    /// Plain text: the tokenizer adds its markers, but never a second BOS.
-    Raw,
-    /// Text from a chat template, which has written every marker itself.
-    Rendered,
 }
 
 /// Whether decoding removes the spaces before punctuation.
@@ -88,10 +71,10 @@ impl Tokenizer {
     ///
     /// `tokenizer.json` is required. `tokenizer_config.json`,
     /// `special_tokens_map.json`, `chat_template.jinja`, `chat_template.json`,
-    /// `generation_config.json` and `config.json` are heeded if they exist.
+    /// `generation_config.json` and `config.json` are read where they exist.
     ///
     /// # Errors
-    /// Every error names the file at fault; a missing optional file is none.
+    /// Names the file at fault. An optional file may be missing, but not malformed.
     pub fn from_folder(folder: &Path) -> Result<Self, TokenizerError> {
         let file = folder.join("tokenizer.json");
         let bytes = crate::file::read(&file).map_err(|source| {
@@ -99,7 +82,7 @@ impl Tokenizer {
             TokenizerError::Read { file, source }
         })?;
         let files = TokenizerFiles::read(folder)?;
-        let inner = unpanicked(|| {
+        let inner = catch_panic(|| {
             tokenizers::Tokenizer::from_bytes(bytes).and_then(|inner| configure(inner, &files))
         })
         .map_err(|source| TokenizerError::Tokenizer {
@@ -111,9 +94,10 @@ impl Tokenizer {
         let id = |name| files.special(name).and_then(|text| inner.token_to_id(text));
         let (bos, eos) = (id("bos_token"), id("eos_token"));
         let pad = id("pad_token");
-        let stop_ids = match files.eos_ids.is_empty() {
-            true => Vec::from_iter(eos),
-            false => files.eos_ids,
+        let stop_ids = if files.eos_ids.is_empty() {
+            Vec::from_iter(eos)
+        } else {
+            files.eos_ids
         };
         let added = inner.get_added_vocabulary();
         let special_ids = added
@@ -130,51 +114,44 @@ impl Tokenizer {
             eos,
             pad,
             stop_ids,
-            spaces: match files.clean_up_spaces {
-                true => Spaces::CleanUp,
-                false => Spaces::AsDecoded,
+            spaces: if files.clean_up_spaces {
+                Spaces::CleanUp
+            } else {
+                Spaces::AsDecoded
             },
             chat_template: files.chat_template,
             inner,
         })
     }
 
-    /// The ids of a text.
+    /// Returns the ids of a text, with the special tokens around it that `special` asks for. transformers gives the ids
+    /// of [`AddSpecialTokens::Always`] to plain text and those of [`AddSpecialTokens::Never`] to rendered chats.
     ///
     /// # Errors
-    /// Fails if the model of the tokenizer cannot represent the text.
-    pub fn encode(&self, text: &str, special: SpecialTokens) -> Result<Vec<u32>, TokenizerError> {
-        unpanicked(|| self.inner.encode_fast(text, special == SpecialTokens::Add))
+    /// [`TokenizerError::Encode`] when the tokenizer's model cannot represent the text.
+    pub fn encode(
+        &self,
+        text: &str,
+        special: AddSpecialTokens,
+    ) -> Result<Vec<u32>, TokenizerError> {
+        let adds_any = match special {
+            AddSpecialTokens::Once => return self.encode_with_one_bos(text),
+            AddSpecialTokens::Never => false,
+            AddSpecialTokens::Always => true,
+        };
+        catch_panic(|| self.inner.encode_fast(text, adds_any))
             .map(|encoding| encoding.get_ids().to_vec())
             .map_err(TokenizerError::Encode)
     }
 
-    /// The ids of a text that a chat template has rendered: no markers are
-    /// added, as in transformers' `apply_chat_template`.
-    ///
-    /// # Errors
-    /// See [`encode`](Self::encode).
-    pub fn encode_rendered(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        self.encode(text, SpecialTokens::Skip)
-    }
-
-    /// The ids of a prompt, with exactly the markers that belong there.
-    ///
-    /// A raw prompt that already starts with the BOS token does not get a
-    /// second one, which transformers would add.
-    ///
-    /// # Errors
-    /// See [`encode`](Self::encode).
-    pub fn encode_prompt(&self, text: &str, kind: PromptKind) -> Result<Vec<u32>, TokenizerError> {
-        if kind == PromptKind::Rendered {
-            return self.encode_rendered(text);
-        }
-        let mut ids = self.encode(text, SpecialTokens::Add)?;
+    /// Encodes plain text; a BOS that the text begins with is not doubled, as transformers would.
+    fn encode_with_one_bos(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        let mut ids = self.encode(text, AddSpecialTokens::Always)?;
         if let Some(bos) = self.bos
             && self
                 .token("bos_token")
                 .is_some_and(|token| text.starts_with(token))
-            && let as_written = self.encode(text, SpecialTokens::Skip)?
+            && let as_written = self.encode(text, AddSpecialTokens::Never)?
             && as_written.first() == Some(&bos)
             && ids.first() == Some(&bos)
             && ids[1..].starts_with(&as_written)
@@ -184,14 +161,14 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// The text of ids. Ids outside the vocabulary are left out.
+    /// Returns the text of ids. Ids outside the vocabulary are left out.
     ///
     /// # Errors
-    /// Fails if the tokenizer's decoder does.
+    /// [`TokenizerError::Decode`] when the tokenizer's decoder fails.
     pub fn decode(
         &self,
         ids: &[u32],
-        special: SpecialTokensInText,
+        special: DecodedSpecialTokens,
     ) -> Result<String, TokenizerError> {
         let text = self.decode_as_is(ids, special)?;
         Ok(match self.spaces {
@@ -200,74 +177,68 @@ impl Tokenizer {
         })
     }
 
-    /// A decoder for ids that arrive one by one.
-    pub fn stream(&self, special: SpecialTokensInText) -> TextStream<'_> {
-        TextStream::new(self, special)
-    }
-
-    /// The vocabulary's spelling of an id, such as `Ġthe` or `▁the`.
+    /// Returns the vocabulary's spelling of an id, such as `Ġthe` or `▁the`.
     pub fn id_to_piece(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id)
     }
 
-    /// The vocabulary's spelling of ids; empty for an id outside of it, which
-    /// models with a padded embedding can produce.
+    /// Returns the vocabulary's spelling of ids. It is empty for an id outside the vocabulary, which models with a
+    /// padded embedding can produce.
     pub fn pieces(&self, ids: &[u32]) -> Vec<String> {
         ids.iter()
             .map(|&id| self.id_to_piece(id).unwrap_or_default())
             .collect()
     }
 
-    /// The id of a vocabulary entry, special or not.
+    /// Returns the id of a vocabulary entry, special or not.
     pub fn piece_to_id(&self, piece: &str) -> Option<u32> {
         self.inner.token_to_id(piece)
     }
 
-    /// The id that begins a text, if the checkpoint has one.
+    /// Returns the id that begins a text, if the checkpoint has one.
     pub fn bos_id(&self) -> Option<u32> {
         self.bos
     }
 
-    /// The id that ends a text, if the checkpoint has one.
+    /// Returns the id that ends a text, if the checkpoint has one.
     pub fn eos_id(&self) -> Option<u32> {
         self.eos
     }
 
-    /// The id that fills up shorter texts of a batch, if the checkpoint has one.
+    /// Returns the id that fills up shorter texts of a batch, if the checkpoint has one.
     pub fn pad_id(&self) -> Option<u32> {
         self.pad
     }
 
-    /// All ids that end a generation: those of `generation_config.json`, else
+    /// Returns all ids that end a generation: those of `generation_config.json`, else
     /// of `config.json`, else the tokenizer's EOS token.
     pub fn stop_ids(&self) -> &[u32] {
         &self.stop_ids
     }
 
-    /// Whether decoding may leave an id out as a special token.
+    /// Returns whether an id is a special token, which [`DecodedSpecialTokens::Skip`] leaves out.
     pub fn is_special(&self, id: u32) -> bool {
         self.special_ids.contains(&id)
     }
 
-    /// Number of vocabulary entries, added tokens included. A model's
-    /// embedding may have more rows than that.
+    /// Returns the number of vocabulary entries, added tokens included. A model's embedding may have more rows.
     pub fn vocab_size(&self) -> usize {
         self.inner.get_vocab_size(true)
     }
 
-    /// Whether the checkpoint describes a chat format.
+    /// Returns whether the checkpoint describes a chat format.
     pub fn has_chat_template(&self) -> bool {
         self.chat_template.is_some()
     }
 
-    /// The text of a conversation in the checkpoint's chat format.
+    /// Renders a conversation in the checkpoint's chat format.
     ///
     /// # Errors
-    /// [`TokenizerError::NoChatTemplate`] if there is none, and
-    /// [`TokenizerError::Chat`] if it cannot render these messages.
+    /// [`TokenizerError::NoChatTemplate`] if the checkpoint has no template, and [`TokenizerError::Chat`] if the
+    /// template cannot render these messages.
     pub fn render_chat(
         &self,
-        messages: &[Message],
+        messages: &[ChatMessage],
         options: &ChatOptions,
     ) -> Result<String, TokenizerError> {
         let template = self.chat_template.as_ref().ok_or_else(|| {
@@ -277,17 +248,17 @@ impl Tokenizer {
         Ok(template.render(messages, &self.special_tokens, options)?)
     }
 
-    /// A conversation in the checkpoint's chat format, as text and as ids.
+    /// Renders a conversation in the checkpoint's chat format and encodes the text.
     ///
     /// # Errors
-    /// As [`render_chat`](Self::render_chat) and [`encode`](Self::encode).
+    /// Those of [`render_chat`](Self::render_chat) and [`encode`](Self::encode).
     pub fn encode_chat(
         &self,
-        messages: &[Message],
+        messages: &[ChatMessage],
         options: &ChatOptions,
     ) -> Result<EncodedChat, TokenizerError> {
         let text = self.render_chat(messages, options)?;
-        let ids = self.encode_rendered(&text)?;
+        let ids = self.encode(&text, AddSpecialTokens::Never)?;
         Ok(EncodedChat { text, ids })
     }
 
@@ -298,7 +269,7 @@ impl Tokenizer {
     fn decode_as_is(
         &self,
         ids: &[u32],
-        special: SpecialTokensInText,
+        special: DecodedSpecialTokens,
     ) -> Result<String, TokenizerError> {
         // Some decoders of the library panic if no token is left to decode.
         if ids
@@ -307,13 +278,16 @@ impl Tokenizer {
         {
             return Ok(String::new());
         }
-        unpanicked(|| self.inner.decode(ids, special == SpecialTokensInText::Skip))
-            .map_err(TokenizerError::Decode)
+        catch_panic(|| {
+            self.inner
+                .decode(ids, special == DecodedSpecialTokens::Skip)
+        })
+        .map_err(TokenizerError::Decode)
     }
 
-    /// The token that a decoder gets for an id, if it gets one.
-    fn shown_token(&self, id: u32, special: SpecialTokensInText) -> Option<String> {
-        if special == SpecialTokensInText::Skip && self.is_special(id) {
+    /// Returns the token that the decoder is given for an id; `None` where the id is skipped or unknown.
+    fn shown_token(&self, id: u32, special: DecodedSpecialTokens) -> Option<String> {
+        if special == DecodedSpecialTokens::Skip && self.is_special(id) {
             return None;
         }
         // An added token may be decoded in another form than it is shown in.
@@ -324,12 +298,12 @@ impl Tokenizer {
     }
 }
 
-/// Applies to a bare tokenizer what transformers applies after loading it.
+/// Changes a bare tokenizer as transformers does after loading it.
 fn configure(
     mut inner: tokenizers::Tokenizer,
     files: &TokenizerFiles,
 ) -> tokenizers::Result<tokenizers::Tokenizer> {
-    // A prompt is neither cut nor padded, whatever the training setup was.
+    // A prompt is neither cut nor padded. The file may say otherwise, for training.
     inner.with_truncation(None)?;
     inner.with_padding(None);
     inner.set_encode_special_tokens(files.split_special_tokens);
@@ -363,21 +337,21 @@ fn configure(
         byte_level.add_prefix_space = add_prefix_space;
         inner.with_pre_tokenizer(Some(byte_level));
     }
-    if let Some(markers) = &files.markers {
-        let post_processor = marker_template(&inner, markers)?;
+    if let Some(edges) = &files.edge_tokens {
+        let post_processor = edge_template(&inner, edges)?;
         inner.with_post_processor(Some(post_processor));
     }
     Ok(inner)
 }
 
-/// The post-processor that puts markers around a text.
-fn marker_template(
+/// Builds the post-processor that puts a BOS and an EOS around a text.
+fn edge_template(
     inner: &tokenizers::Tokenizer,
-    markers: &Markers,
+    edges: &EdgeTokens,
 ) -> tokenizers::Result<PostProcessorWrapper> {
     let mut special_tokens = Map::new();
-    let mut piece = |marker: &Option<String>, type_id: u32| {
-        marker.as_ref().map(|text| {
+    let mut piece = |token: &Option<String>, type_id: u32| {
+        token.as_ref().map(|text| {
             let ids = Vec::from_iter(inner.token_to_id(text));
             let token = json!({ "id": text, "ids": ids, "tokens": [text] });
             special_tokens.insert(text.clone(), token);
@@ -386,7 +360,7 @@ fn marker_template(
     };
     let mut side = |name: &str, type_id: u32| -> Vec<Value> {
         let text = json!({ "Sequence": { "id": name, "type_id": type_id } });
-        let (bos, eos) = (piece(&markers.bos, type_id), piece(&markers.eos, type_id));
+        let (bos, eos) = (piece(&edges.bos, type_id), piece(&edges.eos, type_id));
         bos.into_iter().chain([text]).chain(eos).collect()
     };
     let single = side("A", 0);

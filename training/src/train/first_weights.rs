@@ -15,7 +15,7 @@
 use std::convert::Infallible;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use lac_models::{Decoder, DecoderConfig, TensorSource};
+use lac_models::{Decoder, DecoderConfig, decoder::TensorSource};
 
 use crate::random::Random;
 

@@ -11,7 +11,7 @@ use lac_core::{
     generation::GenerationOutput,
     speculation::{SpeculateArgs, SpeculationStats, Speculator, generate_speculative},
 };
-use lac_models::{Decoder, DecoderConfig, WeightDtype, read_bandwidth};
+use lac_models::{Decoder, DecoderConfig, WeightDtype, bandwidth::read_bandwidth};
 
 use crate::args::{PolicyArgs, PolicyName};
 use crate::device::DeviceArg;

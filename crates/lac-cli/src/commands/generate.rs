@@ -9,7 +9,7 @@ use lac_core::{
     generation::{StopReason, TextSink},
     speculation::{SpeculateArgs, generate_speculative},
 };
-use lac_models::{ModelFolder, SpecialTokensInText};
+use lac_models::{DecodedSpecialTokens, ModelFolder};
 use serde::Serialize;
 
 use crate::args::{ModelArgs, PolicyArgs, PolicyName, PromptArgs, SamplingArgs};
@@ -116,7 +116,7 @@ impl Generate {
         let mut stdout = anstream::stdout();
         let mut write_error = None;
         let mut sink = interrupt::Tokens(TextSink::new(
-            vec![tokenizer.stream(SpecialTokensInText::Skip)],
+            vec![tokenizer.stream(DecodedSpecialTokens::Skip)],
             &self.stop,
             |_, text| {
                 if !quiet && write_error.is_none() {

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use lac_models::{DecoderConfig, HeadKind, ModelFolder, ProjectionBias, RopeScaling};
+use lac_models::{
+    DecoderConfig, ModelFolder,
+    decoder::{HeadKind, ProjectionBias, RopeScaling},
+};
 use serde::Serialize;
 
 use crate::model_path::LocalModel;

@@ -12,7 +12,7 @@ use lac_core::{
     generation::{PromptLogits, StopReason, TextSink},
     plan::FingerprintPart,
 };
-use lac_models::{ModelFolder, SpecialTokensInText, Tokenizer};
+use lac_models::{DecodedSpecialTokens, ModelFolder, Tokenizer};
 use lac_trace::recorder::PhaseTrace;
 use lac_trace::{Recorder, Style, TraceInfo, TraceWriter, heat_map};
 use sha2::{Digest, Sha256};
@@ -111,7 +111,7 @@ impl Trace {
             (Usage::default(), Counter(&bar)),
         );
         let mut sink = tokenizer.as_ref().map(|tokenizer| {
-            let stream = tokenizer.stream(SpecialTokensInText::Skip);
+            let stream = tokenizer.stream(DecodedSpecialTokens::Skip);
             TextSink::new(vec![stream], &[], |_: usize, _: &str| {})
         });
         let mut hooks = GenerateArgs::new(policy.as_policy()).observer(&mut observer);

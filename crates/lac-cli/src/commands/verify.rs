@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use lac_core::speculation::{Divergence, SpeculationStats, Verification, verify_speculation};
-use lac_models::{ModelFolder, SpecialTokensInText, Tokenizer};
+use lac_models::{DecodedSpecialTokens, ModelFolder, Tokenizer};
 use serde::Serialize;
 
 use crate::args::{ModelArgs, PolicyArgs, SamplingArgs};
@@ -173,7 +173,7 @@ impl DivergenceReport {
             id.map(|id| Side {
                 id,
                 piece: tokenizer
-                    .decode(&[id], SpecialTokensInText::Keep)
+                    .decode(&[id], DecodedSpecialTokens::Keep)
                     .unwrap_or_default(),
                 plain_logit: divergence.plain_logits.map(|logits| logits[which]),
                 speculative_logit: divergence.speculative_logits.map(|logits| logits[which]),

@@ -12,8 +12,8 @@ use lac_demo::{
 };
 use lac_eval::exact_match::{Exercise, exact_match};
 use lac_models::{
-    ChatOptions, Conversation, Decoder, Message, ModelFolder, SpecialTokens, SpecialTokensInText,
-    Tokenizer, WeightDtype,
+    AddSpecialTokens, ChatMessage, ChatOptions, DecodedSpecialTokens, Decoder, ModelFolder,
+    Tokenizer, WeightDtype, chat_template::Conversation,
 };
 use serde_json::Value;
 
@@ -93,7 +93,7 @@ fn conversations_go_as_transformers_has_them() {
         let output = generate(&model, &[prompt], &config, GenerateArgs::new(&mut Off)).unwrap();
         assert_eq!(output.rows[0].ids, ids(&case["ids"]), "{rendered}");
         let text = tokenizer
-            .decode(&output.rows[0].ids, SpecialTokensInText::Skip)
+            .decode(&output.rows[0].ids, DecodedSpecialTokens::Skip)
             .unwrap();
         assert_eq!(text, case["text"].as_str().unwrap());
     }
@@ -111,13 +111,13 @@ fn check(set: &str, questions: Vec<(String, String)>) -> f64 {
     let exercises: Vec<Exercise> = questions
         .iter()
         .map(|(prompt, answer)| {
-            let messages = [Message::new("user", prompt.as_str())];
+            let messages = [ChatMessage::new("user", prompt.as_str())];
             let chat = tokenizer
                 .encode_chat(&messages, &ChatOptions::default())
                 .unwrap();
             Exercise {
                 prompt: chat.ids,
-                answer: tokenizer.encode(answer, SpecialTokens::Skip).unwrap(),
+                answer: tokenizer.encode(answer, AddSpecialTokens::Never).unwrap(),
             }
         })
         .collect();

@@ -2,7 +2,7 @@
 
 use lac_core::{
     BoxError,
-    text_model::{Markers, TextModel, Turn},
+    text_model::{AddSpecialTokens, ChatMessage, TextModel},
 };
 
 use super::*;
@@ -16,13 +16,13 @@ const BOS: u32 = 256;
 struct Bytes;
 
 impl TextModel for Bytes {
-    fn encode(&self, text: &str, markers: Markers) -> Result<Vec<u32>, BoxError> {
+    fn encode(&self, text: &str, special: AddSpecialTokens) -> Result<Vec<u32>, BoxError> {
         let bytes = text.strip_prefix("<s>").unwrap_or(text);
         let mut ids = Vec::new();
-        if text.len() > bytes.len() || markers == Markers::Tokenizer {
+        if text.len() > bytes.len() || special == AddSpecialTokens::Once {
             ids.push(BOS);
         }
-        if markers == Markers::Doubled {
+        if special == AddSpecialTokens::Always {
             ids.push(BOS);
         }
         ids.extend(bytes.bytes().map(u32::from));
@@ -38,10 +38,10 @@ impl TextModel for Bytes {
         true
     }
 
-    fn render_chat(&self, turns: &[Turn]) -> Result<String, BoxError> {
-        let turns = turns
+    fn render_chat(&self, messages: &[ChatMessage]) -> Result<String, BoxError> {
+        let turns = messages
             .iter()
-            .map(|turn| format!("[{}]{}", turn.role, turn.content));
+            .map(|message| format!("[{}]{}", message.role(), message.text().unwrap()));
         Ok(format!("<s>{}[answer]", turns.collect::<String>()))
     }
 
@@ -89,7 +89,7 @@ fn options(request: &Request) -> Vec<(String, Vec<u32>)> {
 #[test]
 fn options_follow_a_space_and_a_chat_has_none() {
     let plain = ask(&PromptSettings::lm_eval(HarnessTask::Mmlu, 0), None).unwrap();
-    let expected = Bytes.encode(&plain.text, Markers::Tokenizer).unwrap();
+    let expected = Bytes.encode(&plain.text, AddSpecialTokens::Once).unwrap();
     for ((continuation, context), letter) in options(&plain).into_iter().zip("ABCD".chars()) {
         assert_eq!(continuation, format!(" {letter}"));
         assert_eq!(context, expected);

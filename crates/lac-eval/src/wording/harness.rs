@@ -2,7 +2,7 @@
 //! examples, the question. In a chat the description is the system's message, and the rest is one
 //! message of the user.
 
-use lac_core::text_model::Turn;
+use lac_core::text_model::ChatMessage;
 
 use crate::item::Content;
 use crate::prompt_settings::PromptSettings;
@@ -34,14 +34,8 @@ pub(super) fn question(
     text.push_str(&words.text);
     let description = (task.description)(&shown.item.subject.replace('_', " "));
     let prompt = if settings.chat {
-        let system = description.map(|content| Turn {
-            role: "system",
-            content,
-        });
-        let user = Turn {
-            role: "user",
-            content: text,
-        };
+        let system = description.map(|content| ChatMessage::new("system", content));
+        let user = ChatMessage::new("user", text);
         Prompt::Chat(system.into_iter().chain([user]).collect())
     } else {
         Prompt::Text(description.unwrap_or_default() + &text)

@@ -40,7 +40,7 @@ fn text(question: &Question) -> String {
         Prompt::Text(text) => text.clone(),
         Prompt::Chat(turns) => turns
             .iter()
-            .map(|turn| format!("<{}>{}", turn.role, turn.content))
+            .map(|turn| format!("<{}>{}", turn.role(), turn.text().unwrap()))
             .collect(),
         Prompt::PerOption(texts) => texts.join("|"),
     }

@@ -20,7 +20,7 @@ use lac_eval::{
     Benchmark, DataSet, Evaluation, ModelId, PolicyRun, PolicySettings, PromptSettings, RunConfig,
     Selection, Settings,
 };
-use lac_models::{Decoder, DecoderContext, ModelFolder, Tokenizer, WeightDtype};
+use lac_models::{Decoder, ModelFolder, Tokenizer, WeightDtype, decoder::DecoderContext};
 use tempfile::TempDir;
 
 /// The embedded sets, unpacked.

@@ -11,7 +11,7 @@ use lac_eval::results::Record;
 use lac_eval::{
     Benchmark, HarnessTask, PolicyRun, PromptSettings, ResultLog, Selection, evaluate, requests,
 };
-use lac_models::SpecialTokens;
+use lac_models::AddSpecialTokens;
 
 use crate::{Plain, evaluation, limit, load, model, policy_run, settings};
 
@@ -245,7 +245,8 @@ fn the_lost_first_token_comes_by_name_only() {
         };
         let mut runs = [policy_run(Off)];
         let records = run(&model, Benchmark::Boolq, &prompt, &limit(3), &mut runs, 3);
-        let encode = |record: Record| tokenizer.encode(&record.text.unwrap(), SpecialTokens::Skip);
+        let encode =
+            |record: Record| tokenizer.encode(&record.text.unwrap(), AddSpecialTokens::Never);
         records
             .into_iter()
             .map(|record| encode(record).unwrap())

@@ -1,11 +1,11 @@
-//! A `config.json` read field by field: every field is used, known to be harmless, or an error. One
-//! that is null or false, or begins with `_`, is taken to be harmless.
+//! A `config.json` read field by field: every field is used, known to be harmless, or an error. A field that is null or
+//! false, or begins with `_`, is taken to be harmless.
 
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::ConfigError;
+use super::error::ConfigError;
 use crate::decoder::{DecoderConfig, HeadKind, ProjectionBias, RopeConfig, RopeScaling};
 use crate::file::excerpt;
 
@@ -13,7 +13,7 @@ use crate::file::excerpt;
 pub(super) struct Fields<'a> {
     left: Map<String, Value>,
     path: &'a Path,
-    /// What stands before a field's name in errors: `rope_scaling.` inside that object.
+    /// Written before a field's name in errors: `rope_scaling.` inside that object.
     prefix: &'static str,
 }
 
@@ -34,14 +34,14 @@ const HARMLESS: &[&str] = &[
     "model_name",
     "unsloth_version",
     "unsloth_fixed",
-    // Special tokens; the tokenizer and generation_config.json have the last word.
+    // Special tokens, which the tokenizer and generation_config.json decide.
     "bos_token_id",
     "pad_token_id",
     "sep_token_id",
     "cls_token_id",
     "unk_token_id",
     "decoder_start_token_id",
-    // What every configuration of the transformers library may carry along.
+    // Fields that every configuration of the transformers library may have.
     "return_dict",
     "output_hidden_states",
     "output_attentions",
@@ -142,7 +142,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A number above 0.
+    /// Takes a number above 0.
     pub(super) fn positive(&mut self, field: &str) -> Result<Option<f64>, ConfigError> {
         let Some(value) = self.take(field) else {
             return Ok(None);
@@ -153,7 +153,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A count from 1 to 2³¹ − 1.
+    /// Takes a count from 1 to 2³¹ − 1.
     pub(super) fn count(&mut self, field: &str) -> Result<Option<usize>, ConfigError> {
         let Some(value) = self.take(field) else {
             return Ok(None);
@@ -171,7 +171,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// One token id or a list of them.
+    /// Takes one token id or a list of them.
     pub(super) fn token_ids(&mut self, field: &str) -> Result<Vec<u32>, ConfigError> {
         let Some(value) = self.take(field) else {
             return Ok(Vec::new());
@@ -184,7 +184,7 @@ impl<'a> Fields<'a> {
         ids.ok_or_else(|| self.invalid(field, &value, "a token id or a list of token ids"))
     }
 
-    /// Insists that nothing is left that could change the result.
+    /// Checks that no field is left that could change the result.
     pub(super) fn finish(self) -> Result<(), ConfigError> {
         for (field, value) in &self.left {
             let is_neutral = value.is_null() || value == &Value::Bool(false);
@@ -201,13 +201,13 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// What a family takes for granted where the file is silent.
+/// A family's values for fields that the file does not have.
 pub(super) struct Defaults {
     pub(super) n_kv_heads: Option<usize>,
     pub(super) max_position_embeddings: usize,
 }
 
-/// Reads what all families share; biases absent and no window, which the caller may change.
+/// Reads what all families share. There are no biases and no window; the caller may change that.
 pub(super) fn shared_config(
     fields: &mut Fields<'_>,
     defaults: Defaults,
@@ -270,7 +270,7 @@ pub(super) fn shared_config(
     })
 }
 
-/// A number of layers that plans and traces can speak of.
+/// Reads the number of layers. Plans and traces number layers in 16 bits.
 fn n_layers(fields: &mut Fields<'_>) -> Result<usize, ConfigError> {
     const MOST: usize = 65_535;
     match fields.required_count("num_hidden_layers")? {
@@ -279,18 +279,17 @@ fn n_layers(fields: &mut Fields<'_>) -> Result<usize, ConfigError> {
     }
 }
 
-/// A number that is added to mean squares: 1e-5 or 1e-6 in every checkpoint.
+/// Reads the number that norms add to mean squares: 1e-5 or 1e-6 in every checkpoint.
 fn rms_norm_eps(fields: &mut Fields<'_>) -> Result<f64, ConfigError> {
     match fields.positive("rms_norm_eps")? {
         None => Ok(1e-6),
-        // A smaller one is 0 in f32, a larger one hides the state that it is added to.
+        // A smaller one is 0 in f32, and a larger one hides the state.
         Some(eps) if (1e-30..1.0).contains(&eps) => Ok(eps),
         Some(eps) => Err(fields.invalid("rms_norm_eps", &eps, "a number from 1e-30 to 1")),
     }
 }
 
-/// Reads `rope_theta` and `rope_scaling`, or the `rope_parameters` of newer files, which hold
-/// both.
+/// Reads `rope_theta` and `rope_scaling`, or the `rope_parameters` of newer files, which hold both.
 fn rope_config(
     fields: &mut Fields<'_>,
     max_position_embeddings: usize,
@@ -371,8 +370,7 @@ fn required_factor(fields: &mut Fields<'_>, field: &str) -> Result<f64, ConfigEr
     }
 }
 
-/// Reads the `layer_types` of newer files: every layer has to be of the one kind that the rest
-/// of the file describes.
+/// Checks the `layer_types` of newer files: every layer has to be of the kind that the other fields describe.
 pub(super) fn check_layer_types(
     fields: &mut Fields<'_>,
     sliding_window: Option<usize>,

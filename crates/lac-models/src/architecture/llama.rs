@@ -1,6 +1,6 @@
 //! Llama: <https://arxiv.org/abs/2302.13971>, <https://arxiv.org/abs/2407.21783>.
 
-use super::ConfigError;
+use super::error::ConfigError;
 use super::fields::{Defaults, Fields, check_layer_types, shared_config};
 use crate::decoder::{DecoderConfig, ProjectionBias};
 

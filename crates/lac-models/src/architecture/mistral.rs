@@ -1,6 +1,6 @@
 //! Mistral: <https://arxiv.org/abs/2310.06825>. A Llama with a sliding window.
 
-use super::ConfigError;
+use super::error::ConfigError;
 use super::fields::{Defaults, Fields, check_layer_types, shared_config};
 use crate::decoder::DecoderConfig;
 

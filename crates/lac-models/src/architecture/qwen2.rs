@@ -1,6 +1,6 @@
 //! Qwen2 and Qwen2.5: <https://arxiv.org/abs/2407.10671>. A Llama with biases on q, k and v.
 
-use super::ConfigError;
+use super::error::ConfigError;
 use super::fields::{Defaults, Fields, check_layer_types, shared_config};
 use crate::decoder::{DecoderConfig, ProjectionBias};
 

@@ -1,4 +1,4 @@
-//! The Jinja environment that transformers renders chat templates in.
+//! The Jinja environment in which transformers renders chat templates.
 
 use std::fmt::Write as _;
 
@@ -12,18 +12,18 @@ use minijinja::{
 use super::json::{python_float, tojson};
 use super::python;
 
-/// What `raise_exception` carries through the engine, word for word.
+/// The message of `raise_exception`, which the engine passes on unchanged.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Raised(pub(super) String);
 
-/// An environment with the filters, tests, functions and methods that chat
-/// templates rely on, and with whitespace control set as transformers sets it.
+/// Makes an environment with the filters, tests, functions and methods that chat templates use, and with the whitespace
+/// control of transformers.
 pub(super) fn environment() -> Environment<'static> {
     let mut env = Environment::new();
     env.set_syntax(syntax());
     env.set_undefined_behavior(UndefinedBehavior::Lenient);
-    // The text goes to a model, never to a browser.
+    // The text goes to a model and not to a browser.
     env.set_auto_escape_callback(|_| AutoEscape::None);
     env.set_formatter(format_value);
     env.set_unknown_method_callback(python::method);
@@ -35,13 +35,12 @@ pub(super) fn environment() -> Environment<'static> {
     env.add_filter("trim", python::trim);
     env.add_filter("int", to_int);
     env.add_filter("float", to_float);
-    // The engine's own prints all variables, however long they are; transformers has none.
+    // The engine's `debug` prints all variables, however long they are. transformers has no such function.
     env.add_function("debug", || -> Result<Value, Error> {
         Err(Error::new(ErrorKind::UnknownFunction, "debug is unknown"))
     });
     env.add_function("raise_exception", raise_exception);
-    // Jinja2 asks Python what a value can do: text and mappings have a length
-    // and can be indexed, so they count as sequences and can be iterated.
+    // In Jinja2 every value with a length and an index is a sequence and can be iterated: strings and mappings too.
     env.add_test("sequence", |value: &Value| {
         value.is_undefined()
             || matches!(
@@ -68,15 +67,14 @@ fn syntax() -> SyntaxConfig {
         .lstrip_blocks(true)
         .keep_trailing_newline(false)
         .build()
-        // Only delimiters that clash can fail, and these are the usual ones.
+        // Only delimiters that clash are an error, and these are the usual ones.
         .unwrap_or_default()
 }
 
-/// Replaces what only Jinja2 understands, keeping every line in its place.
+/// Replaces what only Jinja2 understands, and keeps the number of every line.
 ///
-/// `{% generation %}` marks what an assistant wrote, for training; while
-/// prompting it merely opens a scope, as `{% with %}` does. Jinja2 also reads
-/// every kind of line break as `\n`.
+/// `{% generation %}` marks what an assistant wrote, for training. In a prompt it only opens a scope, as `{% with %}`
+/// does. Jinja2 also reads every kind of line break as `\n`.
 pub(super) fn portable_source(source: &str) -> String {
     let source = source.replace("\r\n", "\n").replace('\r', "\n");
     let mut out = String::with_capacity(source.len());
@@ -113,7 +111,7 @@ pub(super) fn portable_source(source: &str) -> String {
     out
 }
 
-/// The first word of a block tag.
+/// Returns the first word of a block tag.
 fn tag_word(tag: &str) -> &str {
     let body = tag
         .trim_start_matches("{%")
@@ -125,7 +123,7 @@ fn tag_word(tag: &str) -> &str {
     &body[..end]
 }
 
-/// Length of a tag up to and with its end, which does not count inside quotes.
+/// Returns the length of a tag with its end. An end inside quotes does not count.
 fn tag_len(tag: &str, end: &str) -> usize {
     let mut quote = None;
     let mut escaped = false;
@@ -143,8 +141,8 @@ fn tag_len(tag: &str, end: &str) -> usize {
     tag.len()
 }
 
-/// Length of a raw block that starts with a tag of `open` bytes: all of the rest where it has no
-/// end. Quotes mean nothing inside.
+/// Returns the length of a raw block that starts with a tag of `open` bytes. A block without an end takes the whole
+/// rest. Quotes have no meaning inside.
 fn raw_len(block: &str, open: usize) -> usize {
     let mut at = open;
     while let Some(found) = block[at..].find("{%") {
@@ -156,7 +154,7 @@ fn raw_len(block: &str, open: usize) -> usize {
     block.len()
 }
 
-/// Length of `endraw %}` and what may stand around the word, if that is what follows `{%`.
+/// Returns the length of `endraw %}` with the characters allowed around the word, if `{%` is followed by it.
 fn endraw_len(tag: &str) -> Option<usize> {
     let rest = tag.strip_prefix(['-', '+']).unwrap_or(tag).trim_start();
     let rest = rest.strip_prefix("endraw")?.trim_start();
@@ -165,7 +163,7 @@ fn endraw_len(tag: &str) -> Option<usize> {
     Some(tag.len() - rest.len())
 }
 
-/// Prints floats as Python does; the engine already prints the rest that way.
+/// Prints floats as Python does. The engine prints all other values so itself.
 fn format_value(
     out: &mut Output<'_>,
     state: &mut State<'_, '_>,
@@ -180,7 +178,7 @@ fn format_value(
     minijinja::escape_formatter(out, state, value)
 }
 
-/// `int(value, default=0, base=10)`, whose default the engine's filter lacks.
+/// Implements `int(value, default=0, base=10)`; the engine's filter has no default.
 fn to_int(
     state: &State<'_, '_>,
     value: &Value,
@@ -192,7 +190,7 @@ fn to_int(
     filters::int(state, value, default, base, kwargs)
 }
 
-/// `float(value, default=0.0)`, whose default the engine's filter lacks.
+/// Implements `float(value, default=0.0)`; the engine's filter has no default.
 fn to_float(
     state: &State<'_, '_>,
     value: &Value,
@@ -208,7 +206,7 @@ fn raise_exception(state: &State<'_, '_>, message: &Value) -> Result<Value, Erro
     Err(Error::new(ErrorKind::InvalidOperation, message.clone()).with_source(Raised(message)))
 }
 
-/// What `strftime_now(format)` gives at a time.
+/// Implements `strftime_now(format)` at a given time.
 pub(super) fn strftime(now: NaiveDateTime, format: &str) -> Result<String, Error> {
     let mut text = String::new();
     // chrono reports an unknown directive as a formatting failure.

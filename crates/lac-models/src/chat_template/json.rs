@@ -1,8 +1,7 @@
 //! Python's `json.dumps` for template values.
 //!
-//! Chat templates print tool schemas with `tojson`, and a model was trained on
-//! exactly the text that Python prints: separators, float digits and escapes
-//! all have to agree.
+//! Chat templates print tool schemas with `tojson`, and models are trained on the text that Python prints. Separators,
+//! digits of floats and escapes have to be the same.
 
 use std::fmt::Write;
 
@@ -78,7 +77,7 @@ impl JsonStyle {
     }
 }
 
-/// The `tojson` filter with the signature that transformers gives it:
+/// Implements the `tojson` filter with the signature that it has in transformers:
 /// `tojson(x, ensure_ascii=False, indent=None, separators=None, sort_keys=False)`.
 pub(super) fn tojson(
     state: &State<'_, '_>,
@@ -105,7 +104,7 @@ pub(super) fn tojson(
     Ok(Value::from(writer.out))
 }
 
-/// A float as Python's `repr` prints it.
+/// Prints a float as Python's `repr` does.
 pub(super) fn python_float(number: f64) -> String {
     if number.is_nan() {
         return "nan".to_owned();
@@ -129,7 +128,7 @@ pub(super) fn python_float(number: f64) -> String {
     format!("{digits}e{sign}{:02}", exponent.abs())
 }
 
-/// Python refuses to go deeper too, if only at its recursion limit.
+/// How deeply values may be nested. Python has such a limit too, that of its recursion.
 const MAX_DEPTH: usize = 200;
 
 struct Writer<'a> {
@@ -141,8 +140,7 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn value(&mut self, value: &Value) -> Result<(), Error> {
-        // Values can share structure, so a small template could otherwise
-        // print an exponentially large document.
+        // Values can share their parts, so without this a small template could print a document of exponential size.
         self.state.consume_fuel(1)?;
         match value.kind() {
             ValueKind::None => self.out.push_str("null"),
@@ -287,7 +285,7 @@ fn json_bool(value: &Value) -> &'static str {
 }
 
 fn indent_width(value: &Value) -> Result<usize, Error> {
-    // A wide indent multiplies the output, so it is bounded like the rest.
+    // A wide indent multiplies the output, so it is bounded too.
     const MAX_INDENT: i64 = 64;
     let width = i64::try_from(value.clone())?;
     if width > MAX_INDENT {

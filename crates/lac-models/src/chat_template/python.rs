@@ -1,7 +1,7 @@
 //! Python's methods on strings, lists and dictionaries.
 //!
-//! `minijinja-contrib` brings most of them; the ones here are missing there or
-//! differ from Python in a way that a template can notice.
+//! `minijinja-contrib` has most of them. Those here are missing there, or differ from Python in a way that a template
+//! can notice.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -10,7 +10,7 @@ use minijinja::value::{Kwargs, Value, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
-/// Answers a method call that the engine itself does not know.
+/// Called by the engine for every method that it does not know itself.
 pub(super) fn method(
     state: &mut State<'_, '_>,
     value: &Value,
@@ -42,7 +42,7 @@ pub(super) fn method(
     }
 }
 
-/// The `trim` filter: `str(value).strip(chars)`.
+/// Implements the `trim` filter: `str(value).strip(chars)`.
 pub(super) fn trim(
     state: &State<'_, '_>,
     value: &Value,
@@ -52,8 +52,8 @@ pub(super) fn trim(
     Ok(strip(&text, chars.as_deref(), Side::Both).to_owned())
 }
 
-/// `str(value)`, paid for while it is written: lists that share their parts are small, and their
-/// text can be longer than any memory.
+/// Returns `str(value)`, and counts steps while the text is written: lists that share their parts are small, but their
+/// text can fill the memory.
 pub(super) fn text_of<'v>(state: &State<'_, '_>, value: &'v Value) -> Result<Cow<'v, str>, Error> {
     if let Some(text) = value.as_str() {
         return Ok(Cow::Borrowed(text));
@@ -101,7 +101,7 @@ fn string_method(
     name: &str,
     args: &[Value],
 ) -> Result<Option<Value>, Error> {
-    // The engine charges for what a method returns; this is for what it reads.
+    // The engine counts steps for what a method returns; these are for what it reads.
     const BYTES_PER_STEP: usize = 1024;
     state.consume_fuel((text.len() / BYTES_PER_STEP) as u64)?;
     let result = match name {
@@ -190,12 +190,12 @@ fn string_method(
     Ok(Some(result))
 }
 
-/// A list of texts.
+/// Makes a list of texts.
 fn list(parts: Vec<&str>) -> Value {
     parts.into_iter().map(Value::from).collect()
 }
 
-/// Pays for a list of texts before it is made: many short ones take more room than one.
+/// Counts the steps of a list of texts before it is made: many short texts take more room than a long one.
 fn pay_for_parts(state: &State<'_, '_>, n_cuts: usize, n_parts: usize) -> Result<(), Error> {
     state.consume_fuel(n_cuts.saturating_add(1).min(n_parts) as u64)
 }
@@ -217,7 +217,7 @@ fn strip<'t>(text: &'t str, chars: Option<&str>, side: Side) -> &'t str {
     }
 }
 
-/// Python counts the ASCII separators as whitespace, Unicode does not.
+/// Returns whether Python counts a character as whitespace. It does so for ASCII's separators, unlike Unicode.
 fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
@@ -227,7 +227,7 @@ fn split(state: &State<'_, '_>, text: &str, args: &[Value], from: Side) -> Resul
     let separator = separator.or(kwargs.get("sep")?);
     let limit = limit.or(kwargs.get("maxsplit")?).unwrap_or(-1);
     kwargs.assert_all_used()?;
-    // A negative limit means that there is none.
+    // A negative limit means no limit.
     let n_parts = usize::try_from(limit).map_or(usize::MAX, |limit| limit.saturating_add(1));
     let n_cuts = match separator {
         Some(separator) => text.matches(separator).count(),
@@ -259,7 +259,7 @@ fn split_space(text: &str, n_parts: usize) -> Vec<&str> {
                 parts.push(&rest[..end]);
                 rest = rest[end..].trim_start_matches(is_space);
             }
-            // Python keeps the blanks at the end if the limit was reached.
+            // Python keeps the blanks at the end where the limit was reached.
             _ => {
                 parts.push(rest);
                 break;
@@ -314,7 +314,7 @@ fn split_lines(text: &str, keep_ends: bool) -> Vec<&str> {
     lines
 }
 
-/// Upper case after anything that is not a letter, so "they're" gives "They'Re".
+/// Capitalises every letter that follows another character, so "they're" gives "They'Re".
 fn title(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut in_word = false;
@@ -339,7 +339,7 @@ fn justify(state: &State<'_, '_>, text: &str, args: &[Value], side: Side) -> Res
     let n_left = match side {
         Side::Left => 0,
         Side::Right => n_pad,
-        // Python puts the odd blank left only if the width is odd too.
+        // Python puts an odd blank on the left only if the width is odd too.
         Side::Both => n_pad / 2 + (n_pad & width & 1),
     };
     let fill = fill.unwrap_or(" ");
@@ -353,7 +353,7 @@ fn justify(state: &State<'_, '_>, text: &str, args: &[Value], side: Side) -> Res
     )))
 }
 
-/// Characters missing to a width; paid for before they are made.
+/// Returns how many characters are missing to a width, and counts their steps before they are made.
 fn padding(state: &State<'_, '_>, text: &str, width: usize) -> Result<usize, Error> {
     let pad = width.saturating_sub(text.chars().count());
     state.consume_fuel((pad / 64) as u64)?;

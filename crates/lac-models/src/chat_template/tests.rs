@@ -7,8 +7,8 @@ fn template(source: &str) -> ChatTemplate {
 
 fn render(template: &ChatTemplate, options: &ChatOptions) -> Result<String, ChatError> {
     let messages = [
-        Message::new("system", " Be good.\n"),
-        Message::new("user", "Hi").with("tool_calls", json!([{ "z": 1, "a": "<é>" }])),
+        ChatMessage::new("system", " Be good.\n"),
+        ChatMessage::new("user", "Hi").with("tool_calls", json!([{ "z": 1, "a": "<é>" }])),
     ];
     let tokens = json!({ "bos_token": "<s>", "eos_token": "</s>" });
     template.render(&messages, tokens.as_object().unwrap(), options)

@@ -1,4 +1,4 @@
-//! The data types that weights are loaded as.
+//! The data types that weights are converted to.
 
 use std::str::FromStr;
 
@@ -22,7 +22,7 @@ impl WeightDtype {
     /// All data types.
     pub const ALL: &'static [Self] = &[Self::F32, Self::F16, Self::Bf16];
 
-    /// burn's name for it.
+    /// Returns burn's name for it.
     pub fn to_burn(self) -> DType {
         match self {
             WeightDtype::F32 => DType::F32,
@@ -31,7 +31,7 @@ impl WeightDtype {
         }
     }
 
-    /// The name in flags and reports.
+    /// Returns the name in flags and reports.
     pub fn name(self) -> &'static str {
         match self {
             WeightDtype::F32 => "f32",

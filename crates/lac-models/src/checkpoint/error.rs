@@ -72,7 +72,7 @@ pub enum CheckpointError {
         /// The data type in the file.
         dtype: String,
     },
-    /// A weight is infinite or no number.
+    /// A weight is NaN or infinite.
     #[error(
         "{}: the tensor {name} holds {value} at {at:?}, with which nothing can be computed; \
          is the file damaged?",
@@ -118,7 +118,7 @@ pub enum CheckpointError {
     },
 }
 
-/// Makes an error of the file system one that names the file.
+/// Adds the file's name to an error of the file system.
 pub(super) fn unreadable(path: &Path) -> impl Fn(std::io::Error) -> CheckpointError + '_ {
     |source| CheckpointError::Unreadable {
         path: path.to_owned(),

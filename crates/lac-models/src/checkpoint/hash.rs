@@ -10,8 +10,8 @@ use blake3::{Hash, Hasher};
 /// Bytes of a tensor that are hashed together. The hash of a tensor depends on this number.
 pub(super) const PIECE_BYTES: usize = 1 << 20;
 
-/// The BLAKE3 hash of the BLAKE3 hashes of a tensor's pieces. A piece is read, looked at and hashed while it is in a
-/// processor's cache, whichever thread does so.
+/// The BLAKE3 hash of the BLAKE3 hashes of a tensor's pieces. A piece is read, checked and hashed by one thread while
+/// it is in the processor's cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TensorHash(Hash);
 
@@ -21,11 +21,11 @@ impl TensorHash {
     }
 }
 
-/// Lets `work` read every piece of a tensor of `n_bytes` bytes and hash it on the way; it is given the piece's number
-/// and the piece. Two threads share the pieces of a tensor that has several.
+/// Calls `work` for every piece of a tensor of `n_bytes` bytes, to read the piece and to hash its bytes. `work` gets
+/// the piece's number, the piece and a hasher of its own. Two threads share the pieces of a tensor that has several.
 ///
 /// # Errors
-/// The error of the first piece that has one.
+/// The error of the first piece that has one, whichever thread meets it.
 pub(super) fn hash_pieces<P: Send, E: Send>(
     pieces: impl Iterator<Item = P> + Send,
     n_bytes: usize,
@@ -37,10 +37,11 @@ pub(super) fn hash_pieces<P: Send, E: Send>(
     };
     let run = || queue.work_off(&work);
     let (mine, theirs) = thread::scope(|scope| {
-        let helper = match n_bytes > PIECE_BYTES {
-            // Without a second thread the first one does everything.
-            true => thread::Builder::new().spawn_scoped(scope, run).ok(),
-            false => None,
+        // Without a second thread the first one does everything.
+        let helper = if n_bytes > PIECE_BYTES {
+            thread::Builder::new().spawn_scoped(scope, run).ok()
+        } else {
+            None
         };
         let mine = run();
         let theirs = helper.map(|helper| helper.join());
@@ -67,8 +68,8 @@ pub(super) fn hash_pieces<P: Send, E: Send>(
     Ok(TensorHash(hasher.finalize()))
 }
 
-/// Pieces that wait for a thread. They are handed out in order, so that the first fault of a tensor is found whichever
-/// thread meets it.
+/// Pieces that no thread has taken yet. They are handed out in order, so that no piece before a faulty one is left
+/// unread.
 struct Queue<I> {
     pieces: Mutex<Enumerate<I>>,
     has_failed: AtomicBool,
@@ -108,9 +109,10 @@ mod tests {
     fn the_first_fault_of_many_is_reported() {
         for _ in 0..50 {
             let result = hash_pieces(0..64, 64 * PIECE_BYTES, |piece_idx, _, _| {
-                match piece_idx % 5 == 3 {
-                    true => Err(piece_idx),
-                    false => Ok(()),
+                if piece_idx % 5 == 3 {
+                    Err(piece_idx)
+                } else {
+                    Ok(())
                 }
             });
             assert_eq!(result, Err(3));

@@ -1,4 +1,4 @@
-//! `model.safetensors.index.json`: which tensor stands in which file.
+//! `model.safetensors.index.json`: which file holds which tensor.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -7,7 +7,7 @@ use super::error::{CheckpointError, unreadable};
 use super::unique::UniqueMap;
 use crate::file::{self, excerpt};
 
-/// The file that each tensor stands in, by its plain name.
+/// The name of the file that holds each tensor.
 pub(super) struct Index {
     pub(super) weight_map: BTreeMap<String, String>,
 }
@@ -31,7 +31,7 @@ impl Index {
             return Err(malformed("it names no tensor".to_owned()));
         }
         for (name, file_name) in &weight_map {
-            // A shard lies beside its index: a name that leads elsewhere is not followed.
+            // Shards lie beside their index. A name that leads elsewhere could read any file of the system.
             let is_plain = Path::new(file_name).file_name() == Some(file_name.as_ref())
                 && !file_name.contains('\\');
             if !is_plain {
@@ -45,7 +45,7 @@ impl Index {
         Ok(Self { weight_map })
     }
 
-    /// The files, each once.
+    /// Returns the names of the files, each once.
     pub(super) fn file_names(&self) -> BTreeSet<&str> {
         self.weight_map.values().map(String::as_str).collect()
     }

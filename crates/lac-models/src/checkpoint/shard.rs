@@ -1,4 +1,4 @@
-//! One safetensors file: its header, checked, and its tensors, read one by one.
+//! One safetensors file: a header, which is checked, and tensors, which are read one by one.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -17,7 +17,7 @@ use super::unique::UniqueMap;
 use super::values::{BLOCK_BYTES, Unusable, convert};
 use crate::file::{self, excerpt};
 
-/// The longest header that the format's own library reads.
+/// The longest header that the safetensors library reads.
 const MAX_HEADER_LEN: u64 = 100_000_000;
 
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl Shard {
         let metadata: Metadata = serde_json::from_slice(&header).map_err(|error| {
             malformed(faulty_tensor(&header).unwrap_or_else(|| excerpt(&error.to_string())))
         })?;
-        // The library keeps the last of several tensors of one name.
+        // The library keeps the last of several tensors of one name and reports nothing.
         if let Err(error) = serde_json::from_slice::<UniqueMap<IgnoredAny>>(&header) {
             return Err(malformed(format!("its header: {error}")));
         }
@@ -85,7 +85,7 @@ impl Shard {
         })
     }
 
-    /// Reads a tensor's bytes as values of the wanted data type, and hashes them as they stand in the file.
+    /// Reads a tensor, hashes its bytes and converts its values.
     pub(super) fn read(
         &self,
         name: &str,
@@ -134,7 +134,7 @@ impl Shard {
         })
     }
 
-    /// Fills `bytes` from the `start`th byte of a tensor on.
+    /// Fills `bytes` with a tensor's bytes from `start` on.
     fn read_bytes(
         &self,
         info: &TensorInfo,
@@ -146,12 +146,12 @@ impl Shard {
     }
 }
 
-/// Bytes that a tensor takes in its file.
+/// Returns how many bytes a tensor has in its file.
 pub(super) fn n_bytes(info: &TensorInfo) -> u64 {
     (info.data_offsets.1 - info.data_offsets.0) as u64
 }
 
-/// Fills `bytes` from a place of a file. Several threads may read at once.
+/// Fills `bytes` from an offset of a file. Several threads may do so at the same time.
 fn read_at(file: &File, path: &Path, offset: u64, bytes: &mut [u8]) -> Result<(), CheckpointError> {
     read_exact_at(file, offset, bytes).map_err(|error| match error.kind() {
         ErrorKind::UnexpectedEof => CheckpointError::Malformed {
@@ -167,7 +167,7 @@ fn read_exact_at(file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
 }
 
-/// A file has one position here, so that threads read one after the other.
+/// A file has a single position on these systems, so only one thread can read at a time.
 #[cfg(not(unix))]
 fn read_exact_at(mut file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
     use std::io::{Read, Seek, SeekFrom};
@@ -179,7 +179,7 @@ fn read_exact_at(mut file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<(
     file.read_exact(bytes)
 }
 
-/// The first tensor, in the order of the file, whose entry makes no sense, and why.
+/// Returns which tensor, the first in the order of the file, has an impossible entry, and why.
 fn faulty_tensor(header: &[u8]) -> Option<String> {
     let entries = match serde_json::from_slice::<UniqueMap<Value>>(header) {
         Ok(UniqueMap(entries)) => entries,

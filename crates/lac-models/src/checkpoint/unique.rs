@@ -10,8 +10,8 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use crate::file::excerpt;
 
-/// An object in which a key that stands twice is an error. Readers differ on which of the two
-/// counts, so a file that has both is not to be trusted.
+/// An object in which a key that occurs twice is an error. Readers differ on which of the two they take, so the file
+/// would mean different models to different programs.
 pub(super) struct UniqueMap<V>(pub(super) BTreeMap<String, V>);
 
 impl<'de, V: Deserialize<'de>> Deserialize<'de> for UniqueMap<V> {

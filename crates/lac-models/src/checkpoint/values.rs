@@ -1,4 +1,4 @@
-//! Little-endian values in files to values in memory, none of which may be infinite or no number.
+//! Converts little-endian values in files to values in memory. NaN and infinite values are errors.
 
 use burn::tensor::{Bytes, Element, TensorData};
 use half::{bf16, f16};
@@ -8,22 +8,23 @@ use super::dtype::WeightDtype;
 use super::error::CheckpointError;
 use super::hash::{PIECE_BYTES, TensorHash, hash_pieces};
 
-/// Why a tensor's bytes cannot be used; `at` is the place of the value in the tensor.
+/// Why a tensor's bytes cannot be used; `at` holds the indices of the value in the tensor.
 pub(super) enum Unusable {
     /// The file cannot be read.
     File(CheckpointError),
-    /// The data type is none that weights have.
+    /// The data type is not one of F32, F16 and BF16.
     Dtype,
-    /// A value is infinite or no number.
+    /// A value is NaN or infinite.
     NotFinite { at: Vec<usize>, value: f32 },
     /// A value lies outside the range of the data type that was asked for.
     TooLarge { at: Vec<usize>, value: f32 },
 }
 
-/// Bytes that are read at once, and then looked at while they are still in the processor's cache.
+/// Bytes that are read at once, and checked while they are still in the processor's cache.
 pub(super) const BLOCK_BYTES: usize = 1 << 17;
 
-/// Fills a slice with the bytes of a tensor from the given one on. Several threads read at once.
+/// Fills a slice with the bytes of a tensor, beginning with the given one. Called for every block once, by several
+/// threads at the same time. An error ends the loading.
 pub(super) trait ReadBytes:
     Fn(usize, &mut [u8]) -> Result<(), CheckpointError> + Sync
 {
@@ -31,7 +32,7 @@ pub(super) trait ReadBytes:
 
 impl<F: Fn(usize, &mut [u8]) -> Result<(), CheckpointError> + Sync> ReadBytes for F {}
 
-/// Reads `n_bytes` bytes of values, hashes them, converts them, and looks at each of them on the way.
+/// Reads, hashes, converts and checks `n_bytes` bytes of values.
 pub(super) fn convert(
     read: impl ReadBytes,
     n_bytes: usize,
@@ -66,8 +67,7 @@ pub(super) fn convert(
     }
 }
 
-/// Takes values over as they are. `is_not_finite` looks at the exponent's bits alone, which the
-/// compiler does for many values at once.
+/// Copies values that need no conversion. `is_not_finite` tests the exponent's bits, which the compiler vectorises.
 fn copy<const N: usize>(
     read: impl ReadBytes,
     n_bytes: usize,
@@ -148,7 +148,7 @@ fn converted<const N: usize, T: Element>(
     Ok((TensorData::new(values, shape.to_vec()), hash))
 }
 
-/// Finds the value of a block that is not finite, or not once it is converted.
+/// Finds the first value of a block that is not finite, or not finite after its conversion.
 fn first_fault<const N: usize>(
     block: &[[u8; N]],
     value: impl Fn([u8; N]) -> f32,
@@ -167,13 +167,14 @@ fn first_fault<const N: usize>(
         .find(|&(_, value)| !is_held(value))
         .unwrap_or((0, f32::NAN));
     let at = place(start + idx, shape);
-    match value.is_finite() {
-        true => Unusable::TooLarge { at, value },
-        false => Unusable::NotFinite { at, value },
+    if value.is_finite() {
+        Unusable::TooLarge { at, value }
+    } else {
+        Unusable::NotFinite { at, value }
     }
 }
 
-/// The indices of the n-th value of a tensor.
+/// Returns the indices of the n-th value of a tensor.
 fn place(mut n: usize, shape: &[usize]) -> Vec<usize> {
     let mut at: Vec<usize> = shape
         .iter()

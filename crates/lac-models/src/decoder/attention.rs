@@ -1,118 +1,146 @@
-//! Grouped-query attention without repeating keys, block by block over the queries.
+//! Grouped-query attention (Ainslie et al. 2023, arXiv 2305.13245) with rotary positions. Keys are not repeated, and
+//! scores are computed block by block over the queries.
 
-use std::ops::Range;
-
+use burn::module::{Module, Param};
 use burn::tensor::activation::softmax;
-use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
-use lac_kernels::AttendedSlots;
+use burn::tensor::{DType, Tensor};
 
-use super::{DecoderContext, cast};
+use super::cast::cast;
+use super::config::DecoderConfig;
+use super::context::DecoderContext;
+use super::linear::DecoderLinear;
+use super::norm::DecoderNorm;
+use super::query_block::QueryBlock;
+use super::rope::rotate;
+use super::source::TensorSource;
 
-/// Queries per block: bounds the scores held at once to `heads * 512 * keys`.
-const QUERIES_PER_BLOCK: usize = 512;
-
-/// A masked score. Finite, so that a padding query, all of whose keys are hidden, gives some
-/// finite state instead of NaN.
+/// A masked score. It is finite, so that a padding query, whose keys are all hidden, gives a finite state and not NaN.
 const HIDDEN_SCORE: f32 = -1e30;
 
-/// Some queries of a pass and the keys they can see.
-#[derive(Clone, Debug)]
-pub(super) struct QueryBlock {
-    /// Slots of the pass.
-    queries: Range<usize>,
-    /// Slots of the cache.
-    keys: Range<usize>,
-    /// Where a key is hidden from a query, `[1 or batch, 1, 1, queries, keys]`; `None` when every
-    /// query sees every key of the block.
-    hidden: Option<Tensor<5, Bool>>,
+/// Grouped-query self-attention with rotary positions.
+#[derive(Module, Debug)]
+pub struct DecoderAttention {
+    /// `[heads * head_dim, hidden]`.
+    pub q_proj: DecoderLinear,
+    /// `[kv_heads * head_dim, hidden]`.
+    pub k_proj: DecoderLinear,
+    /// `[kv_heads * head_dim, hidden]`.
+    pub v_proj: DecoderLinear,
+    /// `[hidden, heads * head_dim]`.
+    pub o_proj: DecoderLinear,
+    n_heads: usize,
+    n_kv_heads: usize,
+    head_dim: usize,
 }
 
-impl QueryBlock {
-    /// Cuts a pass of `seq` slots into blocks.
-    pub(super) fn of(slots: &AttendedSlots, seq: usize, device: &Device) -> Vec<Self> {
-        (0..seq)
-            .step_by(QUERIES_PER_BLOCK)
-            .map(|start| {
-                let queries = start..(start + QUERIES_PER_BLOCK).min(seq);
-                Self::new(slots, queries, device)
-            })
-            .collect()
-    }
-
-    fn new(slots: &AttendedSlots, queries: Range<usize>, device: &Device) -> Self {
-        let oldest_query = slots.past + queries.start;
-        let first_key = slots
-            .window
-            .map_or(0, |window| (oldest_query + 1).saturating_sub(window));
-        let keys = first_key..slots.past + queries.end;
-        // A single query attends to all keys that are left, unless rows differ.
-        let hidden = (queries.len() > 1 || !is_alike(slots))
-            .then(|| key_mask(slots, &queries, &keys, device));
-        Self {
-            queries,
-            keys,
-            hidden,
-        }
-    }
-}
-
-impl QueryBlock {
-    /// The same block with further keys hidden from all its queries; `omitted` says of a slot
-    /// whether it is one of them.
-    pub(super) fn without(&self, omitted: impl Fn(usize) -> bool, device: &Device) -> Self {
-        let n_keys = self.keys.len();
-        let flags: Vec<bool> = self.keys.clone().map(omitted).collect();
-        let flags = TensorData::new(flags, [1, 1, 1, 1, n_keys]);
-        let omitted = Tensor::<5, Bool>::from_data(flags, device);
-        let hidden = match &self.hidden {
-            None => omitted.expand([1, 1, 1, self.queries.len(), n_keys]),
-            Some(hidden) => hidden.clone().bool_or(omitted.expand(hidden.dims())),
+impl DecoderAttention {
+    pub(super) fn load<S: TensorSource + ?Sized>(
+        source: &mut S,
+        name: &str,
+        config: &DecoderConfig,
+    ) -> Result<Self, S::Error> {
+        let hidden = config.hidden_size;
+        let queries = config.n_heads * config.head_dim;
+        let keys = config.n_kv_heads * config.head_dim;
+        let mut linear = |part: &str, shape, bias| {
+            DecoderLinear::load(source, &format!("{name}.{part}"), shape, bias)
         };
-        Self {
-            hidden: Some(hidden),
-            ..self.clone()
-        }
+        Ok(Self {
+            q_proj: linear("q_proj", [queries, hidden], config.qkv_bias)?,
+            k_proj: linear("k_proj", [keys, hidden], config.qkv_bias)?,
+            v_proj: linear("v_proj", [keys, hidden], config.qkv_bias)?,
+            o_proj: linear("o_proj", [hidden, queries], config.o_bias)?,
+            n_heads: config.n_heads,
+            n_kv_heads: config.n_kv_heads,
+            head_dim: config.head_dim,
+        })
     }
-}
 
-/// Where a key is hidden from a query, `[1 or batch, 1, 1, queries, keys]`: outside the slots that it attends to.
-///
-/// Slots serve in place of positions: left padding moves queries and keys of a row alike.
-fn key_mask(
-    slots: &AttendedSlots,
-    queries: &Range<usize>,
-    keys: &Range<usize>,
-    device: &Device,
-) -> Tensor<5, Bool> {
-    let n_rows = if is_alike(slots) {
-        1
-    } else {
-        slots.padding.len()
-    };
-    let attended: Vec<Range<usize>> = (0..n_rows)
-        .flat_map(|row| queries.clone().map(move |query| slots.of_query(row, query)))
-        .collect();
-    let shape = [n_rows, 1, 1, queries.len(), keys.len()];
-    let per_query = |slot: fn(&Range<usize>) -> usize| {
-        let slots: Vec<i64> = attended.iter().map(|slots| slot(slots) as i64).collect();
-        let slots = TensorData::new(slots, [n_rows, 1, 1, queries.len(), 1]);
-        Tensor::<5, Int>::from_data(slots, device).expand(shape)
-    };
-    let key = Tensor::<1, Int>::arange(keys.start as i64..keys.end as i64, device)
-        .reshape([1, 1, 1, 1, keys.len()])
-        .expand(shape);
-    let is_too_old = key.clone().lower(per_query(|slots| slots.start));
-    is_too_old.bool_or(key.greater_equal(per_query(|slots| slots.end)))
-}
+    /// Adds the attention's outputs for the normed residual stream to the residual stream `[batch, seq, hidden]`.
+    pub(super) fn forward_residual(
+        &self,
+        hidden: Tensor<3>,
+        norm: &DecoderNorm,
+        layer_idx: usize,
+        context: &mut DecoderContext,
+    ) -> Tensor<3> {
+        let [queries, keys, values] = self.queries_keys_values(&hidden, norm, context);
+        let (keys, values) = context.store(layer_idx, keys, values);
+        let attended = attend(queries, keys, values, layer_idx, context);
+        self.o_proj.forward_residual(hidden, attended)
+    }
 
-/// Whether a query attends to the same slots in every row.
-fn is_alike(slots: &AttendedSlots) -> bool {
-    slots.ends.is_empty() && slots.padding.iter().all(|&n_padding| n_padding == 0)
+    /// Returns rotated queries and keys, and values, `[batch, heads, seq, head_dim]` each, of `[batch, seq, hidden]`.
+    fn queries_keys_values(
+        &self,
+        hidden: &Tensor<3>,
+        norm: &DecoderNorm,
+        context: &DecoderContext,
+    ) -> [Tensor<4>; 3] {
+        let heads = |[queries, keys, values]: [Tensor<3>; 3]| {
+            [
+                self.heads(queries, self.n_heads),
+                self.kv_heads(keys),
+                self.kv_heads(values),
+            ]
+        };
+        let projections = [&self.q_proj, &self.k_proj, &self.v_proj];
+        if lac_kernels::fuses_tokens(hidden, &projections.map(|linear| &*linear.weight))
+            && let Some(qkv) = self.as_kernel(norm, context)
+            && let Some(rotated) = lac_kernels::queries_keys_values(hidden, &qkv)
+        {
+            return heads(rotated);
+        }
+        let rotation = context.rotation();
+        let input = norm.forward(hidden.clone());
+        let [queries, keys, values] = heads(DecoderLinear::forward_together(input, projections));
+        [rotate(queries, rotation), rotate(keys, rotation), values]
+    }
+
+    pub(super) fn as_kernel(
+        &self,
+        norm: &DecoderNorm,
+        context: &DecoderContext,
+    ) -> Option<lac_kernels::QkvProjection> {
+        let projections = [&self.q_proj, &self.k_proj, &self.v_proj];
+        let rotation = context.rotation();
+        lac_kernels::QkvProjection::new(
+            norm.as_kernel()?,
+            projections.map(|linear| linear.weight.val()),
+            projections.map(|linear| linear.bias.as_ref().map(Param::val)),
+            [rotation.cos.clone(), rotation.sin.clone()],
+        )
+    }
+
+    /// Returns rotated keys, and values, `[batch, kv_heads, seq, head_dim]` each, of a normed state `[batch, seq,
+    /// hidden]`.
+    pub(super) fn keys_and_values(
+        &self,
+        input: Tensor<3>,
+        context: &DecoderContext,
+    ) -> (Tensor<4>, Tensor<4>) {
+        let [keys, values] = DecoderLinear::forward_together(input, [&self.k_proj, &self.v_proj]);
+        let keys = rotate(self.kv_heads(keys), context.rotation());
+        (keys, self.kv_heads(values))
+    }
+
+    /// `[batch, seq, kv_heads * head_dim]` to `[batch, kv_heads, seq, head_dim]`.
+    pub(super) fn kv_heads(&self, projected: Tensor<3>) -> Tensor<4> {
+        self.heads(projected, self.n_kv_heads)
+    }
+
+    /// `[batch, seq, heads * head_dim]` to `[batch, heads, seq, head_dim]`.
+    fn heads(&self, projected: Tensor<3>, n_heads: usize) -> Tensor<4> {
+        let [batch, seq, _] = projected.dims();
+        projected
+            .reshape([batch, seq, n_heads, self.head_dim])
+            .swap_dims(1, 2)
+    }
 }
 
 /// Attends with queries `[batch, heads, seq, head_dim]` over keys and values
 /// `[batch, kv_heads, slots, head_dim]`; returns `[batch, seq, heads * head_dim]`.
-pub(super) fn attend(
+fn attend(
     queries: Tensor<4>,
     keys: Tensor<4>,
     values: Tensor<4>,
@@ -167,8 +195,7 @@ fn attend_block(
     };
     let n_keys = block.keys.len();
 
-    // The query heads that share a key head stand as further rows of one product: no key is
-    // copied per group.
+    // The query heads that share a key head are further rows of one product, so no key is copied per group.
     let queries = queries.reshape([batch, n_kv_heads, group * seq, head_dim]);
     let scores = cast(queries.matmul(keys.swap_dims(2, 3)), DType::F32);
     let scores = match &block.hidden {
@@ -185,66 +212,4 @@ fn attend_block(
     weights
         .matmul(values)
         .reshape([batch, n_heads, seq, head_dim])
-}
-
-#[cfg(test)]
-mod tests {
-    use lac_core::Pass;
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::decoder::context::attended_slots;
-
-    /// A prompt padded on the left, on the right as the released code pads it, or continued.
-    fn passes() -> impl Strategy<Value = Pass> {
-        let lengths = proptest::collection::vec(1..7_usize, 1..4);
-        (lengths, 0..3_u8, 1..4_usize).prop_map(|(lengths, kind, n_next)| {
-            let rows: Vec<Vec<u32>> = lengths.iter().map(|&length| vec![1; length]).collect();
-            match kind {
-                0 => Pass::prompt(&rows, 0).unwrap(),
-                1 => Pass::prompt_with_padding_as_tokens(&rows, 0).unwrap(),
-                _ => {
-                    let prompt = Pass::prompt(&rows, 0).unwrap();
-                    let sources: Vec<usize> = (0..rows.len()).collect();
-                    let next = vec![vec![2; n_next]; rows.len()];
-                    prompt.scored_after(&sources, &next, 0).unwrap()
-                }
-            }
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn masks_hide_what_the_rule_and_the_pass_hide(
-            pass in passes(),
-            window in proptest::option::of(1..6_usize),
-        ) {
-            let device = Device::default();
-            let slots = attended_slots(&pass, window);
-            let n_keys = pass.past() + pass.seq();
-            let keys = 0..n_keys;
-            let mask = key_mask(&slots, &(0..pass.seq()), &keys, &device).into_data();
-            let mask: Vec<bool> = mask.iter::<bool>().collect();
-            let by_pass: Vec<bool> = pass.key_mask(&device).into_data().iter::<bool>().collect();
-            for row in 0..pass.batch() {
-                for query in 0..pass.seq() {
-                    if pass.position(row, query).is_none() {
-                        continue;
-                    }
-                    let is_too_old =
-                        |key: usize| window.is_some_and(|window| key + window <= pass.past() + query);
-                    let by_pass = &by_pass[(row * pass.seq() + query) * n_keys..][..n_keys];
-                    let is_expected: Vec<bool> =
-                        keys.clone().map(|key| by_pass[key] || is_too_old(key)).collect();
-                    let has_none = !is_expected.contains(&false);
-                    let row_of_mask = if is_alike(&slots) { 0 } else { row };
-                    for key in keys.clone() {
-                        let is_hidden = mask[(row_of_mask * pass.seq() + query) * n_keys + key];
-                        prop_assert_eq!(is_hidden, !slots.of_query(row, query).contains(&key));
-                        prop_assert!(has_none || is_hidden == is_expected[key]);
-                    }
-                }
-            }
-        }
-    }
 }

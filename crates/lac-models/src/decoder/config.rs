@@ -1,4 +1,4 @@
-//! What the three architectures have in common, and where they may differ.
+//! The sizes of a decoder, and the choices in which architectures differ.
 
 use super::rope::RopeConfig;
 
@@ -21,6 +21,29 @@ pub enum HeadKind {
 }
 
 /// The sizes and choices of a [`Decoder`](super::Decoder).
+///
+/// [`ModelConfig`](crate::ModelConfig) reads one from a `config.json`. By hand, [`new`](Self::new) takes the four sizes
+/// that have no default, and the `with_…` methods change the rest; [`init`](Self::init) then makes a decoder with
+/// random weights.
+///
+/// ```
+/// # #[cfg(feature = "flex")] {
+/// use burn::tensor::{Device, Int, Tensor};
+/// use lac_models::DecoderConfig;
+/// use lac_models::decoder::HeadKind;
+///
+/// let config = DecoderConfig::new(64, 16, 2, 4)
+///     .with_n_kv_heads(2)
+///     .with_intermediate_size(40)
+///     .with_head(HeadKind::Tied);
+/// assert_eq!((config.head_dim, config.n_parameters()), (4, 6480));
+///
+/// let device = Device::flex();
+/// let decoder = config.init(&device);
+/// let token_ids = Tensor::<2, Int>::from_data([[1, 2, 3], [4, 5, 6]], &device);
+/// assert_eq!(decoder.forward(token_ids).dims(), [2, 3, 64]);
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct DecoderConfig {
@@ -57,7 +80,129 @@ pub struct DecoderConfig {
 }
 
 impl DecoderConfig {
-    /// Number of parameters; `u64::MAX` for more of them.
+    /// Describes a decoder of these sizes, with a Llama's defaults for everything else: an MLP four times as wide as
+    /// the residual stream, as many key/value heads as query heads, heads of `hidden_size / n_heads` numbers, an ε of
+    /// 1e-6, 2048 positions, rotary positions of base 10000, no sliding window, no biases, and an untied head.
+    pub fn new(vocab_size: usize, hidden_size: usize, n_layers: usize, n_heads: usize) -> Self {
+        Self {
+            vocab_size,
+            hidden_size,
+            intermediate_size: hidden_size.saturating_mul(4),
+            n_layers,
+            n_heads,
+            n_kv_heads: n_heads,
+            head_dim: hidden_size.checked_div(n_heads).unwrap_or(0),
+            rms_norm_eps: 1e-6,
+            max_position_embeddings: 2048,
+            rope: RopeConfig::new(10_000.0),
+            sliding_window: None,
+            qkv_bias: ProjectionBias::Absent,
+            o_bias: ProjectionBias::Absent,
+            mlp_bias: ProjectionBias::Absent,
+            head: HeadKind::Untied,
+        }
+    }
+
+    /// Sets the width inside the MLP.
+    #[must_use]
+    pub fn with_intermediate_size(mut self, intermediate_size: usize) -> Self {
+        self.intermediate_size = intermediate_size;
+        self
+    }
+
+    /// Sets the number of key/value heads, a divisor of the number of query heads.
+    #[must_use]
+    pub fn with_n_kv_heads(mut self, n_kv_heads: usize) -> Self {
+        self.n_kv_heads = n_kv_heads;
+        self
+    }
+
+    /// Sets the width of a head, an even number.
+    #[must_use]
+    pub fn with_head_dim(mut self, head_dim: usize) -> Self {
+        self.head_dim = head_dim;
+        self
+    }
+
+    /// Sets the ε of the RMS norms.
+    #[must_use]
+    pub fn with_rms_norm_eps(mut self, rms_norm_eps: f64) -> Self {
+        self.rms_norm_eps = rms_norm_eps;
+        self
+    }
+
+    /// Sets the number of positions that the model is made for.
+    #[must_use]
+    pub fn with_max_position_embeddings(mut self, max_position_embeddings: usize) -> Self {
+        self.max_position_embeddings = max_position_embeddings;
+        self
+    }
+
+    /// Sets the rotary positions.
+    #[must_use]
+    pub fn with_rope(mut self, rope: RopeConfig) -> Self {
+        self.rope = rope;
+        self
+    }
+
+    /// Sets how many slots a query attends to, its own included; `None` for all earlier ones.
+    #[must_use]
+    pub fn with_sliding_window(mut self, sliding_window: Option<usize>) -> Self {
+        self.sliding_window = sliding_window;
+        self
+    }
+
+    /// Sets whether q, k and v have biases.
+    #[must_use]
+    pub fn with_qkv_bias(mut self, qkv_bias: ProjectionBias) -> Self {
+        self.qkv_bias = qkv_bias;
+        self
+    }
+
+    /// Sets whether o has a bias.
+    #[must_use]
+    pub fn with_o_bias(mut self, o_bias: ProjectionBias) -> Self {
+        self.o_bias = o_bias;
+        self
+    }
+
+    /// Sets whether gate, up and down have biases.
+    #[must_use]
+    pub fn with_mlp_bias(mut self, mlp_bias: ProjectionBias) -> Self {
+        self.mlp_bias = mlp_bias;
+        self
+    }
+
+    /// Sets where the head takes its weight from.
+    #[must_use]
+    pub fn with_head(mut self, head: HeadKind) -> Self {
+        self.head = head;
+        self
+    }
+
+    /// Returns why no decoder can have these sizes.
+    pub(super) fn contradiction(&self) -> Option<&'static str> {
+        let sizes = [
+            self.vocab_size,
+            self.hidden_size,
+            self.intermediate_size,
+            self.n_layers,
+            self.n_heads,
+            self.n_kv_heads,
+            self.head_dim,
+        ];
+        if sizes.contains(&0) {
+            Some("a size is 0")
+        } else if !self.head_dim.is_multiple_of(2) {
+            Some("head_dim is odd")
+        } else if !self.n_heads.is_multiple_of(self.n_kv_heads) {
+            Some("n_kv_heads does not divide n_heads")
+        } else {
+            None
+        }
+    }
+
+    /// Returns the number of parameters, and `u64::MAX` where it is larger than that.
     pub fn n_parameters(&self) -> u64 {
         let vocabulary = self.vocab_size as u128 * self.hidden_size as u128;
         let n_vocabularies = match self.head {
@@ -69,15 +214,14 @@ impl DecoderConfig {
         u64::try_from(total).unwrap_or(u64::MAX)
     }
 
-    /// Number of parameters that a token's pass reads when it runs the given number of layers: theirs, the
-    /// final norm's and the head's, but not the embedding, of which it reads a row.
+    /// Returns the number of parameters that a pass of one token reads when it runs `n_executed` layers: those of the
+    /// layers, of the final norm and of the head. The embedding does not count, since the pass reads one row of it.
     pub fn n_parameters_read(&self, n_executed: f64) -> f64 {
         let head = self.vocab_size as f64 * self.hidden_size as f64;
         n_executed * self.n_layer_parameters() as f64 + head + self.hidden_size as f64
     }
 
-    /// Number of keys' and values' numbers that a context of `batch` rows of `n_slots` slots holds, all allocated
-    /// when it is made.
+    /// Returns how many numbers the KV cache of `batch` rows of `n_slots` slots holds, keys and values together.
     pub fn n_cached(&self, batch: usize, n_slots: usize) -> u64 {
         let sizes = [
             2,
@@ -91,7 +235,7 @@ impl DecoderConfig {
         sizes.into_iter().fold(1, product)
     }
 
-    /// Number of parameters of a layer. Sizes of 31 bits leave the sum far below 128.
+    /// Returns the number of parameters of a layer. Sizes of 31 bits leave the sum far below 128 bits.
     fn n_layer_parameters(&self) -> u128 {
         let size = |n: usize| n as u128;
         let bias = |bias, n| match bias {

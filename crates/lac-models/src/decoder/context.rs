@@ -1,4 +1,4 @@
-//! What the layers of a decoder need besides the hidden state.
+//! Positions, masks and the KV cache: what layers need besides the hidden state.
 
 use std::borrow::Cow;
 
@@ -7,14 +7,14 @@ use lac_core::{
     Pass,
     kv_cache::{KvCache, KvCacheShape},
 };
-
-use super::attention::QueryBlock;
-use super::config::DecoderConfig;
-use super::kv_holes::KvHoles;
-use super::rope::{Rotation, RotationTable};
 use lac_kernels::AttendedSlots;
 
-/// Positions, masks and the key/value cache of one batch of sequences.
+use super::config::DecoderConfig;
+use super::kv_holes::KvHoles;
+use super::query_block::{QueryBlock, attended_slots};
+use super::rope::{Rotation, RotationTable};
+
+/// Positions, masks and the KV cache of one batch of sequences.
 #[derive(Clone, Debug)]
 pub struct DecoderContext {
     cache: Option<KvCache>,
@@ -80,7 +80,7 @@ impl DecoderContext {
         }
     }
 
-    /// The same past for other rows; `None` without a cache.
+    /// Copies the past of some rows into a new context; `None` without a cache.
     pub(super) fn repeat(
         &self,
         config: &DecoderConfig,
@@ -115,12 +115,12 @@ impl DecoderContext {
         &self.pass.rotation
     }
 
-    /// The slots that the queries attend to in a layer; `None` where the layer has omitted some.
+    /// Returns the slots that the queries attend to in a layer; `None` where the layer has omitted some.
     pub(super) fn attended(&self, layer_idx: usize) -> Option<&AttendedSlots> {
         (!self.kv_holes.has_some(layer_idx)).then_some(&self.pass.attended)
     }
 
-    /// The pass's queries and the keys that they attend to in a layer.
+    /// Returns the pass's queries and the keys that they attend to in a layer.
     pub(super) fn blocks(&mut self, layer_idx: usize) -> Cow<'_, [QueryBlock]> {
         let PassContext {
             pass,
@@ -173,28 +173,14 @@ impl DecoderContext {
         self.kv_holes.omit(layer_idx, past..past + seq);
     }
 
-    /// Keys and values of a layer in the first slots, `[batch, kv_heads, n_slots, head_dim]` each,
-    /// whatever stands there; `None` without a cache. For tests and for those who look inside.
+    /// Returns a layer's keys and values in the first slots, `[batch, kv_heads, n_slots, head_dim]` each; `None`
+    /// without a cache. Slots that were not filled hold arbitrary values. For tests and for inspection.
     pub fn keys_and_values(
         &self,
         layer_idx: usize,
         n_slots: usize,
     ) -> Option<(Tensor<4>, Tensor<4>)> {
         Some(self.cache.as_ref()?.read(layer_idx, 0..n_slots))
-    }
-}
-
-/// The slots that the queries of a pass attend to.
-pub(super) fn attended_slots(pass: &Pass, window: Option<usize>) -> AttendedSlots {
-    AttendedSlots {
-        past: pass.past(),
-        window,
-        padding: pass.padding().to_vec(),
-        ends: pass
-            .masked_tail()
-            .iter()
-            .map(|n_hidden| pass.past() + pass.seq() - n_hidden)
-            .collect(),
     }
 }
 

@@ -1,17 +1,17 @@
-//! Slots of the cache without keys and values: of layers that a plan did not run.
+//! Slots of the cache without keys and values, left by layers that a plan did not run.
 
 use std::ops::Range;
 
 use burn::tensor::Device;
 
-use super::attention::QueryBlock;
+use super::query_block::QueryBlock;
 
 /// For each layer, the slots that hold no keys and values. They are not attended to.
 ///
 /// Slots are the same for all rows of a batch: a layer is run for a whole pass or not at all.
 #[derive(Clone, Debug)]
 pub(super) struct KvHoles {
-    /// Per layer, in ascending order and apart from each other.
+    /// Per layer, in ascending order and without overlaps.
     layers: Vec<Vec<Range<usize>>>,
     /// This pass's blocks without some slots: layers that omit the same ones share them.
     blocks: Vec<(Vec<Range<usize>>, Vec<QueryBlock>)>,
@@ -25,7 +25,7 @@ impl KvHoles {
         }
     }
 
-    /// A pass begins at a slot: what stood there and beyond is forgotten.
+    /// Begins a pass at a slot, and forgets the holes from there on.
     pub(super) fn begin_pass(&mut self, past: usize) {
         self.blocks.clear();
         for ranges in &mut self.layers {
@@ -41,17 +41,17 @@ impl KvHoles {
         }
     }
 
-    /// The slots hold keys and values from now on.
+    /// Notes that slots hold keys and values from now on.
     pub(super) fn fill(&mut self, layer_idx: usize, slots: Range<usize>) {
         remove(&mut self.layers[layer_idx], slots);
     }
 
-    /// Whether a layer has omitted any slots.
+    /// Returns whether a layer has holes.
     pub(super) fn has_some(&self, layer_idx: usize) -> bool {
         !self.layers[layer_idx].is_empty()
     }
 
-    /// The blocks of a pass as a layer sees them; `None` when it has omitted nothing.
+    /// Returns the blocks of a pass without a layer's holes; `None` when it has no holes.
     pub(super) fn attended_by(
         &mut self,
         layer_idx: usize,
@@ -75,7 +75,7 @@ impl KvHoles {
     }
 }
 
-/// Takes slots out of ranges.
+/// Removes slots from ranges.
 fn remove(ranges: &mut Vec<Range<usize>>, slots: Range<usize>) {
     if ranges
         .iter()

@@ -8,14 +8,14 @@ use super::source::TensorSource;
 
 /// A linear map with its weight in checkpoint layout, `[out, in]`.
 #[derive(Module, Debug)]
-pub struct Linear {
+pub struct DecoderLinear {
     /// `[out, in]`.
     pub weight: Param<Tensor<2>>,
     /// `[out]`.
     pub bias: Option<Param<Tensor<1>>>,
 }
 
-impl Linear {
+impl DecoderLinear {
     pub(super) fn load<S: TensorSource + ?Sized>(
         source: &mut S,
         name: &str,
@@ -35,13 +35,13 @@ impl Linear {
         })
     }
 
-    /// `[batch, seq, in]` to `[batch, seq, out]`.
+    /// Maps `[batch, seq, in]` to `[batch, seq, out]`.
     pub fn forward(&self, input: Tensor<3>) -> Tensor<3> {
         let [output] = Self::forward_together(input, [self]);
         output
     }
 
-    /// The residual stream `[batch, seq, out]` with the map of `[batch, seq, in]` added.
+    /// Adds the map of `[batch, seq, in]` to the residual stream `[batch, seq, out]`.
     pub(super) fn forward_residual(&self, hidden: Tensor<3>, input: Tensor<3>) -> Tensor<3> {
         if lac_kernels::fuses_tokens(&hidden, &[&*self.weight])
             && let Some(map) = self.as_kernel()
@@ -56,7 +56,7 @@ impl Linear {
         lac_kernels::LinearMap::new(self.weight.val(), self.bias.as_ref().map(Param::val))
     }
 
-    /// Several maps of one input `[batch, seq, in]`: `[batch, seq, out]` each.
+    /// Applies several maps to one input `[batch, seq, in]`; returns `[batch, seq, out]` for each.
     pub(super) fn forward_together<const N: usize>(
         input: Tensor<3>,
         linears: [&Self; N],

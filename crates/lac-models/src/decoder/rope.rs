@@ -3,7 +3,7 @@
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
-use super::cast;
+use super::cast::cast;
 
 /// The angles of the rotary positions.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,9 +19,9 @@ pub struct RopeConfig {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum RopeScaling {
-    /// Not at all.
+    /// They are not stretched.
     None,
-    /// All by the same factor (position interpolation).
+    /// All by the same factor (position interpolation, arXiv 2306.15595).
     Linear {
         /// The factor.
         factor: f64,
@@ -54,17 +54,31 @@ pub(super) struct RotationTable {
 }
 
 impl RopeConfig {
-    /// The angle per position of each pair of a head, `head_dim / 2` of them.
+    /// Returns the angles of a base, without scaling.
+    pub fn new(theta: f64) -> Self {
+        Self {
+            theta,
+            scaling: RopeScaling::None,
+        }
+    }
+
+    /// Sets how the wavelengths are stretched.
+    #[must_use]
+    pub fn with_scaling(mut self, scaling: RopeScaling) -> Self {
+        self.scaling = scaling;
+        self
+    }
+
+    /// Returns the angle per position of each pair of a head, `head_dim / 2` angles.
     pub(super) fn inverse_frequencies(&self, head_dim: usize) -> Vec<f32> {
         (0..head_dim / 2)
             .map(|pair| self.inverse_frequency(pair, head_dim) as f32)
             .collect()
     }
 
-    /// Whether every angle up to a position is a number: a base or a factor near 0 makes them
-    /// infinite.
+    /// Returns whether every angle up to a position is finite. A base or a factor near 0 makes infinite ones.
     pub(crate) fn has_finite_angles(&self, head_dim: usize, n_positions: usize) -> bool {
-        // Angles fall or rise from pair to pair, so the first and the last bound them all.
+        // Angles fall or rise monotonically from pair to pair, so the first and the last bound them all.
         [0, head_dim / 2 - 1].iter().all(|&pair| {
             let angle = self.inverse_frequency(pair, head_dim) as f32 * n_positions as f32;
             angle.is_finite()
@@ -103,8 +117,7 @@ impl RopeConfig {
 }
 
 impl RotationTable {
-    /// The table is made on the host: a GPU's sine is inexact for the large angles of far
-    /// positions.
+    /// Makes the table on the host: a GPU's sine is inexact for the large angles of far positions.
     pub(super) fn new(
         rope: &RopeConfig,
         head_dim: usize,
@@ -134,7 +147,7 @@ impl RotationTable {
         self.cos.dtype()
     }
 
-    /// Positions that all rows share, from `start` on.
+    /// Returns the rotation of positions that all rows share, from `start` on.
     pub(super) fn range(&self, start: usize, seq: usize) -> Rotation {
         let rows = |table: &Tensor<2>| table.clone().narrow(0, start, seq).unsqueeze::<4>();
         Rotation {
@@ -143,7 +156,7 @@ impl RotationTable {
         }
     }
 
-    /// Positions per row, `batch * seq` of them.
+    /// Returns the rotation of positions that differ by row, `batch * seq` positions.
     pub(super) fn gather(&self, positions: Vec<i64>, batch: usize, seq: usize) -> Rotation {
         let device = self.cos.device();
         let positions = Tensor::from_data(TensorData::new(positions, [batch * seq]), &device);

@@ -4,21 +4,24 @@ use std::convert::Infallible;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
-/// Hands out tensors by their checkpoint names.
+/// Hands out a decoder's tensors by their checkpoint names.
+///
+/// [`Decoder::load`](super::Decoder::load) asks for every tensor of the configuration once: the embedding, the layers
+/// from the first to the last, the final norm, the head if it is untied. All tensors have one device and one data type.
 pub trait TensorSource {
-    /// Why a tensor cannot be had.
+    /// Why a tensor cannot be returned. The first error ends the loading, and `load` returns it.
     type Error;
 
-    /// A matrix `[rows, columns]`.
+    /// Returns a matrix of shape `[rows, columns]`, a weight in `[out, in]` order. `name` ends with `.weight`.
     ///
     /// # Errors
-    /// A tensor that is missing, has another shape, or cannot be read.
+    /// The tensor is missing, has another shape, or cannot be read.
     fn matrix(&mut self, name: &str, shape: [usize; 2]) -> Result<Tensor<2>, Self::Error>;
 
-    /// A vector `[len]`.
+    /// Returns a vector of `len` numbers: the weight of a norm, or a bias, whose `name` ends with `.bias`.
     ///
     /// # Errors
-    /// As for [`matrix`](Self::matrix).
+    /// Those of [`matrix`](Self::matrix).
     fn vector(&mut self, name: &str, len: usize) -> Result<Tensor<1>, Self::Error>;
 }
 
@@ -36,7 +39,7 @@ impl DummyWeights {
     /// Standard deviation of the matrices' entries.
     const STANDARD_DEVIATION: f32 = 0.02;
 
-    /// Weights from a seed.
+    /// Makes weights of a seed.
     pub fn new(seed: u64, dtype: DType, device: &Device) -> Self {
         Self {
             state: seed,
@@ -45,7 +48,7 @@ impl DummyWeights {
         }
     }
 
-    /// The next value, uniform in `[-1, 1)` (SplitMix64, Steele et al. 2014: fast enough that
+    /// Returns the next value, uniform in `[-1, 1)` (SplitMix64, Steele et al. 2014: fast enough that
     /// billions of weights take seconds).
     fn next_uniform(&mut self) -> f32 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);

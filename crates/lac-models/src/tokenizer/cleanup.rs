@@ -1,4 +1,4 @@
-//! The clean-up of spaces that some checkpoints ask for after decoding.
+//! The clean-up of spaces after decoding, which some checkpoints ask for.
 
 /// What transformers' `clean_up_tokenization` replaces, in its order.
 const REPLACEMENTS: [(&str, &str); 10] = [
@@ -21,13 +21,12 @@ pub(super) fn clean_up(text: &str) -> String {
         .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
 }
 
-/// Length of the part of a text that what follows can no longer change.
+/// Returns the length of the part of a text that later text cannot change.
 ///
-/// Cleaning up both parts of a text cut there gives the same as cleaning up
-/// the whole. Every pattern starts with a space and has at most four
-/// characters, and only spaces are ever removed. So nothing can reach across
-/// a cut if the three characters before it are not spaces, or if a character
-/// that occurs in no pattern lies between the last space and the cut.
+/// Cleaning up the two parts of a text that is cut there gives the same as cleaning up the whole. Every pattern starts
+/// with a space and has at most four characters, and only spaces are removed. So no pattern reaches across a cut if the
+/// three characters before it are not spaces, or if a character that occurs in no pattern stands between the last space
+/// and the cut.
 pub(super) fn settled_len(text: &str) -> usize {
     let mut cut = text.len();
     while cut > 0 && !is_settled(&text[..cut]) {

@@ -16,10 +16,10 @@ pub enum TokenizerError {
     Read {
         /// The file.
         file: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// A file is not the JSON it should be.
+    /// A file is not JSON, or has a field of another type.
     #[error("{} is malformed", file.display())]
     Json {
         /// The file.

@@ -1,8 +1,7 @@
 //! The files beside the weights that say how text becomes token ids.
 //!
-//! What transformers would do with them is reproduced here, so that the same
-//! folder gives the same ids: which file wins over which, what a tokenizer
-//! class implies, and what is added to the vocabulary on loading.
+//! They are read as transformers reads them, so that a folder gives the same ids in both: which file has precedence
+//! over which, what a tokenizer class implies, and what is added to the vocabulary on loading.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,17 +15,15 @@ use tokenizers::AddedToken;
 use super::error::TokenizerError;
 use crate::chat_template::{ChatTemplate, TemplateSource};
 
-/// Everything a folder says about its tokenizer, apart from `tokenizer.json`.
+/// What a folder says about its tokenizer, apart from `tokenizer.json`.
 #[derive(Debug)]
 pub(super) struct TokenizerFiles {
     /// Template variables: `bos_token`, `eos_token`, …, `additional_special_tokens`.
     pub(super) special_tokens: Map<String, Value>,
-    /// Tokens with their flags, by id, to be added to the vocabulary if it
-    /// lacks them or describes them otherwise.
+    /// Tokens with their flags, by id. They are added to a vocabulary that lacks them or describes them otherwise.
     pub(super) added_tokens: BTreeMap<u32, AddedToken>,
-    /// Which markers the class itself puts around a text; none leaves that to
-    /// the post-processor of `tokenizer.json`.
-    pub(super) markers: Option<Markers>,
+    /// What the class itself puts around a text; `None` leaves that to the post-processor of `tokenizer.json`.
+    pub(super) edge_tokens: Option<EdgeTokens>,
     /// The class's value for a byte-level pre-tokenizer's leading space.
     pub(super) add_prefix_space: Option<bool>,
     /// Whether special tokens in a text are read as plain text.
@@ -38,14 +35,14 @@ pub(super) struct TokenizerFiles {
     pub(super) eos_ids: Vec<u32>,
 }
 
-/// The markers that a Llama-like class adds around a text.
+/// The special tokens that a Llama-like class puts around a text.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Markers {
+pub(super) struct EdgeTokens {
     pub(super) bos: Option<String>,
     pub(super) eos: Option<String>,
 }
 
-/// The names under which transformers keeps special tokens, in its order.
+/// The names of special tokens in transformers, in its order.
 const SPECIAL_TOKENS: [&str; 7] = [
     "bos_token",
     "eos_token",
@@ -140,7 +137,7 @@ impl TokenizerFiles {
             None => Vec::new(),
         };
         Ok(Self {
-            markers: class.markers(&config, &special_tokens, folder)?,
+            edge_tokens: class.edge_tokens(&config, &special_tokens, folder)?,
             special_tokens,
             add_prefix_space: match (class, config.add_prefix_space) {
                 (_, Some(given)) => given,
@@ -178,7 +175,7 @@ impl TokenizerFiles {
     }
 }
 
-/// What a tokenizer class of transformers does beyond the generic one.
+/// The tokenizer classes of transformers, as far as they differ here.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Class {
     Generic,
@@ -228,18 +225,18 @@ impl Class {
         }
     }
 
-    /// Only the Llama classes heed `add_bos_token`; the generic one ignores it
-    /// and lets the post-processor of `tokenizer.json` decide.
-    fn markers(
+    /// Returns what the class puts around a text. Only the Llama classes take `add_bos_token` into account; the others
+    /// leave the decision to the post-processor of `tokenizer.json`.
+    fn edge_tokens(
         self,
         config: &TokenizerConfig,
         special_tokens: &Map<String, Value>,
         folder: &Path,
-    ) -> Result<Option<Markers>, TokenizerError> {
+    ) -> Result<Option<EdgeTokens>, TokenizerError> {
         if self != Self::Llama {
             return Ok(None);
         }
-        let marker = |wanted: bool, name: &str| match special_tokens.get(name) {
+        let token = |wanted: bool, name: &str| match special_tokens.get(name) {
             _ if !wanted => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
             _ => Err(TokenizerError::Inconsistent {
@@ -247,9 +244,9 @@ impl Class {
                 message: format!("\"add_{name}\" is set but there is no \"{name}\""),
             }),
         };
-        Ok(Some(Markers {
-            bos: marker(config.add_bos_token.unwrap_or(true), "bos_token")?,
-            eos: marker(config.add_eos_token.unwrap_or(false), "eos_token")?,
+        Ok(Some(EdgeTokens {
+            bos: token(config.add_bos_token.unwrap_or(true), "bos_token")?,
+            eos: token(config.add_eos_token.unwrap_or(false), "eos_token")?,
         }))
     }
 }
@@ -278,8 +275,8 @@ impl From<TemplateField> for TemplateSource {
     }
 }
 
-/// Class defaults, overridden by the config, overridden by the special tokens
-/// map unless the config describes its added tokens (the newer convention).
+/// Returns the special tokens: the class's, replaced by those of the config, replaced by those of the special tokens
+/// map, which is not read where the config describes its added tokens (the newer convention).
 fn special_tokens(
     folder: &Path,
     config: &TokenizerConfig,
@@ -316,7 +313,7 @@ fn special_tokens(
     Ok(tokens)
 }
 
-/// A token is written as its text, as an object with a `content`, or as null.
+/// Returns the text of a token, which is written as a string, as an object with a `content`, or as null.
 fn token_text(token: &Value, file: &Path, name: &str) -> Result<Option<String>, TokenizerError> {
     match token {
         Value::Null => Ok(None),
@@ -331,8 +328,8 @@ fn token_text(token: &Value, file: &Path, name: &str) -> Result<Option<String>, 
     }
 }
 
-/// A template file of its own wins over the tokenizer config; the processor's
-/// `chat_template.json` serves if neither has one.
+/// Reads the chat template: from `chat_template.jinja`, else from the tokenizer's config, else from the processor's
+/// `chat_template.json`.
 fn chat_template(
     folder: &Path,
     in_config: Option<TemplateField>,

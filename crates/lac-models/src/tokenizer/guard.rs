@@ -1,4 +1,4 @@
-//! What the tokenizers library is kept from: panicking, and making texts that fill the memory.
+//! Keeps the tokenizers library from panicking and from making texts that fill the memory.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,11 +7,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-/// Runs the library. It panics where a regular expression gives up on a text and where a file's
-/// tables point outside of themselves, and offers no way to be asked beforehand.
-pub(super) fn unpanicked<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
-    // What a panic leaves behind of a tokenizer is its cache, which is guarded by locks that the
-    // library expects to find poisoned.
+/// Runs the library and turns a panic into an error. It panics when a regular expression gives up on a text and when a
+/// table of `tokenizer.json` refers to an entry that does not exist; neither can be checked beforehand.
+pub(super) fn catch_panic<T>(
+    work: impl FnOnce() -> tokenizers::Result<T>,
+) -> tokenizers::Result<T> {
+    // A panic can leave only the tokenizer's cache half changed. The library expects to find the cache's locks
+    // poisoned.
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(reason(&*panic).into()))
 }
 
@@ -22,15 +24,18 @@ fn reason(panic: &(dyn Any + Send)) -> String {
         .or_else(|| panic.downcast_ref::<&str>().copied());
     format!(
         "the tokenizers library failed: {}",
-        text.unwrap_or("it does not say why")
+        text.unwrap_or("it gives no reason")
     )
 }
 
-/// How many times longer a tokenizer's steps may make a text; those of real ones stay far below.
+/// How many times longer a tokenizer's steps may make a text. Real tokenizers stay far below it.
 const MAX_GROWTH: f64 = 4096.0;
 
-/// Insists that no part of a tokenizer can make texts so long that they fill the memory: forty
-/// replacements of a letter by itself twice make a letter a terabyte.
+/// Checks that no part of a tokenizer can make texts so long that they fill the memory. Forty steps that double a
+/// letter make a terabyte of it.
+///
+/// # Errors
+/// The part, and how many times longer it can make a text.
 pub(super) fn check_growth(inner: &tokenizers::Tokenizer) -> Result<(), String> {
     let parts = [
         ("normalizer", serde_json::to_value(inner.get_normalizer())),
@@ -55,7 +60,7 @@ pub(super) fn check_growth(inner: &tokenizers::Tokenizer) -> Result<(), String> 
     Ok(())
 }
 
-/// How many times longer a step, or steps one after the other, can make a text, at most.
+/// Returns how many times longer a step, or several steps in succession, can make a text at most.
 fn growth(step: &Value) -> f64 {
     let inner = ["normalizers", "pretokenizers", "processors", "decoders"]
         .iter()
@@ -86,8 +91,8 @@ fn growth(step: &Value) -> f64 {
     }
 }
 
-/// The longest text that a character can become: the map is a tree, behind its length, and then
-/// texts with a zero after each.
+/// Returns the longest text that a character can become. The map holds the length of a tree, the tree, and then texts
+/// that end with a zero each.
 fn longest_replacement(map: Option<&str>) -> f64 {
     let bytes = map.and_then(|map| STANDARD.decode(map).ok());
     let texts = bytes.as_deref().and_then(|bytes| {

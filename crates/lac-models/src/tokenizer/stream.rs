@@ -5,42 +5,45 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 use super::error::TokenizerError;
-use super::{Spaces, SpecialTokensInText, Tokenizer, cleanup};
+use super::{DecodedSpecialTokens, Spaces, Tokenizer, cleanup};
 
-/// An incremental decoder.
+/// Decodes ids that arrive one by one. Made by [`Tokenizer::stream`].
 ///
-/// The chunks it returns, put together, are exactly what
-/// [`Tokenizer::decode`] gives for all ids at once. To keep that promise it
-/// holds text back while the next token could still change it: an incomplete
-/// character, a run of byte tokens, a space that may yet be cleaned up.
-///
-/// Made by [`Tokenizer::stream`].
+/// The chunks that it returns, put together, are exactly what [`Tokenizer::decode`] gives for all ids at once. It holds
+/// text back while the next token could still change it: an incomplete character, a run of byte tokens, a space that
+/// the clean-up may remove.
 #[derive(Clone, Debug)]
 pub struct TextStream<'t> {
     tokenizer: &'t Tokenizer,
-    special: SpecialTokensInText,
+    special: DecodedSpecialTokens,
     assembly: Assembly,
     /// Decoded text that the clean-up of spaces may still change.
     unsettled: String,
 }
 
-/// How tokens become text, as far as streaming is concerned.
+/// How much of a token's text is known when it arrives.
 #[derive(Clone, Debug)]
 enum Assembly {
     /// Every token stands for bytes, and the bytes together are the text.
     Bytes { pending: Vec<u8> },
-    /// A token's text depends on no more than the token before it, apart from
-    /// runs of byte tokens, which are one text or none.
+    /// A token's text depends on the token before it alone. Runs of byte tokens are decoded together.
     Neighbours {
         previous: Option<u32>,
         pending: Vec<u32>,
     },
-    /// The decoder may look at everything, so nothing is certain before the end.
+    /// A token's text may depend on all others, so it is known at the end alone.
     Whole { pending: Vec<u32> },
 }
 
+impl Tokenizer {
+    /// Starts to decode ids that arrive one by one.
+    pub fn stream(&self, special: DecodedSpecialTokens) -> TextStream<'_> {
+        TextStream::new(self, special)
+    }
+}
+
 impl<'t> TextStream<'t> {
-    pub(super) fn new(tokenizer: &'t Tokenizer, special: SpecialTokensInText) -> Self {
+    fn new(tokenizer: &'t Tokenizer, special: DecodedSpecialTokens) -> Self {
         let assembly = match tokenizer.inner.get_decoder() {
             // Without a decoder, tokens are joined by spaces.
             None => neighbours(),
@@ -59,10 +62,10 @@ impl<'t> TextStream<'t> {
         }
     }
 
-    /// Takes the next id and returns the text that has become certain, if any.
+    /// Takes the next id and returns the text that no later id can change, if there is any.
     ///
     /// # Errors
-    /// Fails if the tokenizer's decoder does.
+    /// [`TokenizerError::Decode`] when the tokenizer's decoder fails.
     pub fn push(&mut self, id: u32) -> Result<Option<String>, TokenizerError> {
         let Some(token) = self.tokenizer.shown_token(id, self.special) else {
             return Ok(None);
@@ -90,10 +93,10 @@ impl<'t> TextStream<'t> {
         Ok(self.settle(text))
     }
 
-    /// Returns the text that was held back. The stream starts anew after that.
+    /// Returns the text that was held back, if there is any. The next id begins a new text.
     ///
     /// # Errors
-    /// Fails if the tokenizer's decoder does.
+    /// [`TokenizerError::Decode`] when the tokenizer's decoder fails.
     pub fn finish(&mut self) -> Result<Option<String>, TokenizerError> {
         let text = match &mut self.assembly {
             Assembly::Bytes { pending } => {
@@ -137,7 +140,7 @@ fn neighbours() -> Assembly {
     }
 }
 
-/// Reads off a decoder's description how far its steps look.
+/// Finds out from a decoder's description how many tokens its steps look at.
 fn assembly_of(decoder: &Value) -> Assembly {
     let steps = match decoder.get("decoders").and_then(Value::as_array) {
         Some(steps) => steps.as_slice(),
@@ -178,10 +181,10 @@ fn kind(step: &Value) -> &str {
     step.get("type").and_then(Value::as_str).unwrap_or_default()
 }
 
-/// What ids add to the text of the one before them.
+/// Returns what ids add to the text of the one before them.
 fn continuation(
     tokenizer: &Tokenizer,
-    special: SpecialTokensInText,
+    special: DecodedSpecialTokens,
     previous: Option<u32>,
     pending: &[u32],
 ) -> Result<String, TokenizerError> {
@@ -230,7 +233,7 @@ fn append_bytes(token: &str, bytes: &mut Vec<u8>) {
     }
 }
 
-/// Takes every character that is complete, or certain never to be.
+/// Takes the characters that are complete, and those that can no longer be completed.
 fn take_decided(pending: &mut Vec<u8>) -> String {
     let mut text = String::new();
     let mut decided = 0;
@@ -248,7 +251,7 @@ fn take_decided(pending: &mut Vec<u8>) -> String {
     text
 }
 
-/// Whether further bytes could make a character of these.
+/// Returns whether further bytes could make these a character.
 fn is_incomplete(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
 }

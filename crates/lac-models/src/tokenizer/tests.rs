@@ -74,7 +74,7 @@ fn with_config(config: Value) -> Tokenizer {
     .unwrap()
 }
 
-fn encoded(tokenizer: &Tokenizer, text: &str, special: SpecialTokens) -> String {
+fn encoded(tokenizer: &Tokenizer, text: &str, special: AddSpecialTokens) -> String {
     tokenizer
         .pieces(&tokenizer.encode(text, special).unwrap())
         .join("|")
@@ -85,12 +85,12 @@ fn the_class_decides_who_adds_markers() {
     let check = |config: Value, expected: &str| {
         let tokenizer = with_config(config.clone());
         assert_eq!(
-            encoded(&tokenizer, "hi", SpecialTokens::Add),
+            encoded(&tokenizer, "hi", AddSpecialTokens::Always),
             expected,
             "{config}"
         );
         assert_eq!(
-            encoded(&tokenizer, "hi", SpecialTokens::Skip),
+            encoded(&tokenizer, "hi", AddSpecialTokens::Never),
             "▁hi",
             "{config}"
         );
@@ -121,7 +121,7 @@ fn the_class_decides_who_adds_markers() {
         ("config.json", json!({ "model_type": "mistral" })),
     ];
     assert_eq!(
-        encoded(&load(&files).unwrap(), "hi", SpecialTokens::Add),
+        encoded(&load(&files).unwrap(), "hi", AddSpecialTokens::Always),
         "<s>|▁hi"
     );
 }
@@ -129,24 +129,24 @@ fn the_class_decides_who_adds_markers() {
 #[test]
 fn a_prompt_has_one_bos() {
     let tokenizer = with_config(json!({ "tokenizer_class": "LlamaTokenizer" }));
-    let check = |text: &str, kind: PromptKind, expected: &str| {
-        let ids = tokenizer.encode_prompt(text, kind).unwrap();
+    let check = |text: &str, special: AddSpecialTokens, expected: &str| {
+        let ids = tokenizer.encode(text, special).unwrap();
         assert_eq!(
             tokenizer.pieces(&ids).join("|"),
             expected,
-            "{text} {kind:?}"
+            "{text} {special:?}"
         );
     };
-    check("hi", PromptKind::Raw, "<s>|▁hi");
-    check("<s>hi", PromptKind::Raw, "<s>|▁hi");
-    check("<s>hi", PromptKind::Rendered, "<s>|▁hi");
-    check("hi", PromptKind::Rendered, "▁hi");
+    check("hi", AddSpecialTokens::Once, "<s>|▁hi");
+    check("<s>hi", AddSpecialTokens::Once, "<s>|▁hi");
+    check("<s>hi", AddSpecialTokens::Never, "<s>|▁hi");
+    check("hi", AddSpecialTokens::Never, "▁hi");
     // What the text repeats itself is its own business.
-    check("<s><s>hi", PromptKind::Raw, "<s>|<s>|▁hi");
-    check("", PromptKind::Raw, "<s>");
+    check("<s><s>hi", AddSpecialTokens::Once, "<s>|<s>|▁hi");
+    check("", AddSpecialTokens::Once, "<s>");
     let bare = with_config(json!({ "bos_token": "<s>" }));
     assert_eq!(
-        bare.encode_prompt("<s><s>", PromptKind::Raw).unwrap(),
+        bare.encode("<s><s>", AddSpecialTokens::Once).unwrap(),
         [1, 1]
     );
 }
@@ -158,18 +158,18 @@ fn text_and_pieces() {
         "additional_special_tokens": ["<|tool|>"],
     }));
     let ids = tokenizer
-        .encode("hi é<|tool|>", SpecialTokens::Add)
+        .encode("hi é<|tool|>", AddSpecialTokens::Always)
         .unwrap();
     assert_eq!(
         tokenizer.pieces(&ids),
         ["<s>", "▁hi", "▁", "<0xC3>", "<0xA9>", "<|tool|>"]
     );
     assert_eq!(
-        tokenizer.decode(&ids, SpecialTokensInText::Keep).unwrap(),
+        tokenizer.decode(&ids, DecodedSpecialTokens::Keep).unwrap(),
         "<s> hi é<|tool|>"
     );
     assert_eq!(
-        tokenizer.decode(&ids, SpecialTokensInText::Skip).unwrap(),
+        tokenizer.decode(&ids, DecodedSpecialTokens::Skip).unwrap(),
         "hi é"
     );
     // Tokens that the vocabulary lacked got the next ids.
@@ -182,17 +182,17 @@ fn text_and_pieces() {
     assert_eq!(tokenizer.pieces(&[9999]), [""]);
     assert_eq!(
         tokenizer
-            .decode(&[9999], SpecialTokensInText::Keep)
+            .decode(&[9999], DecodedSpecialTokens::Keep)
             .unwrap(),
         ""
     );
 
     let clean = with_config(json!({ "clean_up_tokenization_spaces": true }));
     let ids = clean
-        .encode("hi , hi . hi n't 's", SpecialTokens::Add)
+        .encode("hi , hi . hi n't 's", AddSpecialTokens::Always)
         .unwrap();
     assert_eq!(
-        clean.decode(&ids, SpecialTokensInText::Skip).unwrap(),
+        clean.decode(&ids, DecodedSpecialTokens::Skip).unwrap(),
         "hi, hi. hin't's"
     );
 }
@@ -208,7 +208,7 @@ fn neither_truncation_nor_padding() {
     });
     let tokenizer = load(&[("tokenizer.json", tokenizer)]).unwrap();
     assert_eq!(
-        encoded(&tokenizer, "hi hi hi", SpecialTokens::Add),
+        encoded(&tokenizer, "hi hi hi", AddSpecialTokens::Always),
         "▁hi|▁hi|▁hi"
     );
 }
@@ -232,7 +232,7 @@ fn which_file_wins() {
     let check = |files: &[&(&str, Value)], expected: &str| {
         let files: Vec<_> = files.iter().map(|&file| file.clone()).collect();
         let tokenizer = load(&files).unwrap();
-        let text = tokenizer.render_chat(&[Message::new("user", "x")], &ChatOptions::default());
+        let text = tokenizer.render_chat(&[ChatMessage::new("user", "x")], &ChatOptions::default());
         assert_eq!(text.unwrap(), expected);
     };
     check(&[&tokenizer, &jinja, &processor, &config], "jinja </s>");

@@ -1,4 +1,4 @@
-//! What turns texts into token ids and ends them, as fingerprints record it.
+//! What decides how texts become token ids and where they end, as fingerprints record it.
 
 use std::io;
 use std::path::Path;
@@ -6,24 +6,24 @@ use std::path::Path;
 use serde_json::json;
 
 use super::error::TokenizerError;
-use super::files::{Markers, TokenizerFiles};
+use super::files::{EdgeTokens, TokenizerFiles};
 use crate::chat_template::{ChatTemplate, TemplateSource};
 use crate::file;
 use crate::hash::FieldHasher;
 
 /// Hashes of a folder's tokenizer and chat template, and its stop tokens.
 pub(crate) struct TextSettings {
-    /// `None` for a folder without `tokenizer.json`.
+    /// The tokenizer's hash; `None` for a folder without `tokenizer.json`.
     pub(crate) tokenizer: Option<String>,
-    /// `None` for a folder without a template.
+    /// The chat template's hash; `None` for a folder without one.
     pub(crate) chat_template: Option<String>,
     /// What `generation_config.json` or `config.json` names, ascending; empty where the tokenizer's EOS token serves.
     pub(crate) stop_tokens: Vec<u32>,
 }
 
 impl TextSettings {
-    /// Reads what [`Tokenizer::from_folder`](super::Tokenizer::from_folder) would make its tokenizer of, without making
-    /// it. Settings that it does not heed do not count.
+    /// Reads what [`Tokenizer::from_folder`](super::Tokenizer::from_folder) makes its tokenizer of. Settings that it
+    /// ignores do not count.
     ///
     /// # Errors
     /// A file that cannot be read or is malformed.
@@ -46,23 +46,26 @@ impl TextSettings {
     }
 }
 
-/// A hash of `tokenizer.json` and of everything that the files beside it change about it.
+/// Hashes `tokenizer.json` and everything that the files beside it change about it. The names in the JSON are part of
+/// the hash: they have to stay.
 fn tokenizer_hash(bytes: &[u8], files: &TokenizerFiles) -> String {
     let TokenizerFiles {
         special_tokens,
         added_tokens,
-        markers,
+        edge_tokens,
         add_prefix_space,
         split_special_tokens,
         clean_up_spaces,
         chat_template: _,
         eos_ids: _,
     } = files;
-    let markers = markers.as_ref().map(|Markers { bos, eos }| (bos, eos));
+    let edge_tokens = edge_tokens
+        .as_ref()
+        .map(|EdgeTokens { bos, eos }| (bos, eos));
     let settings = json!({
         "special_tokens": special_tokens,
         "added_tokens": added_tokens,
-        "markers": markers,
+        "markers": edge_tokens,
         "add_prefix_space": add_prefix_space,
         "split_special_tokens": split_special_tokens,
         "clean_up_spaces": clean_up_spaces,

@@ -9,7 +9,7 @@ use lac_core::{
     released_code::{FirstThreshold, PromptPadding},
     run_layers,
 };
-use lac_models::{Decoder, DummyWeights, ModelConfig, ModelFolder, WeightDtype};
+use lac_models::{Decoder, ModelConfig, ModelFolder, WeightDtype, decoder::DummyWeights};
 use lac_trace::Recorder;
 use serde::Deserialize;
 

@@ -6,15 +6,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lac_models::{ChatOptions, Message};
-use lac_models::{EncodedChat, SpecialTokens, SpecialTokensInText, Tokenizer};
+use lac_models::{AddSpecialTokens, DecodedSpecialTokens, Tokenizer, tokenizer::EncodedChat};
+use lac_models::{ChatMessage, ChatOptions};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 #[derive(Deserialize)]
 struct ChatCase {
     name: String,
-    messages: Vec<Message>,
+    messages: Vec<ChatMessage>,
     add_generation_prompt: bool,
     kwargs: Map<String, Value>,
     now: String,
@@ -87,15 +87,19 @@ fn check_chat(tokenizer: &Tokenizer, name: &str, case: ChatCase) {
 }
 
 fn check_plain(tokenizer: &Tokenizer, name: &str, case: &PlainCase) {
-    let ids = tokenizer.encode(&case.text, SpecialTokens::Add).unwrap();
+    let ids = tokenizer
+        .encode(&case.text, AddSpecialTokens::Always)
+        .unwrap();
     assert_eq!(ids, case.ids, "{name}");
     assert_eq!(tokenizer.pieces(&ids), case.pieces, "{name}");
-    let bare = tokenizer.encode(&case.text, SpecialTokens::Skip).unwrap();
+    let bare = tokenizer
+        .encode(&case.text, AddSpecialTokens::Never)
+        .unwrap();
     assert_eq!(bare, case.ids_without_special, "{name}");
-    let decoded = tokenizer.decode(&ids, SpecialTokensInText::Skip).unwrap();
+    let decoded = tokenizer.decode(&ids, DecodedSpecialTokens::Skip).unwrap();
     assert_eq!(decoded, case.decoded, "{name}");
 
-    let mut stream = tokenizer.stream(SpecialTokensInText::Skip);
+    let mut stream = tokenizer.stream(DecodedSpecialTokens::Skip);
     let mut streamed: String = ids
         .iter()
         .filter_map(|&id| stream.push(id).unwrap())

@@ -1,7 +1,9 @@
 //! The small trained model and prompts about its world.
 
 use burn::tensor::Device;
-use lac_models::{ChatOptions, Decoder, Message, ModelFolder, PromptKind, Tokenizer, WeightDtype};
+use lac_models::{
+    AddSpecialTokens, ChatMessage, ChatOptions, Decoder, ModelFolder, Tokenizer, WeightDtype,
+};
 use tempfile::TempDir;
 
 pub struct Demo {
@@ -45,14 +47,14 @@ impl Demo {
     }
 
     fn chat(&self, message: &str) -> Vec<u32> {
-        let messages = [Message::new("user", message)];
+        let messages = [ChatMessage::new("user", message)];
         let options = ChatOptions::default();
         let text = self.tokenizer.render_chat(&messages, &options).unwrap();
-        let kind = PromptKind::Rendered;
-        self.tokenizer.encode_prompt(&text, kind).unwrap()
+        let special = AddSpecialTokens::Never;
+        self.tokenizer.encode(&text, special).unwrap()
     }
 
     fn raw(&self, text: &str) -> Vec<u32> {
-        self.tokenizer.encode_prompt(text, PromptKind::Raw).unwrap()
+        self.tokenizer.encode(text, AddSpecialTokens::Once).unwrap()
     }
 }

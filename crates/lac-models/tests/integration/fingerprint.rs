@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use lac_core::plan::{FingerprintPart, ModelFingerprint};
 use lac_models::{ModelFolder, WeightDtype};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
@@ -19,8 +19,12 @@ type Stored = (Dtype, Vec<usize>, Vec<u8>);
 
 /// A folder with a configuration and weights, and with a tokenizer and a chat template of another fixture.
 fn model() -> TempDir {
+    model_of("llama")
+}
+
+fn model_of(name: &str) -> TempDir {
     let folder = TempDir::new().unwrap();
-    for from in [fixture("llama"), fixture("llama").join("../../chat/qwen")] {
+    for from in [fixture(name), fixture(name).join("../../chat/qwen")] {
         for entry in fs::read_dir(from).unwrap() {
             let entry = entry.unwrap();
             fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
@@ -80,21 +84,79 @@ fn changed_parts(change: impl FnOnce(&Path)) -> Vec<FingerprintPart> {
 
 #[test]
 fn whichever_tensor_is_zeroed_the_weights_are_others() {
-    let folder = model();
-    let path = folder.path().join(WEIGHTS);
-    let before = fingerprint(folder.path());
-    let whole = tensors(&path);
-    for name in whole.keys() {
-        let mut edited = whole.clone();
-        edited.get_mut(name).unwrap().2.fill(0);
-        write(&path, &edited);
-        let after = fingerprint(folder.path());
-        let differences = before.differences(&after);
-        assert_eq!(differences.len(), 1, "{name}");
-        assert_eq!(differences[0].part, FingerprintPart::Weights, "{name}");
+    // The first has a head of its own, the second biases everywhere.
+    for (fixture, n_tensors) in [("llama", 8 * 9 + 3), ("llama3-scaled", 7 * 16 + 2)] {
+        let folder = model_of(fixture);
+        let path = folder.path().join(WEIGHTS);
+        let before = fingerprint(folder.path());
+        let whole = tensors(&path);
+        assert_eq!(whole.len(), n_tensors);
+        for name in whole.keys() {
+            let mut edited = whole.clone();
+            edited.get_mut(name).unwrap().2.fill(0);
+            write(&path, &edited);
+            let after = fingerprint(folder.path());
+            let differences = before.differences(&after);
+            assert_eq!(differences.len(), 1, "{name}");
+            assert_eq!(differences[0].part, FingerprintPart::Weights, "{name}");
+        }
+        write(&path, &whole);
+        assert_eq!(fingerprint(folder.path()), before);
     }
-    write(&path, &whole);
-    assert_eq!(fingerprint(folder.path()), before);
+}
+
+/// The logits of a text.
+fn logits(folder: &Path) -> TensorData {
+    let device = Device::flex();
+    let folder = ModelFolder::open(folder).unwrap();
+    let model = folder.load(WeightDtype::F32, &device, &mut |_| {}).unwrap();
+    let token_ids = Tensor::<2, Int>::from_data([[3, 1, 4, 1, 5]], &device);
+    model.forward(token_ids).into_data()
+}
+
+/// A head that is stored beside the embedding decides nothing where the configuration ties the two, and everything
+/// where it does not.
+#[test]
+fn a_stored_head_counts_where_the_configuration_unties_it() {
+    const HEAD: &str = "lm_head.weight";
+    let folder = model_of("llama3-scaled");
+    let (path, config) = (
+        folder.path().join(WEIGHTS),
+        folder.path().join("config.json"),
+    );
+    let tied = (logits(folder.path()), fingerprint(folder.path()));
+    let mut weights = tensors(&path);
+    assert!(!weights.contains_key(HEAD));
+    let mut head = weights["model.embed_tokens.weight"].clone();
+    head.2.rotate_left(4);
+    weights.insert(HEAD.to_owned(), head);
+    write(&path, &weights);
+    assert_eq!((logits(folder.path()), fingerprint(folder.path())), tied);
+
+    edit(
+        &config,
+        r#""tie_word_embeddings": true"#,
+        r#""tie_word_embeddings": false"#,
+    );
+    let untied = (logits(folder.path()), fingerprint(folder.path()));
+    assert_ne!(untied.0, tied.0);
+    assert_ne!(untied.1.weights, tied.1.weights);
+
+    weights.get_mut(HEAD).unwrap().2.fill(0);
+    write(&path, &weights);
+    assert!(
+        logits(folder.path())
+            .iter::<f32>()
+            .all(|logit| logit == 0.0)
+    );
+    assert_ne!(fingerprint(folder.path()).weights, untied.1.weights);
+
+    weights.remove(HEAD);
+    write(&path, &weights);
+    let folder = ModelFolder::open(folder.path()).unwrap();
+    let loaded = folder.load(WeightDtype::F32, &Device::flex(), &mut |_| {});
+    let error = loaded.unwrap_err().to_string();
+    assert!(error.contains(HEAD), "{error}");
 }
 
 /// A tensor that two threads read in pieces, with a last piece that is not full.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod batching;
+mod burn_module;
 mod chat_parity;
 mod corruption;
 mod demo;

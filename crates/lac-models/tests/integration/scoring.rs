@@ -6,7 +6,7 @@ use lac_core::{
     Trace, generate,
     generation::{Generated, Sampling, SamplingConfig, forward_hidden},
 };
-use lac_models::{Decoder, DecoderContext};
+use lac_models::{Decoder, decoder::DecoderContext};
 
 use crate::devices::devices;
 use crate::parity::load;

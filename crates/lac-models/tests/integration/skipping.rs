@@ -11,7 +11,7 @@ use lac_core::{
         Ties, generate_speculative, verify_speculation,
     },
 };
-use lac_models::{Decoder, DecoderContext};
+use lac_models::{Decoder, decoder::DecoderContext};
 
 use crate::demo::Demo;
 use crate::devices::devices;

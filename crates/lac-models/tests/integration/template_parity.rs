@@ -3,7 +3,10 @@
 //! `fixtures/jinja/make_jinja.py` wrote the cases; its quarantine lists where
 //! the engines are known to differ.
 
-use lac_models::{ChatOptions, ChatTemplate, Message, TemplateSource};
+use lac_models::{
+    ChatMessage, ChatOptions,
+    chat_template::{ChatTemplate, TemplateSource},
+};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -27,7 +30,7 @@ fn templates_render_as_in_transformers() {
         cases,
     } = serde_json::from_str(include_str!("../fixtures/jinja/cases.json")).unwrap();
     let messages = variables.shift_remove("messages").unwrap();
-    let messages: Vec<Message> = serde_json::from_value(messages).unwrap();
+    let messages: Vec<ChatMessage> = serde_json::from_value(messages).unwrap();
     let mut differences = Vec::new();
     for case in &cases {
         let source = TemplateSource::Single(case.template.clone());

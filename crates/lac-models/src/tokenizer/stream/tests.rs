@@ -1,5 +1,6 @@
 use super::super::tests::{added_token, load, sentencepiece_json};
 use super::*;
+use crate::tokenizer::AddSpecialTokens;
 use proptest::prelude::*;
 use serde_json::{Map, json};
 
@@ -62,7 +63,7 @@ fn tokenizers() -> Vec<Tokenizer> {
         .collect()
 }
 
-fn streamed(tokenizer: &Tokenizer, ids: &[u32], special: SpecialTokensInText) -> Vec<String> {
+fn streamed(tokenizer: &Tokenizer, ids: &[u32], special: DecodedSpecialTokens) -> Vec<String> {
     let mut stream = tokenizer.stream(special);
     let mut chunks = Vec::new();
     for &id in ids {
@@ -79,7 +80,7 @@ proptest! {
         skip: bool,
     ) {
         static TOKENIZERS: LazyLock<Vec<Tokenizer>> = LazyLock::new(tokenizers);
-        let special = if skip { SpecialTokensInText::Skip } else { SpecialTokensInText::Keep };
+        let special = if skip { DecodedSpecialTokens::Skip } else { DecodedSpecialTokens::Keep };
         for tokenizer in TOKENIZERS.iter() {
             let whole = tokenizer.decode(&ids, special).unwrap();
             prop_assert_eq!(streamed(tokenizer, &ids, special).concat(), whole);
@@ -90,8 +91,8 @@ proptest! {
     fn valid_text_never_shows_a_replacement_character(text in "[a-zé日😀 ▁'.\n]{0,20}") {
         for json in [byte_level_json(), sentencepiece_json()] {
             let tokenizer = tokenizer(json, false);
-            let ids = tokenizer.encode(&text, super::super::SpecialTokens::Skip).unwrap();
-            for chunk in streamed(&tokenizer, &ids, SpecialTokensInText::Skip) {
+            let ids = tokenizer.encode(&text, AddSpecialTokens::Never).unwrap();
+            for chunk in streamed(&tokenizer, &ids, DecodedSpecialTokens::Skip) {
                 prop_assert!(!chunk.contains('\u{fffd}'), "{:?}", chunk);
             }
         }
@@ -101,7 +102,7 @@ proptest! {
 #[test]
 fn text_comes_as_soon_as_it_is_certain() {
     let check = |tokenizer: &Tokenizer, ids: &[u32], expected: &[Option<&str>]| {
-        let mut stream = tokenizer.stream(SpecialTokensInText::Skip);
+        let mut stream = tokenizer.stream(DecodedSpecialTokens::Skip);
         let chunks: Vec<_> = ids.iter().map(|&id| stream.push(id).unwrap()).collect();
         let expected: Vec<_> = expected
             .iter()
@@ -152,7 +153,7 @@ fn a_long_stream_takes_linear_time() {
     for json in [byte_level_json(), sentencepiece_json()] {
         let tokenizer = tokenizer(json, true);
         let start = std::time::Instant::now();
-        let chunks = streamed(&tokenizer, &vec![0xc3; 100_000], SpecialTokensInText::Skip);
+        let chunks = streamed(&tokenizer, &vec![0xc3; 100_000], DecodedSpecialTokens::Skip);
         assert_eq!(chunks.concat().chars().count(), 100_000);
         assert!(start.elapsed().as_secs() < 20);
     }

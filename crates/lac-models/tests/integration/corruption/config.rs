@@ -20,7 +20,7 @@ const GOOD: &str = r#"{
     "eos_token_id": [1, 2], "bos_token_id": 0, "use_cache": true
 }"#;
 
-fn read(text: &str) -> Result<ModelConfig, lac_models::ConfigError> {
+fn read(text: &str) -> Result<ModelConfig, lac_models::architecture::ConfigError> {
     within(JSON, text.len(), || {
         ModelConfig::from_json(text, "folder/config.json".as_ref())
     })

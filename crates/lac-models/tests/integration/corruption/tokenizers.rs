@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lac_models::{
-    ChatError, ChatOptions, ChatTemplate, Message, RenderLimits, SpecialTokens,
-    SpecialTokensInText, TemplateSource, Tokenizer, TokenizerError,
+    AddSpecialTokens, ChatMessage, ChatOptions, DecodedSpecialTokens, Tokenizer,
+    chat_template::{ChatError, ChatTemplate, RenderLimits, TemplateSource},
+    tokenizer::TokenizerError,
 };
 use lac_test_corruption::{Allowance, cases, damaged_bytes, damaged_json, within};
 use proptest::prelude::*;
@@ -40,10 +41,10 @@ const TEXT: &str =
 fn try_out(folder: &Path, n_bytes: usize) -> Result<(), TokenizerError> {
     within(ALLOWANCE, n_bytes, || {
         let tokenizer = Tokenizer::from_folder(folder)?;
-        for special in [SpecialTokens::Add, SpecialTokens::Skip] {
+        for special in [AddSpecialTokens::Always, AddSpecialTokens::Never] {
             let ids = tokenizer.encode(TEXT, special)?;
-            tokenizer.decode(&ids, SpecialTokensInText::Skip)?;
-            let mut stream = tokenizer.stream(SpecialTokensInText::Keep);
+            tokenizer.decode(&ids, DecodedSpecialTokens::Skip)?;
+            let mut stream = tokenizer.stream(DecodedSpecialTokens::Keep);
             for id in ids.into_iter().chain([0, 1, 7, 300, u32::MAX]) {
                 stream.push(id)?;
             }
@@ -158,12 +159,14 @@ fn a_pattern_that_backtracks_for_ever_gives_up() {
     fs::write(folder.path().join(FILE), tokenizer.to_string()).unwrap();
     let tokenizer = Tokenizer::from_folder(folder.path()).unwrap();
     let text = format!("{}b", "a".repeat(200));
-    let error = tokenizer.encode(&text, SpecialTokens::Skip).unwrap_err();
+    let error = tokenizer
+        .encode(&text, AddSpecialTokens::Never)
+        .unwrap_err();
     check_parts(&error, &["cannot encode", "retry-limit"], "backtracking");
     // It goes on working.
     assert!(
         !tokenizer
-            .encode("b", SpecialTokens::Skip)
+            .encode("b", AddSpecialTokens::Never)
             .unwrap()
             .is_empty()
     );
@@ -179,7 +182,7 @@ fn a_template_that_takes_too_long_is_left() {
     limits.time = Duration::from_millis(50);
     let template = ChatTemplate::new("t.jinja", TemplateSource::Single(compared.to_owned()))
         .with_limits(limits);
-    let messages = [Message::new("user", "Hi")];
+    let messages = [ChatMessage::new("user", "Hi")];
     let error = template
         .render(&messages, &Default::default(), &ChatOptions::default())
         .unwrap_err();
@@ -230,7 +233,7 @@ proptest! {
     fn any_change_of_a_template_is_survived(bytes in damaged_bytes(TEMPLATE.into())) {
         let source = String::from_utf8_lossy(&bytes).into_owned();
         let template = ChatTemplate::new("t.jinja", TemplateSource::Single(source));
-        let messages = [Message::new("user", "Hi xx"), Message::new("b", "c"), Message::new("a", "é")];
+        let messages = [ChatMessage::new("user", "Hi xx"), ChatMessage::new("b", "c"), ChatMessage::new("a", "é")];
         if let Err(error) = template.render(&messages, &Default::default(), &ChatOptions::default()) {
             check_error(&error, "t.jinja".as_ref());
         }

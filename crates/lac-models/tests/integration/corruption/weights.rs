@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use burn::tensor::Device;
-use lac_models::{Checkpoint, ModelError, ModelFolder, WeightDtype};
+use lac_models::{ModelError, ModelFolder, WeightDtype, checkpoint::Checkpoint};
 use lac_test_corruption::{Allowance, cases, damaged_bytes, damaged_json, within};
 use proptest::prelude::*;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Shapes of well-known models, for measuring without their weights.
+//! Shapes of well-known models, for measurements without their weights.
 
 use std::path::Path;
 
@@ -38,7 +38,7 @@ impl ModelShape {
         Self::Mistral7b,
     ];
 
-    /// The name on a command line.
+    /// Returns the name on a command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Qwen2_5_0_5b => "qwen2.5-0.5b",
@@ -48,10 +48,10 @@ impl ModelShape {
         }
     }
 
-    /// The configuration, read as that of a checkpoint is.
+    /// Returns the configuration, read as a checkpoint's is.
     ///
     /// # Errors
-    /// None; the texts are tested.
+    /// Never for these texts, which the tests read.
     pub fn config(self) -> Result<ModelConfig, ConfigError> {
         let text = match self {
             Self::Qwen2_5_0_5b => QWEN_2_5_0_5B,

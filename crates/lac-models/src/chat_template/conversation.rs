@@ -1,25 +1,14 @@
-//! The conversation a chat template is given.
+//! A conversation read from a file, for a chat template.
 
-use serde::{Deserialize, Serialize};
+use lac_core::text_model::ChatMessage;
 use serde_json::{Map, Value};
-
-/// One message of a conversation.
-///
-/// Every field of the original JSON object is kept in its original order, and
-/// a field that was absent stays absent: templates ask both
-/// `message.content is none` and `'tool_calls' in message`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(transparent)]
-pub struct Message {
-    fields: Map<String, Value>,
-}
 
 /// A conversation read from a file: messages, and what else the file held.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Conversation {
     /// The messages, oldest first.
-    pub messages: Vec<Message>,
+    pub messages: Vec<ChatMessage>,
     /// JSON schemas of the tools the model may call, if the file named any.
     pub tools: Option<Vec<Value>>,
     /// Documents for templates that support retrieval, if the file named any.
@@ -38,10 +27,10 @@ pub enum MessagesError {
     /// The JSON is neither an array of messages nor an object that holds one.
     #[error("expected an array of messages or an object with a \"messages\" array")]
     NoMessages,
-    /// There is not a single message to render.
+    /// The list of messages is empty.
     #[error("the conversation is empty")]
     Empty,
-    /// A message is not an object with a textual role.
+    /// A message is not an object with a string as its role.
     #[error("message {index}: {reason}")]
     Message {
         /// Position in the array, counted from 0.
@@ -57,67 +46,12 @@ pub enum MessagesError {
     },
 }
 
-impl Message {
-    /// A message with a role and a text.
-    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
-        let mut fields = Map::new();
-        fields.insert("role".to_owned(), Value::String(role.into()));
-        fields.insert("content".to_owned(), Value::String(content.into()));
-        Self { fields }
-    }
-
-    /// A message from the fields of a JSON object.
-    ///
-    /// # Errors
-    /// Gives the reason if there is no textual `role`.
-    pub fn from_fields(fields: Map<String, Value>) -> Result<Self, &'static str> {
-        match fields.get("role") {
-            Some(Value::String(_)) => Ok(Self { fields }),
-            Some(_) => Err("\"role\" must be a string"),
-            None => Err("\"role\" is missing"),
-        }
-    }
-
-    /// Who speaks: `system`, `user`, `assistant`, `tool`, …
-    pub fn role(&self) -> &str {
-        self.fields
-            .get("role")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-    }
-
-    /// What is said: usually a string, a list of parts for multimodal models,
-    /// and absent or null beside tool calls.
-    pub fn content(&self) -> Option<&Value> {
-        self.fields.get("content")
-    }
-
-    /// All fields, in the order in which they were given.
-    pub fn fields(&self) -> &Map<String, Value> {
-        &self.fields
-    }
-
-    /// The same message with one more field, such as `tool_calls`.
-    #[must_use]
-    pub fn with(mut self, field: impl Into<String>, value: Value) -> Self {
-        self.fields.insert(field.into(), value);
-        self
-    }
-}
-
-impl<'de> Deserialize<'de> for Message {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let fields = Map::deserialize(deserializer)?;
-        Self::from_fields(fields).map_err(serde::de::Error::custom)
-    }
-}
-
 impl Conversation {
-    /// Reads either a bare array of messages or an object with `messages` and,
-    /// optionally, `tools`, `documents` and further template variables.
+    /// Reads an array of messages, or an object with `messages` and, optionally, `tools`, `documents` and further
+    /// template variables.
     ///
     /// # Errors
-    /// See [`MessagesError`]; the message at fault is named by its position.
+    /// [`MessagesError`], with the index of the message at fault.
     pub fn from_json(text: &str) -> Result<Self, MessagesError> {
         let (messages, mut rest) = match serde_json::from_str(text)? {
             Value::Array(messages) => (messages, Map::new()),
@@ -144,20 +78,20 @@ impl Conversation {
     }
 }
 
-/// Reads the messages of a conversation and drops what stands beside them.
+/// Reads the messages of a conversation and ignores the other fields.
 ///
 /// # Errors
-/// See [`Conversation::from_json`].
-pub fn messages_from_json(text: &str) -> Result<Vec<Message>, MessagesError> {
+/// Those of [`Conversation::from_json`].
+pub fn messages_from_json(text: &str) -> Result<Vec<ChatMessage>, MessagesError> {
     Conversation::from_json(text).map(|conversation| conversation.messages)
 }
 
-fn read_message((index, value): (usize, Value)) -> Result<Message, MessagesError> {
+fn read_message((index, value): (usize, Value)) -> Result<ChatMessage, MessagesError> {
     let Value::Object(fields) = value else {
         let reason = "expected an object";
         return Err(MessagesError::Message { index, reason });
     };
-    Message::from_fields(fields).map_err(|reason| MessagesError::Message { index, reason })
+    ChatMessage::from_fields(fields).map_err(|reason| MessagesError::Message { index, reason })
 }
 
 fn take_array(

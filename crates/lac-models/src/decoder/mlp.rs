@@ -1,0 +1,89 @@
+//! The gated MLP (SwiGLU, Shazeer 2020, arXiv 2002.05202).
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use burn::tensor::activation::silu;
+
+use super::config::DecoderConfig;
+use super::linear::DecoderLinear;
+use super::norm::DecoderNorm;
+use super::source::TensorSource;
+
+/// The gated MLP: `down(silu(gate(x)) * up(x))`.
+#[derive(Module, Debug)]
+pub struct DecoderMlp {
+    /// `[intermediate, hidden]`.
+    pub gate_proj: DecoderLinear,
+    /// `[intermediate, hidden]`.
+    pub up_proj: DecoderLinear,
+    /// `[hidden, intermediate]`.
+    pub down_proj: DecoderLinear,
+}
+
+impl DecoderMlp {
+    pub(super) fn load<S: TensorSource + ?Sized>(
+        source: &mut S,
+        name: &str,
+        config: &DecoderConfig,
+    ) -> Result<Self, S::Error> {
+        let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
+        let mut linear = |part: &str, shape| {
+            DecoderLinear::load(source, &format!("{name}.{part}"), shape, config.mlp_bias)
+        };
+        Ok(Self {
+            gate_proj: linear("gate_proj", [intermediate, hidden])?,
+            up_proj: linear("up_proj", [intermediate, hidden])?,
+            down_proj: linear("down_proj", [hidden, intermediate])?,
+        })
+    }
+
+    /// Computes the MLP without its norm and residual connection, `[batch, seq, hidden]` to the same shape.
+    pub fn forward(&self, input: Tensor<3>) -> Tensor<3> {
+        let has_biases = self.gate_proj.bias.is_some() || self.up_proj.bias.is_some();
+        let (gate, up) = (self.gate_proj.weight.val(), self.up_proj.weight.val());
+        let inner = if !has_biases
+            && lac_kernels::has_cpu_kernel(&input)
+            && lac_kernels::has_cpu_kernel(&gate)
+        {
+            let [batch, seq, hidden] = input.dims();
+            let [intermediate, _] = gate.dims();
+            lac_kernels::swiglu(input.reshape([batch * seq, hidden]), gate, up).reshape([
+                batch,
+                seq,
+                intermediate,
+            ])
+        } else {
+            let [gate, up] =
+                DecoderLinear::forward_together(input, [&self.gate_proj, &self.up_proj]);
+            silu(gate) * up
+        };
+        self.down_proj.forward(inner)
+    }
+
+    /// Adds the MLP's outputs for the normed residual stream to the residual stream `[batch, seq, hidden]`.
+    pub(super) fn forward_residual(&self, hidden: Tensor<3>, norm: &DecoderNorm) -> Tensor<3> {
+        if lac_kernels::fuses_tokens(&hidden, &self.linears().map(|linear| &*linear.weight))
+            && let Some(mlp) = self.as_kernel(norm)
+            && let Some(sum) = lac_kernels::add_mlp(&hidden, &mlp)
+        {
+            return sum;
+        }
+        let normed = norm.forward(hidden.clone());
+        hidden + self.forward(normed)
+    }
+
+    /// Describes norm and MLP to the kernels; `None` with biases, for which there is no kernel.
+    pub(super) fn as_kernel(&self, norm: &DecoderNorm) -> Option<lac_kernels::GatedMlp> {
+        let linears = self.linears();
+        if linears.iter().any(|linear| linear.bias.is_some()) {
+            return None;
+        }
+        let weights = linears.map(|linear| linear.weight.val());
+        lac_kernels::GatedMlp::new(norm.as_kernel()?, weights)
+    }
+
+    /// Returns gate, up and down.
+    pub(super) fn linears(&self) -> [&DecoderLinear; 3] {
+        [&self.gate_proj, &self.up_proj, &self.down_proj]
+    }
+}
