@@ -1,9 +1,8 @@
 //! Chat templates: from messages to the text that a model was trained on.
 //!
 //! A checkpoint describes its prompt format by a Jinja template, written for Python's Jinja2 as transformers sets it
-//! up.
-//! [`ChatTemplate`] renders such templates with the same result, within bounds on time and size, since a template comes
-//! from a downloaded file and is not trusted.
+//! up. [`ChatTemplate`] renders such templates with the same result, within bounds on time and size, since a template
+//! comes from a downloaded file and is not trusted.
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
@@ -19,10 +18,12 @@ use serde_json::{Map, Value};
 
 mod conversation;
 mod environment;
+mod error;
 mod json;
 mod python;
 
 pub use conversation::{Conversation, MessagesError, messages_from_json};
+pub use error::ChatError;
 pub use lac_core::text_model::ChatMessage;
 
 /// A checkpoint's chat template, ready to render.
@@ -95,73 +96,6 @@ pub struct RenderLimits {
     pub depth: usize,
     /// How long the caller waits.
     pub time: Duration,
-}
-
-/// Why a conversation could not be rendered.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ChatError {
-    /// The checkpoint names several templates, but no `default`.
-    #[error("{file}: no template is named \"default\", only {}", names.join(", "))]
-    NoDefault {
-        /// Where the templates come from.
-        file: String,
-        /// Names of the templates that exist.
-        names: Vec<String>,
-    },
-    /// The template itself called `raise_exception`, for instance because
-    /// roles do not alternate as the model expects.
-    #[error("{file}:{line}: the template rejects the conversation: {message}")]
-    Rejected {
-        /// Where the template comes from.
-        file: String,
-        /// Line of the template.
-        line: usize,
-        /// The template's message.
-        message: String,
-    },
-    /// The template is not valid, or uses a value in a way that fails.
-    #[error("{file}:{line}: {message}")]
-    Template {
-        /// Where the template comes from.
-        file: String,
-        /// Line of the template, 0 if unknown.
-        line: usize,
-        /// The engine's message.
-        message: String,
-    },
-    /// The template ran longer than [`RenderLimits::steps`].
-    #[error("{file}: rendering did not end within {steps} steps")]
-    TooManySteps {
-        /// Where the template comes from.
-        file: String,
-        /// The limit that was exceeded.
-        steps: u64,
-    },
-    /// The template ran longer than [`RenderLimits::time`].
-    #[error("{file}: rendering did not end within {seconds} s")]
-    TooSlow {
-        /// Where the template comes from.
-        file: String,
-        /// The limit that was exceeded.
-        seconds: f64,
-    },
-    /// The operating system gave no thread to render on.
-    #[error("{file}: cannot start a thread to render the template")]
-    NoThread {
-        /// Where the template comes from.
-        file: String,
-        /// The operating system's error.
-        source: io::Error,
-    },
-    /// The text grew beyond [`RenderLimits::bytes`].
-    #[error("{file}: the rendered text exceeds {bytes} bytes")]
-    TooLarge {
-        /// Where the template comes from.
-        file: String,
-        /// The limit that was exceeded.
-        bytes: usize,
-    },
 }
 
 impl ChatTemplate {

@@ -112,8 +112,8 @@ impl DecoderAttention {
         )
     }
 
-    /// Returns rotated keys, and values, `[batch, kv_heads, seq, head_dim]` each, of a normed state `[batch, seq,
-    /// hidden]`.
+    /// Returns rotated keys, and values, of a normed state `[batch, seq, hidden]`: `[batch, kv_heads, seq, head_dim]`
+    /// each.
     pub(super) fn keys_and_values(
         &self,
         input: Tensor<3>,
