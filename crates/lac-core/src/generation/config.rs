@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::logits_processors::LogitsProcessors;
 use super::sampling::Sampling;
 use crate::released_code::PromptPadding;
 
@@ -13,6 +14,9 @@ pub struct GenerationConfig {
     pub max_new_tokens: usize,
     /// How a token is chosen from the logits.
     pub sampling: Sampling,
+    /// What changes the logits before a token is chosen.
+    #[serde(default, skip_serializing_if = "LogitsProcessors::is_neutral")]
+    pub processors: LogitsProcessors,
     /// Tokens that end a row. The stop token itself is the row's last token.
     pub stop_tokens: Vec<u32>,
     /// The id that fills padding slots: any id of the vocabulary, since padding is never attended to (unless
@@ -29,6 +33,7 @@ impl GenerationConfig {
         Self {
             max_new_tokens,
             sampling: Sampling::Greedy,
+            processors: LogitsProcessors::default(),
             stop_tokens: Vec::new(),
             pad_token: 0,
             padding: PromptPadding::Masked,
@@ -45,6 +50,12 @@ impl GenerationConfig {
     pub fn with_padding(mut self, padding: PromptPadding, pad_token: u32) -> Self {
         self.padding = padding;
         self.pad_token = pad_token;
+        self
+    }
+
+    /// Sets what changes the logits before a token is chosen.
+    pub fn with_processors(mut self, processors: LogitsProcessors) -> Self {
+        self.processors = processors;
         self
     }
 

@@ -35,6 +35,7 @@ pub fn generate<M: CausalLm + ?Sized>(
     args: GenerateArgs<'_>,
 ) -> Result<GenerationOutput> {
     check_prompts(model, prompts)?;
+    config.processors.validate()?;
     let mut samplers = (0..prompts.len())
         .map(|row| {
             let stream = args.row_seeds.and_then(|row_seeds| row_seeds.get(row));
@@ -73,7 +74,15 @@ pub fn generate<M: CausalLm + ?Sized>(
     let mut logits = Some(logits);
     while let Some(row_logits) = logits.take() {
         if config.max_new_tokens > 0 {
-            let ids = sampling::choose(row_logits, &mut samplers, &pass)?;
+            let process = |row: usize, logits: &mut Vec<f32>| {
+                if !config.processors.is_neutral() {
+                    let text = [&prompts[row][..], rows.ids(row)].concat();
+                    config
+                        .processors
+                        .apply(logits, &text, prompts[row].len(), &config.stop_tokens);
+                }
+            };
+            let ids = sampling::choose(row_logits, &mut samplers, &pass, process)?;
             rows.accept(&ids, config, sink)?;
         } else {
             rows.stop_all(StopReason::MaxNewTokens, sink)?;

@@ -116,6 +116,11 @@ impl Rows {
         self.stop_reasons.iter().all(Option::is_some)
     }
 
+    /// A row's new tokens.
+    pub(super) fn ids(&self, row: usize) -> &[u32] {
+        &self.ids[row]
+    }
+
     pub(super) fn finished(&self) -> Vec<bool> {
         self.stop_reasons.iter().map(Option::is_some).collect()
     }

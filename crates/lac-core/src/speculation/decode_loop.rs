@@ -1,5 +1,6 @@
 //! The loop of speculation: draft, verify, keep what is accepted.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use super::acceptance::{self, Draft};
@@ -47,8 +48,8 @@ pub(super) struct Decided<'a> {
     pub id: u32,
     /// The logits that decided.
     pub logits: &'a [f32],
-    /// The verifying pass's logits, if others decided.
-    pub verifying_logits: Option<&'a [f32]>,
+    /// The full model's logits as the pass that verified it had them, before any logits processor.
+    pub verifying_logits: &'a [f32],
 }
 
 struct Drafting<'a, 'h, M: CausalLm + ?Sized> {
@@ -88,6 +89,7 @@ pub(super) fn speculate<M: CausalLm + ?Sized>(
     listeners: Listeners<'_>,
 ) -> Result<SpeculationOutput> {
     check_prompts(model, &[prompt.to_vec()])?;
+    config.processors.validate()?;
     speculator
         .plan
         .check_depth(Phase::Response, model.n_layers())
@@ -154,9 +156,10 @@ impl<M: CausalLm + ?Sized> Drafting<'_, '_, M> {
                 .stop_all(StopReason::MaxNewTokens, self.listeners.sink);
         }
         let logits = &logits[0];
-        let id = self.sampler.choose(logits);
+        let deciding = self.processed(logits, &[]);
+        let id = self.sampler.choose(&deciding);
         let id = id.ok_or_else(|| self.not_finite(pass.seq() - 1))?;
-        self.emit(id, logits, None)?;
+        self.emit(id, &deciding, logits)?;
         Ok(())
     }
 
@@ -234,6 +237,7 @@ impl<M: CausalLm + ?Sized> Drafting<'_, '_, M> {
             let id = drafts.last().map_or(self.ids[past], |draft| draft.id);
             let pass = Pass::response(slot, vec![id]);
             let logits = self.logits_of(&pass, drafter)?;
+            let logits = self.processed(&logits, &drafts);
             let draft = acceptance::propose(&mut self.sampler, &logits);
             let draft = draft.ok_or_else(|| self.not_finite(slot))?;
             let time = start.elapsed();
@@ -264,11 +268,14 @@ impl<M: CausalLm + ?Sized> Drafting<'_, '_, M> {
         for (idx, row) in logits.iter().enumerate() {
             let slot = past + idx;
             let draft = drafts.get(idx);
-            let replayed = self.replay_if_near(slot, row, speculator)?;
-            let deciding = replayed.as_deref().unwrap_or(row);
+            let mut deciding = self.processed(row, &[]);
+            let replayed = self.replay_if_near(slot, row, &deciding, speculator)?;
+            if let Some(replayed) = &replayed {
+                deciding = self.processed(replayed, &[]);
+            }
             let (id, is_accepted) = match draft {
                 Some(draft) => {
-                    let judgement = acceptance::judge(&mut self.sampler, draft, deciding);
+                    let judgement = acceptance::judge(&mut self.sampler, draft, &deciding);
                     let judgement = judgement.ok_or_else(|| self.not_finite(slot))?;
                     speculator
                         .control
@@ -279,14 +286,13 @@ impl<M: CausalLm + ?Sized> Drafting<'_, '_, M> {
                     (judgement.id, judgement.is_accepted)
                 }
                 None => {
-                    let id = self.sampler.choose(deciding);
+                    let id = self.sampler.choose(&deciding);
                     (id.ok_or_else(|| self.not_finite(slot))?, false)
                 }
             };
             self.stats.n_accepted += usize::from(is_accepted);
             self.stats.n_rejections += usize::from(draft.is_some() && !is_accepted);
-            let verifying = replayed.is_some().then_some(row.as_slice());
-            let flow = self.emit(id, deciding, verifying)?;
+            let flow = self.emit(id, &deciding, row)?;
             // A repetition began passes before the later slots, whose keys and values are forgotten with that.
             if flow == Flow::Stop || !is_accepted || replayed.is_some() {
                 break;
@@ -295,20 +301,38 @@ impl<M: CausalLm + ?Sized> Drafting<'_, '_, M> {
         Ok(())
     }
 
+    /// Returns logits as the logits processors change them after the text and the drafts that follow it.
+    fn processed<'l>(&self, logits: &'l [f32], drafts: &[Draft]) -> Cow<'l, [f32]> {
+        let config = self.config;
+        if config.processors.is_neutral() {
+            return Cow::Borrowed(logits);
+        }
+        let mut text = self.ids.clone();
+        text.extend(drafts.iter().map(|draft| draft.id));
+        let mut logits = logits.to_vec();
+        config
+            .processors
+            .apply(&mut logits, &text, self.n_prompt, &config.stop_tokens);
+        Cow::Owned(logits)
+    }
+
     /// If a greedy choice is too close for a verifying pass to make, repeats the passes since the last exact slot one
     /// token at a time, and returns the logits of the last one: those of plain generation.
     fn replay_if_near(
         &mut self,
         slot: usize,
         logits: &[f32],
+        processed: &[f32],
         speculator: &mut Speculator,
     ) -> Result<Option<Vec<f32>>> {
         if !matches!(self.sampler, Sampler::Greedy) || slot < self.n_exact {
             return Ok(None);
         }
-        let top = Top::of(logits).ok_or_else(|| self.not_finite(slot))?;
-        match speculator.ties.bound(&top) {
-            Some(bound) if top.margin <= bound => {}
+        let unprocessed = Top::of(logits).ok_or_else(|| self.not_finite(slot))?;
+        let top = Top::of(processed).ok_or_else(|| self.not_finite(slot))?;
+        let noise_factor = self.config.processors.noise_factor();
+        match speculator.ties.bound(&unprocessed) {
+            Some(bound) if top.margin <= bound * noise_factor => {}
             _ => return Ok(None),
         }
         self.stats.n_near_ties += 1;
@@ -333,12 +357,12 @@ impl<M: CausalLm + ?Sized> Drafting<'_, '_, M> {
     }
 
     /// Appends a token to the text and returns whether the text goes on.
-    fn emit(&mut self, id: u32, logits: &[f32], verifying: Option<&[f32]>) -> Result<Flow> {
+    fn emit(&mut self, id: u32, logits: &[f32], verifying_logits: &[f32]) -> Result<Flow> {
         let flow = self.listeners.watcher.decided(&Decided {
             before: &self.ids,
             id,
             logits,
-            verifying_logits: verifying,
+            verifying_logits,
         })?;
         self.ids.push(id);
         self.stats.n_tokens += 1;

@@ -86,7 +86,7 @@ pub fn verify_speculation<M: CausalLm + ?Sized>(
         context: model.new_context(1, prompt.len() + plain.ids.len()),
         plain: &plain.ids,
         n_prompt: prompt.len(),
-        pad_token: config.pad_token,
+        config,
         ties: speculator.config.ties,
         n_equal: 0,
         divergence: None,
@@ -135,7 +135,7 @@ struct SideBySide<'a, M: CausalLm + ?Sized> {
     context: M::Context,
     plain: &'a [u32],
     n_prompt: usize,
-    pad_token: u32,
+    config: &'a GenerationConfig,
     ties: Ties,
     n_equal: usize,
     divergence: Option<Divergence>,
@@ -144,10 +144,10 @@ struct SideBySide<'a, M: CausalLm + ?Sized> {
 }
 
 impl<M: CausalLm + ?Sized> SideBySide<'_, M> {
-    /// The logits by which plain generation chooses what follows the given tokens.
+    /// The full model's logits of what follows the given tokens, as plain generation has them.
     fn plain_logits(&mut self, before: &[u32]) -> Result<Vec<f32>> {
         let pass = if before.len() == self.n_prompt {
-            Pass::prompt(&[before], self.pad_token)?
+            Pass::prompt(&[before], self.config.pad_token)?
         } else {
             Pass::response(before.len() - 1, vec![before[before.len() - 1]])
         };
@@ -158,9 +158,15 @@ impl<M: CausalLm + ?Sized> SideBySide<'_, M> {
 impl<M: CausalLm + ?Sized> Watcher for SideBySide<'_, M> {
     fn decided(&mut self, decided: &Decided<'_>) -> Result<Flow> {
         let index = decided.before.len() - self.n_prompt;
-        let plain_logits = self.plain_logits(decided.before)?;
-        let verifying = decided.verifying_logits.unwrap_or(decided.logits);
-        self.largest_noise = self.largest_noise.max(noise(verifying, &plain_logits));
+        let mut plain_logits = self.plain_logits(decided.before)?;
+        let noise = noise(decided.verifying_logits, &plain_logits);
+        self.largest_noise = self.largest_noise.max(noise);
+        self.config.processors.apply(
+            &mut plain_logits,
+            decided.before,
+            self.n_prompt,
+            &self.config.stop_tokens,
+        );
         let top = Top::of(&plain_logits).ok_or(Error::NonFiniteLogits {
             row: 0,
             position: decided.before.len() - 1,
