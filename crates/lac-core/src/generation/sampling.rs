@@ -16,29 +16,30 @@ pub enum Sampling {
     /// The most probable token.
     #[default]
     Greedy,
-    /// A draw from the probabilities.
+    /// A random draw.
     Random(SamplingConfig),
 }
 
-/// A draw from the probabilities: first the temperature, then top-k, then top-p, then min-p.
+/// The settings of a random draw. The temperature is applied first, then top-k, then top-p, then min-p.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SamplingConfig {
-    /// The logits are divided by this, above 0.
+    /// The number above 0 that the logits are divided by.
     pub temperature: f32,
-    /// Keep this many of the most probable tokens, at least 1.
+    /// How many of the most probable tokens are kept, at least 1; `None` for all.
     pub top_k: Option<usize>,
-    /// Keep a token iff the probability mass before it is at most this, in `[0, 1]`.
+    /// A token is kept if the more probable ones have at most this mass together, in `[0, 1]`; `None` for all.
     pub top_p: Option<f32>,
-    /// Keep a token iff it is at least this many times as probable as the most probable one, in `[0, 1]`.
+    /// A token is kept if it is at least this many times as probable as the most probable one, in `[0, 1]`; `None` for
+    /// all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_p: Option<f32>,
-    /// The same seed gives the same tokens.
+    /// The seed of the draws. The same seed gives the same tokens.
     pub seed: u64,
 }
 
 impl SamplingConfig {
-    /// Draws at a temperature, from all tokens.
+    /// Draws from all tokens at a temperature.
     pub fn new(temperature: f32, seed: u64) -> Self {
         Self {
             temperature,
@@ -49,21 +50,19 @@ impl SamplingConfig {
         }
     }
 
-    /// The same with draws from this many of the most probable tokens, at least 1, or from all.
+    /// Sets how many of the most probable tokens are kept, at least 1, or all.
     pub fn with_top_k(self, top_k: impl Into<Option<usize>>) -> Self {
         let top_k = top_k.into();
         Self { top_k, ..self }
     }
 
-    /// The same with draws from the most probable tokens that share this mass, in `[0, 1]`, or
-    /// from all.
+    /// Sets the mass of the most probable tokens that are kept, in `[0, 1]`, or all.
     pub fn with_top_p(self, top_p: impl Into<Option<f32>>) -> Self {
         let top_p = top_p.into();
         Self { top_p, ..self }
     }
 
-    /// The same with draws from the tokens that are at least this many times as probable as the most probable one, in
-    /// `[0, 1]`, or from all.
+    /// Sets how many times as probable as the most probable token a token has to be, in `[0, 1]`, or keeps all.
     pub fn with_min_p(self, min_p: impl Into<Option<f32>>) -> Self {
         let min_p = min_p.into();
         Self { min_p, ..self }
@@ -116,7 +115,7 @@ impl Sampler {
         })
     }
 
-    /// Chooses from one row's logits; `None` when they hold NaN or nothing finite.
+    /// Chooses a token by one row's logits; `None` if they hold NaN or no finite value.
     pub(crate) fn choose(&mut self, logits: &[f32]) -> Option<u32> {
         if logits.iter().any(|logit| logit.is_nan()) {
             return None;
@@ -132,7 +131,7 @@ impl Sampler {
     }
 }
 
-/// A number in `[0, 1)`: 24 random bits make a float without rounding up to 1.
+/// Draws a number in `[0, 1)`: 24 random bits make a float without rounding up to 1.
 pub(crate) fn uniform(rng: &mut ChaCha8Rng) -> f32 {
     (rng.next_u32() >> 8) as f32 / (1u32 << 24) as f32
 }
@@ -171,7 +170,7 @@ pub(crate) fn read_rows(logits: Tensor<2>) -> Result<Vec<Vec<f32>>> {
     Ok(values.chunks(vocab_size).map(<[f32]>::to_vec).collect())
 }
 
-/// The index of the largest logit, the lowest one among equals; `None` when none is finite.
+/// Returns the index of the largest logit, the lowest among equals; `None` if no logit is finite.
 pub(crate) fn argmax(logits: &[f32]) -> Option<u32> {
     let mut best: Option<(usize, f32)> = None;
     for (id, &logit) in logits.iter().enumerate() {
@@ -182,8 +181,8 @@ pub(crate) fn argmax(logits: &[f32]) -> Option<u32> {
     best.map(|(id, _)| id as u32)
 }
 
-/// The tokens that temperature, top-k, top-p and min-p leave, with unnormalised probabilities, the most
-/// probable first.
+/// Returns the tokens that temperature, top-k, top-p and min-p leave, with unnormalised probabilities, the most probable
+/// first.
 pub(crate) fn candidates(logits: &[f32], config: &SamplingConfig) -> Option<Vec<(u32, f32)>> {
     let top = logits[argmax(logits)? as usize];
     let mut candidates: Vec<(u32, f32)> = logits

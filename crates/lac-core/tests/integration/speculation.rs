@@ -393,12 +393,12 @@ fn observers_see_the_text_and_nothing_else() {
     let config = GenerationConfig::greedy(15);
     let prompt = [vec![1, 2]];
     let mut plain = (Seen::default(), Usage::default());
-    let hooks_policy = &mut Trace::new(gate);
+    let traced = &mut Trace::new(gate);
     generate(
         &model,
         &prompt,
         &config,
-        GenerateArgs::new(hooks_policy).observer(&mut plain),
+        GenerateArgs::new(traced).observer(&mut plain),
     )
     .unwrap();
     let mut seen = (Seen::default(), Usage::default());
