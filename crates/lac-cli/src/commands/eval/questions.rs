@@ -9,7 +9,7 @@ use lac_eval::data::{Content, Shard, Split};
 use lac_eval::released_code::Quirk;
 use lac_eval::run::StoredTexts;
 use lac_eval::settings::Passages;
-use lac_eval::{Benchmark, DataSet, HarnessTask, PromptSettings, Protocol, Selection};
+use lac_eval::{Benchmark, DataSet, HarnessTask, ItemSelection, PromptSettings, Protocol};
 
 use crate::one_of::{one_of, one_of_explained};
 
@@ -69,8 +69,8 @@ impl DataArgs {
         Ok(DataSet::load(self.benchmark, &self.data, split)?)
     }
 
-    pub fn selection(&self) -> Selection {
-        Selection {
+    pub fn selection(&self) -> ItemSelection {
+        ItemSelection {
             subjects: self.subjects.clone(),
             limit: self.limit,
             shard: self.shard.map(|ShardArg(shard)| shard),
