@@ -202,6 +202,12 @@ pub enum PolicyName {
     Speculative,
 }
 
+const NO_PLAN: &str = "--policy planned needs --plan FILE (lac plan makes one)";
+
+/// The error of commands that need a policy's own passes.
+pub const NO_TRACE_OF_SPECULATION: &str = "--policy speculative runs the passes of the full model and has no trace of \
+     its own (lac generate, lac eval and lac bench take it)";
+
 impl PolicyArgs {
     /// A gate of this α, for commands that take no policy.
     pub fn with_alpha(alpha: f32) -> Self {
@@ -221,10 +227,13 @@ impl PolicyArgs {
         Ok(gate)
     }
 
-    /// Finds mistakes in these flags that show without the model, before its weights are read.
-    pub fn check(&self) -> Result<()> {
+    /// Finds mistakes that these flags and `--policy` show without the model: called before its weights are read.
+    pub fn check(&self, name: PolicyName) -> Result<()> {
         self.gate()?;
-        self.read_plan()?;
+        let plan = self.read_plan()?;
+        if name == PolicyName::Planned {
+            plan.context(NO_PLAN)?;
+        }
         Ok(())
     }
 
@@ -248,9 +257,7 @@ impl PolicyArgs {
         let gate = self.gate()?;
         Ok(match name {
             PolicyName::Planned => {
-                let (path, plan) = self
-                    .read_plan()?
-                    .context("--policy planned needs --plan FILE (lac plan makes one)")?;
+                let (path, plan) = self.read_plan()?.context(NO_PLAN)?;
                 let planned = Planned::new(&plan, &fingerprint()?);
                 Box::new(planned.with_context(|| path.display().to_string())?)
             }
@@ -259,10 +266,7 @@ impl PolicyArgs {
             PolicyName::LastActive => Box::new(LastActive::new(gate)),
             PolicyName::Bypass => Box::new(Bypass::new(gate)),
             PolicyName::Halt => Box::new(Halt::new(gate)),
-            PolicyName::Speculative => bail!(
-                "--policy speculative is no way through the layers: it has no trace of its own (lac generate, \
-                 lac eval and lac bench take it)"
-            ),
+            PolicyName::Speculative => bail!(NO_TRACE_OF_SPECULATION),
         })
     }
 

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use lac_core::CausalLm;
 use lac_models::{AddSpecialTokens, ChatMessage, ChatOptions, Tokenizer, tokenizer::EncodedChat};
 
 /// Prompts, each a text.
@@ -42,8 +41,12 @@ struct JsonPrompt {
 }
 
 impl PromptsArgs {
-    /// The tokens of each prompt, checked against the model's context.
-    pub fn resolve(&self, tokenizer: &Tokenizer, model: &impl CausalLm) -> Result<Vec<Vec<u32>>> {
+    /// Returns the tokens of each prompt.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or a prompt of a file that is empty or longer than `max_context` tokens, with its
+    /// line.
+    pub fn resolve(&self, tokenizer: &Tokenizer, max_context: usize) -> Result<Vec<Vec<u32>>> {
         let mut prompts = Vec::new();
         for text in &self.source.prompt {
             prompts.push(self.tokens(tokenizer, text, false).context("--prompt")?);
@@ -59,13 +62,11 @@ impl PromptsArgs {
                 } else {
                     self.tokens(tokenizer, line, false)?
                 };
-                if let Some(max_context) = model.max_context() {
-                    ensure!(
-                        ids.len() <= max_context,
-                        "the prompt has {} tokens, the model's context holds {max_context}",
-                        ids.len()
-                    );
-                }
+                ensure!(
+                    ids.len() <= max_context,
+                    "the prompt has {} tokens, the model's context holds {max_context}",
+                    ids.len()
+                );
                 Ok(ids)
             })?);
         }

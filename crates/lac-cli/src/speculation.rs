@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use lac_core::{
     plan::{ModelFingerprint, PhasePlan},
@@ -58,6 +58,15 @@ impl Verifier {
 }
 
 impl SpeculationArgs {
+    /// Finds mistakes in these flags: called before the model's weights are read.
+    pub fn check(&self) -> Result<()> {
+        ensure!(
+            !self.fixed_draft || self.draft_tokens > 0,
+            "--draft-tokens 0 --fixed-draft would draft nothing"
+        );
+        Ok(())
+    }
+
     /// Drafts with the response layers that --plan keeps, checked against the model, whose fingerprint is asked
     /// for only then; without a plan, with layers that follow the text.
     pub fn speculator(
@@ -68,9 +77,6 @@ impl SpeculationArgs {
     ) -> Result<Speculator> {
         let plan = gate.read_plan()?;
         let follows = self.follow || plan.is_none();
-        if self.fixed_draft && self.draft_tokens == 0 {
-            bail!("--draft-tokens 0 --fixed-draft would draft nothing");
-        }
         let ties = self.ties(verifier.dtype);
         let share = plan
             .as_ref()

@@ -123,9 +123,15 @@ impl Bench {
     pub fn run(&self) -> Result<()> {
         let device = self.device.open()?;
         let source = self.model.open()?;
-        // Mistakes in the flags are reported before a model is made.
-        for (&policy, &dtype) in self.policy.iter().zip(self.dtype.iter().cycle()) {
-            self.way(policy, dtype, &source)?;
+        for &policy in &self.policy {
+            self.gate.check(policy)?;
+            if policy == PolicyName::Speculative {
+                self.speculation.check()?;
+            }
+            let may_follow_a_plan = matches!(policy, PolicyName::Planned | PolicyName::Speculative);
+            if may_follow_a_plan && self.gate.plan.is_some() {
+                source.check_takes_plan()?;
+            }
         }
         if self.policy.contains(&PolicyName::Speculative) && self.batch != [1] {
             bail!("--policy speculative continues one row at a time: leave --batch at 1");

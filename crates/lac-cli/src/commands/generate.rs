@@ -88,7 +88,10 @@ impl Generate {
         };
         let local = self.model.find()?;
         let folder = ModelFolder::open(local.path())?;
-        self.gate.check()?;
+        self.gate.check(policy)?;
+        if is_speculative {
+            self.speculation.check()?;
+        }
         let tokenizer = folder.tokenizer()?;
         let prompt = self.prompt.resolve(Some(&tokenizer))?;
         let rows = Rows {

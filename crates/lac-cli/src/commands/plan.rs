@@ -13,7 +13,7 @@ use lac_core::{
     },
     speculation::{AgreementSearch, CalibrationText, SearchStep, search_by_agreement},
 };
-use lac_models::{Decoder, ModelFolder};
+use lac_models::{Decoder, DecoderConfig, ModelFolder};
 
 use crate::args::{ModelArgs, PolicyArgs, SamplingArgs};
 use crate::interrupt;
@@ -117,6 +117,18 @@ impl Plan {
         let local = self.model.find()?;
         let folder = ModelFolder::open(local.path())?;
         let tokenizer = folder.tokenizer()?;
+        let DecoderConfig {
+            n_layers,
+            max_position_embeddings: max_context,
+            ..
+        } = folder.config().decoder;
+        let units = if self.choice.parts {
+            Granularity::Sublayers
+        } else {
+            Granularity::Layers
+        };
+        self.choice.check(n_layers, units)?;
+        let prompts = self.prompts.resolve(&tokenizer, max_context)?;
         let rows = Rows {
             batch: 1,
             n_slots: self.max_new_tokens,
@@ -124,15 +136,9 @@ impl Plan {
         let lower = "lower --max-new-tokens";
         let model = self.model.load(&folder, rows, lower)?;
         let fingerprint = self.model.fingerprint(&folder)?;
-        let prompts = self.prompts.resolve(&tokenizer, &model)?;
         let greedy = SamplingArgs::greedy();
         let config = greedy.generation(self.max_new_tokens, tokenizer.stop_ids());
 
-        let units = if self.choice.parts {
-            Granularity::Sublayers
-        } else {
-            Granularity::Layers
-        };
         let mut policy = Trace::new(gate);
         let mut learner = PlanLearner::default();
         let mut trace = |prompt: &Vec<u32>| {
@@ -152,7 +158,6 @@ impl Plan {
         }
         bar.finish_and_clear();
 
-        let n_layers = folder.config().decoder.n_layers;
         let (prompt, response, chosen_by) = match self.choice.by {
             By::Agreement => self.by_agreement(&model, &calibration, units)?,
             By::Usage | By::MeanDelta => {
@@ -209,10 +214,6 @@ impl Plan {
         texts: &[CalibrationText],
         units: Granularity,
     ) -> Result<(PhasePlan, PhasePlan, String)> {
-        ensure!(
-            self.choice.phase != SkippedIn::Prompt,
-            "--by agreement chooses layers of the response: it cannot choose the prompt's"
-        );
         let n_layers = model.config().n_layers;
         let keep = self.choice.keep();
         let n_kept = match keep {
@@ -276,6 +277,18 @@ fn expected_speed_up(step: &SearchStep) -> f64 {
 }
 
 impl ChoiceArgs {
+    /// Finds mistakes in these flags: called before the model's weights are read.
+    fn check(&self, n_layers: usize, units: Granularity) -> Result<()> {
+        ensure!(
+            self.by != By::Agreement || self.phase != SkippedIn::Prompt,
+            "--by agreement chooses layers of the response: it cannot choose the prompt's"
+        );
+        if let Some(keep) = self.keep() {
+            keep.n_units(n_layers, units)?;
+        }
+        Ok(())
+    }
+
     fn selection(&self) -> Result<Selection> {
         Ok(Selection {
             by: match self.by {

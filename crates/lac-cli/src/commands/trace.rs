@@ -5,7 +5,7 @@ mod recording;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use lac_core::{
     GenerateArgs, GenerationConfig, LayerPolicy, Usage, generate,
@@ -17,7 +17,9 @@ use lac_trace::recorder::PhaseTrace;
 use lac_trace::{Recorder, Style, TraceInfo, TraceWriter, heat_map};
 use sha2::{Digest, Sha256};
 
-use crate::args::{ModelArgs, PolicyArgs, PolicyName, PromptArgs, SamplingArgs};
+use crate::args::{
+    ModelArgs, NO_TRACE_OF_SPECULATION, PolicyArgs, PolicyName, PromptArgs, SamplingArgs,
+};
 use crate::commands::generate::context_full;
 use crate::interrupt;
 use crate::memory::Rows;
@@ -71,7 +73,11 @@ impl Trace {
     pub fn run(&self) -> Result<()> {
         let local = self.model.find()?;
         let folder = ModelFolder::open(local.path())?;
-        self.gate.check()?;
+        self.gate.check(self.policy)?;
+        ensure!(
+            self.policy != PolicyName::Speculative,
+            NO_TRACE_OF_SPECULATION
+        );
         // Ids can be traced without a tokenizer; then there is no text and no stop token but
         // config.json's.
         let tokenizer =

@@ -99,7 +99,10 @@ impl Run {
         }
 
         let prompt = prompt.with_batch_members(&requests, self.batch_size);
-        self.gate.check()?;
+        self.gate.check(self.policy)?;
+        if self.policy == PolicyName::Speculative {
+            self.speculation.check()?;
+        }
         let rows = Rows {
             batch: self.batch_size.min(requests.len()),
             n_slots: requests.iter().map(Request::n_tokens).max().unwrap_or(0),
