@@ -18,6 +18,7 @@ mod files;
 mod guard;
 mod stop_tokens;
 mod stream;
+mod template_files;
 mod text_settings;
 mod turn_end;
 
@@ -27,6 +28,7 @@ use guard::{catch_panic, check_growth};
 pub use lac_core::text_model::AddSpecialTokens;
 pub use stop_tokens::StopTokens;
 pub use stream::TextStream;
+pub use template_files::{TEMPLATE_FILES, TEMPLATE_FOLDER, TEMPLATE_SUFFIX};
 pub(crate) use text_settings::TextSettings;
 
 /// The tokenizer of a checkpoint.
