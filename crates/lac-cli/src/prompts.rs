@@ -49,7 +49,10 @@ impl PromptsArgs {
     pub fn resolve(&self, tokenizer: &Tokenizer, max_context: usize) -> Result<Vec<Vec<u32>>> {
         let mut prompts = Vec::new();
         for text in &self.source.prompt {
-            prompts.push(self.tokens(tokenizer, text, Template::Applied).context("--prompt")?);
+            prompts.push(
+                self.tokens(tokenizer, text, Template::Applied)
+                    .context("--prompt")?,
+            );
         }
         if let Some(path) = &self.source.prompts {
             let is_json = path

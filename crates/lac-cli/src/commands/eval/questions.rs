@@ -45,7 +45,8 @@ impl FromStr for ShardArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let expected = || format!("{text:?} is not a shard: expected I/N with I from 0 to N less one");
+        let expected =
+            || format!("{text:?} is not a shard: expected I/N with I from 0 to N less one");
         let (index, count) = text.split_once('/').ok_or_else(expected)?;
         let number = |text: &str| text.parse::<u64>().map_err(|_| expected());
         let (index, count) = (number(index)?, number(count)?);
@@ -142,7 +143,9 @@ impl PromptArgs {
             .iter()
             .all(|item| matches!(&item.content, Content::YesNo { title: Some(_), .. }));
         if self.passages == Some(Passages::WithTitle) && !has_titles {
-            bail!("--passages with-title: the file has no field for titles; Google's jsonl has one");
+            bail!(
+                "--passages with-title: the file has no field for titles; Google's jsonl has one"
+            );
         }
         let mut settings = match self.protocol {
             Protocol::Paper => PromptSettings::paper(self.seed),
