@@ -16,6 +16,7 @@ mod cleanup;
 mod error;
 mod files;
 mod guard;
+mod optional_file;
 mod stream;
 mod template_files;
 mod text_settings;
