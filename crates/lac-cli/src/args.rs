@@ -22,7 +22,7 @@ use crate::one_of::one_of;
 use crate::progress;
 use crate::prompts::{self, Prompt, Template};
 
-/// Which model, how precise, and where.
+/// Options that name the model, its data type and its device.
 #[derive(Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
@@ -77,7 +77,7 @@ impl ModelArgs {
     }
 }
 
-/// The prompt, or where it stands.
+/// Options that name one prompt.
 #[derive(Args)]
 #[command(next_help_heading = "Prompt")]
 pub struct PromptArgs {
@@ -109,7 +109,7 @@ impl PromptArgs {
         self.source.prompt_ids.is_none()
     }
 
-    /// Renders and tokenises.
+    /// Renders the chat template and tokenises.
     pub fn resolve(&self, tokenizer: Option<&Tokenizer>) -> Result<Prompt> {
         if let Some(ids) = &self.source.prompt_ids {
             return Ok(Prompt {
@@ -134,7 +134,7 @@ impl PromptArgs {
 
     fn template(&self) -> Template {
         if self.raw {
-            Template::PassedBy
+            Template::Bypassed
         } else {
             Template::Applied
         }
@@ -176,7 +176,7 @@ pub struct PolicyArgs {
     /// The plan that --policy planned follows and speculation drafts with, as `lac plan` writes it
     #[arg(long, value_name = "FILE")]
     pub plan: Option<PathBuf>,
-    /// Another one than zero is a quirk of `lac eval`.
+    /// Only a quirk of `lac eval` sets another one than zero.
     #[arg(skip)]
     pub first_threshold: FirstThreshold,
 }
@@ -196,8 +196,8 @@ pub enum PolicyName {
     Halt,
     /// The layers that --plan names are not run
     Planned,
-    /// The layers that --plan keeps draft and the full model verifies: its own text where it is greedy, other draws
-    /// from the same distribution where it is drawn; without --plan the drafting layers follow the text
+    /// The layers that --plan keeps draft and the full model verifies: greedy text is the full model's, drawn text has
+    /// its distribution. Without --plan the drafting layers follow the text
     Speculative,
 }
 
@@ -208,7 +208,7 @@ pub const NO_TRACE_OF_SPECULATION: &str = "--policy speculative runs the passes 
      its own (lac generate, lac eval and lac bench take it)";
 
 impl PolicyArgs {
-    /// A gate of this α, for commands that take no policy.
+    /// Returns the options of commands that take no policy: a gate of this α.
     pub fn with_alpha(alpha: f32) -> Self {
         Self {
             alpha,
@@ -236,8 +236,8 @@ impl PolicyArgs {
         Ok(())
     }
 
-    /// The policy of that name. A plan is checked against the model, which is loaded before: its weights were hashed
-    /// while they were read.
+    /// Makes the policy of that name. Call it once the model is loaded: a plan is checked against the hash of its
+    /// weights, which was taken while they were read.
     pub fn policy(
         &self,
         name: PolicyName,
@@ -247,7 +247,7 @@ impl PolicyArgs {
         self.policy_on(name, || model.fingerprint(folder))
     }
 
-    /// The policy of that name, for a model whose `fingerprint` is computed only where a plan is checked.
+    /// Makes the policy of that name for a model whose `fingerprint` is computed only if a plan is checked.
     pub fn policy_on(
         &self,
         name: PolicyName,
@@ -282,7 +282,7 @@ impl PolicyArgs {
         Ok(Some(format!("plan {hex}")))
     }
 
-    /// The plan that --plan names, with its path.
+    /// Reads the plan that --plan names, and returns it with its path.
     pub fn read_plan(&self) -> Result<Option<(&Path, VoidPlan)>> {
         let Some(path) = &self.plan else {
             return Ok(None);
@@ -294,3 +294,73 @@ impl PolicyArgs {
         Ok(Some((path, plan)))
     }
 }
+<<<<<<< HEAD
+=======
+
+/// How tokens are chosen.
+#[derive(Args)]
+#[command(next_help_heading = "Sampling")]
+pub struct SamplingArgs {
+    /// The most probable token each time (the default without --temperature)
+    #[arg(long, conflicts_with_all = ["temperature", "top_p", "top_k"])]
+    pub greedy: bool,
+    /// Draw from the probabilities at this temperature
+    #[arg(long, value_name = "T")]
+    pub temperature: Option<f32>,
+    /// Keep a token if the more probable ones together have at most this probability
+    #[arg(long, value_name = "P", requires = "temperature")]
+    pub top_p: Option<f32>,
+    /// Keep this many of the most probable tokens
+    #[arg(long, value_name = "K", requires = "temperature")]
+    pub top_k: Option<usize>,
+    /// Seed of the draws
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+}
+
+impl SamplingArgs {
+    /// Returns the options as they are when none is given.
+    pub fn greedy() -> Self {
+        Self {
+            greedy: true,
+            temperature: None,
+            top_p: None,
+            top_k: None,
+            seed: 0,
+        }
+    }
+
+    pub fn is_greedy(&self) -> bool {
+        self.temperature.is_none()
+    }
+
+    /// Returns in words how tokens are chosen.
+    pub fn describe(&self) -> String {
+        let Some(temperature) = self.temperature else {
+            return "greedy".to_owned();
+        };
+        let mut words = format!("temperature {temperature}");
+        if let Some(top_p) = self.top_p {
+            words.push_str(&format!(", top-p {top_p}"));
+        }
+        if let Some(top_k) = self.top_k {
+            words.push_str(&format!(", top-k {top_k}"));
+        }
+        words
+    }
+
+    pub fn generation(&self, max_new_tokens: usize, stop_tokens: &[u32]) -> GenerationConfig {
+        let sampling = match self.temperature {
+            None => Sampling::Greedy,
+            Some(temperature) => Sampling::Random(
+                SamplingConfig::new(temperature, self.seed)
+                    .with_top_k(self.top_k)
+                    .with_top_p(self.top_p),
+            ),
+        };
+        GenerationConfig::greedy(max_new_tokens)
+            .with_sampling(sampling)
+            .with_stop_tokens(stop_tokens)
+    }
+}
+>>>>>>> main

@@ -11,7 +11,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use chrono::{Local, NaiveDateTime};
+use chrono::Local;
 use minijinja::value::Serde;
 use minijinja::{Environment, ErrorKind};
 use serde_json::{Map, Value};
@@ -20,12 +20,14 @@ mod conversation;
 mod environment;
 mod error;
 mod json;
+mod options;
 mod python;
 mod source;
 
 pub use conversation::{Conversation, MessagesError, messages_from_json};
 pub use error::ChatError;
 pub use lac_core::text_model::ChatMessage;
+pub use options::ChatOptions;
 pub use source::TemplateSource;
 use source::{TemplateText, Templates};
 
@@ -50,25 +52,6 @@ pub struct ChatTemplate {
     templates: Templates,
     limits: RenderLimits,
     env: Environment<'static>,
-}
-
-/// The variables that a template is given besides messages and special tokens.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ChatOptions {
-    /// JSON schemas of the tools that the model may call.
-    pub tools: Option<Vec<Value>>,
-    /// Documents for templates that support retrieval.
-    pub documents: Option<Vec<Value>>,
-    /// The name of the template that renders the conversation, where the checkpoint has several: `rag` for instance.
-    /// `None` takes `tool_use`, if there is one, for conversations with tools, and `default` for the others.
-    pub template: Option<String>,
-    /// Whether the text ends with the start of an assistant's answer, which the model then writes. On by default.
-    pub add_generation_prompt: bool,
-    /// The time that `strftime_now` formats; the present time if `None`.
-    now: Option<NaiveDateTime>,
-    /// Further variables, such as `date_string` or `enable_thinking`. They replace special tokens of the same name, as
-    /// in transformers.
-    pub extra: Map<String, Value>,
 }
 
 /// Bounds on what rendering a template may cost.
@@ -293,39 +276,6 @@ impl ChatTemplate {
                 message: shortened(&message),
             },
         }
-    }
-}
-
-impl Default for ChatOptions {
-    fn default() -> Self {
-        Self {
-            tools: None,
-            documents: None,
-            template: None,
-            add_generation_prompt: true,
-            now: None,
-            extra: Map::new(),
-        }
-    }
-}
-
-impl ChatOptions {
-    /// Sets the present time to noon of a day; `None` if there is no such day. Several templates write the date into
-    /// the prompt, so a prompt can be reproduced only with its date.
-    pub fn on_day(self, year: i32, month: u32, day: u32) -> Option<Self> {
-        let day = chrono::NaiveDate::from_ymd_opt(year, month, day)?;
-        Some(Self {
-            now: Some(day.and_hms_opt(12, 0, 0)?),
-            ..self
-        })
-    }
-
-    /// Sets the present time to a local time such as `2026-07-01T12:00:00`; `None` if the text has another form.
-    pub fn at(self, time: &str) -> Option<Self> {
-        Some(Self {
-            now: Some(time.parse().ok()?),
-            ..self
-        })
     }
 }
 

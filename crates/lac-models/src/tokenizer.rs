@@ -16,7 +16,11 @@ mod cleanup;
 mod error;
 mod files;
 mod guard;
+<<<<<<< HEAD
 mod stop_tokens;
+=======
+mod optional_file;
+>>>>>>> main
 mod stream;
 mod template_files;
 mod text_settings;

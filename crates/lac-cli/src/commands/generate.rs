@@ -136,10 +136,10 @@ impl Generate {
         let prompts = std::slice::from_ref(&prompt.ids);
         let (output, speculation) = match &mut speculator {
             None => {
-                let hooks = GenerateArgs::new(policy.as_mut())
+                let args = GenerateArgs::new(policy.as_mut())
                     .observer(&mut usage)
                     .sink(&mut sink);
-                (generate(&model, prompts, &config, hooks)?, None)
+                (generate(&model, prompts, &config, args)?, None)
             }
             Some(speculator) => {
                 let output = generate_speculative(

@@ -24,10 +24,10 @@ use crate::progress;
 use crate::prompts::PromptsArgs;
 use crate::sampling::SamplingArgs;
 
-/// Learn from traces over prompts which layers need not be run, and write that as a plan
+/// Learn from traces of prompts which layers need not be run, and write them as a plan
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  lac plan --model DIR --prompts prompts.txt --keep-share 0.7 --out plan.json\n  lac plan --model DIR --prompts prompts.txt --alpha 0.4 --keep-at-least 0.5 --parts --out plan.json\n  lac plan --model DIR --prompts prompts.txt --by agreement --out draft.json\n\nA plan is for --policy planned, which runs what it keeps and nothing else, and for --speculative,\nwhich drafts with what it keeps."
+    after_help = "Examples:\n  lac plan --model DIR --prompts prompts.txt --keep-share 0.7 --out plan.json\n  lac plan --model DIR --prompts prompts.txt --alpha 0.4 --keep-at-least 0.5 --parts --out plan.json\n  lac plan --model DIR --prompts prompts.txt --by agreement --out draft.json\n\n--policy planned runs only what a plan keeps; --speculative drafts with what it keeps."
 )]
 pub struct Plan {
     #[command(flatten)]
@@ -69,7 +69,7 @@ struct ChoiceArgs {
     /// The phase whose layers are skipped; the other runs them all
     #[arg(long, value_enum, default_value_t = SkippedIn::Both)]
     phase: SkippedIn,
-    /// What becomes of the keys and values of skipped layers
+    /// What happens to the keys and values of skipped layers
     #[arg(
         long,
         value_parser = one_of_explained(SkippedKeys::ALL, SkippedKeys::name, explain_skipped_keys),
@@ -103,10 +103,10 @@ fn explain_skipped_keys(keys: SkippedKeys) -> Option<&'static str> {
     })
 }
 
-/// Kept where no budget is given.
+/// The share of layers that is kept by default.
 const DEFAULT_SHARE: f64 = 0.7;
 
-/// Said when the command is interrupted.
+/// What an interrupted command says.
 const NO_PLAN: &str = "no plan was written, and a plan that was there is as it was";
 
 /// Places of each response at which a draft is tried.
@@ -145,10 +145,10 @@ impl Plan {
         let mut policy = Trace::new(gate);
         let mut learner = PlanLearner::default();
         let mut trace = |prompt: &Vec<u32>| {
-            let hooks = GenerateArgs::new(&mut policy).observer(&mut learner);
+            let args = GenerateArgs::new(&mut policy).observer(&mut learner);
             match units {
-                Granularity::Layers => texts(&model, prompt, &config, hooks),
-                Granularity::Sublayers => texts(&SplitLayers::new(&model)?, prompt, &config, hooks),
+                Granularity::Layers => texts(&model, prompt, &config, args),
+                Granularity::Sublayers => texts(&SplitLayers::new(&model)?, prompt, &config, args),
             }
         };
         let bar = progress::counting("tracing", prompts.len());
@@ -271,10 +271,10 @@ impl Plan {
     }
 }
 
-/// The search ends here where nothing else is asked for: fewer drafts than this never pay.
+/// The search ends at this agreement by default: drafts that are accepted less often never save time.
 const LEAST_AGREEMENT: f64 = 0.3;
 
-/// The bound that follows from agreement, with layers taken to be all the cost there is.
+/// Returns the bound that follows from agreement, as if layers were all that costs time.
 fn expected_speed_up(step: &SearchStep) -> f64 {
     lac_core::speculation::speed_up_bound(step.agreement, step.plan.executed_share())
 }
@@ -303,7 +303,7 @@ impl ChoiceArgs {
         })
     }
 
-    /// How many layers are kept, where a flag says so.
+    /// Returns how many layers are kept, if a flag says so.
     fn keep(&self) -> Option<Keep> {
         let at_least = self.keep_at_least.map(Keep::AtLeast);
         let layers = self.keep_layers.map(Keep::Layers);
@@ -324,9 +324,9 @@ fn texts(
     model: &impl CausalLm,
     prompt: &Vec<u32>,
     config: &GenerationConfig,
-    hooks: GenerateArgs<'_>,
+    args: GenerateArgs<'_>,
 ) -> Result<CalibrationText> {
-    let output = generate(model, std::slice::from_ref(prompt), config, hooks)?;
+    let output = generate(model, std::slice::from_ref(prompt), config, args)?;
     let mut ids = prompt.clone();
     ids.extend(&output.rows[0].ids);
     Ok(CalibrationText {

@@ -123,14 +123,14 @@ impl Trace {
             let stream = tokenizer.stream(DecodedSpecialTokens::Skip);
             TextSink::new(vec![stream], &[], |_: usize, _: &str| {})
         });
-        let mut hooks = GenerateArgs::new(policy.as_policy()).observer(&mut observer);
+        let mut args = GenerateArgs::new(policy.as_policy()).observer(&mut observer);
         if let Some(sink) = &mut sink {
-            hooks = hooks.sink(sink);
+            args = args.sink(sink);
         }
         if self.logits {
-            hooks = hooks.prompt_logits(PromptLogits::Return);
+            args = args.prompt_logits(PromptLogits::Return);
         }
-        let output = generate(&model, std::slice::from_ref(&prompt.ids), &config, hooks);
+        let output = generate(&model, std::slice::from_ref(&prompt.ids), &config, args);
         bar.finish_and_clear();
         let output = match output {
             Err(_) if interrupt::is_requested() => {
@@ -271,8 +271,8 @@ impl Trace {
                 continue;
             }
             interrupt::check().with_context(|| self.recording.left_by_prompts())?;
-            let hooks = GenerateArgs::new(policy.as_policy()).observer(&mut observer);
-            let output = generate(&model, batch, config, hooks)
+            let args = GenerateArgs::new(policy.as_policy()).observer(&mut observer);
+            let output = generate(&model, batch, config, args)
                 .with_context(|| format!("prompts {} to {}", first + 1, first + batch.len()))?;
             note_unfed(&mut observer.0, first as u32, &output);
             observer.0.sequences_are_whole();
@@ -281,7 +281,7 @@ impl Trace {
         bar.finish_and_clear();
         let (writer, (usage, _)) = observer;
         if n_before > 0 {
-            print_line("of the prompts that were left:")?;
+            print_line("of the remaining prompts:")?;
         }
         self.recording.finish(writer, &usage)
     }

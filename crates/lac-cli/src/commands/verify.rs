@@ -1,4 +1,4 @@
-//! `lac verify`: proof that speculation changes no token.
+//! `lac verify`: compares speculation with plain generation, token by token.
 
 use anyhow::{Context, Result, bail};
 use clap::Args;

@@ -406,9 +406,10 @@ impl LayerPolicy for Named {
     }
 
     fn before(&mut self, layer_idx: usize, _: &Tensor<3>) -> Result<Decision, BoxError> {
-        match layer_idx < self.first_skipped {
-            true => Ok(Decision::Run),
-            false => Ok(Decision::Skip),
+        if layer_idx < self.first_skipped {
+            Ok(Decision::Run)
+        } else {
+            Ok(Decision::Skip)
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{ChatError, ChatOptions};
+use super::error::ChatError;
+use super::options::ChatOptions;
 
 /// The template text as a checkpoint stores it.
 #[derive(Clone, Debug, PartialEq, Eq)]

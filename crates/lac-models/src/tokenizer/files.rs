@@ -4,16 +4,18 @@
 //! over which, what a tokenizer class implies, and what is added to the vocabulary on loading.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::Path;
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokenizers::AddedToken;
 
 use super::error::TokenizerError;
+<<<<<<< HEAD
 use super::stop_tokens::StopTokens;
+=======
+use super::optional_file::read_json;
+>>>>>>> main
 use super::template_files;
 use crate::chat_template::ChatTemplate;
 
@@ -276,31 +278,6 @@ fn token_text(token: &Value, file: &Path, name: &str) -> Result<Option<String>, 
         _ => Err(TokenizerError::Inconsistent {
             file: file.to_owned(),
             message: format!("\"{name}\" is neither a text nor a token with a \"content\""),
-        }),
-    }
-}
-
-pub(super) fn read_json<T: DeserializeOwned>(
-    folder: &Path,
-    name: &str,
-) -> Result<Option<T>, TokenizerError> {
-    let file = folder.join(name);
-    match read_text(&file)? {
-        None => Ok(None),
-        Some(text) => match serde_json::from_str(&text) {
-            Ok(value) => Ok(Some(value)),
-            Err(source) => Err(TokenizerError::Json { file, source }),
-        },
-    }
-}
-
-pub(super) fn read_text(file: &Path) -> Result<Option<String>, TokenizerError> {
-    match crate::file::read_to_string(file) {
-        Ok(text) => Ok(Some(text)),
-        Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(TokenizerError::Read {
-            file: file.to_owned(),
-            source,
         }),
     }
 }

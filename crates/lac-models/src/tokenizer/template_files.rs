@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::error::TokenizerError;
-use super::files::{read_json, read_text};
+use super::optional_file::{read_json, read_text};
 use crate::chat_template::{ChatTemplate, TemplateSource};
 
 /// The files of a folder that hold chat templates, apart from `tokenizer_config.json`: the template of its own, and the
