@@ -16,11 +16,8 @@ mod cleanup;
 mod error;
 mod files;
 mod guard;
-<<<<<<< HEAD
-mod stop_tokens;
-=======
 mod optional_file;
->>>>>>> main
+mod stop_tokens;
 mod stream;
 mod template_files;
 mod text_settings;

@@ -11,11 +11,8 @@ use serde_json::{Map, Value};
 use tokenizers::AddedToken;
 
 use super::error::TokenizerError;
-<<<<<<< HEAD
-use super::stop_tokens::StopTokens;
-=======
 use super::optional_file::read_json;
->>>>>>> main
+use super::stop_tokens::StopTokens;
 use super::template_files;
 use crate::chat_template::ChatTemplate;
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::error::TokenizerError;
-use super::files::read_json;
+use super::optional_file::read_json;
 
 /// The tokens that end a text, by who says so.
 ///
