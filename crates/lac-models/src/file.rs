@@ -27,10 +27,17 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Reads a text, without the byte order mark that some editors put before it.
 pub(crate) fn read_to_string(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     open(path)?.read_to_string(&mut text)?;
+    let n_mark = text.len() - without_byte_order_mark(&text).len();
+    text.drain(..n_mark);
     Ok(text)
+}
+
+pub(crate) fn without_byte_order_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 /// Returns the beginning of a value from a file, for errors: the value may have megabytes.
