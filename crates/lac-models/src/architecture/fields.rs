@@ -73,7 +73,10 @@ impl<'a> Fields<'a> {
         self.findings.problems.extend(inner.findings.problems);
     }
 
-    pub(super) fn into_findings(self) -> Findings {
+    /// Returns what was found, names of fields in their order.
+    pub(super) fn into_findings(mut self) -> Findings {
+        self.findings.ignored.sort_unstable();
+        self.findings.unknown.sort_unstable();
         self.findings
     }
 
@@ -81,9 +84,9 @@ impl<'a> Fields<'a> {
         !self.findings.problems.is_empty()
     }
 
-    /// Returns whether the object stands in the field of that name, at any depth.
-    pub(super) fn is_inside(&self, field: &str) -> bool {
-        self.prefix.split('.').any(|part| part == field)
+    /// Returns whether a field is there, and not null.
+    pub(super) fn has(&self, field: &str) -> bool {
+        self.left.get(field).is_some_and(|value| !value.is_null())
     }
 
     /// Takes all fields that have not been read.
@@ -204,10 +207,19 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// Takes a count from 1 to 2³¹ − 1.
+    /// Takes a count from 1 to 2³¹ − 1, also in the form 4096.0.
     pub(super) fn count(&mut self, field: &str) -> Given<usize> {
         let expected = "a whole number from 1 to 2147483647";
-        self.given(field, expected, |value| size(value.as_u64()?))
+        self.given(field, expected, |value| size(whole(value.as_f64()?)?))
+    }
+
+    /// Takes a number of layers from 0 to 2³¹ − 1.
+    pub(super) fn index(&mut self, field: &str) -> Given<usize> {
+        let expected = "a whole number from 0 to 2147483647";
+        self.given(field, expected, |value| {
+            let number = whole(value.as_f64()?)?;
+            (number < 1 << 31).then_some(number as usize)
+        })
     }
 
     /// Takes a count that transformers only compares with, and so accepts in any form of a number: 4096, 4096.0, "4096".
@@ -218,8 +230,7 @@ impl<'a> Fields<'a> {
                 Value::String(text) => text.trim().parse().ok()?,
                 value => value.as_f64()?,
             };
-            let is_whole = number.fract() == 0.0 && (0.0..2f64.powi(32)).contains(&number);
-            is_whole.then_some(number as u64).and_then(size)
+            whole(number).and_then(size)
         })
     }
 
@@ -244,6 +255,11 @@ impl<'a> Fields<'a> {
             value => one(value).map(|id| vec![id]),
         })
     }
+}
+
+fn whole(number: f64) -> Option<u64> {
+    let is_whole = number.fract() == 0.0 && (0.0..2f64.powi(32)).contains(&number);
+    is_whole.then_some(number as u64)
 }
 
 fn size(number: u64) -> Option<usize> {

@@ -158,6 +158,10 @@ const INERT: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "other programs than transformers read it",
+        &["dual_chunk_attention_config"],
+    ),
+    (
         "no code of the three families reads it, other architectures of transformers do",
         &[
             "activation",
@@ -380,6 +384,7 @@ const CHANGING: &[(&[&str], Neutral, &str)] = &[
             "rope_pct",
             "rope_percentage",
             "rope_ratio",
+            "rope_condense_ratio",
             "rope_scaling_factor",
             "rotary_scaling_factor",
         ],
@@ -574,7 +579,6 @@ const CHANGING: &[(&[&str], Neutral, &str)] = &[
             "use_attention_sinks",
             "attention_chunk_size",
             "sliding_window_pattern",
-            "dual_chunk_attention_config",
             "sparse_attention_config",
             "use_bidirectional_attention",
             "bidirectional",

@@ -1,7 +1,7 @@
 //! Llama: <https://arxiv.org/abs/2302.13971>, <https://arxiv.org/abs/2407.21783>.
 
 use super::fields::{Fields, Given};
-use super::shared::{ClassDefaults, shared_config};
+use super::shared::{ClassDefaults, check_layer_types, shared_config};
 use crate::decoder::{DecoderConfig, ProjectionBias};
 
 /// The class's end of a text.
@@ -20,8 +20,8 @@ pub(super) fn decoder_config(fields: &mut Fields<'_>) -> DecoderConfig {
             n_kv_heads: None,
             max_position_embeddings: 2048,
         },
-        None,
     );
+    check_layer_types(fields, &config);
     // One flag for all four projections of the attention.
     if fields.flag("attention_bias") {
         config.qkv_bias = ProjectionBias::Present;

@@ -29,16 +29,10 @@ const PARAMETERS: &[&str] = &[
 
 /// Reads `rope_theta` and `rope_scaling`, or the `rope_parameters` of newer files, which hold both. Absent fields mean
 /// what they mean to transformers 5, which reads every older form too.
-///
-/// `layer_kind` is the kind of all layers, for files that have parameters for each kind.
-pub(super) fn rope_config(
-    fields: &mut Fields<'_>,
-    max_position_embeddings: usize,
-    layer_kind: &str,
-) -> RopeConfig {
+pub(super) fn rope_config(fields: &mut Fields<'_>, max_position_embeddings: usize) -> RopeConfig {
     let theta = fields.positive("rope_theta");
     let original = fields.limit("original_max_position_embeddings");
-    let mut inner = match scaling_fields(fields, layer_kind) {
+    let mut inner = match scaling_fields(fields) {
         None => {
             return RopeConfig {
                 theta: outer_theta(fields, theta),
@@ -109,18 +103,20 @@ fn outer_theta(fields: &mut Fields<'_>, theta: Given<f64>) -> f64 {
 }
 
 /// Takes the object with the parameters: `rope_scaling` where it is given, else `rope_parameters`.
-fn scaling_fields<'a>(fields: &mut Fields<'a>, layer_kind: &str) -> Option<Fields<'a>> {
+fn scaling_fields<'a>(fields: &mut Fields<'a>) -> Option<Fields<'a>> {
     let (field, value) = match fields.take("rope_scaling") {
         Some(value) => {
             fields.pass_over("rope_parameters");
             ("rope_scaling", value)
         }
-        None => match fields.take("rope_parameters") {
+        None => {
             // The newer field always holds the base; empty, it is all defaults.
-            Some(Value::Object(object)) if object.is_empty() => return None,
-            Some(value) => ("rope_parameters", value),
-            None => return None,
-        },
+            let newer = fields.take("rope_parameters")?;
+            if newer.as_object().is_some_and(Map::is_empty) {
+                return None;
+            }
+            ("rope_parameters", newer)
+        }
     };
     let Value::Object(object) = value else {
         fields.invalid(field, &value, "an object or null");
@@ -129,35 +125,28 @@ fn scaling_fields<'a>(fields: &mut Fields<'a>, layer_kind: &str) -> Option<Field
     if !is_nested(&object) {
         return Some(fields.inner(field, object));
     }
-    let mut inner = fields.inner(field, object);
-    let of_kind = inner.take(layer_kind);
-    for other in inner.take_left().into_iter().map(|(field, _)| field) {
-        inner.ignore(&other);
-    }
-    let chosen = match of_kind {
-        Some(Value::Object(object)) => Some(inner.inner(layer_kind, object)),
-        Some(other) => {
-            inner.invalid(layer_kind, &other, "an object");
-            None
-        }
-        None => {
-            inner.invalid(
-                layer_kind,
-                &"absent",
-                "the parameters of every layer's kind",
-            );
-            None
-        }
+    // Parameters for each kind of layers. These families have one kind.
+    let mut sets = object.values().filter(|value| !value.is_null());
+    let Value::Object(first) = sets.next()? else {
+        return None;
     };
-    fields.absorb(inner);
-    chosen
+    if sets.any(|other| other.as_object() != Some(first)) {
+        let value = Value::from(object.clone());
+        fields.unsupported(
+            field,
+            &value,
+            "the same parameters for all kinds of layers are",
+        );
+    }
+    Some(fields.inner(field, first.clone()))
 }
 
 /// Returns whether there are parameters for each kind of layers.
 fn is_nested(object: &Map<String, Value>) -> bool {
-    object.iter().any(|(field, value)| {
-        field.ends_with("_attention") && (value.is_object() || value.is_null())
-    })
+    !object.is_empty()
+        && object.iter().all(|(field, value)| {
+            field.ends_with("_attention") && (value.is_object() || value.is_null())
+        })
 }
 
 /// Takes the kind's name. Older files say `type`, newer ones `rope_type`, some both.
@@ -174,11 +163,13 @@ fn kind(inner: &mut Fields<'_>) -> Option<String> {
         (Some(new), _) => Some(new),
         (None, Some(old)) => Some(old),
         // transformers 4 asks for it, and 5 writes it into every rope_parameters.
-        (None, None) if inner.is_inside("rope_parameters") => Some("default".to_owned()),
-        (None, None) => {
+        (None, None)
+            if !inner.has("rope_theta") || PARAMETERS.iter().any(|field| inner.has(field)) =>
+        {
             inner.missing("rope_type", "default, linear or llama3");
             None
         }
+        (None, None) => Some("default".to_owned()),
     }
 }
 

@@ -23,12 +23,8 @@ const RMS_NORM_EPS: f64 = 1e-6;
 /// Plans and traces number layers in 16 bits.
 const MOST_LAYERS: usize = 65_535;
 
-/// Reads what all families share. There are no biases; the caller may change that.
-pub(super) fn shared_config(
-    fields: &mut Fields<'_>,
-    defaults: ClassDefaults,
-    sliding_window: Option<usize>,
-) -> DecoderConfig {
+/// Reads what all families share. There are no biases and no window; the caller may change that.
+pub(super) fn shared_config(fields: &mut Fields<'_>, defaults: ClassDefaults) -> DecoderConfig {
     hidden_act(fields);
     let vocab_size = fields.size("vocab_size", defaults.vocab_size);
     let hidden_size = fields.size("hidden_size", HIDDEN_SIZE);
@@ -67,8 +63,7 @@ pub(super) fn shared_config(
     } else {
         HeadKind::Untied
     };
-    let layer_kind = check_layer_types(fields, sliding_window);
-    let rope = rope_config(fields, max_position_embeddings, layer_kind);
+    let rope = rope_config(fields, max_position_embeddings);
     let rms_norm_eps = rms_norm_eps(fields);
     let config = DecoderConfig {
         vocab_size,
@@ -81,7 +76,7 @@ pub(super) fn shared_config(
         rms_norm_eps,
         max_position_embeddings,
         rope,
-        sliding_window,
+        sliding_window: None,
         qkv_bias: ProjectionBias::Absent,
         o_bias: ProjectionBias::Absent,
         mlp_bias: ProjectionBias::Absent,
@@ -135,20 +130,64 @@ fn rms_norm_eps(fields: &mut Fields<'_>) -> f64 {
     }
 }
 
-/// Checks the `layer_types` of newer files: every layer has to be of the kind that the other fields describe. Returns
-/// that kind.
-fn check_layer_types(fields: &mut Fields<'_>, sliding_window: Option<usize>) -> &'static str {
-    let expected = match sliding_window {
-        Some(_) => "sliding_attention",
-        None => "full_attention",
-    };
-    match fields.take("layer_types") {
-        None => {}
-        Some(Value::Array(kinds)) if kinds.iter().all(|kind| kind == expected) => {}
-        Some(other) => {
-            let supported = format!("{expected} in every layer is, by sliding_window");
-            fields.unsupported("layer_types", &other, &supported);
+/// Which earlier keys a layer attends to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LayerKind {
+    /// All of them.
+    Full,
+    /// Those of the sliding window.
+    Sliding,
+}
+
+impl LayerKind {
+    fn of(name: &str) -> Option<Self> {
+        match name {
+            "full_attention" => Some(LayerKind::Full),
+            "sliding_attention" => Some(LayerKind::Sliding),
+            _ => None,
         }
     }
-    expected
+}
+
+/// Takes the `layer_types` of newer files, one name for every layer.
+pub(super) fn layer_types(fields: &mut Fields<'_>, n_layers: usize) -> Option<Vec<LayerKind>> {
+    let value = fields.take("layer_types")?;
+    let kind = |value: &Value| value.as_str().and_then(LayerKind::of);
+    let kinds: Option<Vec<LayerKind>> = value
+        .as_array()
+        .and_then(|kinds| kinds.iter().map(kind).collect());
+    match kinds {
+        Some(kinds) if kinds.len() == n_layers => return Some(kinds),
+        Some(kinds) if !fields.has_problems() => {
+            let n_kinds = format!("a list of {}", kinds.len());
+            let expected = format!("a name for each of num_hidden_layers {n_layers}");
+            fields.invalid("layer_types", &n_kinds, &expected);
+        }
+        Some(_) => {}
+        None => {
+            let supported = "a list of full_attention and sliding_attention is";
+            fields.unsupported("layer_types", &value, supported);
+        }
+    }
+    None
+}
+
+/// Checks `layer_types` for a class that has one kind of layers, which the other fields decide. Layers of a window that no
+/// text outgrows are of both kinds.
+pub(super) fn check_layer_types(fields: &mut Fields<'_>, config: &DecoderConfig) {
+    let Some(kinds) = layer_types(fields, config.n_layers) else {
+        return;
+    };
+    let (kind, supported) = match config.sliding_window {
+        Some(window) if window >= config.max_context() => return,
+        Some(_) => (
+            LayerKind::Sliding,
+            "sliding_attention in every layer is, by sliding_window",
+        ),
+        None => (LayerKind::Full, "full_attention in every layer is"),
+    };
+    if let Some(layer_idx) = kinds.iter().position(|other| *other != kind) {
+        let value = format!("{:?} in layer {layer_idx}", kinds[layer_idx]);
+        fields.unsupported("layer_types", &value.to_lowercase(), supported);
+    }
 }
