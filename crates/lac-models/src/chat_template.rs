@@ -196,7 +196,7 @@ impl ChatTemplate {
         special_tokens: &Map<String, Value>,
         options: &ChatOptions,
     ) -> Result<String, ChatError> {
-        let source = environment::portable_source(&chosen.text);
+        let source = portable::portable_source(&chosen.text);
         let mut variables: BTreeMap<&str, minijinja::Value> = special_tokens
             .iter()
             .chain(&options.extra)

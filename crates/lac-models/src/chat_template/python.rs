@@ -89,7 +89,7 @@ impl fmt::Write for PaidText<'_> {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Side {
+pub(super) enum Side {
     Left,
     Right,
     Both,
@@ -175,6 +175,20 @@ fn string_method(
             let found = text.find(part).map(|at| text[..at].chars().count());
             Value::from(found.ok_or_else(|| invalid("substring not found"))?)
         }
+        "join" => {
+            // Python does not join what is not a text.
+            let (parts,): (&Value,) = from_args(args)?;
+            for part in parts.try_iter()?.checked() {
+                state.consume_fuel(1)?;
+                let part = part?;
+                if part.kind() != ValueKind::String {
+                    let kind = part.kind();
+                    let message = format!("join needs texts, and got a {kind}");
+                    return Err(Error::new(ErrorKind::InvalidOperation, message));
+                }
+            }
+            return Ok(None);
+        }
         "center" => justify(state, text, args, Side::Both)?,
         "ljust" => justify(state, text, args, Side::Left)?,
         "rjust" => justify(state, text, args, Side::Right)?,
@@ -218,7 +232,7 @@ fn strip<'t>(text: &'t str, chars: Option<&str>, side: Side) -> &'t str {
 }
 
 /// Returns whether Python counts a character as whitespace. It does so for ASCII's separators, unlike Unicode.
-fn is_space(c: char) -> bool {
+pub(super) fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 
@@ -296,7 +310,7 @@ fn is_line_break(c: char) -> bool {
     )
 }
 
-fn split_lines(text: &str, keep_ends: bool) -> Vec<&str> {
+pub(super) fn split_lines(text: &str, keep_ends: bool) -> Vec<&str> {
     let mut lines = Vec::new();
     let mut rest = text;
     while !rest.is_empty() {
@@ -333,7 +347,12 @@ fn uppercase(c: char) -> String {
     c.to_uppercase().collect()
 }
 
-fn justify(state: &State<'_, '_>, text: &str, args: &[Value], side: Side) -> Result<Value, Error> {
+pub(super) fn justify(
+    state: &State<'_, '_>,
+    text: &str,
+    args: &[Value],
+    side: Side,
+) -> Result<Value, Error> {
     let (width, fill): (usize, Option<&str>) = from_args(args)?;
     let n_pad = padding(state, text, width)?;
     let n_left = match side {
@@ -354,7 +373,7 @@ fn justify(state: &State<'_, '_>, text: &str, args: &[Value], side: Side) -> Res
 }
 
 /// Returns how many characters are missing to a width, and counts their steps before they are made.
-fn padding(state: &State<'_, '_>, text: &str, width: usize) -> Result<usize, Error> {
+pub(super) fn padding(state: &State<'_, '_>, text: &str, width: usize) -> Result<usize, Error> {
     let pad = width.saturating_sub(text.chars().count());
     state.consume_fuel((pad / 64) as u64)?;
     Ok(pad)
