@@ -16,13 +16,20 @@ use minijinja::value::Serde;
 use minijinja::{Environment, ErrorKind};
 use serde_json::{Map, Value};
 
+mod arguments;
 mod conversation;
 mod environment;
 mod error;
+mod expression;
 mod json;
 mod options;
+mod portable;
+mod printf;
 mod python;
 mod source;
+mod text_filters;
+mod values;
+mod wrap;
 
 pub use conversation::{Conversation, MessagesError, messages_from_json};
 pub use error::ChatError;

@@ -13,6 +13,7 @@ use minijinja::{
     AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior, filters,
 };
 
+use super::arguments::{Given, bind, by_name, is_on};
 use super::json::{python_float, tojson};
 use super::values::{self, python_repr, python_str};
 use super::{expression, python, text_filters, wrap};
@@ -187,14 +188,10 @@ fn sorted(state: &State<'_, '_>, value: &Value, depth: usize) -> Result<Value, E
 /// Implements `default(value, default_value='', boolean=False)`.
 fn default(
     value: &Value,
-    other: Option<Value>,
-    boolean: Option<Value>,
-    kwargs: Kwargs,
+    given: Given,
 ) -> Result<Value, Error> {
-    let other = other.or(kwargs.get("default_value")?);
-    let boolean = boolean.or(kwargs.get("boolean")?);
-    kwargs.assert_all_used()?;
-    let is_lax = boolean.is_some_and(|boolean| boolean.is_true());
+    let [other, boolean] = bind("default", ["default_value", "boolean"], given)?;
+    let is_lax = is_on(boolean);
     Ok(if value.is_undefined() || is_lax && !value.is_true() {
         other.unwrap_or_else(|| Value::from(""))
     } else {
@@ -202,54 +199,31 @@ fn default(
     })
 }
 
-/// Returns the arguments of a filter by their names, whether they were given by position or by name.
-fn named<const N: usize>(
-    names: [&'static str; N],
-    given: [Option<Value>; N],
-    kwargs: &Kwargs,
-) -> Result<Kwargs, Error> {
-    let mut all: Vec<(&str, Value)> = Vec::new();
-    for (name, value) in names.into_iter().zip(given) {
-        if let Some(value) = value.or(kwargs.get(name)?) {
-            all.push((name, value));
-        }
-    }
-    kwargs.assert_all_used()?;
-    Ok(all.into_iter().collect())
-}
-
 /// Implements `dictsort(value, case_sensitive=False, by='key', reverse=False)`.
 fn dictsort(
     state: &State<'_, '_>,
     value: &Value,
-    case_sensitive: Option<Value>,
-    by: Option<Value>,
-    reverse: Option<Value>,
-    kwargs: Kwargs,
+    given: Given,
 ) -> Result<Value, Error> {
     state.consume_fuel(value.len().unwrap_or(0) as u64)?;
-    let names = ["case_sensitive", "by", "reverse"];
-    filters::dictsort(value, named(names, [case_sensitive, by, reverse], &kwargs)?)
+    let parameters = ["case_sensitive", "by", "reverse"];
+    let bound = bind("dictsort", parameters, given)?;
+    filters::dictsort(value, by_name(parameters, bound))
 }
 
 /// Implements `unique(value, case_sensitive=False, attribute=None)`.
 fn unique(
     state: &State<'_, '_>,
     value: Value,
-    case_sensitive: Option<Value>,
-    attribute: Option<Value>,
-    kwargs: Kwargs,
+    given: Given,
 ) -> Result<Value, Error> {
-    let names = ["case_sensitive", "attribute"];
-    filters::unique(
-        state,
-        value,
-        named(names, [case_sensitive, attribute], &kwargs)?,
-    )
+    let parameters = ["case_sensitive", "attribute"];
+    let bound = bind("unique", parameters, given)?;
+    filters::unique(state, value, by_name(parameters, bound))
 }
 
 /// Implements `format(value, *args, **kwargs)`: `value % args` or `value % kwargs`.
-fn format(state: &State<'_, '_>, value: &Value, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+fn format(state: &mut State<'_, '_>, value: &Value, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     let mut values = args.into_values();
     let kwargs = values.pop_if(|last| last.is_kwargs());
     let value = match value.kind() {
@@ -288,9 +262,8 @@ fn dict(state: &State<'_, '_>, args: Rest<ValueOrKwargs>) -> Result<Value, Error
 }
 
 /// Implements `joiner(sep=', ')`.
-fn joiner(separator: Option<Value>, kwargs: Kwargs) -> Result<Value, Error> {
-    let separator = separator.or(kwargs.get("sep")?);
-    kwargs.assert_all_used()?;
+fn joiner(given: Given) -> Result<Value, Error> {
+    let [separator] = bind("joiner", ["sep"], given)?;
     Ok(minijinja_contrib::globals::joiner(separator))
 }
 

@@ -9,7 +9,7 @@ use super::values::{Number, invalid, number, python_repr, python_str};
 
 /// Returns `template % right` for a text.
 pub(super) fn format(
-    state: &State<'_, '_>,
+    state: &mut State<'_, '_>,
     template: &Value,
     right: &Value,
 ) -> Result<Value, Error> {
@@ -157,7 +157,7 @@ impl Directive {
 
     fn format(
         &self,
-        state: &State<'_, '_>,
+        state: &mut State<'_, '_>,
         arguments: &mut Arguments,
         is_safe: bool,
     ) -> Result<String, Error> {

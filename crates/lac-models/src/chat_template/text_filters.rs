@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
-use minijinja::value::{Kwargs, Value, ValueKind};
+use minijinja::value::{Value, ValueKind};
 use minijinja::{Environment, Error, State, filters};
 
+use super::arguments::{Given, bind, is_on};
 use super::python::{Side, is_space, justify, split_lines};
 use super::values::{Number, invalid, number, python_str};
 
@@ -40,26 +41,20 @@ pub(super) fn size(value: &Value, name: &str) -> Result<usize, Error> {
 fn truncate(
     state: &State<'_, '_>,
     value: &Value,
-    length: Option<Value>,
-    killwords: Option<Value>,
-    end: Option<Value>,
-    leeway: Option<Value>,
-    kwargs: Kwargs,
+    given: Given,
 ) -> Result<String, Error> {
+    let parameters = ["length", "killwords", "end", "leeway"];
+    let [length, killwords, end, leeway] = bind("truncate", parameters, given)?;
     if !matches!(value.kind(), ValueKind::String | ValueKind::Undefined) {
         let kind = value.kind();
         return Err(invalid(format!("truncate needs a text, and got a {kind}")));
     }
     let text = text(state, value)?;
-    let length = length.or(kwargs.get("length")?);
     let length = length.map_or(Ok(255), |length| size(&length, "length"))?;
-    let kills_words = killwords.or(kwargs.get("killwords")?);
-    let end = end.or(kwargs.get("end")?);
+    let kills_words = is_on(killwords);
     let end = end.map_or(Ok("...".to_owned()), |end| python_str(state, &end))?;
-    let leeway = leeway.or(kwargs.get("leeway")?);
     let leeway = leeway.filter(|leeway| !leeway.is_none());
     let leeway = leeway.map_or(Ok(5), |leeway| size(&leeway, "leeway"))?;
-    kwargs.assert_all_used()?;
     let n_kept = length.checked_sub(end.chars().count()).ok_or_else(|| {
         invalid(format!("truncate to {length} characters, fewer than {end:?} has"))
     })?;
@@ -69,7 +64,7 @@ fn truncate(
     let cut = text.char_indices().nth(n_kept).map_or(text.len(), |(at, _)| at);
     let kept = &text[..cut];
     let kept = match kept.rsplit_once(' ') {
-        Some((words, _)) if !kills_words.is_some_and(|kills| kills.is_true()) => words,
+        Some((words, _)) if !kills_words => words,
         _ => kept,
     };
     Ok(format!("{kept}{end}"))
@@ -147,11 +142,9 @@ fn quoted(text: &str, place: Place) -> String {
 fn center(
     state: &State<'_, '_>,
     value: &Value,
-    width: Option<Value>,
-    kwargs: Kwargs,
+    given: Given,
 ) -> Result<Value, Error> {
-    let width = width.or(kwargs.get("width")?);
-    kwargs.assert_all_used()?;
+    let [width] = bind("center", ["width"], given)?;
     let width = width.unwrap_or_else(|| Value::from(80));
     justify(state, &text(state, value)?, &[width], Side::Both)
 }
@@ -160,18 +153,11 @@ fn center(
 fn indent(
     state: &State<'_, '_>,
     value: &Value,
-    width: Option<Value>,
-    first: Option<Value>,
-    blank: Option<Value>,
-    kwargs: Kwargs,
+    given: Given,
 ) -> Result<String, Error> {
-    let width = width.or(kwargs.get("width")?);
+    let [width, first, blank] = bind("indent", ["width", "first", "blank"], given)?;
     let width = width.unwrap_or_else(|| Value::from(4));
-    let first = first.or(kwargs.get("first")?);
-    let blank = blank.or(kwargs.get("blank")?);
-    kwargs.assert_all_used()?;
-    let is_given = |flag: Option<Value>| flag.is_some_and(|flag| flag.is_true());
-    let (first, blank) = (is_given(first), is_given(blank));
+    let (first, blank) = (is_on(first), is_on(blank));
     // A break at the end stays one.
     let text = text(state, value)? + "\n";
     let lines = split_lines(&text, false);
@@ -200,13 +186,11 @@ fn indent(
 
 /// Implements `xmlattr(d, autospace=True)`.
 fn xmlattr(
-    state: &State<'_, '_>,
+    state: &mut State<'_, '_>,
     value: &Value,
-    autospace: Option<Value>,
-    kwargs: Kwargs,
+    given: Given,
 ) -> Result<String, Error> {
-    let autospace = autospace.or(kwargs.get("autospace")?);
-    kwargs.assert_all_used()?;
+    let [autospace] = bind("xmlattr", ["autospace"], given)?;
     if value.kind() != ValueKind::Map {
         let kind = value.kind();
         return Err(invalid(format!("xmlattr needs a mapping, and got a {kind}")));
@@ -234,7 +218,7 @@ fn xmlattr(
 }
 
 /// Escapes a value for HTML, unless it is a text that is marked as safe.
-fn escaped(state: &State<'_, '_>, value: &Value) -> Result<String, Error> {
+fn escaped(state: &mut State<'_, '_>, value: &Value) -> Result<String, Error> {
     if value.is_safe() {
         return text(state, value);
     }
@@ -244,7 +228,7 @@ fn escaped(state: &State<'_, '_>, value: &Value) -> Result<String, Error> {
 }
 
 /// Implements `forceescape`, which escapes also what is marked as safe.
-fn forceescape(state: &State<'_, '_>, value: &Value) -> Result<Value, Error> {
+fn forceescape(state: &mut State<'_, '_>, value: &Value) -> Result<Value, Error> {
     let plain = Value::from(text(state, value)?);
     Ok(Value::from_safe_string(escaped(state, &plain)?))
 }
@@ -252,18 +236,16 @@ fn forceescape(state: &State<'_, '_>, value: &Value) -> Result<Value, Error> {
 /// Implements `filesizeformat(value, binary=False)`.
 fn filesizeformat(
     value: &Value,
-    binary: Option<Value>,
-    kwargs: Kwargs,
+    given: Given,
 ) -> Result<String, Error> {
-    let binary = binary.or(kwargs.get("binary")?);
-    kwargs.assert_all_used()?;
+    let [binary] = bind("filesizeformat", ["binary"], given)?;
     let n_bytes = match value.as_str() {
         Some(text) => text.trim().parse().ok(),
         None => number(value).map(Number::as_float),
     };
     let n_bytes: f64 =
         n_bytes.ok_or_else(|| invalid(format!("filesizeformat needs a number, not {value}")))?;
-    let (base, units) = if binary.is_some_and(|binary| binary.is_true()) {
+    let (base, units) = if is_on(binary) {
         let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB"];
         (1024.0_f64, units)
     } else {

@@ -186,7 +186,7 @@ pub(super) fn loop_rows(state: &State<'_, '_>, items: Value) -> Result<Value, Er
 
 /// Implements `left % right`: a formatted text, or the remainder that has the divisor's sign.
 pub(super) fn remainder(
-    state: &State<'_, '_>,
+    state: &mut State<'_, '_>,
     left: &Value,
     right: &Value,
 ) -> Result<Value, Error> {

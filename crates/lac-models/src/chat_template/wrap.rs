@@ -1,8 +1,9 @@
 //! Jinja2's `wordwrap`, which is Python's `textwrap.wrap` for every line.
 
-use minijinja::value::{Kwargs, Value};
+use minijinja::value::Value;
 use minijinja::{Error, State};
 
+use super::arguments::{Given, bind};
 use super::python::split_lines;
 use super::text_filters::{is_word, size, text};
 use super::values::{invalid, python_str};
@@ -11,25 +12,18 @@ use super::values::{invalid, python_str};
 pub(super) fn wordwrap(
     state: &State<'_, '_>,
     value: &Value,
-    width: Option<Value>,
-    break_long_words: Option<Value>,
-    wrapstring: Option<Value>,
-    break_on_hyphens: Option<Value>,
-    kwargs: Kwargs,
+    given: Given,
 ) -> Result<String, Error> {
-    let width = width.or(kwargs.get("width")?);
+    let parameters = ["width", "break_long_words", "wrapstring", "break_on_hyphens"];
+    let [width, long_words, separator, hyphens] = bind("wordwrap", parameters, given)?;
     let width = width.map_or(Ok(79), |width| size(&width, "width"))?;
-    let long_words = break_long_words.or(kwargs.get("break_long_words")?);
-    let separator = wrapstring.or(kwargs.get("wrapstring")?);
     let separator = separator.filter(Value::is_true);
     let separator = separator.map_or(Ok("\n".to_owned()), |text| python_str(state, &text))?;
-    let hyphens = break_on_hyphens.or(kwargs.get("break_on_hyphens")?);
-    kwargs.assert_all_used()?;
-    let is_on = |flag: Option<Value>| flag.is_none_or(|flag| flag.is_true());
+    let is_on_or_absent = |flag: Option<Value>| flag.is_none_or(|flag| flag.is_true());
     let wrapping = Wrapping {
         width,
-        breaks_long_words: is_on(long_words),
-        breaks_on_hyphens: is_on(hyphens),
+        breaks_long_words: is_on_or_absent(long_words),
+        breaks_on_hyphens: is_on_or_absent(hyphens),
     };
     let text = text(state, value)?;
     let mut lines = Vec::new();
