@@ -47,6 +47,9 @@ pub(super) fn environment() -> Environment<'static> {
         },
     );
     env.add_filter("pprint", pprint);
+    env.add_filter(expression::PART, |state: &State<'_, '_>, value: &Value| {
+        python_str(state, value)
+    });
     env.add_filter(expression::LOOP_ITEMS, values::loop_items);
     env.add_filter(expression::LOOP_ROWS, values::loop_rows);
     env.add_filter(expression::REMAINDER, values::remainder);
@@ -186,10 +189,7 @@ fn sorted(state: &State<'_, '_>, value: &Value, depth: usize) -> Result<Value, E
 }
 
 /// Implements `default(value, default_value='', boolean=False)`.
-fn default(
-    value: &Value,
-    given: Given,
-) -> Result<Value, Error> {
+fn default(value: &Value, given: Given) -> Result<Value, Error> {
     let [other, boolean] = bind("default", ["default_value", "boolean"], given)?;
     let is_lax = is_on(boolean);
     Ok(if value.is_undefined() || is_lax && !value.is_true() {
@@ -200,11 +200,7 @@ fn default(
 }
 
 /// Implements `dictsort(value, case_sensitive=False, by='key', reverse=False)`.
-fn dictsort(
-    state: &State<'_, '_>,
-    value: &Value,
-    given: Given,
-) -> Result<Value, Error> {
+fn dictsort(state: &State<'_, '_>, value: &Value, given: Given) -> Result<Value, Error> {
     state.consume_fuel(value.len().unwrap_or(0) as u64)?;
     let parameters = ["case_sensitive", "by", "reverse"];
     let bound = bind("dictsort", parameters, given)?;
@@ -212,18 +208,18 @@ fn dictsort(
 }
 
 /// Implements `unique(value, case_sensitive=False, attribute=None)`.
-fn unique(
-    state: &State<'_, '_>,
-    value: Value,
-    given: Given,
-) -> Result<Value, Error> {
+fn unique(state: &State<'_, '_>, value: Value, given: Given) -> Result<Value, Error> {
     let parameters = ["case_sensitive", "attribute"];
     let bound = bind("unique", parameters, given)?;
     filters::unique(state, value, by_name(parameters, bound))
 }
 
 /// Implements `format(value, *args, **kwargs)`: `value % args` or `value % kwargs`.
-fn format(state: &mut State<'_, '_>, value: &Value, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+fn format(
+    state: &mut State<'_, '_>,
+    value: &Value,
+    args: Rest<ValueOrKwargs>,
+) -> Result<Value, Error> {
     let mut values = args.into_values();
     let kwargs = values.pop_if(|last| last.is_kwargs());
     let value = match value.kind() {

@@ -7,6 +7,8 @@
 pub(super) const LOOP_ITEMS: &str = "__loop_items";
 /// Makes what a loop with several targets iterates.
 pub(super) const LOOP_ROWS: &str = "__loop_rows";
+/// Makes a text of an operand of `~`.
+pub(super) const PART: &str = "__part";
 /// Implements the operator `%`.
 pub(super) const REMAINDER: &str = "__remainder";
 /// The operators that need two values which Python can compare, and their filters.
@@ -58,14 +60,24 @@ pub(super) fn rewritten(tag: &str, kind: Tag) -> String {
                     end: token.end,
                 });
             }
-            _ => group.push(token),
+            _ => {
+                if token.kind == Kind::Operand && token.text(body).contains('\\') {
+                    edits.replace(token, portable_text(token.text(body)));
+                }
+                group.push(token);
+            }
         }
     }
     if !open.is_empty() {
         return tag.to_owned();
     }
     edits.rewrite_group(body, &group, Some(kind));
-    format!("{}{}{}", &tag[..2], edits.applied(body), &tag[tag.len() - 2..])
+    format!(
+        "{}{}{}",
+        &tag[..2],
+        edits.applied(body),
+        &tag[tag.len() - 2..]
+    )
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -145,6 +157,56 @@ fn text_len(rest: &str, quote: char) -> usize {
     rest.len()
 }
 
+/// Returns a text in quotes with the escapes that Python knows in a form that the engine knows. Python leaves a backslash
+/// before other characters as it is.
+fn portable_text(quoted: &str) -> String {
+    let mut out = String::with_capacity(quoted.len());
+    let mut rest = quoted;
+    while let Some(at) = rest.find('\\') {
+        out.push_str(&rest[..at]);
+        let escape = &rest[at + 1..];
+        let Some(first) = escape.chars().next() else {
+            return quoted.to_owned();
+        };
+        let mut len = first.len_utf8();
+        match first {
+            '\n' => {}
+            'a' => out.push('\u{7}'),
+            'b' => out.push('\u{8}'),
+            'f' => out.push('\u{c}'),
+            'v' => out.push('\u{b}'),
+            'n' | 'r' | 't' | '\'' | '"' | '\\' => out.extend(['\\', first]),
+            'x' | 'u' => out.extend(['\\', first]),
+            'U' => {
+                let digits = escape.get(1..9);
+                let code = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
+                let Some(character) = code.and_then(char::from_u32) else {
+                    // The engine names the fault.
+                    out.push_str("\\u");
+                    rest = &escape[len..];
+                    continue;
+                };
+                out.push(character);
+                len = 9;
+            }
+            '0'..='7' => {
+                let is_octal = |c: char| c.is_digit(8);
+                let n_digits = escape.chars().take(3).take_while(|&c| is_octal(c)).count();
+                len = n_digits;
+                let code = u32::from_str_radix(&escape[..len], 8).ok();
+                out.extend(code.and_then(char::from_u32));
+            }
+            _ => {
+                out.push_str("\\\\");
+                out.push(first);
+            }
+        }
+        rest = &escape[len..];
+    }
+    out.push_str(rest);
+    out
+}
+
 /// Returns the length of a number: `12`, `1_000`, `0x1f`, `1.5e-3`.
 fn number_len(rest: &str) -> usize {
     let bytes = rest.as_bytes();
@@ -182,6 +244,7 @@ enum Role {
     Filters,
     Calls,
     Opens,
+    Replaces,
 }
 
 /// A text to put into a tag.
@@ -222,6 +285,11 @@ impl Edits {
         self.push(operands.1, 0, Role::ClosesCall, ")");
     }
 
+    /// Puts a text in the place of a token.
+    fn replace(&mut self, token: Token, text: impl Into<String>) {
+        self.push(token.start, token.end - token.start, Role::Replaces, text);
+    }
+
     fn applied(mut self, body: &str) -> String {
         self.0.sort_by_key(|edit| (edit.at, edit.role));
         let mut out = String::with_capacity(body.len());
@@ -230,8 +298,9 @@ impl Edits {
             out.push_str(&body[done..at]);
             out.push_str(&text);
             // An operator over several lines keeps its line breaks.
-            let n_lines = body[at..at + len].matches('\n').count();
-            out.push_str(&"\n".repeat(n_lines));
+            let n_lines = |text: &str| text.matches('\n').count();
+            let n_lost = n_lines(&body[at..at + len]).saturating_sub(n_lines(&text));
+            out.push_str(&"\n".repeat(n_lost));
             done = at + len;
         }
         out.push_str(&body[done..]);
@@ -262,6 +331,14 @@ impl Edits {
             if word.is(body, "for") {
                 group = self.rewrite_loop(body, rest);
             }
+        }
+        if tag == Some(Tag::Expression)
+            && group.iter().any(|token| token.is(body, ","))
+            && let ([first, ..], [.., last]) = (group, group)
+        {
+            // A tuple needs no brackets in Jinja2.
+            self.push(first.start, 0, Role::Opens, "(");
+            self.push(last.end, 0, Role::ClosesCall, ")");
         }
         let ends_clause = |idx: usize| {
             let token = group[idx];
@@ -298,7 +375,9 @@ impl Edits {
         let n_tokens = (0..items.len()).position(is_end).unwrap_or(items.len());
         if let Some(last) = n_tokens.checked_sub(1) {
             let has_several = targets.iter().any(|token| token.is(body, ","))
-                || targets.first().is_some_and(|token| token.kind == Kind::Operand);
+                || targets
+                    .first()
+                    .is_some_and(|token| token.kind == Kind::Operand);
             let filter = if has_several { LOOP_ROWS } else { LOOP_ITEMS };
             self.wrap(items[0].start, items[last].end, filter);
         }
@@ -315,7 +394,9 @@ impl Edits {
                 2
             } else {
                 usize::from(
-                    ["<", "<=", ">", ">=", "==", "!="].iter().any(|text| token.is(body, text))
+                    ["<", "<=", ">", ">=", "==", "!="]
+                        .iter()
+                        .any(|text| token.is(body, text))
                         || token.is(body, "in")
                             && !is_member(body, clause, idx)
                             && !is_test_word(body, clause, idx),
@@ -348,19 +429,33 @@ impl Edits {
         }
     }
 
-    /// Rewrites a sum: its terms are between `+`, `-` and `~`.
+    /// Rewrites a sum: its terms are between `+` and `-`.
     fn rewrite_sum(&mut self, body: &str, sum: &[Token]) {
+        let is_sign = |idx: usize| sum[idx].is(body, "+") || sum[idx].is(body, "-");
         let mut start = 0;
         for idx in 0..=sum.len() {
-            let ends = idx == sum.len() || {
-                let token = sum[idx];
-                token.is(body, "~")
-                    || (token.is(body, "+") || token.is(body, "-")) && ends_operand(body, sum, idx)
-            };
-            if ends {
-                self.rewrite_product(body, &sum[start..idx]);
+            if idx == sum.len() || is_sign(idx) && ends_operand(body, sum, idx) {
+                self.rewrite_texts(body, &sum[start..idx]);
                 start = idx + 1;
+            } else if sum[idx].is(body, "+") {
+                // The engine has no sign that leaves a number as it is.
+                self.replace(sum[idx], " ");
             }
+        }
+    }
+
+    /// Rewrites texts that are put together: they are between `~`.
+    fn rewrite_texts(&mut self, body: &str, texts: &[Token]) {
+        let is_joint = |token: &Token| token.is(body, "~");
+        let has_several = texts.iter().any(is_joint);
+        for part in texts.split(is_joint) {
+            let ([first, ..], [.., last]) = (part, part) else {
+                continue;
+            };
+            if has_several && !(part.len() == 1 && first.text(body).starts_with(['\'', '"'])) {
+                self.wrap(first.start, last.end, PART);
+            }
+            self.rewrite_product(body, part);
         }
     }
 
@@ -368,7 +463,9 @@ impl Edits {
     fn rewrite_product(&mut self, body: &str, product: &[Token]) {
         let operators: Vec<usize> = (0..product.len())
             .filter(|&idx| {
-                ["*", "/", "//", "%"].iter().any(|text| product[idx].is(body, text))
+                ["*", "/", "//", "%"]
+                    .iter()
+                    .any(|text| product[idx].is(body, text))
             })
             .collect();
         for (number, &idx) in operators.iter().enumerate() {

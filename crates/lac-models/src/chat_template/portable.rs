@@ -63,19 +63,24 @@ fn tag_word(tag: &str) -> &str {
     &body[..end]
 }
 
-/// Returns the length of a tag with its end. An end inside quotes does not count.
+/// Returns the length of a tag with its end. An end inside quotes or brackets does not count.
 fn tag_len(tag: &str, end: &str) -> usize {
     let mut quote = None;
     let mut escaped = false;
+    let mut depth = 0_usize;
     for (idx, character) in tag.char_indices().skip(2) {
         match quote {
             Some(_) if escaped => escaped = false,
             Some(_) if character == '\\' => escaped = true,
             Some(open) if character == open => quote = None,
             Some(_) => {}
-            None if tag[idx..].starts_with(end) => return idx + end.len(),
-            None if matches!(character, '\'' | '"') => quote = Some(character),
-            None => {}
+            None if depth == 0 && tag[idx..].starts_with(end) => return idx + end.len(),
+            None => match character {
+                '\'' | '"' => quote = Some(character),
+                '(' | '[' | '{' => depth += 1,
+                ')' | ']' | '}' => depth = depth.saturating_sub(1),
+                _ => {}
+            },
         }
     }
     tag.len()
@@ -139,5 +144,18 @@ mod tests {
             "{{ 'it\\'s }}' }}{% with %}",
         );
         check("{% unclosed é", "{% unclosed é");
+        check(
+            "{{ {'a': {'b': 7 % 2}} }}{% generation %}",
+            "{{ {'a': {'b': (7 )|__remainder( 2)}} }}{% with %}",
+        );
+    }
+
+    #[test]
+    fn texts_keep_what_python_reads() {
+        let check = |source: &str, expected: &str| assert_eq!(portable_source(source), expected);
+        let known = r"{{ '\\d\n\'\x41\u00e9' }}";
+        check(known, known);
+        check(r"{{ '\d\/\101\U0001f600' }}", r"{{ '\\d\\/A😀' }}");
+        check("{{ 'a\\\nb' + 'c\nd\\t' }}", "{{ 'ab'\n + 'c\nd\\t' }}");
     }
 }

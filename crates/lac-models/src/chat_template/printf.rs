@@ -3,8 +3,9 @@
 //! Source: the library reference of Python, "printf-style String Formatting".
 
 use minijinja::value::{Value, ValueKind};
-use minijinja::{Error, State, filters};
+use minijinja::{Error, State};
 
+use super::text_filters::escaped;
 use super::values::{Number, invalid, number, python_repr, python_str};
 
 /// Returns `template % right` for a text.
@@ -24,7 +25,9 @@ pub(super) fn format(
         let (directive, len) = Directive::parse(rest, &mut arguments)?;
         rest = &rest[len..];
         // Fields can be wide, so they are counted before they are made.
-        let n_bytes = directive.width.saturating_add(directive.precision.unwrap_or(0));
+        let n_bytes = directive
+            .width
+            .saturating_add(directive.precision.unwrap_or(0));
         state.consume_fuel((n_bytes / 64) as u64 + 1)?;
         out.push_str(&directive.format(state, &mut arguments, template.is_safe())?);
     }
@@ -171,8 +174,7 @@ impl Directive {
                     _ => ascii(&python_repr(state, &value)?),
                 };
                 if is_safe && !value.is_safe() {
-                    let escaped = filters::escape(state, &Value::from(text))?;
-                    text = escaped.as_str().unwrap_or_default().to_owned();
+                    text = escaped(state, &Value::from(text))?;
                 }
                 if let Some(precision) = self.precision
                     && let Some((end, _)) = text.char_indices().nth(precision)
@@ -288,7 +290,9 @@ impl Directive {
         match self {
             _ if is_negative => "-",
             Self { has_sign: true, .. } => "+",
-            Self { has_blank: true, .. } => " ",
+            Self {
+                has_blank: true, ..
+            } => " ",
             _ => "",
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use minijinja::value::{Value, ValueKind};
-use minijinja::{Environment, Error, State, filters};
+use minijinja::{Environment, Error, State};
 
 use super::arguments::{Given, bind, is_on};
 use super::python::{Side, is_space, justify, split_lines};
@@ -17,6 +17,8 @@ pub(super) fn add_to_environment(env: &mut Environment<'_>) {
     env.add_filter("center", center);
     env.add_filter("indent", indent);
     env.add_filter("xmlattr", xmlattr);
+    env.add_filter("escape", escape);
+    env.add_filter("e", escape);
     env.add_filter("forceescape", forceescape);
     env.add_filter("filesizeformat", filesizeformat);
 }
@@ -38,11 +40,7 @@ pub(super) fn size(value: &Value, name: &str) -> Result<usize, Error> {
 }
 
 /// Implements `truncate(s, length=255, killwords=False, end='...', leeway=5)`.
-fn truncate(
-    state: &State<'_, '_>,
-    value: &Value,
-    given: Given,
-) -> Result<String, Error> {
+fn truncate(state: &State<'_, '_>, value: &Value, given: Given) -> Result<String, Error> {
     let parameters = ["length", "killwords", "end", "leeway"];
     let [length, killwords, end, leeway] = bind("truncate", parameters, given)?;
     if !matches!(value.kind(), ValueKind::String | ValueKind::Undefined) {
@@ -56,12 +54,17 @@ fn truncate(
     let leeway = leeway.filter(|leeway| !leeway.is_none());
     let leeway = leeway.map_or(Ok(5), |leeway| size(&leeway, "leeway"))?;
     let n_kept = length.checked_sub(end.chars().count()).ok_or_else(|| {
-        invalid(format!("truncate to {length} characters, fewer than {end:?} has"))
+        invalid(format!(
+            "truncate to {length} characters, fewer than {end:?} has"
+        ))
     })?;
     if text.chars().count() <= length.saturating_add(leeway) {
         return Ok(text);
     }
-    let cut = text.char_indices().nth(n_kept).map_or(text.len(), |(at, _)| at);
+    let cut = text
+        .char_indices()
+        .nth(n_kept)
+        .map_or(text.len(), |(at, _)| at);
     let kept = &text[..cut];
     let kept = match kept.rsplit_once(' ') {
         Some((words, _)) if !kills_words => words,
@@ -139,22 +142,14 @@ fn quoted(text: &str, place: Place) -> String {
 }
 
 /// Implements `center(value, width=80)`.
-fn center(
-    state: &State<'_, '_>,
-    value: &Value,
-    given: Given,
-) -> Result<Value, Error> {
+fn center(state: &State<'_, '_>, value: &Value, given: Given) -> Result<Value, Error> {
     let [width] = bind("center", ["width"], given)?;
     let width = width.unwrap_or_else(|| Value::from(80));
     justify(state, &text(state, value)?, &[width], Side::Both)
 }
 
 /// Implements `indent(s, width=4, first=False, blank=False)`.
-fn indent(
-    state: &State<'_, '_>,
-    value: &Value,
-    given: Given,
-) -> Result<String, Error> {
+fn indent(state: &State<'_, '_>, value: &Value, given: Given) -> Result<String, Error> {
     let [width, first, blank] = bind("indent", ["width", "first", "blank"], given)?;
     let width = width.unwrap_or_else(|| Value::from(4));
     let (first, blank) = (is_on(first), is_on(blank));
@@ -185,15 +180,13 @@ fn indent(
 }
 
 /// Implements `xmlattr(d, autospace=True)`.
-fn xmlattr(
-    state: &mut State<'_, '_>,
-    value: &Value,
-    given: Given,
-) -> Result<String, Error> {
+fn xmlattr(state: &mut State<'_, '_>, value: &Value, given: Given) -> Result<String, Error> {
     let [autospace] = bind("xmlattr", ["autospace"], given)?;
     if value.kind() != ValueKind::Map {
         let kind = value.kind();
-        return Err(invalid(format!("xmlattr needs a mapping, and got a {kind}")));
+        return Err(invalid(format!(
+            "xmlattr needs a mapping, and got a {kind}"
+        )));
     }
     let mut out = String::new();
     for key in value.try_iter()? {
@@ -217,27 +210,39 @@ fn xmlattr(
     Ok(if has_space { format!(" {out}") } else { out })
 }
 
-/// Escapes a value for HTML, unless it is a text that is marked as safe.
-fn escaped(state: &mut State<'_, '_>, value: &Value) -> Result<String, Error> {
+/// Returns the text of a value, escaped for HTML unless it is marked as safe.
+pub(super) fn escaped(state: &State<'_, '_>, value: &Value) -> Result<String, Error> {
+    let text = text(state, value)?;
     if value.is_safe() {
-        return text(state, value);
+        return Ok(text);
     }
-    let plain = Value::from(text(state, value)?);
-    let escaped = filters::escape(state, &plain)?;
-    Ok(escaped.as_str().unwrap_or_default().to_owned())
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '\'' => out.push_str("&#39;"),
+            '"' => out.push_str("&#34;"),
+            _ => out.push(c),
+        }
+    }
+    Ok(out)
+}
+
+/// Implements `escape`.
+fn escape(state: &State<'_, '_>, value: &Value) -> Result<Value, Error> {
+    escaped(state, value).map(Value::from_safe_string)
 }
 
 /// Implements `forceescape`, which escapes also what is marked as safe.
-fn forceescape(state: &mut State<'_, '_>, value: &Value) -> Result<Value, Error> {
+fn forceescape(state: &State<'_, '_>, value: &Value) -> Result<Value, Error> {
     let plain = Value::from(text(state, value)?);
-    Ok(Value::from_safe_string(escaped(state, &plain)?))
+    escape(state, &plain)
 }
 
 /// Implements `filesizeformat(value, binary=False)`.
-fn filesizeformat(
-    value: &Value,
-    given: Given,
-) -> Result<String, Error> {
+fn filesizeformat(value: &Value, given: Given) -> Result<String, Error> {
     let [binary] = bind("filesizeformat", ["binary"], given)?;
     let n_bytes = match value.as_str() {
         Some(text) => text.trim().parse().ok(),

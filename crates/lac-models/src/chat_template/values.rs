@@ -288,7 +288,8 @@ fn compare(
         return Err(unsupported(operator, left, right));
     }
     // Numbers that are not numbers come neither before nor after others.
-    let is_nan = |value: &Value| matches!(number(value), Some(Number::Float(float)) if float.is_nan());
+    let is_nan =
+        |value: &Value| matches!(number(value), Some(Number::Float(float)) if float.is_nan());
     if is_nan(left) || is_nan(right) {
         return Ok(false);
     }
@@ -306,7 +307,9 @@ fn number_like(value: &Value) -> bool {
 
 fn unsupported(operator: &str, left: &Value, right: &Value) -> Error {
     let (left, right) = (left.kind(), right.kind());
-    invalid(format!("{operator:?} is not supported between {left} and {right}"))
+    invalid(format!(
+        "{operator:?} is not supported between {left} and {right}"
+    ))
 }
 
 pub(super) fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {

@@ -14,7 +14,12 @@ pub(super) fn wordwrap(
     value: &Value,
     given: Given,
 ) -> Result<String, Error> {
-    let parameters = ["width", "break_long_words", "wrapstring", "break_on_hyphens"];
+    let parameters = [
+        "width",
+        "break_long_words",
+        "wrapstring",
+        "break_on_hyphens",
+    ];
     let [width, long_words, separator, hyphens] = bind("wordwrap", parameters, given)?;
     let width = width.map_or(Ok(79), |width| size(&width, "width"))?;
     let separator = separator.filter(Value::is_true);
@@ -128,8 +133,7 @@ fn end_of_part(text: &[char], start: usize) -> usize {
     let at = |idx: usize| text.get(idx).copied();
     let before = |idx: usize, back: usize| idx.checked_sub(back).map(|idx| text[idx]);
     let is_letter = |c: Option<char>| c.is_some_and(|c| is_word(c) && !c.is_numeric());
-    let is_in_word =
-        |c: Option<char>| c.is_some_and(|c| is_word(c) || "!\"'&.,?".contains(c));
+    let is_in_word = |c: Option<char>| c.is_some_and(|c| is_word(c) || "!\"'&.,?".contains(c));
     // A dash of at least two hyphens between words.
     let dash_end = |idx: usize| {
         let n_hyphens = text[idx..].iter().take_while(|&&c| c == '-').count();
