@@ -299,7 +299,7 @@ impl Case<'_> {
             &what,
         );
         assert_flags(
-            &seen.recorder.prompt,
+            &seen.recorder.phases.prompt,
             &self.prompt.trace[self.alpha_idx].active,
             &what,
         );
@@ -454,6 +454,6 @@ fn half_precision_computes_in_half_precision() {
             |_| tolerance,
             dtype.name(),
         );
-        assert_eq!(seen.recorder.prompt.norms.len(), prompt.norms.len());
+        assert_eq!(seen.recorder.phases.prompt.norms.len(), prompt.norms.len());
     }
 }
