@@ -69,7 +69,7 @@ impl Report {
             max_tokens: self.tokens,
             style: Style::Coloured,
         };
-        // Colours are taken out where the output is no terminal, and where NO_COLOR is set.
+        // Colours are taken out where the output is not a terminal, and where NO_COLOR is set.
         print_line(report.to_terminal(&config).trim_end())
     }
 }
