@@ -14,6 +14,7 @@ mod faults;
 mod interruptions;
 #[cfg(all(feature = "demo", unix))]
 mod other_models;
+mod output;
 mod plans;
 mod sampling;
 #[cfg(all(feature = "demo", unix))]
