@@ -83,6 +83,31 @@ fn every_layout_of_boolq_holds_the_same_questions() {
     assert_eq!(answers, [false, true, true]);
 }
 
+/// Files of `tests/fixtures/make_codecs.py`.
+#[test]
+fn parquet_is_read_in_every_codec() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/codecs");
+    let check = |benchmark, writer: &str, codec: &str, expected: &DataSet| {
+        let name = format!("{benchmark}-{writer}-{codec}.parquet");
+        let data = DataSet::load(benchmark, &folder.join(&name), Split::Test).unwrap();
+        assert_eq!(data.items, expected.items, "{name}");
+    };
+    for (benchmark, n_items) in [(Benchmark::Mmlu, 12), (Benchmark::Boolq, 8)] {
+        let plain = folder.join(format!("{benchmark}-pyarrow-none.parquet"));
+        let plain = DataSet::load(benchmark, &plain, Split::Test).unwrap();
+        assert_eq!(plain.items.len(), n_items);
+        for codec in ["snappy", "gzip", "lz4", "brotli", "zstd"] {
+            check(benchmark, "pyarrow", codec, &plain);
+            if benchmark == Benchmark::Mmlu {
+                check(benchmark, "polars", codec, &plain);
+            }
+        }
+        if benchmark == Benchmark::Mmlu {
+            check(benchmark, "polars", "uncompressed", &plain);
+        }
+    }
+}
+
 #[test]
 fn gpqa_is_read_by_column_names() {
     let sets = sets();
