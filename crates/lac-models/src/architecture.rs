@@ -115,7 +115,7 @@ impl ConfigReport {
 
     /// Reads the text of a `config.json`, and goes on where a field cannot be used. Errors name `path`.
     pub fn of_json(text: &str, path: &Path) -> Self {
-        let object = match serde_json::from_str(file::without_byte_order_mark(text)) {
+        let object = match serde_json::from_str(text.strip_prefix('\u{feff}').unwrap_or(text)) {
             Ok(Value::Object(object)) => object,
             Ok(_) => {
                 let reason = "it holds another kind of value".to_owned();

@@ -18,3 +18,4 @@ mod scoring;
 mod skipping;
 mod soak;
 mod template_parity;
+mod tokens;
