@@ -212,7 +212,7 @@ fn what_decides_nothing_is_passed_over_and_listed() {
         ),
         (
             r#""quantization_config": {}, "num_local_experts": 0"#,
-            &["quantization_config", "num_local_experts"],
+            &["num_local_experts", "quantization_config"],
             &[],
         ),
     ] {
