@@ -18,6 +18,7 @@ pub fn lines(report: &Report) -> Vec<String> {
     rows.push((
         "tokenizer",
         match &report.tokenizer {
+            None if report.has_tokenizer => UNKNOWN.to_owned(),
             None => "none".to_owned(),
             Some(tokenizer) => of_tokenizer(tokenizer),
         },

@@ -24,7 +24,10 @@ pub struct Report {
     pub dtype: Option<String>,
     #[serde(flatten)]
     pub weights: Weights,
+    /// `None` where there is no tokenizer, or where it cannot be read.
     pub tokenizer: Option<TokenizerReport>,
+    #[serde(skip)]
+    pub has_tokenizer: bool,
     /// Fields of config.json that decide nothing, the unknown ones among them.
     pub ignored_fields: Vec<String>,
     /// Those of them that nothing is known of.
@@ -86,10 +89,14 @@ impl Report {
                 Weights::default()
             }
         };
+        let mut has_tokenizer = true;
         let tokenizer = match Tokenizer::from_folder(folder) {
             Ok(tokenizer) => Some(tokenizer),
             // A folder without a tokenizer can still be run by token ids.
-            Err(TokenizerError::Read { .. }) if !has_entry(&folder.join("tokenizer.json")) => None,
+            Err(TokenizerError::Read { .. }) if !has_entry(&folder.join("tokenizer.json")) => {
+                has_tokenizer = false;
+                None
+            }
             Err(error) => {
                 problems.push(describe(error));
                 None
@@ -116,6 +123,7 @@ impl Report {
                 dtype: None,
                 weights,
                 tokenizer,
+                has_tokenizer,
                 ignored_fields: Vec::new(),
                 unknown_fields: Vec::new(),
                 problems,
@@ -129,6 +137,7 @@ impl Report {
             dtype: config.saved_dtype,
             weights,
             tokenizer,
+            has_tokenizer,
             ignored_fields: config.ignored_fields,
             unknown_fields: config.unknown_fields,
             problems,
