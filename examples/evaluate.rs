@@ -22,8 +22,8 @@ use lac_core::{GateConfig, LastActive, Off, generation::Flow};
 use lac_eval::data::Split;
 use lac_eval::report::{ReportFormat, SubjectTables, render};
 use lac_eval::{
-    Benchmark, DataSet, EvalReport, Evaluation, HarnessTask, ModelId, PolicyRun, PromptSettings,
-    ResultLog, Results, RunConfig, Selection, Settings, evaluate, requests,
+    Benchmark, DataSet, EvalReport, Evaluation, HarnessTask, ItemSelection, ModelId, PolicyRun,
+    PromptSettings, ResultLog, Results, RunConfig, Settings, evaluate, requests,
 };
 use lac_models::{Decoder, ModelFolder, Tokenizer, WeightDtype};
 
@@ -106,9 +106,9 @@ impl Bench {
         prompt: &PromptSettings,
         mut runs: Vec<PolicyRun>,
     ) -> Result<Results> {
-        let selection = Selection {
+        let selection = ItemSelection {
             limit: Some(self.args.limit),
-            ..Selection::default()
+            ..ItemSelection::default()
         };
         let max_context = self.model.config().max_position_embeddings;
         let requests = requests(data, &selection, prompt, &self.tokenizer, Some(max_context))?;

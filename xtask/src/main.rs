@@ -1,6 +1,5 @@
 //! What cargo alone cannot say: chores of this workspace, `cargo xtask --help` lists them.
 
-#[cfg(feature = "circles")]
 mod circles;
 mod documents;
 mod gpu_check;
@@ -26,12 +25,11 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Check what the compiler does not: that lac-core alone pulls in no backend, that crates do
-    /// not depend on each other's insides, that no file grows out of hand, that what documents name
-    /// is there, that words are those of the glossary
+    /// Check what the compiler does not: that lac-core alone pulls in no backend, that crates depend
+    /// only on those they may, that no two files need each other, that no file grows out of hand,
+    /// that what documents name is there, that words are those of the glossary
     Tidy,
-    /// Name the files of a crate that need each other, and what ties them. Needs the feature circles
-    #[cfg(feature = "circles")]
+    /// Name the files of a crate that need each other, and what ties them; a part of tidy
     Circles,
     /// Type-check the CUDA backend; needs neither a GPU nor CUDA
     CheckCuda,
@@ -65,7 +63,6 @@ enum Task {
 fn main() -> Result<()> {
     match Cli::parse().task {
         Task::Tidy => tidy::tidy(),
-        #[cfg(feature = "circles")]
         Task::Circles => circles::check(),
         Task::CheckCuda => check_cuda(),
         Task::TrainDemo { options } => train_demo(&options),

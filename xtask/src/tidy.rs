@@ -3,12 +3,12 @@
 use anyhow::{Context, Result, ensure};
 
 use crate::process::{cargo, output, root, tracked_files};
-use crate::{documents, words};
+use crate::{circles, documents, words};
 
-/// Longest Rust file that is still one room.
+/// The most lines of a Rust file.
 const MAX_LINES: usize = 600;
 
-/// Checks everything, and stops at the first thing that is not as it has to be.
+/// Checks everything, and stops at the first fault.
 pub fn tidy() -> Result<()> {
     let no_backend = dependencies(&["-p", "lac-core", "--no-default-features"])?;
     for backend in [
@@ -50,6 +50,7 @@ pub fn tidy() -> Result<()> {
             );
         }
     }
+    circles::check()?;
     let files = tracked_files("*")?;
     documents::check(root(), &files)?;
     words::check(root(), &files)?;

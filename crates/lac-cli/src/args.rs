@@ -23,7 +23,7 @@ use crate::one_of::one_of;
 use crate::progress;
 use crate::prompts::{self, Prompt, Template};
 
-/// Which model, how precise, and where.
+/// Options that name the model, its data type and its device.
 #[derive(Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
@@ -78,7 +78,7 @@ impl ModelArgs {
     }
 }
 
-/// The prompt, or where it stands.
+/// Options that name one prompt.
 #[derive(Args)]
 #[command(next_help_heading = "Prompt")]
 pub struct PromptArgs {
@@ -110,7 +110,7 @@ impl PromptArgs {
         self.source.prompt_ids.is_none()
     }
 
-    /// Renders and tokenises.
+    /// Renders the chat template and tokenises.
     pub fn resolve(&self, tokenizer: Option<&Tokenizer>) -> Result<Prompt> {
         if let Some(ids) = &self.source.prompt_ids {
             return Ok(Prompt {
@@ -135,7 +135,7 @@ impl PromptArgs {
 
     fn template(&self) -> Template {
         if self.raw {
-            Template::PassedBy
+            Template::Bypassed
         } else {
             Template::Applied
         }
@@ -177,7 +177,7 @@ pub struct PolicyArgs {
     /// The plan that --policy planned follows and speculation drafts with, as `lac plan` writes it
     #[arg(long, value_name = "FILE")]
     pub plan: Option<PathBuf>,
-    /// Another one than zero is a quirk of `lac eval`.
+    /// Only a quirk of `lac eval` sets another one than zero.
     #[arg(skip)]
     pub first_threshold: FirstThreshold,
 }
@@ -197,13 +197,19 @@ pub enum PolicyName {
     Halt,
     /// The layers that --plan names are not run
     Planned,
-    /// The layers that --plan keeps draft and the full model verifies: its own text where it is greedy, other draws
-    /// from the same distribution where it is drawn; without --plan the drafting layers follow the text
+    /// The layers that --plan keeps draft and the full model verifies: greedy text is the full model's, drawn text has
+    /// its distribution. Without --plan the drafting layers follow the text
     Speculative,
 }
 
+const NO_PLAN: &str = "--policy planned needs --plan FILE (lac plan makes one)";
+
+/// The error of commands that need a policy's own passes.
+pub const NO_TRACE_OF_SPECULATION: &str = "--policy speculative runs the passes of the full model and has no trace of \
+     its own (lac generate, lac eval and lac bench take it)";
+
 impl PolicyArgs {
-    /// A gate of this α, for commands that take no policy.
+    /// Returns the options of commands that take no policy: a gate of this α.
     pub fn with_alpha(alpha: f32) -> Self {
         Self {
             alpha,
@@ -221,15 +227,18 @@ impl PolicyArgs {
         Ok(gate)
     }
 
-    /// Finds mistakes in these flags that show without the model, before its weights are read.
-    pub fn check(&self) -> Result<()> {
+    /// Finds mistakes that these flags and `--policy` show without the model: called before its weights are read.
+    pub fn check(&self, name: PolicyName) -> Result<()> {
         self.gate()?;
-        self.read_plan()?;
+        let plan = self.read_plan()?;
+        if name == PolicyName::Planned {
+            plan.context(NO_PLAN)?;
+        }
         Ok(())
     }
 
-    /// The policy of that name. A plan is checked against the model, which is loaded before: its weights were hashed
-    /// while they were read.
+    /// Makes the policy of that name. Call it once the model is loaded: a plan is checked against the hash of its
+    /// weights, which was taken while they were read.
     pub fn policy(
         &self,
         name: PolicyName,
@@ -239,7 +248,7 @@ impl PolicyArgs {
         self.policy_on(name, || model.fingerprint(folder))
     }
 
-    /// The policy of that name, for a model whose `fingerprint` is computed only where a plan is checked.
+    /// Makes the policy of that name for a model whose `fingerprint` is computed only if a plan is checked.
     pub fn policy_on(
         &self,
         name: PolicyName,
@@ -248,9 +257,7 @@ impl PolicyArgs {
         let gate = self.gate()?;
         Ok(match name {
             PolicyName::Planned => {
-                let (path, plan) = self
-                    .read_plan()?
-                    .context("--policy planned needs --plan FILE (lac plan makes one)")?;
+                let (path, plan) = self.read_plan()?.context(NO_PLAN)?;
                 let planned = Planned::new(&plan, &fingerprint()?);
                 Box::new(planned.with_context(|| path.display().to_string())?)
             }
@@ -259,10 +266,7 @@ impl PolicyArgs {
             PolicyName::LastActive => Box::new(LastActive::new(gate)),
             PolicyName::Bypass => Box::new(Bypass::new(gate)),
             PolicyName::Halt => Box::new(Halt::new(gate)),
-            PolicyName::Speculative => bail!(
-                "--policy speculative is no way through the layers: it has no trace of its own (lac generate, \
-                 lac eval and lac bench take it)"
-            ),
+            PolicyName::Speculative => bail!(NO_TRACE_OF_SPECULATION),
         })
     }
 
@@ -279,7 +283,7 @@ impl PolicyArgs {
         Ok(Some(format!("plan {hex}")))
     }
 
-    /// The plan that --plan names, with its path.
+    /// Reads the plan that --plan names, and returns it with its path.
     pub fn read_plan(&self) -> Result<Option<(&Path, VoidPlan)>> {
         let Some(path) = &self.plan else {
             return Ok(None);
@@ -302,7 +306,7 @@ pub struct SamplingArgs {
     /// Draw from the probabilities at this temperature
     #[arg(long, value_name = "T")]
     pub temperature: Option<f32>,
-    /// Keep a token iff the probability mass before it is at most this
+    /// Keep a token if the more probable ones together have at most this probability
     #[arg(long, value_name = "P", requires = "temperature")]
     pub top_p: Option<f32>,
     /// Keep this many of the most probable tokens
@@ -314,7 +318,7 @@ pub struct SamplingArgs {
 }
 
 impl SamplingArgs {
-    /// As if nothing had been given.
+    /// Returns the options as they are when none is given.
     pub fn greedy() -> Self {
         Self {
             greedy: true,
@@ -329,7 +333,7 @@ impl SamplingArgs {
         self.temperature.is_none()
     }
 
-    /// How tokens are chosen, in words.
+    /// Returns in words how tokens are chosen.
     pub fn describe(&self) -> String {
         let Some(temperature) = self.temperature else {
             return "greedy".to_owned();

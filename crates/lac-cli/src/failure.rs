@@ -1,4 +1,4 @@
-//! Errors as a user reads them: what happened, and which flags to lower where memory was too small.
+//! Errors as a user reads them: what happened, and which flags to lower if memory was too small.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
@@ -44,7 +44,7 @@ pub fn catch_panic(run: impl FnOnce() -> Result<()>) -> Result<()> {
     }
 }
 
-/// Returns advice for an error that a user can do something about. `lower` names the command's flags that memory
+/// Returns advice for an error that a user can act on. `lower` names the command's flags that memory
 /// depends on.
 pub fn advice(error: &Error, lower: &str) -> Option<String> {
     let text = format!("{error:#}").to_lowercase();
@@ -76,9 +76,9 @@ pub fn advice(error: &Error, lower: &str) -> Option<String> {
         "launch failed",
     ]) {
         return Some(
-            "the device was lost (a reset of its driver, or a kernel that ran too long): what was \
-             written before stays; the same command goes on from there or begins anew, and \
-             --device cpu does without it"
+            "the device was lost (a reset of its driver, or a kernel that ran too long): files written \
+             before are kept, and the same command continues them or begins anew; --device cpu does not \
+             need the device"
                 .to_owned(),
         );
     }

@@ -1,4 +1,4 @@
-//! Ctrl-C: the first one ends a run where nothing is lost, the second one at once.
+//! Ctrl-C: the first one ends a run at a place where nothing is lost, the second one at once.
 
 use std::fmt;
 use std::io;
@@ -46,8 +46,8 @@ impl fmt::Display for Interrupted {
 
 impl std::error::Error for Interrupted {}
 
-/// From here on Ctrl-C is for [`is_requested`] to see; before, there is nothing to lose, and it ends the program.
-/// `under_way` is what is finished first.
+/// From this call on, Ctrl-C is seen by [`is_requested`] and [`check`]. Before it there is nothing to lose, and Ctrl-C ends
+/// the program. `under_way` names what is finished first.
 pub fn listen(under_way: &'static str) -> Result<()> {
     let requested = Arc::new(AtomicBool::new(false));
     let listening = Listening {
@@ -91,8 +91,8 @@ fn announce() -> io::Result<()> {
 /// process.
 #[cfg(unix)]
 pub fn survive_file_size_limit() -> Result<()> {
-    let nobody_looks = Arc::new(AtomicBool::new(false));
-    flag::register(signal_hook::consts::SIGXFSZ, nobody_looks)
+    let unread_flag = Arc::new(AtomicBool::new(false));
+    flag::register(signal_hook::consts::SIGXFSZ, unread_flag)
         .map(|_| ())
         .context("cannot handle SIGXFSZ")
 }
@@ -109,7 +109,7 @@ pub fn is_requested() -> bool {
     listening.inspect(|listening| listening.say()).is_some()
 }
 
-/// Called between two steps of a run: returns the error once Ctrl-C was pressed.
+/// Fails once Ctrl-C was pressed. Call it between two steps of a run.
 pub fn check() -> Result<(), Interrupted> {
     if is_requested() {
         Err(Interrupted)

@@ -24,8 +24,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use interrupt::Interrupted;
 
-/// Find and skip the voids of language models: the layers that, for a given token, do nothing
-/// that the L2 norm of the residual stream can see.
+/// Find and skip the voids of language models: the layers that, for a given token, leave the L2 norm
+/// of the residual stream as it is.
 #[derive(Parser)]
 #[command(name = "lac", version, arg_required_else_help = true)]
 struct Cli {
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
     let lower = cli.command.lower();
     match failure::catch_panic(|| cli.command.run()) {
         Ok(()) => ExitCode::SUCCESS,
-        // A reader that has seen enough, such as `head`, is no failure.
+        // A reader that closes the pipe early, such as `head`, is not a failure.
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("lac: {error:#}");

@@ -1,5 +1,5 @@
-//! Whether what is asked for fits into memory, before it is allocated: afterwards the system ends the program
-//! without a word.
+//! Checks that a run fits into memory before anything is allocated: later, the system would end the program without a
+//! message.
 
 use std::path::{Path, PathBuf};
 
@@ -25,7 +25,7 @@ struct Machine {
 }
 
 impl Machine {
-    /// By Linux's own account; `None` where the system does not tell.
+    /// Reads Linux's tables; `None` on systems without them.
     fn new() -> Option<Self> {
         let table = std::fs::read_to_string("/proc/meminfo").ok()?;
         let field = |name: &str| meminfo(&table, name);

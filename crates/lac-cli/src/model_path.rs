@@ -1,30 +1,30 @@
-//! Where `--model` leads: to a folder, to the embedded model, or to one on the Hugging Face hub.
+//! What `--model` names: a folder, the embedded model, or a model on the Hugging Face hub.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use tempfile::TempDir;
 
-/// What `--model` calls the embedded model; a folder of that name is `./demo`.
+/// The name of the embedded model; write `./demo` for a folder of that name.
 const DEMO: &str = "demo";
 
-/// A folder on this machine that holds a model. The embedded model is unpacked into one that
-/// lasts as long as this.
+/// A folder on this machine that holds a model. The embedded model is unpacked into a temporary one, which is removed
+/// when this value is dropped.
 pub struct LocalModel {
     path: PathBuf,
     _unpacked: Option<TempDir>,
 }
 
 impl LocalModel {
-    /// The folder that `--model` means. A hub id is looked up in the local hub cache, and
-    /// downloaded into it when it is not there.
+    /// Finds the folder that `--model` names. The model of a hub id is downloaded into the local hub cache, unless it
+    /// is there already.
     pub fn find(model: &Path) -> Result<Self> {
         if model.as_os_str() == DEMO {
             return demo::unpack();
         }
         let path = match hub_id(model) {
             Some(id) => hub::folder(id)?,
-            // A path that does not exist is reported when the folder is opened.
+            // ModelFolder::open reports a path that does not exist.
             None => model.to_owned(),
         };
         Ok(Self {
@@ -38,7 +38,7 @@ impl LocalModel {
     }
 }
 
-/// `organisation/name`, unless something on this machine has that path.
+/// Returns the path as a hub id if it has the form `organisation/name` and nothing on this machine has that path.
 fn hub_id(model: &Path) -> Option<&str> {
     let id = model.to_str()?;
     let (organisation, name) = id.split_once('/')?;

@@ -10,7 +10,7 @@ where
     one_of_explained(all, name, |_| None)
 }
 
-/// Reads one of `all` by its name; `--help` has a line about each that `explain` says something of.
+/// Reads one of `all` by its name; `--help` has the line that `explain` returns for a value.
 pub fn one_of_explained<T>(
     all: &'static [T],
     name: fn(T) -> &'static str,

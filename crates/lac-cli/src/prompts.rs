@@ -1,13 +1,12 @@
-//! Several prompts at once, for commands that learn from them or try something on each.
+//! Texts that become prompts, and the options of commands that take several.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use lac_core::CausalLm;
 use lac_models::{AddSpecialTokens, ChatMessage, ChatOptions, Tokenizer, tokenizer::EncodedChat};
 
-/// Prompts, each a text.
+/// Options that name prompts.
 #[derive(Args)]
 #[command(next_help_heading = "Prompts")]
 pub struct PromptsArgs {
@@ -32,7 +31,7 @@ struct PromptsSource {
     prompts: Option<PathBuf>,
 }
 
-/// A line of a .jsonl file.
+/// A line of a file of prompts whose name ends in .jsonl.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct JsonPrompt {
@@ -42,11 +41,18 @@ struct JsonPrompt {
 }
 
 impl PromptsArgs {
-    /// The tokens of each prompt, checked against the model's context.
-    pub fn resolve(&self, tokenizer: &Tokenizer, model: &impl CausalLm) -> Result<Vec<Vec<u32>>> {
+    /// Returns the tokens of each prompt.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or a prompt of a file that is empty or longer than `max_context` tokens, with its
+    /// line.
+    pub fn resolve(&self, tokenizer: &Tokenizer, max_context: usize) -> Result<Vec<Vec<u32>>> {
         let mut prompts = Vec::new();
         for text in &self.source.prompt {
-            prompts.push(self.tokens(tokenizer, text, false).context("--prompt")?);
+            prompts.push(
+                self.tokens(tokenizer, text, Template::Applied)
+                    .context("--prompt")?,
+            );
         }
         if let Some(path) = &self.source.prompts {
             let is_json = path
@@ -55,28 +61,32 @@ impl PromptsArgs {
             prompts.extend(of_lines(path, |line| {
                 let ids = if is_json {
                     let prompt: JsonPrompt = serde_json::from_str(line)?;
-                    self.tokens(tokenizer, &prompt.prompt, prompt.raw)?
+                    let template = if prompt.raw {
+                        Template::Bypassed
+                    } else {
+                        Template::Applied
+                    };
+                    self.tokens(tokenizer, &prompt.prompt, template)?
                 } else {
-                    self.tokens(tokenizer, line, false)?
+                    self.tokens(tokenizer, line, Template::Applied)?
                 };
-                if let Some(max_context) = model.max_context() {
-                    ensure!(
-                        ids.len() <= max_context,
-                        "the prompt has {} tokens, the model's context holds {max_context}",
-                        ids.len()
-                    );
-                }
+                ensure!(
+                    ids.len() <= max_context,
+                    "the prompt has {} tokens, the model's context holds {max_context}",
+                    ids.len()
+                );
                 Ok(ids)
             })?);
         }
         Ok(prompts)
     }
 
-    fn tokens(&self, tokenizer: &Tokenizer, text: &str, is_raw: bool) -> Result<Vec<u32>> {
-        let template = if self.raw || is_raw {
-            Template::PassedBy
+    /// Tokenises a text; `--raw` bypasses the template whatever `template` says.
+    fn tokens(&self, tokenizer: &Tokenizer, text: &str, template: Template) -> Result<Vec<u32>> {
+        let template = if self.raw {
+            Template::Bypassed
         } else {
-            Template::Applied
+            template
         };
         let prompt = encode(text, template, tokenizer)?;
         prompt.check()?;
@@ -92,7 +102,7 @@ pub struct Prompt {
 }
 
 impl Prompt {
-    /// Fails where there is nothing to begin with.
+    /// Fails for a prompt without tokens, which no model can continue.
     pub fn check(&self) -> Result<()> {
         if self.ids.is_empty() {
             bail!("the prompt is empty: it holds no token");
@@ -104,15 +114,15 @@ impl Prompt {
 /// Whether a text goes through the chat template.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Template {
-    /// The text is a user's message, where the model has a template.
+    /// The text is a user's message, if the model has a template; otherwise it is taken as it is.
     Applied,
     /// The text is taken as it is.
-    PassedBy,
+    Bypassed,
 }
 
 /// Tokenises a text, in the chat template or as it is.
 pub fn encode(text: &str, template: Template, tokenizer: &Tokenizer) -> Result<Prompt> {
-    if template == Template::PassedBy || !tokenizer.has_chat_template() {
+    if template == Template::Bypassed || !tokenizer.has_chat_template() {
         let ids = tokenizer.encode(text, AddSpecialTokens::Once)?;
         let text = text.to_owned();
         return Ok(Prompt { text, ids });

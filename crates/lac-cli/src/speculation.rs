@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use lac_core::{
     plan::{ModelFingerprint, PhasePlan},
@@ -17,14 +17,14 @@ use serde::Serialize;
 use crate::args::{ModelArgs, PolicyArgs};
 use crate::one_of::one_of;
 
-/// How tokens are drafted and verified.
+/// Options that say how tokens are drafted and verified.
 #[derive(Args)]
 #[command(next_help_heading = "Speculation")]
 pub struct SpeculationArgs {
     /// Draft at most this many tokens at a time
     #[arg(long, value_name = "N", default_value_t = 8)]
     draft_tokens: usize,
-    /// Draft --draft-tokens every time, not as many as pay
+    /// Draft --draft-tokens each time; by default, as many as save time
     #[arg(long)]
     fixed_draft: bool,
     /// Let the drafting layers follow the text: usage says which are skipped, acceptance how many
@@ -37,17 +37,17 @@ pub struct SpeculationArgs {
     ties: Option<Ties>,
 }
 
-/// The full model, as far as speculation depends on it.
+/// What speculation has to know of the full model.
 #[derive(Clone, Copy)]
 pub struct Verifier {
     pub dtype: WeightDtype,
     pub n_layers: usize,
-    /// Whether tokens are chosen greedily, and not drawn.
+    /// Whether tokens are chosen greedily; otherwise they are drawn.
     pub is_greedy: bool,
 }
 
 impl Verifier {
-    /// A folder's model, as the flags want it.
+    /// Describes a folder's model under these flags.
     pub fn new(model: &ModelArgs, folder: &ModelFolder, is_greedy: bool) -> Self {
         Self {
             dtype: model.dtype,
@@ -58,8 +58,17 @@ impl Verifier {
 }
 
 impl SpeculationArgs {
-    /// Drafts with the response layers that --plan keeps, checked against the model, whose fingerprint is asked
-    /// for only then; without a plan, with layers that follow the text.
+    /// Finds mistakes in these flags: called before the model's weights are read.
+    pub fn check(&self) -> Result<()> {
+        ensure!(
+            !self.fixed_draft || self.draft_tokens > 0,
+            "--draft-tokens 0 --fixed-draft would draft nothing"
+        );
+        Ok(())
+    }
+
+    /// Makes the speculator. It drafts with the response layers that --plan keeps, and `fingerprint` is called to check
+    /// the plan against the model; without a plan, the drafting layers follow the text.
     pub fn speculator(
         &self,
         gate: &PolicyArgs,
@@ -68,9 +77,6 @@ impl SpeculationArgs {
     ) -> Result<Speculator> {
         let plan = gate.read_plan()?;
         let follows = self.follow || plan.is_none();
-        if self.fixed_draft && self.draft_tokens == 0 {
-            bail!("--draft-tokens 0 --fixed-draft would draft nothing");
-        }
         let ties = self.ties(verifier.dtype);
         let share = plan
             .as_ref()

@@ -1,31 +1,30 @@
-//! What a policy decides about a layer before it is run.
+//! What a policy decides about a layer before the layer is run.
 
 use serde::{Deserialize, Serialize};
 
-/// Which parts of a layer are run.
+/// Returned by [`LayerPolicy::before`](crate::LayerPolicy::before): what of a layer is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Decision {
-    /// The layer is run.
+    /// The whole layer is run.
     Run,
     /// The layer is not run: [`LayerStack::skip_layer`](crate::LayerStack::skip_layer) is called
     /// in its place, and the hidden state is passed on unchanged.
     Skip,
-    /// Only the layer's MLP is run. Its attention is not, and its keys and values are
-    /// treated as those of a layer that is skipped. Needs
-    /// [`LayerStack::sublayers`](crate::LayerStack::sublayers).
+    /// The layer's MLP is run and its attention is not. The layer's keys and values are treated as those of a skipped
+    /// layer. Needs [`LayerStack::sublayers`](crate::LayerStack::sublayers).
     SkipAttention,
-    /// Only the layer's attention is run. Needs
+    /// The layer's attention is run and its MLP is not. Needs
     /// [`LayerStack::sublayers`](crate::LayerStack::sublayers).
     SkipMlp,
 }
 
 impl Decision {
-    /// Returns the share of the layer that is run; attention and MLP count as halves.
+    /// Returns the share of the layer that is run, in `[0, 1]`; attention and MLP count as halves.
     pub fn executed(self) -> f64 {
         f64::from(self.executed_parts()) / f64::from(Decision::Run.executed_parts())
     }
 
-    /// Returns how many of the layer's two parts are run.
+    /// Returns how many of the layer's two sublayers are run.
     pub(crate) fn executed_parts(self) -> u8 {
         match self {
             Decision::Run => 2,
@@ -35,16 +34,16 @@ impl Decision {
     }
 }
 
-/// What happens to the keys and values of a layer whose attention is not run.
+/// Returned by [`LayerPolicy::skipped_keys`](crate::LayerPolicy::skipped_keys): what happens to the keys and values of a
+/// layer whose attention is not run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SkippedKeys {
     /// They are computed from the state that the layer would have received
-    /// ([`LayerStack::skip_layer`](crate::LayerStack::skip_layer)), so that a later token that
-    /// does run the layer finds them.
+    /// ([`LayerStack::skip_layer`](crate::LayerStack::skip_layer)), so that a later token that runs the layer finds them.
     #[default]
     Fill,
-    /// They are left out, and a later token that does run the layer does not attend to them
+    /// They are left out, and a later token that runs the layer does not attend to these slots
     /// ([`Sublayers::omit_kv`](crate::stack::Sublayers::omit_kv)).
     #[serde(rename = "leave_out")]
     Omit,

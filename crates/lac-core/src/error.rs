@@ -1,17 +1,17 @@
-//! What can go wrong while layers run and tokens are generated.
+//! Errors of a pass, of generation and of plans.
 
 use std::fmt;
 
-/// An error that a user's own code (a policy, an observer, a token sink) hands to lac.
+/// An error of the user's own code (a policy, an observer, a token sink).
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The result of lac's functions.
+/// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Which hidden state of a pass is meant.
+/// A hidden state of a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StateAt {
-    /// The embedding output, before any layer.
+    /// The embedding, before any layer.
     Embedding,
     /// The output of the layer with this index, counted from 0.
     Layer(usize),
@@ -26,11 +26,11 @@ impl fmt::Display for StateAt {
     }
 }
 
-/// What can go wrong while layers run and tokens are generated.
+/// An error of a pass or of generation.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A hidden state holds NaN or infinity, or overflows when squared in f32.
+    /// A hidden state holds NaN or infinity, or its square overflows in f32.
     #[error(
         "the norm after {state} is {norm} at position {position} of row {row}: \
          the weights or the input hold non-finite or far too large values, or the data type is too narrow"
@@ -64,7 +64,7 @@ pub enum Error {
         field: &'static str,
         /// The value as given.
         value: String,
-        /// What would be right.
+        /// What is allowed.
         expected: &'static str,
     },
 
@@ -75,7 +75,7 @@ pub enum Error {
         row: usize,
     },
 
-    /// A token id that the model has no embedding for.
+    /// A prompt holds a token id that the model has no embedding for.
     #[error(
         "token id {id} at position {position} of row {row} is outside the vocabulary of {vocab_size} tokens"
     )]
@@ -90,19 +90,19 @@ pub enum Error {
         vocab_size: usize,
     },
 
-    /// A prompt that is longer than the model's context. One that fills it is none: a token follows
-    /// from its last position, and ends the row.
+    /// A prompt is longer than the model's context. A prompt that exactly fills the context is allowed: it yields one
+    /// token.
     #[error("the prompt of row {row} has {length} tokens, the model's context holds {max_context}")]
     ContextTooLong {
         /// Row of the batch.
         row: usize,
         /// Number of tokens of the prompt.
         length: usize,
-        /// Number of positions the model was made for.
+        /// Number of positions that the model was made for.
         max_context: usize,
     },
 
-    /// The device cannot hold a data type that a setting asks for.
+    /// The device does not have a data type that a setting needs.
     #[error("the device does not support {dtype}, which {needed_by} needs")]
     UnsupportedDtype {
         /// Name of the data type.
@@ -111,10 +111,10 @@ pub enum Error {
         needed_by: &'static str,
     },
 
-    /// A computation failed on the device; burn reports this when data is read.
+    /// A computation failed on the device. burn reports this when data is read.
     #[error("the device failed while {doing}: {reason}")]
     Device {
-        /// What was being read.
+        /// What was being done.
         doing: &'static str,
         /// The device's own words.
         reason: String,
@@ -123,35 +123,34 @@ pub enum Error {
     /// A layer policy failed.
     #[error("the layer policy failed at layer {layer_idx}")]
     Policy {
-        /// The layer it was asked about.
+        /// The layer that the policy was asked about.
         layer_idx: usize,
         /// The policy's own error.
         #[source]
         source: BoxError,
     },
 
-    /// A policy asks for a part of a layer, or for keys to be left out, and the model does not
-    /// offer it.
+    /// A policy runs a sublayer alone, or leaves the keys of a skipped layer out, and the model does not offer that.
     #[error(
         "the policy wants attention and MLP of layer {layer_idx} apart or its keys left out, \
          and this model offers neither: LayerStack::sublayers is not implemented"
     )]
     SublayersNotOffered {
-        /// The layer it was wanted of.
+        /// The layer.
         layer_idx: usize,
     },
 
-    /// A policy skips a layer, and the model does not say what is to happen to its cache.
+    /// A policy skips a layer, and the model does not say what happens to its cache.
     #[error(
         "layer {layer_idx} is to be skipped, and this model does not implement LayerStack::skip_layer: \
          compute the layer's keys and values there, or return Ok(()) if the model keeps no cache"
     )]
     SkipNotOffered {
-        /// The layer that was to be skipped.
+        /// The layer.
         layer_idx: usize,
     },
 
-    /// The pass describes other rows or slots than the tensor holds.
+    /// The pass is for another batch or sequence length than the states have.
     #[error(
         "the pass is for {expected:?} (batch, seq), the states have the shape {found:?} (batch, seq, hidden): \
          make the pass for the tensor that goes through the layers"
@@ -177,11 +176,11 @@ pub enum Error {
         returned: [usize; 3],
     },
 
-    /// A plan does not fit the model, or is none.
+    /// A plan is not valid, or not for this model.
     #[error(transparent)]
     Plan(#[from] PlanError),
 
-    /// Speculation was asked to continue more than one prompt, or none.
+    /// Speculation was given no prompt, or more than one.
     #[error("speculation continues one prompt at a time, {n_prompts} were given")]
     SpeculationBatch {
         /// Number of prompts.
@@ -211,26 +210,26 @@ impl Error {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanError {
-    /// It was made on another model.
+    /// The plan was made on another model.
     #[error(
         "the plan was made on another model: its {field} is {plan}, this model's is {model}; \
          make a plan on this model"
     )]
     OtherModel {
-        /// What differs.
+        /// The part of the fingerprint that differs.
         field: &'static str,
-        /// The plan's.
+        /// Its value in the plan.
         plan: String,
-        /// The model's.
+        /// Its value in the model.
         model: String,
     },
-    /// An earlier version made it, which knew the model by a sample of its weights alone.
+    /// The plan was made by an earlier version, which knew a model by a sample of its weights.
     #[error(
         "the plan knows its model by a sample of the weights, which does not see every change; make the plan \
          again on this model"
     )]
     SampledWeights,
-    /// It is of a later version.
+    /// The plan was made by a later version.
     #[error("the plan is of format {format}, this version reads format {supported}")]
     Format {
         /// The plan's format.
@@ -238,22 +237,22 @@ pub enum PlanError {
         /// The format that this version reads.
         supported: u32,
     },
-    /// It speaks of another number of layers than the model has.
+    /// The plan is for another number of layers than the model has.
     #[error("the plan of the {phase} phase is for {plan} layers, the model has {model}")]
     OtherDepth {
         /// The phase.
         phase: &'static str,
-        /// Layers of the plan.
+        /// Number of layers in the plan.
         plan: usize,
-        /// Layers of the model.
+        /// Number of layers of the model.
         model: usize,
     },
-    /// A list names a layer that there is not.
+    /// A list names a layer that the model does not have.
     #[error("{list} names layer {layer_idx}, expected one of 0 to {}", n_layers.saturating_sub(1))]
     NoSuchLayer {
         /// The list.
         list: &'static str,
-        /// The layer it names.
+        /// The layer that it names.
         layer_idx: usize,
         /// Number of layers.
         n_layers: usize,
@@ -266,27 +265,27 @@ pub enum PlanError {
         /// The layer.
         layer_idx: usize,
     },
-    /// What was asked to be kept is impossible.
+    /// A selection of layers is impossible.
     #[error("{what} is {value}, expected {expected}")]
     Selection {
         /// The setting.
         what: &'static str,
         /// Its value.
         value: String,
-        /// What would be right.
+        /// What is allowed.
         expected: &'static str,
     },
-    /// What it says of its making cannot be.
+    /// The plan's provenance is not valid.
     #[error("provenance.{field} is {value}, expected {expected}")]
     Provenance {
         /// The field.
         field: String,
         /// Its value.
         value: String,
-        /// What would be right.
+        /// What is allowed.
         expected: &'static str,
     },
-    /// There is nothing to choose by.
+    /// No token of a phase was traced, so that there is nothing to choose layers by.
     #[error("no token of the {phase} phase was traced: there is nothing to choose layers by")]
     NoEvidence {
         /// The phase.

@@ -1,56 +1,21 @@
-//! The gate as one operation on the device: norms, deltas, thresholds, verdicts and the choice of
-//! the state that goes on, in one launch that reads each state once.
+//! The gate as one operation on the device: norms, deltas, thresholds, flags and the choice of the state that is passed
+//! on, in one launch that reads each state once.
 //!
-//! Flex and the CubeCL runtimes have kernels; everything else (autodiff, other backends, other
-//! data types, a backend compiled in without this crate's feature) goes through the tensor
-//! operations of `gate/portable.rs`. [`Kernel::for_states`] decides which, before burn is
-//! asked: a backend that an extension does not list would panic.
+//! Flex and the CubeCL runtimes have kernels. Everything else (autodiff, other backends, other data types, a backend that
+//! was compiled in without this crate's feature) goes through the tensor operations of `gate/portable.rs`.
+//! [`Kernel::for_states`] decides that before burn is called, which panics for a backend that an extension does not list.
 
 #[cfg(feature = "cube")]
 mod cube;
 #[cfg(feature = "flex")]
 mod flex;
+mod layout;
 #[cfg(any(feature = "flex", feature = "cube"))]
 mod ops;
 
 use burn::tensor::Tensor;
 
-/// What the kernel writes of a token and a state: the reading, and what the next state is held
-/// against. A record is `[N_FIELDS, batch, seq]` in f32; all zeros before the embedding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Field {
-    /// `n_l`.
-    Norm = 0,
-    /// `Δ_l`.
-    Delta = 1,
-    /// `λ_l`.
-    Threshold = 2,
-    /// 1 where the layer is active, 0 elsewhere.
-    Active = 3,
-    /// The norm of the state that the next layer receives.
-    Carried = 4,
-    /// The largest delta so far.
-    Max = 5,
-    /// The smallest delta so far.
-    Min = 6,
-    /// How many states the gate has seen, the embedding included.
-    Seen = 7,
-}
-
-/// Number of rows of a record.
-pub(crate) const N_FIELDS: usize = 8;
-
-/// What a token whose layer is void goes on with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub(crate) enum Select {
-    /// The layer's output all the same: later deltas are held against its norm. A selecting gate
-    /// picks states for another reader, as [`LastActive`](crate::LastActive) does.
-    KeepOutput = 0,
-    /// The layer's input: later deltas are held against its norm, as in
-    /// [`Bypass`](crate::Bypass).
-    KeepInput = 1,
-}
+pub(crate) use layout::{Field, N_FIELDS, Select};
 
 /// The records of consecutive states, `[states, N_FIELDS, batch, seq]`, and the selected states,
 /// `[batch, seq, hidden]`.
@@ -59,12 +24,12 @@ pub(crate) struct Selected {
     pub selected: Tensor<3>,
 }
 
-/// Proof that a kernel was compiled in for the states at hand. It cannot be made where none was.
+/// Proof that a kernel was compiled in for the states at hand. Without one it cannot be made.
 #[cfg(any(feature = "flex", feature = "cube"))]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kernel(());
 
-/// Proof that a kernel was compiled in for the states at hand: none was.
+/// Proof that a kernel was compiled in for the states at hand. None was, so that it cannot be made.
 #[cfg(not(any(feature = "flex", feature = "cube")))]
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kernel {}
@@ -133,16 +98,7 @@ mod dispatch {
             _ => false,
         }
     }
-
-    /// The records' shape for states `[states, batch, seq, hidden]`.
-    #[cfg(feature = "cube")]
-    pub(super) fn records_shape(states: &burn::tensor::Shape) -> burn::tensor::Shape {
-        [states[0], super::N_FIELDS, states[1], states[2]].into()
-    }
 }
-
-#[cfg(feature = "cube")]
-use dispatch::records_shape;
 
 #[cfg(not(any(feature = "flex", feature = "cube")))]
 impl Kernel {

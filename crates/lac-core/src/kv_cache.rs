@@ -4,11 +4,11 @@ use burn::tensor::{DType, Device, Int, Tensor};
 
 /// Keys and values of every layer, each `[batch, kv_heads, capacity, head_dim]`.
 ///
-/// The cache has no length of its own: a pass writes at its first slot and reads from slot 0, so
-/// rolling back is nothing more than starting the next pass earlier.
+/// The cache has no length of its own: a pass writes from its first slot on and reads from slot 0. To roll back, start
+/// the next pass earlier.
 ///
-/// What a first pass writes is kept as it comes. A layer's whole capacity is allocated, once, when a second pass
-/// writes to it: a text that is scored in one pass, and then forgotten, costs no buffer and no copy.
+/// The tensors that a first pass writes are kept as they are. A layer's whole capacity is allocated once, when a second
+/// pass writes to it. So a text that is scored in one pass and then forgotten costs no buffer and no copy.
 #[derive(Clone, Debug)]
 pub struct KvCache {
     /// `None` where nothing has been written.
@@ -48,7 +48,7 @@ struct LayerCache {
 }
 
 impl KvCache {
-    /// A cache of zeros.
+    /// Creates a cache of zeros. Nothing is allocated yet.
     pub fn new(shape: KvCacheShape, dtype: DType, device: &Device) -> Self {
         Self {
             layers: (0..shape.n_layers).map(|_| None).collect(),
@@ -58,12 +58,15 @@ impl KvCache {
         }
     }
 
-    /// The cache's sizes.
+    /// Returns the cache's sizes.
     pub fn shape(&self) -> KvCacheShape {
         self.shape
     }
 
     /// Writes keys and values `[batch, kv_heads, seq, head_dim]` of a layer, from slot `start` on.
+    ///
+    /// # Panics
+    /// If the cache has no such layer, or if a second pass writes beyond the capacity.
     pub fn write(&mut self, layer_idx: usize, start: usize, keys: Tensor<4>, values: Tensor<4>) {
         let [batch, n_kv_heads, seq, head_dim] = keys.dims();
         let is_first = self.layers[layer_idx].is_none() && start == 0;
@@ -73,7 +76,7 @@ impl KvCache {
         }
         let mut layer = self.extended(layer_idx, self.shape.capacity);
         let slots = [0..batch, 0..n_kv_heads, start..start + seq, 0..head_dim];
-        // In place: the buffer is written where it lies as long as nobody else holds it.
+        // In place: the buffer is written where it lies as long as it has no other owner.
         self.layers[layer_idx] = None;
         layer
             .keys
@@ -84,8 +87,11 @@ impl KvCache {
         self.layers[layer_idx] = Some(layer);
     }
 
-    /// Keys and values of a layer in the given slots, `[batch, kv_heads, slots, head_dim]`, as
-    /// views where the backend has them.
+    /// Returns keys and values of a layer in the given slots, `[batch, kv_heads, slots, head_dim]`, as views where the
+    /// backend has them; zeros where nothing has been written.
+    ///
+    /// # Panics
+    /// If the cache has no such layer.
     pub fn read(&self, layer_idx: usize, slots: std::ops::Range<usize>) -> (Tensor<4>, Tensor<4>) {
         let layer = self.extended(layer_idx, slots.end);
         let len = slots.end - slots.start;
@@ -95,7 +101,7 @@ impl KvCache {
         )
     }
 
-    /// A layer's keys and values in at least `n_slots` slots, zeros where nothing has been written.
+    /// Returns a layer's keys and values in at least `n_slots` slots, with zeros where nothing has been written.
     fn extended(&self, layer_idx: usize, n_slots: usize) -> LayerCache {
         let zeros = |n| Tensor::<4>::zeros(self.shape.dims(n), (&self.device, self.dtype));
         let Some(layer) = &self.layers[layer_idx] else {
@@ -116,8 +122,8 @@ impl KvCache {
         }
     }
 
-    /// A cache with room for `capacity` slots whose row `i` starts with the first `n_slots` slots
-    /// of this one's row `rows[i]`.
+    /// Returns a cache with room for `capacity` slots whose row `i` starts with the first `n_slots` slots of this cache's
+    /// row `rows[i]`.
     pub fn repeat(&self, rows: &[usize], n_slots: usize, capacity: usize) -> Self {
         let shape = KvCacheShape {
             batch: rows.len(),

@@ -1,23 +1,22 @@
-//! L2 Adaptive Computation for [burn]: find and skip the *voids* of a language model, the layers
-//! that, for a given token, do nothing that the L2 norm of the residual stream can see.
+//! L2 Adaptive Computation for [burn]: finds and skips the *voids* of a language model, the layers that, for a given
+//! token, leave the L2 norm of the residual stream as it is.
 //!
-//! A model takes part by implementing [`LayerStack`] ("a hidden state passes through layers"),
-//! and [`CausalLm`] when it is to be prompted. One function, [`run_layers`], owns the loop over layers.
-//! A [`LayerPolicy`] decides what happens to void layers ([`Off`], [`Trace`], [`LastActive`],
-//! [`Bypass`], [`Halt`], [`Planned`], or your own), and an [`Observer`] receives what the [`Gate`] saw, for
-//! the prompt's tokens and for the response's apart ([`Phase`]). [`generate`] continues prompts
-//! through the same loop.
+//! Your model implements [`LayerStack`] (a hidden state passes through layers), and [`CausalLm`] if it is to be prompted.
+//! One function, [`run_layers`], has the loop over layers, and [`generate`] continues prompts through it. A
+//! [`LayerPolicy`] decides what happens to void layers ([`Off`], [`Trace`], [`LastActive`], [`Bypass`], [`Halt`],
+//! [`Planned`], or your own). An [`Observer`] receives what the [`Gate`] saw, for the tokens of the prompt and of the
+//! response apart ([`Phase`]).
 //!
-//! A [`VoidPlan`](plan::VoidPlan), learned from traces, names layers that are not run at all: [`Planned`] follows
-//! it, and [`generate_speculative`](speculation::generate_speculative) drafts with it and has the full model verify the drafts, so
+//! A [`VoidPlan`](plan::VoidPlan), learned from traces, names layers that are not run at all. [`Planned`] follows it.
+//! [`generate_speculative`](speculation::generate_speculative) drafts with it and has the full model verify the drafts, so
 //! that the text is the full model's.
 //!
-//! The method is that of "Void in Language Models" (arXiv 2505.14467). **Masking a layer saves no
-//! time**: the gate knows that a layer was void only after running it. So executed layers,
-//! flagged layers and measured time are three different numbers here, everywhere.
+//! The method is that of "Void in Language Models" (arXiv 2505.14467). **Masking a layer saves no time**: whether a layer
+//! was void is known only after it has run. So executed layers, flagged layers and measured time are three different
+//! numbers everywhere.
 //!
-//! This crate opens no file and knows no checkpoint format, tokenizer or data set. The repository's
-//! docs/guide.md goes from a first run of the command to a model and a policy of one's own.
+//! This crate opens no file and knows no checkpoint format, tokenizer or data set. The repository's docs/guide.md goes
+//! from a first run of the command to a model and a policy of your own.
 //!
 //! # How to gate your own model
 //!
@@ -64,12 +63,11 @@
 //!
 //! # Backends
 //!
-//! The crate alone pulls in no backend: burn's `Device` decides at run time, and the features
-//! `flex`, `wgpu`, `vulkan`, `metal`, `cuda` and `rocm`, all off by default, decide what is
-//! compiled in. Each brings the gate's kernel for its devices: one launch per layer (one per pass
-//! when decoding under [`Trace`] or [`LastActive`]) that reads the state once. A backend that was
-//! compiled in by other means is gated with tensor operations instead, to the same end.
-//! [`mod@reference`] is the gate on the host, without tensors.
+//! The crate alone pulls in no backend. burn's `Device` decides at run time where tensors lie; the features `flex`,
+//! `wgpu`, `vulkan`, `metal`, `cuda` and `rocm`, all off by default, decide what is compiled in. Each brings the gate's
+//! kernel for its devices: one launch per layer that reads the state once (one launch per pass when decoding under
+//! [`Trace`] or [`LastActive`]). A backend that was compiled in by other means is gated with tensor operations, with the
+//! same results. [`mod@reference`] is the gate on the host, without tensors.
 #![deny(missing_debug_implementations, missing_docs, unreachable_pub)]
 #![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 

@@ -1,4 +1,4 @@
-//! Settings that have a name on the command line and in files.
+//! Settings with a name on the command line.
 //!
 //! ```
 //! use lac_core::{SkippedKeys, released_code::GateRounding};
@@ -15,7 +15,7 @@ use crate::decision::SkippedKeys;
 use crate::released_code::GateRounding;
 use crate::speculation::{REPLAY_FACTOR, Ties};
 
-/// A name that stands for no value of a setting.
+/// A setting has no value of this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown {setting} {name:?}: expected one of {}", known.join(", "))]
 #[non_exhaustive]
@@ -24,14 +24,14 @@ pub struct UnknownName {
     pub setting: &'static str,
     /// The name that was given.
     pub name: String,
-    /// The names that the setting knows.
+    /// The names that the setting has.
     pub known: Vec<&'static str>,
 }
 
-/// Finds the value with this name among all values of a setting.
+/// Returns the value of this name among all values of a setting.
 ///
 /// # Errors
-/// [`UnknownName`] when none has it.
+/// [`UnknownName`] if there is none.
 pub fn by_name<T: Copy>(
     setting: &'static str,
     all: &[T],
@@ -47,7 +47,7 @@ pub fn by_name<T: Copy>(
 }
 
 impl GateRounding {
-    /// All ways to round.
+    /// Both ways to round.
     pub const ALL: &'static [Self] = &[Self::F32, Self::Bf16];
 
     /// Returns the name on the command line.
@@ -68,7 +68,7 @@ impl FromStr for GateRounding {
 }
 
 impl SkippedKeys {
-    /// All treatments.
+    /// Both treatments.
     pub const ALL: &'static [Self] = &[Self::Fill, Self::Omit];
 
     /// Returns the name on the command line.

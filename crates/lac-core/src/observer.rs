@@ -1,28 +1,30 @@
-//! Who receives what the gate saw.
+//! Receivers of what the gate saw.
 
 use crate::error::BoxError;
 use crate::record::PassRecord;
 
-/// Receives every pass after it was run. The default does nothing.
+/// Receives what was seen of every pass, such as [`Usage`](crate::Usage) and the recorders of lac-trace.
+///
+/// A pair `(A, B)` hands every pass to both, an `Option` to the observer in it, and `()` receives nothing.
 pub trait Observer {
-    /// Takes one pass: its tokens, what the gate saw, which layers were run.
+    /// Receives one pass: its tokens, the gate's readings, and which layers were run. Called once after each pass, in
+    /// their order, from the thread that generates; does nothing by default.
     ///
     /// # Errors
-    /// Whatever keeps the pass from being received; it ends the generation, as
-    /// [`Error::Observer`](crate::Error::Observer).
+    /// An error ends the generation, which returns it as [`Error::Observer`](crate::Error::Observer).
     fn pass(&mut self, record: &PassRecord) -> Result<(), BoxError> {
         let _ = record;
         Ok(())
     }
 
-    /// Whether this observer looks at the records at all. When it does not, the gate's numbers
-    /// need not leave the device except to be checked.
+    /// Returns whether this observer looks at the records; `true` by default. Called once for each pass. If it returns
+    /// `false`, passes without a gate need not be handed over.
     fn wants_records(&self) -> bool {
         true
     }
 }
 
-/// Observes nothing.
+/// Receives nothing.
 impl Observer for () {
     fn wants_records(&self) -> bool {
         false
@@ -39,7 +41,7 @@ impl<O: Observer + ?Sized> Observer for &mut O {
     }
 }
 
-/// Observes if there is somebody to.
+/// Hands every pass to the observer, if there is one.
 impl<O: Observer> Observer for Option<O> {
     fn pass(&mut self, record: &PassRecord) -> Result<(), BoxError> {
         match self {
@@ -53,7 +55,7 @@ impl<O: Observer> Observer for Option<O> {
     }
 }
 
-/// Both receive every pass, the first one first.
+/// Hands every pass to both, to the first one first.
 impl<A: Observer, B: Observer> Observer for (A, B) {
     fn pass(&mut self, record: &PassRecord) -> Result<(), BoxError> {
         self.0.pass(record)?;

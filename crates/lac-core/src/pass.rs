@@ -5,11 +5,11 @@ use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use crate::error::{Error, Result};
 use crate::phase::Phase;
 
-/// One pass: which tokens stand in which slot of a `[batch, seq]` block.
+/// One pass: which token stands in which slot of a `[batch, seq]` block.
 ///
-/// Rows shorter than the block are padded **on the left**, so that the last slot holds the
-/// newest token of every row; those that are only scored, on the right. Padding has no position,
-/// is not attended to and never counts.
+/// Rows that are shorter than the block are padded **on the left**, so that the last slot holds the newest token of every
+/// row. Texts that are only scored are padded on the right. Padding has no position, is not attended to and never
+/// counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pass {
     phase: Phase,
@@ -19,14 +19,14 @@ pub struct Pass {
     padding: Vec<usize>,
     /// Padding slots at the right of each row in this pass; empty when there are none.
     trailing: Vec<usize>,
-    /// Slots at the right of each row whose keys nobody sees in this pass; empty when there are none.
+    /// Slots at the right of each row whose keys this pass masks for all queries; empty when there are none.
     masked_tail: Vec<usize>,
     token_ids: Vec<u32>,
     finished: Vec<bool>,
 }
 
 impl Pass {
-    /// A pass over prompts of different lengths, left-padded with `pad_id` to the longest.
+    /// Makes a pass over prompts of different lengths, padded on the left with `pad_id` to the longest.
     ///
     /// # Errors
     /// [`Error::EmptyPrompt`] when there is no row or a row without a token.
@@ -58,7 +58,7 @@ impl Pass {
         })
     }
 
-    /// A pass over states that have no token ids: an encoder's or a vision model's.
+    /// Makes a pass over states that have no token ids, such as an encoder's or a vision model's.
     pub fn states(batch: usize, seq: usize) -> Self {
         Self {
             phase: Phase::Prompt,
@@ -73,10 +73,9 @@ impl Pass {
         }
     }
 
-    /// The pass after this one, which feeds one token per row.
+    /// Makes the pass after this one, which feeds one token per row.
     ///
-    /// A row that `finished` marks is carried along with whatever id it is given; its token
-    /// does not count.
+    /// A row that `finished` marks stays in the batch with whatever id it is given; its token does not count.
     pub fn next(&self, token_ids: Vec<u32>, finished: Vec<bool>) -> Self {
         debug_assert_eq!(token_ids.len(), self.batch, "one token per row");
         debug_assert_eq!(finished.len(), self.batch, "one flag per row");
@@ -97,8 +96,8 @@ impl Pass {
         }
     }
 
-    /// A pass that feeds one row's next tokens, `past` tokens after its start: the pending token
-    /// of a response and others that were drafted after it.
+    /// Makes a pass that feeds the next tokens of one row, `past` tokens after its start: the last token of a response,
+    /// which has not been fed yet, and tokens that were drafted after it.
     pub fn response(past: usize, token_ids: Vec<u32>) -> Self {
         Self {
             phase: Phase::Response,
@@ -113,8 +112,8 @@ impl Pass {
         }
     }
 
-    /// A pass over texts that are scored and not continued: padded **on the right**, so that no
-    /// row needs a mask. A causal model's tokens do not see what stands after them.
+    /// Makes a pass over texts that are scored and not continued. They are padded **on the right**, so that no row needs a
+    /// mask: the tokens of a causal model do not see what stands after them.
     ///
     /// # Errors
     /// [`Error::EmptyPrompt`] when there is no row or a row without a token.
@@ -122,16 +121,16 @@ impl Pass {
         Self::trailed(rows, pad_id, 0, vec![0; rows.len()])
     }
 
-    /// The pass after this one in which many rows continue few: row `i` feeds `rows[i]` after
-    /// what row `sources[i]` has fed so far, padded on the right, for scoring. The context has to
-    /// be that of [`CausalLm::repeat_context`](crate::CausalLm::repeat_context) for the same
-    /// sources. The tokens count as the prompt's.
+    /// Makes the pass after this one in which many rows continue few, for scoring: row `i` feeds `rows[i]` after what row
+    /// `sources[i]` has fed so far, padded on the right. The context has to be the one that
+    /// [`CausalLm::repeat_context`](crate::CausalLm::repeat_context) returns for the same sources. The tokens count as the
+    /// prompt's.
     ///
     /// # Errors
     /// [`Error::EmptyPrompt`] when there is no row or a row without a token.
     ///
     /// # Panics
-    /// When this pass is itself padded on the right, or has no row of that number.
+    /// If this pass is itself padded on the right, or a source is not one of its rows.
     pub fn scored_after<R: AsRef<[u32]>>(
         &self,
         sources: &[usize],
@@ -143,13 +142,13 @@ impl Pass {
         Self::trailed(rows, pad_id, self.past + self.seq, padding)
     }
 
-    /// The same pass with its padding at the right read as tokens whose keys this pass masks.
+    /// Returns the same pass with its padding at the right read as tokens whose keys this pass masks.
     pub(crate) fn with_trailing_as_hidden_tail(mut self) -> Self {
         self.masked_tail = std::mem::take(&mut self.trailing);
         self
     }
 
-    /// The first slots alone: a pass whose later tokens were rejected.
+    /// Returns the pass with its first slots alone, for a pass whose later tokens were rejected.
     pub(crate) fn first_slots(mut self, n_slots: usize) -> Self {
         if n_slots < self.seq {
             self.token_ids = first_of_each(&self.token_ids, self.seq, n_slots);
@@ -190,55 +189,55 @@ impl Pass {
         })
     }
 
-    /// The phase this pass belongs to.
+    /// Returns the phase that this pass belongs to.
     pub fn phase(&self) -> Phase {
         self.phase
     }
 
-    /// Number of rows.
+    /// Returns the number of rows.
     pub fn batch(&self) -> usize {
         self.batch
     }
 
-    /// Number of slots per row in this pass, padding included.
+    /// Returns the number of slots per row in this pass, padding included.
     pub fn seq(&self) -> usize {
         self.seq
     }
 
-    /// Number of slots that earlier passes have filled: where this one starts in the cache.
+    /// Returns the number of slots that earlier passes have filled, which is where this pass starts in the cache.
     pub fn past(&self) -> usize {
         self.past
     }
 
-    /// Number of padding slots at the left of each row's first pass.
+    /// Returns, for each row, the number of padding slots at the left of its first pass.
     pub fn padding(&self) -> &[usize] {
         &self.padding
     }
 
-    /// Whether any row is padded, on either side.
+    /// Returns whether any row is padded, on either side.
     pub fn is_padded(&self) -> bool {
         self.is_padded_left() || self.trailing.iter().any(|&n_padding| n_padding > 0)
     }
 
-    /// Whether any row is padded on the left: only then do keys have to be hidden from later
-    /// queries and positions differ from slots.
+    /// Returns whether any row is padded on the left. Only then do keys have to be masked for later queries, and do
+    /// positions differ from slots.
     pub fn is_padded_left(&self) -> bool {
         self.padding.iter().any(|&n_padding| n_padding > 0)
     }
 
-    /// Number of slots at the right end of each row whose keys are hidden from all queries of this pass, their own
-    /// among them, though not from later ones; empty unless the pass was made by
+    /// Returns, for each row, the number of slots at its right end whose keys are masked for all queries of this pass, their
+    /// own included, but not for those of later passes. Empty unless the pass was made by
     /// [`prompt_with_padding_as_tokens`](Self::prompt_with_padding_as_tokens).
     pub fn masked_tail(&self) -> &[usize] {
         &self.masked_tail
     }
 
-    /// The token ids, row after row, `batch * seq` of them; empty for [`Pass::states`].
+    /// Returns the `batch * seq` token ids, row after row; empty for [`Pass::states`].
     pub fn token_ids(&self) -> &[u32] {
         &self.token_ids
     }
 
-    /// Position of a slot's token in its own row, padding not counted; `None` for padding.
+    /// Returns the position of a slot's token in its own row, padding not counted; `None` for padding.
     pub fn position(&self, row: usize, slot: usize) -> Option<usize> {
         if slot + self.trailing.get(row).copied().unwrap_or(0) >= self.seq {
             return None;
@@ -246,12 +245,12 @@ impl Pass {
         (self.past + slot).checked_sub(self.padding[row])
     }
 
-    /// Whether a row is only carried along: it has ended before the others.
+    /// Returns whether a row has ended before the others and only stays in the batch.
     pub fn is_finished(&self, row: usize) -> bool {
         self.finished[row]
     }
 
-    /// Where the slots are padding, `[batch, seq]`.
+    /// Returns where the slots are padding, `[batch, seq]`.
     pub fn padding_mask(&self, device: &Device) -> Tensor<2, Bool> {
         let padding = (0..self.batch)
             .flat_map(|row| (0..self.seq).map(move |slot| self.position(row, slot).is_none()))
@@ -259,7 +258,7 @@ impl Pass {
         Tensor::from_data(TensorData::new(padding, [self.batch, self.seq]), device)
     }
 
-    /// The token ids on a device, `[batch, seq]`.
+    /// Returns the token ids on a device, `[batch, seq]`.
     pub fn token_tensor(&self, device: &Device) -> Tensor<2, Int> {
         let ids = self
             .token_ids
@@ -269,7 +268,7 @@ impl Pass {
         Tensor::from_data(TensorData::new(ids, [self.batch, self.seq]), device)
     }
 
-    /// The positions of the slots' tokens in their rows, `[batch, seq]`; 0 for padding.
+    /// Returns the positions of the slots' tokens in their rows, `[batch, seq]`; 0 for padding.
     pub fn position_tensor(&self, device: &Device) -> Tensor<2, Int> {
         let position = |row, slot| self.position(row, slot).unwrap_or(0) as i64;
         let positions = (0..self.batch)
@@ -278,8 +277,9 @@ impl Pass {
         Tensor::from_data(TensorData::new(positions, [self.batch, self.seq]), device)
     }
 
-    /// Where a key is hidden from a query, `[batch, seq, past + seq]`: it is newer than the query,
-    /// or padding, or in the hidden tail. Enough for a decoder that attends to every earlier token.
+    /// Returns where a key is masked for a query, `[batch, seq, past + seq]`: the key is newer than the query, or padding,
+    /// or in the [`masked_tail`](Self::masked_tail). This is the whole mask of a decoder that attends to every earlier
+    /// token.
     pub fn key_mask(&self, device: &Device) -> Tensor<3, Bool> {
         let n_keys = self.past + self.seq;
         let tail = |row: usize| n_keys - self.masked_tail.get(row).copied().unwrap_or(0);
@@ -296,13 +296,13 @@ impl Pass {
         Tensor::from_data(TensorData::new(hidden, shape), device)
     }
 
-    /// Whether a slot holds a token that counts: not padding, and not of a finished row.
+    /// Returns whether a slot holds a token that counts: it is not padding, and its row is not finished.
     pub fn counts(&self, row: usize, slot: usize) -> bool {
         !self.finished[row] && self.position(row, slot).is_some()
     }
 }
 
-/// The first `n` of every `len` values.
+/// Returns the first `n` of every `len` values.
 pub(crate) fn first_of_each<T: Copy>(values: &[T], len: usize, n: usize) -> Vec<T> {
     values
         .chunks(len)

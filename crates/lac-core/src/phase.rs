@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The two phases of the paper. Their results are kept and reported apart.
+/// One of the two phases of the paper, whose results are kept and reported apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {

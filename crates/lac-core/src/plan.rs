@@ -1,4 +1,4 @@
-//! Plans: which layers are not run in each phase, learned from traces and kept with where they came from.
+//! Plans: which layers are not run in each phase, learned from traces and kept with their provenance.
 //!
 //! A [`PlanLearner`] observes traced passes and chooses a [`PhasePlan`] by a [`Selection`]; a [`VoidPlan`] joins the
 //! plans of both phases with the model that they were made on; [`Planned`] is the policy that follows them.

@@ -1,4 +1,4 @@
-//! What is done with the gate's verdict: the trait and the built-in policies.
+//! Policies: whether a layer is run, and which state is passed on. The trait and the built-in policies.
 
 mod builtin;
 mod layer_policy;

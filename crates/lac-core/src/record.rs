@@ -1,20 +1,20 @@
-//! What was seen of a pass, on the host.
+//! What was seen of a pass, read back to the host.
 
 use crate::decision::Decision;
 use crate::pass::{Pass, first_of_each};
 
-/// What the gate saw of one pass, on the host.
+/// What the gate saw of one pass, read back to the host.
 ///
-/// The arrays are laid out `[layer][row][slot]`; [`PassRecord::at`] finds the place.
+/// The arrays are laid out `[layer][row][slot]`; [`PassRecord::at`] returns the index.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GateRecord {
-    /// Norms of the embedding output, `batch * seq` of them.
+    /// Norms of the embedding: `batch * seq` values.
     pub embedding_norms: Vec<f32>,
-    /// `n_l`: norms after each layer, `n_layers * batch * seq` of them, as the others below.
+    /// `n_l`: norms after each layer, `n_layers * batch * seq` values like the arrays below.
     pub norms: Vec<f32>,
-    /// `Δ_l`: what each layer changed of the norm.
+    /// `Δ_l`: by how much each layer changed the norm.
     pub deltas: Vec<f32>,
-    /// `λ_l`: the threshold each layer's delta was held against.
+    /// `λ_l`: the threshold that each layer's delta was compared with.
     pub thresholds: Vec<f32>,
     /// Whether the layer was active for the token.
     pub active: Vec<bool>,
@@ -25,7 +25,7 @@ pub struct GateRecord {
 pub struct PassRecord {
     /// The pass: phase, token ids, positions, padding.
     pub pass: Pass,
-    /// For each layer, what the policy decided: which parts were run.
+    /// What the policy decided for each layer.
     pub decisions: Vec<Decision>,
     /// What the gate saw; `None` when the policy does not gate.
     pub gate: Option<GateRecord>,
@@ -73,28 +73,28 @@ impl PassRecord {
         })
     }
 
-    /// Number of layers of the model.
+    /// Returns the number of layers of the model.
     pub fn n_layers(&self) -> usize {
         self.decisions.len()
     }
 
-    /// For each layer, whether it was run at all, in whole or in part.
+    /// Returns, for each layer, whether it was run, whole or in part.
     pub fn executed(&self) -> Vec<bool> {
         let is_run = |decision: &Decision| *decision != Decision::Skip;
         self.decisions.iter().map(is_run).collect()
     }
 
-    /// Number of layers that were run, in whole or in part.
+    /// Returns the number of layers that were run, whole or in part.
     pub fn n_executed(&self) -> usize {
         self.executed().iter().filter(|&&is_run| is_run).count()
     }
 
-    /// Number of layers that were run, parts counted as halves, as in [`Usage`](crate::Usage).
+    /// Returns the number of layers that were run, sublayers counted as halves, as in [`Usage`](crate::Usage).
     pub fn executed_layers(&self) -> f64 {
         self.decisions.iter().map(|layer| layer.executed()).sum()
     }
 
-    /// The record of the first slots alone: of a pass whose later tokens were rejected.
+    /// Returns the record of the first slots alone, for a pass whose later tokens were rejected.
     pub(crate) fn first_slots(mut self, n_slots: usize) -> Self {
         let (batch, seq) = (self.pass.batch(), self.pass.seq());
         if n_slots >= seq {
@@ -116,12 +116,12 @@ impl PassRecord {
         self
     }
 
-    /// Index into the arrays of [`GateRecord`] for a layer, row and slot.
+    /// Returns the index into the arrays of [`GateRecord`] of a layer, row and slot.
     pub fn at(&self, layer_idx: usize, row: usize, slot: usize) -> usize {
         (layer_idx * self.pass.batch() + row) * self.pass.seq() + slot
     }
 
-    /// The `(row, slot)` pairs that count: neither padding nor of a finished row.
+    /// Iterates over the `(row, slot)` pairs that count: neither padding nor of a finished row.
     pub fn counted(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
         (0..self.pass.batch())
             .flat_map(move |row| (0..self.pass.seq()).map(move |slot| (row, slot)))

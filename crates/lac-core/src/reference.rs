@@ -15,9 +15,8 @@
 //! assert_eq!(norm(&[3.0f32, 4.0]), 5.0);
 //! ```
 
-/// The L2 norm of one token's hidden state, accumulated in f64; 0 for an empty one.
-///
-/// Infinite where a value is, NaN where one is.
+/// Returns the L2 norm of one token's hidden state, accumulated in f64; 0 for an empty one. It is NaN or infinite if a
+/// value is.
 pub fn norm<T: Copy + Into<f64>>(hidden: &[T]) -> f64 {
     hidden
         .iter()
@@ -29,16 +28,16 @@ pub fn norm<T: Copy + Into<f64>>(hidden: &[T]) -> f64 {
         .sqrt()
 }
 
-/// What the gate says of one layer and one token.
+/// What the gate says of one token at one layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reading {
-    /// `n_l`.
+    /// `n_l`: the norm after the layer.
     pub norm: f64,
-    /// `Δ_l`.
+    /// `Δ_l`: by how much the layer changed the norm.
     pub delta: f64,
-    /// `λ_l`.
+    /// `λ_l`: the threshold that the delta is compared with.
     pub threshold: f64,
-    /// `Δ_l ≥ λ_l`.
+    /// Whether the layer is active for the token: `Δ_l ≥ λ_l`.
     pub active: bool,
 }
 
@@ -52,7 +51,7 @@ pub struct TokenGate {
 }
 
 impl TokenGate {
-    /// Starts a pass: α, and the norm of the token's embedding.
+    /// Starts a pass from α and the norm of the token's embedding.
     pub fn new(alpha: f64, embedding_norm: f64) -> Self {
         Self {
             alpha,
@@ -68,8 +67,8 @@ impl TokenGate {
         reading
     }
 
-    /// Judges a layer by the norm of its output, which the next layer receives only if the layer
-    /// is active.
+    /// Judges a layer by the norm of its output, which the next layer receives only if the layer is active; otherwise it
+    /// receives the layer's input.
     pub fn step_bypassing(&mut self, norm: f64) -> Reading {
         let reading = self.judge(norm);
         if reading.active {
@@ -78,7 +77,7 @@ impl TokenGate {
         reading
     }
 
-    /// The norm of the state that the next layer receives.
+    /// Returns the norm of the state that the next layer receives.
     pub fn previous_norm(&self) -> f64 {
         self.previous_norm
     }

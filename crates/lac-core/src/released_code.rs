@@ -1,4 +1,4 @@
-//! What the paper's released code does otherwise than its text says, kept to reproduce its results.
+//! What the paper's released code does and its text does not say, kept to reproduce its results.
 //!
 //! Nothing here is for new work. The defaults of [`GateConfig`](crate::GateConfig) and
 //! [`GenerationConfig`](crate::generation::GenerationConfig) use none of it, and no kernel computes it: a gate with
@@ -18,11 +18,11 @@ use crate::pass::Pass;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GateRounding {
-    /// Accumulated, kept and compared in f32, whatever the model's data type is.
+    /// They are accumulated, kept and compared in f32, whatever the model's data type is.
     #[default]
     F32,
-    /// Rounded to bf16 at every step, as the released code does for a bf16 model: the norm, the
-    /// delta, the range, and α times the range. For comparisons with its results only.
+    /// They are rounded to bf16 at every step, as the released code does for a bf16 model: the norm, the delta, the range,
+    /// and α times the range. For comparisons with its results only.
     Bf16,
 }
 

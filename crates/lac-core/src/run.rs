@@ -1,4 +1,4 @@
-//! The one loop over layers: every policy, every phase and every model goes through it.
+//! The loop over layers. Every policy, every phase and every model goes through this one.
 
 mod gating;
 mod readings;
@@ -16,13 +16,13 @@ use crate::pass::Pass;
 use crate::policy::{FusedAction, LayerPolicy};
 use crate::stack::{LayerStack, Sublayer, Sublayers};
 
-/// What a pass through the layers leaves behind, on the device.
+/// Returned by [`run_layers`], still on the device.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct PassOutput {
-    /// The state to hand to the final norm, `[batch, seq, hidden]`.
+    /// The state for the final norm, `[batch, seq, hidden]`.
     pub hidden: Tensor<3>,
-    /// What the gate saw.
+    /// What the gate saw, and which layers were run.
     pub readings: PassReadings,
 }
 
@@ -33,10 +33,10 @@ pub struct PassOutput {
 /// [`Halt`](crate::Halt)).
 ///
 /// # Errors
-/// - [`Error::PassShape`] when `pass` is for another batch or sequence length than `embedding` has;
-/// - [`Error::LayerShape`] when a layer returns a state of another shape than it received;
+/// - [`Error::PassShape`] if `pass` is for another batch or sequence length than `embedding` has;
+/// - [`Error::LayerShape`] if a layer returns a state of another shape than it received;
 /// - [`Error::Policy`] with what the policy reports;
-/// - [`Error::SkipNotOffered`] and [`Error::SublayersNotOffered`] when the policy skips a layer, or a part of it, and the
+/// - [`Error::SkipNotOffered`] and [`Error::SublayersNotOffered`] if the policy skips a layer, or a sublayer, and the
 ///   model does not implement that;
 /// - [`Error::InvalidConfig`] and [`Error::UnsupportedDtype`] for a gate that cannot be computed.
 pub fn run_layers<S: LayerStack + ?Sized>(
@@ -71,7 +71,7 @@ pub fn run_layers<S: LayerStack + ?Sized>(
         if matches!(decision, Decision::Skip | Decision::SkipAttention) {
             skip_keys(stack, layer_idx, &hidden, context, policy.skipped_keys())?;
         }
-        let part = match decision {
+        let sublayer = match decision {
             Decision::Run => None,
             Decision::SkipAttention => Some(Sublayer::Mlp),
             Decision::SkipMlp => Some(Sublayer::Attention),
@@ -85,10 +85,10 @@ pub fn run_layers<S: LayerStack + ?Sized>(
 
         let input = hidden.clone();
         let received = input.dims();
-        let output = match part {
+        let output = match sublayer {
             None => stack.forward_layer(layer_idx, hidden, context),
-            Some(part) => {
-                parts(stack, layer_idx)?.forward_sublayer(layer_idx, part, hidden, context)
+            Some(sublayer) => {
+                sublayers(stack, layer_idx)?.forward_sublayer(layer_idx, sublayer, hidden, context)
             }
         };
         let returned = output.dims();
@@ -121,7 +121,7 @@ pub fn run_layers<S: LayerStack + ?Sized>(
     })
 }
 
-/// Sees to the keys and values of a layer whose attention is not run.
+/// Fills or leaves out the keys and values of a layer whose attention is not run.
 fn skip_keys<S: LayerStack + ?Sized>(
     stack: &S,
     layer_idx: usize,
@@ -132,13 +132,13 @@ fn skip_keys<S: LayerStack + ?Sized>(
     match skipped_keys {
         SkippedKeys::Fill => stack.skip_layer(layer_idx, hidden, context),
         SkippedKeys::Omit => {
-            parts(stack, layer_idx)?.omit_kv(layer_idx, context);
+            sublayers(stack, layer_idx)?.omit_kv(layer_idx, context);
             Ok(())
         }
     }
 }
 
-fn parts<S: LayerStack + ?Sized>(
+fn sublayers<S: LayerStack + ?Sized>(
     stack: &S,
     layer_idx: usize,
 ) -> Result<&dyn Sublayers<Context = S::Context>> {

@@ -5,18 +5,23 @@ use burn::tensor::{Device, Int, Tensor};
 use crate::error::{Error, Result};
 use crate::pass::Pass;
 
-/// A hidden state passes through layers. Anything that can say this much can be gated: a
-/// decoder, an encoder, a vision model.
+/// A stack of layers that a hidden state passes through: a decoder, an encoder, a vision model. This is all that the
+/// gate needs of a model.
 ///
-/// Shapes: a hidden state is `[batch, seq, hidden]`, the residual stream, before any final norm.
+/// # Shapes
+/// A hidden state is `[batch, seq, hidden]`: the residual stream, before any final norm.
 pub trait LayerStack {
-    /// What a layer needs besides the hidden state: positions, masks, caches. The model's own.
+    /// Whatever the model's layers need besides the hidden state: positions, masks, caches. lac hands it on and never
+    /// looks into it; `()` will do.
     type Context;
 
-    /// Number of layers.
+    /// Returns the number of layers, which must not change during a pass. Called once for each pass, and by plans.
     fn n_layers(&self) -> usize;
 
-    /// Runs one layer, its residual connections included, and returns the new hidden state.
+    /// Runs one layer, residual connections included, and returns the new hidden state in the shape of the one received.
+    /// Called for the layers of a pass in their order, from 0 on, once for each that the policy runs whole.
+    ///
+    /// A state of another shape ends the pass with [`Error::LayerShape`].
     fn forward_layer(
         &self,
         layer_idx: usize,
@@ -43,17 +48,17 @@ pub trait LayerStack {
         Err(Error::SkipNotOffered { layer_idx })
     }
 
-    /// Returns the layers' parts in models that can run attention and MLP apart; `None`, the default, in others.
-    /// Called whenever a policy wants a part of a layer run, or the keys of a skipped layer left out.
+    /// Returns the model as one that can run attention and MLP apart; `None`, the default, if it cannot. Called whenever a
+    /// policy has a sublayer run, or the keys of a skipped layer left out.
     ///
-    /// A policy that asks for a part ([`Decision::SkipMlp`](crate::Decision), for instance) of a model that returns
-    /// `None` ends its pass with [`Error::SublayersNotOffered`].
+    /// If a policy asks for that ([`Decision::SkipMlp`](crate::Decision), for instance) and this is `None`, the pass ends
+    /// with [`Error::SublayersNotOffered`].
     fn sublayers(&self) -> Option<&dyn Sublayers<Context = Self::Context>> {
         None
     }
 }
 
-/// One of the two parts of a decoder layer.
+/// One of the two sublayers of a decoder layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Sublayer {
     /// The attention, with its norm before it and its residual connection around.
@@ -62,55 +67,68 @@ pub enum Sublayer {
     Mlp,
 }
 
-/// Layers of an attention followed by an MLP, which can be run apart.
+/// A [`LayerStack`] whose layers are an attention followed by an MLP, which can be run apart.
 pub trait Sublayers {
-    /// As [`LayerStack::Context`].
+    /// The same type as [`LayerStack::Context`].
     type Context;
 
-    /// Runs one part of a layer, its residual connection included: `[batch, seq, hidden]` to the
-    /// same shape. Attention and MLP in turn give what
-    /// [`forward_layer`](LayerStack::forward_layer) gives.
+    /// Runs one sublayer, its residual connection included: `[batch, seq, hidden]` to the same shape. Called in place of
+    /// [`forward_layer`](LayerStack::forward_layer) when the policy runs this sublayer alone. Attention and MLP
+    /// in turn have to give what `forward_layer` gives.
     fn forward_sublayer(
         &self,
         layer_idx: usize,
-        part: Sublayer,
+        sublayer: Sublayer,
         hidden: Tensor<3>,
         context: &mut Self::Context,
     ) -> Tensor<3>;
 
-    /// Leaves the slots of this pass without keys and values in a layer: a later pass that runs
-    /// the layer's attention must not attend to them, until a pass has filled them.
+    /// Leaves the slots of this pass without keys and values in a layer. Called in place of
+    /// [`skip_layer`](LayerStack::skip_layer) under [`SkippedKeys::Omit`](crate::SkippedKeys::Omit). A later pass that runs
+    /// the layer's attention must not attend to these slots until a pass has filled them.
     fn omit_kv(&self, layer_idx: usize, context: &mut Self::Context);
 }
 
-/// A decoder that can be prompted: enough for generation, tracing and evaluation.
+/// A language model that can be prompted: enough for generation, tracing and evaluation.
+///
+/// For every pass, [`begin_pass`](Self::begin_pass) is called first, then [`embed`](Self::embed), then the methods of
+/// [`LayerStack`] for the layers, then [`logits`](Self::logits).
 pub trait CausalLm: LayerStack {
-    /// Number of tokens of the vocabulary: the width of the logits.
+    /// Returns the number of tokens of the vocabulary, which is the width of the logits. Prompts with an id beyond it are
+    /// refused.
     fn vocab_size(&self) -> usize;
 
-    /// Number of positions the model was made for; `None` when there is no limit.
+    /// Returns the number of positions that the model was made for, or `None` if there is no limit. Longer prompts are
+    /// refused, and generation stops there.
     fn max_context(&self) -> Option<usize>;
 
-    /// The device the weights are on.
+    /// Returns the device that the weights are on. Token ids are put there.
     fn device(&self) -> Device;
 
-    /// A context with room for `capacity` slots in each of `batch` rows, allocated at once.
+    /// Creates a context with room for `capacity` slots in each of `batch` rows. Called once for each batch of prompts that
+    /// is continued, and of texts that are scored.
     fn new_context(&self, batch: usize, capacity: usize) -> Self::Context;
 
-    /// Prepares the context for a pass: positions, mask, and the cache slots it will fill,
-    /// `pass.past()` to `pass.past() + pass.seq()`. Slots beyond are to be forgotten.
+    /// Prepares the context for a pass: positions, mask, and the cache slots that the pass fills, from `pass.past()` to
+    /// `pass.past() + pass.seq()`. Called once before each pass.
+    ///
+    /// Whatever earlier passes have written from slot `pass.past()` on has to be forgotten: speculation rolls back by
+    /// starting a pass earlier.
     fn begin_pass(&self, pass: &Pass, context: &mut Self::Context);
 
-    /// Token ids `[batch, seq]` to the embedding output `[batch, seq, hidden]`. The context is
-    /// prepared for the pass, for models that add positions here.
+    /// Returns the embedding `[batch, seq, hidden]` of token ids `[batch, seq]`, the first state whose norm is measured.
+    /// Called once for each pass, after [`begin_pass`](Self::begin_pass): a model that adds learned positions finds them
+    /// in the context.
     fn embed(&self, token_ids: Tensor<2, Int>, context: &Self::Context) -> Tensor<3>;
 
-    /// Final norm and head on the given positions: `[batch, n, hidden]` to `[batch, n, vocab]`.
+    /// Applies the final norm and the head: `[batch, n, hidden]` to `[batch, n, vocab]`. Called at the end of each pass with
+    /// the positions that are needed, when generating the last one alone.
     fn logits(&self, hidden: Tensor<3>) -> Tensor<3>;
 
-    /// A context with room for `capacity` slots whose row `i` has seen what row `rows[i]` of
-    /// another one saw in its first `n_slots` slots, so that many texts with a common beginning
-    /// pay for it once. `None`, the default, where a model cannot do that.
+    /// Returns a context with room for `capacity` slots whose row `i` holds what row `rows[i]` of `context` holds in its
+    /// first `n_slots` slots. Called by evaluation, so that texts with a common beginning pay for it once.
+    ///
+    /// `None`, the default, if the model cannot do that: every text is then fed whole.
     fn repeat_context(
         &self,
         context: &Self::Context,

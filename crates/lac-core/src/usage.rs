@@ -7,11 +7,11 @@ use crate::observer::Observer;
 use crate::phase::PerPhase;
 use crate::record::PassRecord;
 
-/// Counts, per phase and layer, the tokens for which the layer was active, and the passes in
-/// which it was run. Padding and finished rows never count.
+/// Counts, for each phase and layer, the tokens for which the layer was active and the passes in which it was run: an
+/// [`Observer`]. Padding and finished rows never count.
 pub type Usage = PerPhase<PhaseUsage>;
 
-/// One phase's counts.
+/// The counts of one phase.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PhaseUsage {
     n_tokens: u64,
@@ -30,18 +30,18 @@ impl Usage {
 }
 
 impl PhaseUsage {
-    /// Number of tokens the gate judged.
+    /// Returns the number of tokens that the gate judged.
     pub fn n_tokens(&self) -> u64 {
         self.n_tokens
     }
 
-    /// Number of passes.
+    /// Returns the number of passes.
     pub fn n_passes(&self) -> u64 {
         self.n_passes
     }
 
-    /// For each layer, the share of tokens for which it was active, in `[0, 1]`; `None` when the
-    /// gate judged no token.
+    /// Returns, for each layer, the share of tokens for which it was active, in `[0, 1]`; `None` if the gate judged no
+    /// token.
     pub fn per_layer(&self) -> Option<Vec<f64>> {
         (self.n_tokens > 0).then(|| {
             self.active
@@ -51,14 +51,14 @@ impl PhaseUsage {
         })
     }
 
-    /// The mean of [`per_layer`](Self::per_layer): the paper's "percentage of layers used".
+    /// Returns the mean of [`per_layer`](Self::per_layer), the paper's "percentage of layers used".
     pub fn mean(&self) -> Option<f64> {
         let per_layer = self.per_layer()?;
         (!per_layer.is_empty()).then(|| per_layer.iter().sum::<f64>() / per_layer.len() as f64)
     }
 
-    /// The mean number of layers that were run per pass, whatever the gate flagged. A layer of
-    /// which one part was run, its attention or its MLP, counts as a half.
+    /// Returns the mean number of layers that were run per pass, whatever the gate flagged; `None` before the first pass. A
+    /// layer whose attention or MLP alone was run counts as a half.
     pub fn executed_per_pass(&self) -> Option<f64> {
         let total: u64 = self.executed_parts.iter().sum();
         (self.n_passes > 0).then(|| total as f64 / 2.0 / self.n_passes as f64)

@@ -1,4 +1,4 @@
-//! What can go wrong with embedded files.
+//! Errors of embedded files.
 
 use std::path::PathBuf;
 
@@ -14,14 +14,14 @@ pub enum Error {
         /// The reason.
         source: std::io::Error,
     },
-    /// An embedded file is not what its format asks for.
+    /// An embedded file does not have the format that its name says.
     #[error("{file}, record {record}: {reason}")]
     Record {
         /// The embedded file.
         file: &'static str,
         /// The record, counted from 1.
         record: usize,
-        /// What is wrong and what would be right.
+        /// What is wrong, and what is expected.
         reason: String,
     },
 }

@@ -1,4 +1,4 @@
-//! The files that the crate carries.
+//! The embedded files.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ macro_rules! files {
     };
 }
 
-/// The trained model, a folder in Hugging Face layout.
+/// Returns the trained model's files: a folder in Hugging Face layout.
 #[cfg(feature = "model")]
 pub fn model_files() -> &'static [File] {
     files!("model":
@@ -27,7 +27,8 @@ pub fn model_files() -> &'static [File] {
     )
 }
 
-/// The benchmark files, with the paths of the real ones below `mmlu/`, `gpqa/` and `boolq/`.
+/// Returns the benchmark files. Below `mmlu/`, `gpqa/` and `boolq/` they have the paths of the real
+/// ones.
 #[cfg(feature = "sets")]
 pub fn set_files() -> &'static [File] {
     files!("sets":
@@ -66,11 +67,11 @@ pub fn set_files() -> &'static [File] {
     )
 }
 
-/// Writes files below a folder, for programs that expect them on disk. A file that is there
-/// already with the same contents is left alone.
+/// Writes files below a folder, for programs that expect them on disk. A file that already has the
+/// right contents is not written again.
 ///
 /// # Errors
-/// Fails if a file cannot be written.
+/// [`Error::Write`] if a file cannot be written; earlier files stay.
 pub fn unpack(files: &[File], folder: &Path) -> Result<(), Error> {
     for (path, bytes) in files {
         let path = folder.join(path);
@@ -78,7 +79,7 @@ pub fn unpack(files: &[File], folder: &Path) -> Result<(), Error> {
             path: path.clone(),
             source,
         };
-        if fs::read(&path).is_ok_and(|there| there == *bytes) {
+        if fs::read(&path).is_ok_and(|found| found == *bytes) {
             continue;
         }
         if let Some(parent) = path.parent() {

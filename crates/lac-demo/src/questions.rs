@@ -1,4 +1,4 @@
-//! Questions with known answers, and the words they are put in.
+//! Questions with their answers, and their prompts.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,17 +19,17 @@ pub struct Choice {
 }
 
 impl Choice {
-    /// The letter of the right choice: what the model is to answer.
+    /// Returns the letter of the right choice, which is the expected answer.
     pub fn letter(&self) -> char {
         LETTERS[self.answer]
     }
 
-    /// The user's message: the question, the lettered choices, `Answer:`.
+    /// Returns the user's message: the question, the lettered choices, `Answer:`.
     pub fn prompt(&self) -> String {
         format!("{}\n{}\nAnswer:", self.question, self.lettered())
     }
 
-    /// The choices, a line each: `A. cat`.
+    /// Returns the choices, one in a line: `A. cat`.
     pub fn lettered(&self) -> String {
         let lines: Vec<String> = LETTERS
             .iter()
@@ -54,12 +54,12 @@ pub struct YesNo {
 }
 
 impl YesNo {
-    /// What the model is to answer.
+    /// Returns the expected answer, `yes` or `no`.
     pub fn word(&self) -> &'static str {
         if self.answer { "yes" } else { "no" }
     }
 
-    /// The user's message: the passage, the question, `Answer:`.
+    /// Returns the user's message: the passage, the question, `Answer:`.
     pub fn prompt(&self) -> String {
         format!("{}\nQuestion: {}?\nAnswer:", self.passage, self.question)
     }

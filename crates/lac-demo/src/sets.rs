@@ -1,4 +1,4 @@
-//! The test questions of the embedded benchmark files.
+//! Reads the test questions of the embedded benchmark files.
 
 use std::collections::HashMap;
 
@@ -6,10 +6,10 @@ use crate::error::Error;
 use crate::files::set_files;
 use crate::questions::{Choice, LETTERS, YesNo};
 
-/// The MMLU-like test questions, 50 of each of eight subjects, from the CSV files.
+/// Returns the MMLU-like test questions, 50 of each of eight subjects, from the CSV files.
 ///
 /// # Errors
-/// Fails if an embedded file is malformed.
+/// [`Error::Record`] if an embedded file is malformed.
 pub fn choices() -> Result<Vec<Choice>, Error> {
     let mut all = Vec::new();
     for (path, bytes) in set_files() {
@@ -49,11 +49,11 @@ pub fn choices() -> Result<Vec<Choice>, Error> {
     Ok(all)
 }
 
-/// The GPQA-like questions, of two steps each. The file knows no order of the choices: the right
-/// one of row `i`, counted from 0, takes place `i mod 4`, the wrong ones keep their order.
+/// Returns the GPQA-like questions, of two steps each. The file has no order of the choices: the right
+/// choice of row `i`, counted from 0, takes place `i mod 4`, and the wrong ones keep their order.
 ///
 /// # Errors
-/// Fails if the embedded file is malformed.
+/// [`Error::Record`] if the embedded file is malformed.
 pub fn hard_choices() -> Result<Vec<Choice>, Error> {
     let file = "gpqa/gpqa_diamond.csv";
     let mut reader = csv::Reader::from_reader(bytes_of(file));
@@ -86,10 +86,10 @@ pub fn hard_choices() -> Result<Vec<Choice>, Error> {
         .collect()
 }
 
-/// The BoolQ-like test questions, as many yes as no, from the jsonl file.
+/// Returns the BoolQ-like test questions, as many yes as no, from the jsonl file.
 ///
 /// # Errors
-/// Fails if the embedded file is malformed.
+/// [`Error::Record`] if the embedded file is malformed.
 pub fn yes_no_questions() -> Result<Vec<YesNo>, Error> {
     let file = "boolq/dev.jsonl";
     serde_json::Deserializer::from_slice(bytes_of(file))
@@ -105,7 +105,7 @@ pub fn yes_no_questions() -> Result<Vec<YesNo>, Error> {
         .collect()
 }
 
-/// The contents of an embedded file; empty for a name that is not among them.
+/// Returns the contents of an embedded file; empty if there is no file of that name.
 fn bytes_of(file: &str) -> &'static [u8] {
     set_files()
         .iter()

@@ -1,8 +1,8 @@
-//! Finds the answer in what a model wrote.
+//! Finds the answer in the text that a model generated.
 //!
-//! The rules are tried one after the other, the most explicit first; within a rule the last
-//! statement counts, because models think aloud before they decide. What no rule finds is no
-//! answer, which is reported apart from a wrong one.
+//! The rules are tried one after the other, the most explicit first. Within a rule the last
+//! statement counts, because models reason before they decide. A text in which no rule finds an
+//! answer is reported as such, and not as a wrong answer.
 
 use std::sync::LazyLock;
 
@@ -10,7 +10,7 @@ use regex::Regex;
 
 use crate::words::LETTERS;
 
-/// What the rules match. Every pattern is a constant of this file and compiles.
+/// Compiles a pattern. All patterns are constants of this file, and valid.
 #[allow(clippy::unwrap_used)]
 fn regex(pattern: &str) -> Regex {
     Regex::new(pattern).unwrap()
@@ -42,6 +42,7 @@ pub fn chosen_option<T: AsRef<str>>(text: &str, options: &[T]) -> Option<usize> 
         .or_else(|| named(&text, options))
 }
 
+/// Returns the option of a letter, in either case; `None` for a letter that no option has.
 fn index_of(found: &str, n_options: usize) -> Option<usize> {
     let upper = found.chars().next()?.to_ascii_uppercase();
     LETTERS[..n_options.min(LETTERS.len())]
@@ -49,7 +50,8 @@ fn index_of(found: &str, n_options: usize) -> Option<usize> {
         .position(|&letter| letter == upper)
 }
 
-/// Without the marks of Markdown and LaTeX, which stand anywhere.
+/// Removes the marks of Markdown and LaTeX, which can stand anywhere, and unifies quotes, brackets
+/// and spaces.
 fn plain(text: &str) -> String {
     static MARKS: LazyLock<Regex> =
         LazyLock::new(|| regex(r"\\(?:text|mathrm|mathbf|textbf|mathit|rm)\s*\{([^{}]*)\}"));
@@ -73,10 +75,10 @@ fn plain(text: &str) -> String {
     plain.trim().to_owned()
 }
 
-/// A letter in whatever brackets or quotes.
+/// Matches a letter in brackets or quotes of any kind.
 const LETTER: &str = r#"["'(\[<{]*([A-Za-z])\b["')\]>}]*"#;
 
-/// `\boxed{C}`, or a sentence that says what the answer is.
+/// Finds `\boxed{C}`, or a sentence that says what the answer is.
 fn stated(text: &str, letter: &dyn Fn(&str) -> Option<usize>) -> Option<usize> {
     static BOXED: LazyLock<Regex> =
         LazyLock::new(|| regex(r"\\?(?:boxed|fbox)\s*\{\s*\(?\s*([A-Za-z])\b[^{}]*\}"));
@@ -129,8 +131,8 @@ fn stated(text: &str, letter: &dyn Fn(&str) -> Option<usize>) -> Option<usize> {
     })
 }
 
-/// Whether a word follows, as after an article, and not one that joins letters or says something
-/// of one.
+/// Returns whether a word follows, as one does after the article `A`. Words that join letters
+/// (`A or B`) or say something about a letter (`A is …`) do not count.
 fn is_word_next(text: &str, end: usize) -> bool {
     let Some(rest) = text[end..].strip_prefix(' ') else {
         return false;
@@ -142,7 +144,7 @@ fn is_word_next(text: &str, end: usize) -> bool {
     next.is_some_and(|next| !next.is_empty() && !speaks_of_letter.contains(&next))
 }
 
-/// The text begins with a letter: `C`, `C.`, `(C) Oslo`, `c)`, `C: Oslo`, `C - Oslo`.
+/// Finds a letter that the text begins with: `C`, `C.`, `(C) Oslo`, `c)`, `C: Oslo`, `C - Oslo`.
 fn at_start(text: &str, letter: &dyn Fn(&str) -> Option<usize>) -> Option<usize> {
     static BRACKETED: LazyLock<Regex> = LazyLock::new(|| {
         regex(r#"^(?:[Oo]ption |[Aa]nswer |[Cc]hoice )?["']?[(\[<{]([A-Za-z])[)\]>}]"#)
@@ -158,7 +160,7 @@ fn at_start(text: &str, letter: &dyn Fn(&str) -> Option<usize>) -> Option<usize>
         .find_map(|rule| letter(&rule.captures(text)?[1]))
 }
 
-/// `I choose C`, `I'd go with (B)`, `it has to be D`.
+/// Finds a letter after a verb of choice: `I choose C`, `I'd go with (B)`, `it has to be D`.
 fn chosen_by_verb(text: &str, letter: &dyn Fn(&str) -> Option<usize>) -> Option<usize> {
     static CHOSEN: LazyLock<Regex> = LazyLock::new(|| {
         regex(&format!(
@@ -179,7 +181,7 @@ fn chosen_by_verb(text: &str, letter: &dyn Fn(&str) -> Option<usize>) -> Option<
         .last()
 }
 
-/// Whether the words just before say no: `I would not choose B`.
+/// Returns whether one of the three words before rejects the choice: `I would not choose B`.
 fn is_refused(text: &str, start: usize) -> bool {
     let before: Vec<&str> = text[..start].split_whitespace().rev().take(3).collect();
     before.iter().any(|word| {
@@ -187,7 +189,7 @@ fn is_refused(text: &str, start: usize) -> bool {
     })
 }
 
-/// The text is an option's words and nothing else.
+/// Finds the option whose words are the whole text.
 fn whole_text<T: AsRef<str>>(text: &str, options: &[T]) -> Option<usize> {
     let text = folded(text);
     let mut equal = (0..options.len()).filter(|&i| folded(options[i].as_ref()) == text);
@@ -197,7 +199,7 @@ fn whole_text<T: AsRef<str>>(text: &str, options: &[T]) -> Option<usize> {
     }
 }
 
-/// Lower case, single spaces, without what surrounds words.
+/// Returns a text in lower case, with single spaces and without punctuation around words.
 fn folded(text: &str) -> String {
     text.split_whitespace()
         .map(|word| word.trim_matches(|c: char| ".,;:!?\"'()[]".contains(c)))
@@ -207,14 +209,14 @@ fn folded(text: &str) -> String {
         .to_lowercase()
 }
 
-/// Letters in brackets, anywhere.
+/// Finds all letters in brackets.
 fn in_brackets(text: &str, letter: &dyn Fn(&str) -> Option<usize>) -> Vec<usize> {
     static BRACKETS: LazyLock<Regex> = LazyLock::new(|| regex(r"[(\[]([A-Z])[)\]]"));
     let found = BRACKETS.captures_iter(text);
     found.filter_map(|found| letter(&found[1])).collect()
 }
 
-/// A last line that is a letter.
+/// Finds a letter that is the last line.
 fn at_end(text: &str, letter: &dyn Fn(&str) -> Option<usize>) -> Option<usize> {
     static LINE: LazyLock<Regex> =
         LazyLock::new(|| regex(r#"^[>\s]*["'(\[]*([A-Z])["')\]]*(?:[.):].*)?$"#));
@@ -222,7 +224,7 @@ fn at_end(text: &str, letter: &dyn Fn(&str) -> Option<usize>) -> Option<usize> {
     letter(&LINE.captures(last.trim())?[1])
 }
 
-/// Capital letters that stand alone, anywhere; not `I`, and `A` only where no word follows.
+/// Finds all capital letters that stand alone, except `I`, and except `A` where it is an article.
 fn alone(text: &str, letter: &dyn Fn(&str) -> Option<usize>) -> Vec<usize> {
     static ALONE: LazyLock<Regex> =
         LazyLock::new(|| regex(r"(?:^|[\s(\[:,'])([A-Z])(?:[\s.,;:)\]!?']|$)"));
@@ -239,14 +241,14 @@ fn alone(text: &str, letter: &dyn Fn(&str) -> Option<usize>) -> Vec<usize> {
         .collect()
 }
 
-/// The one thing that a list holds, however often.
+/// Returns the option of a list that holds only one, possibly several times.
 fn only(found: Vec<usize>) -> Option<usize> {
     let first = *found.first()?;
     found.iter().all(|&other| other == first).then_some(first)
 }
 
-/// The one option whose words occur in the text. Where one option's words are part of another's,
-/// the longer one counts.
+/// Finds the only option whose words occur in the text. Where the words of an option are contained
+/// in those of a longer one that occurs, the longer one counts.
 fn named<T: AsRef<str>>(text: &str, options: &[T]) -> Option<usize> {
     let text = format!(" {} ", folded(text));
     let words: Vec<String> = options
@@ -298,7 +300,7 @@ pub fn said_yes(text: &str) -> Option<bool> {
     });
     static FORM: LazyLock<Regex> =
         LazyLock::new(|| regex(r"(?i)[(\[]?\b(?:true\s*/\s*false|yes\s*/\s*no)\b[)\]]?"));
-    // The form of the answer, repeated from the prompt.
+    // The answer's format can be repeated from the prompt: `True/False`.
     let text = plain(&FORM.replace_all(text, ""));
     let is_yes = |word: &str| matches!(word.to_lowercase().as_str(), "yes" | "true" | "correct");
     if let Some(found) = BOXED.captures_iter(&text).last() {

@@ -1,4 +1,4 @@
-//! A benchmark, read from the files that users have on disk.
+//! Reads a benchmark from the files that users have on disk.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,20 +13,20 @@ use crate::hub::cached_dataset;
 use crate::item::Item;
 use crate::short_hash::short_hash;
 
-/// A benchmark, read.
+/// The questions of a benchmark.
 #[derive(Clone, Debug)]
 pub struct DataSet {
-    /// Which one.
+    /// The benchmark.
     pub benchmark: Benchmark,
     /// The questions.
     pub items: Vec<Item>,
     /// Solved examples by subject, for prompts that show some: MMLU's dev split.
     pub examples: BTreeMap<String, Vec<Item>>,
-    /// The files they came from.
+    /// The files that they came from.
     pub files: Vec<DataFile>,
 }
 
-/// What a data set is recognised by.
+/// Identifies the contents of a data set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataId {
     /// Number of questions.
@@ -47,8 +47,9 @@ impl DataSet {
     /// | samples | `samples_*.jsonl` of lm-evaluation-harness, with log-likelihoods |
     ///
     /// # Errors
-    /// What was looked for and where; a wrong column, an empty cell or a bad label with file and
-    /// row.
+    /// [`Error::NotFound`] naming the files that were looked for; [`Error::Row`] for a column that is
+    /// missing, an empty cell or a wrong label; [`Error::Format`] and [`Error::Read`] for a file that
+    /// cannot be read.
     pub fn load(benchmark: Benchmark, path: &Path, split: Split) -> Result<Self> {
         let found = match (path.exists(), path.to_str().and_then(cached_dataset)) {
             (false, Some(snapshot)) => snapshot,
@@ -81,7 +82,7 @@ impl DataSet {
         })
     }
 
-    /// Returns what the data set is recognised by.
+    /// Returns the number of questions and their hash.
     pub fn id(&self) -> DataId {
         let mut hash = Sha256::new();
         for item in &self.items {

@@ -10,7 +10,7 @@ use crate::option_order::OptionOrders;
 use crate::prompt_settings::PromptSettings;
 use crate::question::{Prompt, Question};
 use crate::request::{Feed, Request, ScoredOption};
-use crate::selection::Selection;
+use crate::selection::ItemSelection;
 use crate::wording::question;
 
 /// Puts the selected questions into words and tokens.
@@ -23,7 +23,7 @@ use crate::wording::question;
 /// fails; [`Error::Item`] for a prompt that does not fit.
 pub fn requests(
     data: &DataSet,
-    selection: &Selection,
+    selection: &ItemSelection,
     settings: &PromptSettings,
     text: &dyn TextModel,
     max_context: Option<usize>,
@@ -126,7 +126,7 @@ impl Encoder<'_> {
                     .map_err(|source| self.prompt_error(source))?;
                 Ok((text, AddSpecialTokens::Never))
             }
-            // A base model is given the words of the chat alone.
+            // A model without a chat template gets the messages' contents alone.
             Prompt::Chat(messages) => {
                 let text: String = messages.iter().filter_map(ChatMessage::text).collect();
                 Ok((text, AddSpecialTokens::Once))
@@ -163,8 +163,8 @@ impl Encoder<'_> {
     }
 
     /// Tokenises a context and its continuation as the harness does: spaces at the context's end
-    /// go over to the continuation, both are tokenised as one text, and what lies beyond the
-    /// context's own tokens is the continuation.
+    /// move to the continuation, both are tokenised as one text, and the tokens after as many as the
+    /// context has by itself are the continuation.
     fn pair(
         &self,
         context: &str,
@@ -173,15 +173,15 @@ impl Encoder<'_> {
     ) -> Result<ScoredOption> {
         let kept = context.trim_end();
         let moved = format!("{}{continuation}", &context[kept.len()..]);
-        // The harness lets the tokenizer add its markers to rendered chats too, unless they begin
-        // with BOS; a template that writes none gets one.
+        // The harness lets the tokenizer add its special tokens to rendered chats too, unless they
+        // begin with BOS.
         let special = match special {
             AddSpecialTokens::Never => AddSpecialTokens::Once,
             other => other,
         };
-        let whole = self.encode(&format!("{kept}{moved}"), special)?;
+        let joined = self.encode(&format!("{kept}{moved}"), special)?;
         let mut context = self.encode(kept, special)?;
-        let continuation = whole.get(context.len()..).unwrap_or_default().to_vec();
+        let continuation = joined.get(context.len()..).unwrap_or_default().to_vec();
         if continuation.is_empty() {
             return Err(self.item_error(format!("{moved:?} adds no token to its context")));
         }
@@ -195,7 +195,7 @@ impl Encoder<'_> {
                 self.max_context
             )));
         }
-        // Too long contexts lose their beginning. The last token of the continuation is not fed.
+        // A context that is too long loses its beginning. The last token of the continuation is not fed.
         let n_fed = context.len() + continuation.len() - 1;
         context.drain(..n_fed.saturating_sub(self.max_context));
         Ok(ScoredOption {

@@ -27,7 +27,7 @@ pub enum Error {
         /// The reason.
         source: std::io::Error,
     },
-    /// Nothing that a benchmark can be read from was found.
+    /// No file was found that a benchmark can be read from.
     #[error("{}: {reason}", path.display())]
     NotFound {
         /// Where it was looked for.

@@ -9,11 +9,11 @@ use lac_core::{CausalLm, GenerateArgs, GenerationConfig, LayerPolicy, Result, Us
 pub struct Exercise {
     /// The prompt, at least one token.
     pub prompt: Vec<u32>,
-    /// The whole answer, without the token that ends it.
+    /// The complete answer, without the token that ends it.
     pub answer: Vec<u32>,
 }
 
-/// The outcome of some exercises.
+/// The results of some exercises.
 #[derive(Clone, Debug, Default)]
 pub struct ExactMatch {
     /// For each exercise, in their order, whether the answer was right.
@@ -66,8 +66,8 @@ pub fn exact_match<M: CausalLm + ?Sized>(
         let n_stop = usize::from(!stop_tokens.is_empty());
         let config =
             GenerationConfig::greedy(longest.unwrap_or(0) + n_stop).with_stop_tokens(stop_tokens);
-        let hooks = GenerateArgs::new(policy).observer(&mut out.usage);
-        let generated = generate(model, &prompts, &config, hooks)?;
+        let args = GenerateArgs::new(policy).observer(&mut out.usage);
+        let generated = generate(model, &prompts, &config, args)?;
         out.prefill_time += generated.prefill_time;
         out.decode_time += generated.decode_time;
         for (&i, row) in batch.iter().zip(&generated.rows) {

@@ -1,6 +1,6 @@
-//! Parts of files in errors.
+//! Excerpts of files for error texts.
 
-/// The beginning of a text from a file: the file may hold megabytes of it.
+/// Returns the beginning of a text from a file, which may hold megabytes of it.
 pub(crate) fn excerpt(text: &str) -> String {
     const MAX_CHARS: usize = 120;
     match text.char_indices().nth(MAX_CHARS) {

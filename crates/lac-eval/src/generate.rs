@@ -1,4 +1,4 @@
-//! Answers that a model generates.
+//! Generates answers.
 
 use lac_core::{
     CausalLm, GenerateArgs, GenerationConfig, PassRecord, Result, generate,
@@ -6,7 +6,7 @@ use lac_core::{
     speculation::{SpeculateArgs, SpeculationOutput, Speculator, generate_speculative},
 };
 
-use crate::item_usage::{CountPass, Drafts, ItemUsage, Records, count_row};
+use crate::item_usage::{BatchUsage, CountedRow, Drafts, ItemUsage, Records};
 use crate::policy_run::PolicyRun;
 use crate::request::Request;
 
@@ -45,21 +45,24 @@ pub(crate) fn generate_batch<M: CausalLm + ?Sized>(
         .map(|(request, _)| request.id.number())
         .collect();
     let mut records = Records::default();
-    let hooks = GenerateArgs::new(run.policy())
+    let args = GenerateArgs::new(run.policy())
         .observer(&mut records)
         .row_seeds(&row_seeds);
-    let output = generate(model, &prompts, config, hooks)?;
-    let rows = output.rows.into_iter().enumerate();
-    Ok(rows
-        .map(|(row, generated)| GeneratedAnswer {
+    let output = generate(model, &prompts, config, args)?;
+    let usage = usage(&records.0, run, prompts.len());
+    Ok(output
+        .rows
+        .into_iter()
+        .zip(usage)
+        .map(|(generated, usage)| GeneratedAnswer {
             ids: without_stop(generated, stop_tokens),
-            usage: usage(&records.0, run, row),
+            usage,
             drafts: None,
         })
         .collect())
 }
 
-/// The outcome of one question by speculation.
+/// The answer to one question by speculation, with the passes that are yet to be counted.
 struct SpeculatedAnswer {
     output: SpeculationOutput,
     records: Records,
@@ -74,8 +77,8 @@ fn speculate<M: CausalLm + ?Sized>(
     speculator: &mut Speculator,
 ) -> Result<SpeculatedAnswer> {
     let mut config = config.clone();
-    // Greedy text does not depend on the drafts, so that what the speculator learns may help the next question.
-    // Drawn text does depend on them, and must not depend on the questions before.
+    // Greedy text does not depend on the drafts, so the speculator may learn from one question for the next. Drawn
+    // text depends on them, and must not depend on earlier questions.
     let mut as_given;
     if let Sampling::Random(SamplingConfig { seed, .. }) = &mut config.sampling {
         *seed = seed.wrapping_add(request.id.number());
@@ -102,10 +105,10 @@ impl SpeculatedAnswer {
         let SpeculationOutput {
             generation, stats, ..
         } = self.output;
-        let mut usage = usage(&self.records.0, run, 0);
+        let mut usage = usage(&self.records.0, run, 1).remove(0);
         for usage in &mut usage {
-            // A pass of the full model decides several tokens here, and the drafts' layers were run as well. So
-            // layers are counted per token: plain generation has a pass for each but the first.
+            // A verifying pass decides several tokens, and drafting passes run layers too. So layers are counted per
+            // token: plain generation makes one pass for each token but the first.
             usage.response.passes = stats.n_tokens.saturating_sub(1) as u64;
             usage.response.executed = stats.executed_layers(n_layers);
         }
@@ -126,19 +129,19 @@ fn without_stop(generated: Generated, stop_tokens: &[u32]) -> Vec<u32> {
     ids
 }
 
-/// Counts the passes of a row, for each variant.
-fn usage(records: &[PassRecord], run: &PolicyRun, row: usize) -> Vec<ItemUsage> {
-    let variants = 0..run.variants().len();
-    variants
-        .map(|variant| {
-            let mut usage = ItemUsage::default();
-            for record in records
-                .iter()
-                .filter(|record| !record.pass.is_finished(row))
-            {
-                count_row(&mut usage, record, run, variant, row, 0, CountPass::Yes);
-            }
-            usage
+/// Counts the passes of a generation whose rows are questions. Returns the usage per question and
+/// variant.
+fn usage(records: &[PassRecord], run: &PolicyRun, n_rows: usize) -> Vec<Vec<ItemUsage>> {
+    let rows: Vec<CountedRow> = (0..n_rows)
+        .map(|question| CountedRow {
+            question,
+            from: 0,
+            counts_pass: true,
         })
-        .collect()
+        .collect();
+    let mut usage = BatchUsage::new(n_rows, run);
+    for record in records {
+        usage.count(record, &rows, run);
+    }
+    usage.into_questions()
 }

@@ -1,4 +1,4 @@
-//! The questions of a benchmark, whatever file they came from.
+//! The questions of a benchmark, in one form for all files.
 
 use std::collections::HashMap;
 use std::fmt;

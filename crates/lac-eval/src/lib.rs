@@ -18,7 +18,7 @@
 //! use lac_eval::answer::{chosen_option, said_yes};
 //! use lac_eval::statistics::PairedComparison;
 //!
-//! // The option that a text chooses; a text may also choose none.
+//! // The option that a text chooses; `None` if it chooses none of them.
 //! let options = ["Paris", "Rome", "Oslo", "Bern"];
 //! assert_eq!(chosen_option("The correct answer is (C).", &options), Some(2));
 //! assert_eq!(said_yes("No, it does not."), Some(false));
@@ -45,7 +45,7 @@ pub use report::EvalReport;
 pub use request::Request;
 pub use result_log::{ResultLog, Results};
 pub use runner::{Evaluation, RunConfig, evaluate};
-pub use selection::Selection;
+pub use selection::ItemSelection;
 pub use settings::{ModelId, Settings};
 
 pub mod answer;
@@ -62,7 +62,7 @@ pub mod data {
     pub use crate::data_set::{DataId, DataSet};
     pub use crate::hub::cached_dataset;
     pub use crate::item::{Content, Item, ItemId};
-    pub use crate::selection::{Selection, Shard};
+    pub use crate::selection::{ItemSelection, Shard};
 }
 
 /// Questions in words and as token ids.
@@ -84,7 +84,7 @@ pub mod run {
 /// Results: a record for each question and variant, and the files that hold them.
 pub mod results {
     pub use crate::harness_log::HarnessLogComparison;
-    pub use crate::item_usage::{Drafts, ItemUsage, PhaseCount};
+    pub use crate::item_usage::{Drafts, ItemUsage, PhaseCount, add_usage};
     pub use crate::merge::merge;
     pub use crate::record::Record;
     pub use crate::result_log::{ResultLog, Results};

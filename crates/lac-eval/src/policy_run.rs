@@ -6,8 +6,8 @@ use std::fmt;
 
 use burn::tensor::Tensor;
 use lac_core::{
-    GateConfig, GateRecord, LayerPolicy, Off, PolicyEffect, Trace, released_code::FirstThreshold,
-    speculation::Speculator,
+    GateConfig, LayerPolicy, Off, PolicyEffect, Trace, record::TokenReading,
+    released_code::FirstThreshold, speculation::Speculator,
 };
 
 use self::sweep::{LastActiveSweep, WHOLE_RANGE};
@@ -143,7 +143,7 @@ impl PolicyRun {
     }
 
     /// Returns whether a token's result depends on earlier tokens and itself alone, so that a text
-    /// may be fed in pieces.
+    /// may be fed in several passes.
     pub(crate) fn can_feed_incrementally(&self) -> bool {
         match &self.route {
             Route::One(policy) => policy.is_per_token(),
@@ -171,14 +171,14 @@ impl PolicyRun {
         }
     }
 
-    /// Returns whether a variant's layer was active for a token.
-    pub(crate) fn is_active(&self, variant: usize, gate: &GateRecord, at: usize) -> bool {
+    /// Returns whether the layer of a reading was active for its token under a variant.
+    pub(crate) fn is_active(&self, variant: usize, reading: &TokenReading) -> bool {
         match (&self.route, self.variants[variant].alpha) {
             (Route::Traced(_) | Route::LastActive(_), Some(alpha)) => {
                 // The gate's own arithmetic: its threshold is the range times one.
-                gate.deltas[at] >= alpha * gate.thresholds[at]
+                reading.delta >= alpha * reading.threshold
             }
-            _ => gate.active[at],
+            _ => reading.active,
         }
     }
 }

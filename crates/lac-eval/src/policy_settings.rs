@@ -1,4 +1,4 @@
-//! What a result depends on of its policy.
+//! The properties of a policy that results depend on.
 
 use lac_core::{GateConfig, PolicyEffect, released_code::GateRounding};
 use serde::{Deserialize, Serialize};

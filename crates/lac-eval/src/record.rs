@@ -63,13 +63,10 @@ impl Record {
 
     /// Checks that a record from a file can be counted.
     pub(crate) fn check(&self) -> Result<(), String> {
-        for (phase, count) in [
-            ("prompt", &self.usage.prompt),
-            ("response", &self.usage.response),
-        ] {
+        for (phase, count) in self.usage.iter() {
             count
                 .check()
-                .map_err(|reason| format!("usage.{phase}.{reason}"))?;
+                .map_err(|reason| format!("usage.{}.{reason}", phase.name()))?;
         }
         if !(0.0..1e12).contains(&self.seconds) {
             return Err(format!("seconds is {}, expected a time", self.seconds));

@@ -1,4 +1,4 @@
-//! Results as tables, and the tables as text.
+//! Makes tables of results, and text of the tables.
 
 mod csv;
 mod format;
@@ -8,7 +8,7 @@ mod table;
 
 pub use self::format::{ReportFormat, SubjectTables};
 pub use self::score::Score;
-pub use self::table::{EvalReport, PhaseLayers, ReportTable, VariantRow, compare_records};
+pub use self::table::{EvalReport, ReportTable, VariantRow, compare_records};
 
 use crate::error::{Error, Result};
 

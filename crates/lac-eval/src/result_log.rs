@@ -19,7 +19,7 @@ use crate::item::ItemId;
 use crate::record::Record;
 use crate::settings::Settings;
 
-/// Data is forced to the disk this often, and at the end.
+/// How often data is forced to the disk; it is at the end, too.
 const SYNC_EVERY: Duration = Duration::from_secs(2);
 
 /// The first lines of a file.
@@ -107,16 +107,16 @@ fn headers(settings: &[Settings]) -> String {
         .collect()
 }
 
-/// Parses the whole lines, and returns how many bytes they take.
+/// Parses the complete lines, and returns how many bytes they take.
 fn parse(path: &Path, bytes: &[u8]) -> Result<(Results, usize)> {
-    let whole = bytes
+    let n_complete = bytes
         .iter()
         .rposition(|&byte| byte == b'\n')
         .map_or(0, |end| end + 1);
     let mut results = Results::default();
     let mut hashes = HashSet::new();
     let mut seen: HashSet<(ItemId, String)> = HashSet::new();
-    for (i, text) in bytes[..whole].split(|&byte| byte == b'\n').enumerate() {
+    for (i, text) in bytes[..n_complete].split(|&byte| byte == b'\n').enumerate() {
         if text.is_empty() {
             continue;
         }
@@ -143,9 +143,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<(Results, usize)> {
             Line::Record(record) => {
                 if !hashes.contains(&record.settings) {
                     let hash = excerpt(&record.settings);
-                    return Err(fail(format!(
-                        "the settings {hash} stand on no line before it"
-                    )));
+                    return Err(fail(format!("no line before it holds the settings {hash}")));
                 }
                 record.check().map_err(fail)?;
                 if seen.insert((record.item.clone(), record.settings.clone())) {
@@ -154,7 +152,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<(Results, usize)> {
             }
         }
     }
-    Ok((results, whole))
+    Ok((results, n_complete))
 }
 
 /// A file of results that is being written, or results in memory.
@@ -169,7 +167,7 @@ pub struct ResultLog {
 #[derive(Debug)]
 struct LogFile {
     file: File,
-    /// Bytes of whole lines.
+    /// Bytes of complete lines.
     len: u64,
     path: PathBuf,
     synced: Instant,
@@ -210,15 +208,15 @@ impl ResultLog {
         })?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(failed)?;
-        let (results, whole) = parse(path, &bytes)?;
+        let (results, n_complete) = parse(path, &bytes)?;
         check_settings(path, &results.settings, &settings)?;
-        if whole < bytes.len() {
-            file.set_len(whole as u64).map_err(failed)?;
+        if n_complete < bytes.len() {
+            file.set_len(n_complete as u64).map_err(failed)?;
         }
         let mut log = Self {
             file: Some(LogFile {
                 file,
-                len: whole as u64,
+                len: n_complete as u64,
                 path: path.to_owned(),
                 synced: Instant::now(),
             }),

@@ -1,4 +1,4 @@
-//! Runs a benchmark: batches in, records out. A run that was interrupted goes on where it ended.
+//! Runs a benchmark, batch by batch. An interrupted run continues where it ended.
 
 mod batch_run;
 mod batches;
@@ -22,13 +22,13 @@ use crate::policy_run::PolicyRun;
 use crate::record::Record;
 use crate::request::Request;
 use crate::result_log::ResultLog;
-use crate::score::{Prefix, Repeats};
+use crate::score::{ContextRepeats, Prefix};
 
 /// Answers all questions that the log has no result for, under every policy run, and appends the
 /// results batch by batch.
 ///
 /// `on_progress` is called before the first batch and after each batch. When it returns
-/// [`Flow::Stop`], the run ends early with everything that was recorded on the disk.
+/// [`Flow::Stop`], the run ends early, and everything that was recorded is on the disk.
 ///
 /// The log's settings have to be those of the runs' variants, in their order
 /// ([`Settings::of_runs`](crate::Settings::of_runs)).
@@ -68,12 +68,12 @@ pub fn evaluate<M: CausalLm + ?Sized>(
     for record in &log.results().records {
         progress.count(log.hashes(), record);
     }
-    let repeats = Repeats::of(model);
+    let repeats = ContextRepeats::of(model);
     let start = Instant::now();
     let mut flow = on_progress(&progress);
     let mut prefixes: Vec<Option<Prefix<M::Context>>> = runs.iter().map(|_| None).collect();
     let batch_size = evaluation.config.batch_size.max(1);
-    // Where results depend on the batch, a question that is asked again is asked beside the same questions as before.
+    // Where results depend on the batch, questions are asked again in the same batches as before.
     let keeps_batches = prompt.quirks.depends_on_batch();
     let batches = if keeps_batches {
         in_order(&requests.iter().collect::<Vec<_>>(), batch_size)

@@ -2,9 +2,9 @@
 //!
 //! - Options of one token share one row: its last position is read once for all of them.
 //! - Options of several tokens continue their context from the cache, where the model can repeat
-//!   the cache and the policy allows a text to be fed in pieces.
-//! - A beginning that all questions of a batch share (the examples of a subject) is fed once, and
-//!   kept from batch to batch.
+//!   the cache and the policy allows a text to be fed in several passes.
+//! - A prefix that all questions of a batch share (the examples of a subject) is fed once, and kept
+//!   from batch to batch.
 //! - Rows are padded on the right, so that no row needs a mask.
 
 mod feed;
@@ -13,37 +13,38 @@ mod read;
 
 use lac_core::{CausalLm, Error, Result};
 
+use feed::Feeder;
 pub(crate) use feed::Prefix;
-use feed::{FedPass, Feeder};
 use plan::FeedPlan;
 
-use crate::item_usage::{CountPass, ItemUsage, count_row};
+use crate::item_usage::{BatchUsage, ItemUsage, add_usage};
 use crate::policy_run::PolicyRun;
 use crate::request::ScoredOption;
 
-/// One question's outcome for one variant.
+/// The score of one question under one variant.
 #[derive(Clone, Debug)]
 pub(crate) struct ItemScore {
     /// Log-likelihood of each option, natural logarithm.
     pub log_likelihoods: Vec<f64>,
-    /// What was seen of the layers.
+    /// The usage of the layers.
     pub usage: ItemUsage,
 }
 
-/// Scores the options of a batch of questions under a policy run: `[variant][question]`.
+/// Scores the options of a batch of questions under a policy run. Returns the score of each
+/// question under each variant.
 ///
-/// The first `prefix_len` tokens of every context are the same. Texts are fed in pieces where the
-/// model and the run allow it.
+/// The first `prefix_len` tokens of every context are the same. Where the model and the run allow
+/// it, a text is fed in several passes, so that what texts share is fed once.
 pub(crate) fn score_batch<M: CausalLm + ?Sized>(
     model: &M,
     questions: &[&[ScoredOption]],
     prefix_len: usize,
-    repeats: Repeats,
+    repeats: ContextRepeats,
     prefix: &mut Option<Prefix<M::Context>>,
     run: &mut PolicyRun,
 ) -> Result<Vec<Vec<ItemScore>>> {
     check(model, questions)?;
-    let can_repeat = run.can_feed_incrementally() && repeats == Repeats::Contexts;
+    let can_repeat = run.can_feed_incrementally() && repeats == ContextRepeats::Supported;
     let plan = FeedPlan::new(
         questions,
         if can_repeat { prefix_len } else { 0 },
@@ -52,65 +53,57 @@ pub(crate) fn score_batch<M: CausalLm + ?Sized>(
     let mut feeder = Feeder { model, run };
     let fed = feeder.feed(&plan, prefix)?;
 
-    let n_variants = feeder.run.variants().len();
-    let mut scores: Vec<Vec<ItemScore>> = (0..n_variants)
-        .map(|_| {
-            let blank = |options: &&[ScoredOption]| ItemScore {
+    let mut usage = BatchUsage::new(questions.len(), feeder.run);
+    for fed in &fed {
+        usage.count(&fed.record, &fed.rows, feeder.run);
+    }
+    let mut scores: Vec<Vec<ItemScore>> = questions
+        .iter()
+        .zip(usage.into_questions())
+        .map(|(options, usage)| {
+            let score = |usage| ItemScore {
                 log_likelihoods: vec![0.0; options.len()],
-                usage: ItemUsage::default(),
+                usage,
             };
-            questions.iter().map(blank).collect()
+            usage.into_iter().map(score).collect()
         })
         .collect();
     for fed in &fed {
         let values = feeder.read(fed)?;
-        for (variant, scores) in scores.iter_mut().enumerate() {
-            // Runs whose variants share their answers have one state.
-            let values = &values[variant.min(values.len() - 1)];
-            for (target, value) in fed.targets.iter().zip(values) {
-                scores[target.question].log_likelihoods[target.option] += f64::from(*value);
+        for (i, target) in fed.targets.iter().enumerate() {
+            for (variant, score) in scores[target.question].iter_mut().enumerate() {
+                // Runs whose variants share their answers have one state.
+                let value = values[variant.min(values.len() - 1)][i];
+                score.log_likelihoods[target.option] += f64::from(value);
             }
-            count(fed, feeder.run, variant, scores);
         }
     }
     if let Some(prefix) = prefix.as_ref().filter(|_| !plan.prefix.is_empty()) {
-        for (variant, scores) in scores.iter_mut().enumerate() {
-            for score in scores {
-                score.usage.add(&prefix.usage[variant]);
+        for scores in &mut scores {
+            for (score, usage) in scores.iter_mut().zip(&prefix.usage) {
+                add_usage(&mut score.usage, usage);
             }
         }
     }
     Ok(scores)
 }
 
-fn count(fed: &FedPass, run: &PolicyRun, variant: usize, scores: &mut [ItemScore]) {
-    for (row, counted) in fed.rows.iter().enumerate() {
-        let usage = &mut scores[counted.question].usage;
-        let count_pass = if counted.is_first {
-            CountPass::Yes
-        } else {
-            CountPass::No
-        };
-        let from = counted.from;
-        count_row(usage, &fed.record, run, variant, row, from, count_pass);
-    }
-}
-
-/// Whether a model can repeat the context of one row for many rows.
+/// Whether a model can repeat the context of one row for many rows
+/// ([`CausalLm::repeat_context`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Repeats {
+pub(crate) enum ContextRepeats {
     /// It can.
-    Contexts,
-    /// It cannot: every text is fed as a whole.
-    Nothing,
+    Supported,
+    /// It cannot, so that every text is fed in one pass.
+    Unsupported,
 }
 
-impl Repeats {
+impl ContextRepeats {
     pub(crate) fn of<M: CausalLm + ?Sized>(model: &M) -> Self {
         let context = model.new_context(1, 1);
         match model.repeat_context(&context, &[0], 0, 1) {
-            Some(_) => Repeats::Contexts,
-            None => Repeats::Nothing,
+            Some(_) => ContextRepeats::Supported,
+            None => ContextRepeats::Unsupported,
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::item::Item;
 
 /// Selects the questions that are asked.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Selection {
+pub struct ItemSelection {
     /// These subjects only; all subjects when empty.
     pub subjects: Vec<String>,
     /// At most this many questions: those with the smallest hashes. This is a random choice that is
@@ -24,7 +24,7 @@ pub struct Shard {
     pub count: u64,
 }
 
-impl Selection {
+impl ItemSelection {
     /// Returns the questions that are asked, in the data set's order.
     ///
     /// # Errors
@@ -73,9 +73,9 @@ mod tests {
     #[test]
     fn shards_part_the_questions_and_limits_grow() {
         let items = made_up_items(100);
-        let shard = |index| Selection {
+        let shard = |index| ItemSelection {
             shard: Some(Shard { index, count: 3 }),
-            ..Selection::default()
+            ..ItemSelection::default()
         };
         let mut rows: Vec<usize> = (0..3)
             .flat_map(|index| shard(index).of(&items).unwrap())
@@ -84,9 +84,9 @@ mod tests {
         rows.sort_unstable();
         assert_eq!(rows, (0..100).collect::<Vec<_>>());
 
-        let limited = |n| Selection {
+        let limited = |n| ItemSelection {
             limit: Some(n),
-            ..Selection::default()
+            ..ItemSelection::default()
         };
         let few = limited(10).of(&items).unwrap();
         let many = limited(40).of(&items).unwrap();
@@ -95,9 +95,9 @@ mod tests {
 
         let error = shard(3).of(&items).unwrap_err().to_string();
         assert!(error.contains("3/3"), "{error}");
-        let unknown = Selection {
+        let unknown = ItemSelection {
             subjects: vec!["z".into()],
-            ..Selection::default()
+            ..ItemSelection::default()
         };
         let error = unknown.of(&items).unwrap_err().to_string();
         assert!(error.contains("one of x, y"), "{error}");

@@ -25,8 +25,7 @@ pub struct ModelId {
     pub dtype: String,
 }
 
-/// Everything that a result depends on. Left out is what it does not depend on: the size of batches
-/// (but see [`BatchMembers`](crate::released_code::BatchMembers)), the shard, the device, the number
+/// Everything that a result depends on. It depends neither on the size of batches (but see [`BatchMembers`](crate::released_code::BatchMembers)), nor on the shard, the device or the number
 /// of questions asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
@@ -126,21 +125,21 @@ fn differ(path: &str, before: &Value, now: &Value, lines: &mut Vec<String>) {
     } else if before != now {
         match (path, before.as_str(), now.as_str()) {
             ("model.fingerprint", Some(before), Some(now)) => {
-                differing_parts(path, before, now, lines);
+                differing_components(path, before, now, lines);
             }
             _ => lines.push(format!("{path}: {before} in the file, {now} now")),
         }
     }
 }
 
-/// Adds a line for each part of a fingerprint that differs, where both list the same number of parts; results of
-/// earlier versions have one that says nothing of parts.
-fn differing_parts(path: &str, before: &str, now: &str, lines: &mut Vec<String>) {
-    let parts = |fingerprint: &str| -> Vec<String> {
-        // At most five parts: the stop tokens, which come last, are a list themselves.
+/// Adds a line for each component of a fingerprint that differs, if both list the same number of components. In results
+/// of earlier versions the fingerprint is one hash.
+fn differing_components(path: &str, before: &str, now: &str, lines: &mut Vec<String>) {
+    let components = |fingerprint: &str| -> Vec<String> {
+        // At most five components: the stop tokens, which come last, are a list themselves.
         fingerprint.splitn(5, ", ").map(str::to_owned).collect()
     };
-    let (before, now) = (parts(before), parts(now));
+    let (before, now) = (components(before), components(now));
     if before.len() != now.len() {
         let (before, now) = (before.join(", "), now.join(", "));
         lines.push(format!(

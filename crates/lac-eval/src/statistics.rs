@@ -1,4 +1,5 @@
-//! Whether a difference is more than chance: standard errors, the paired bootstrap, McNemar's test.
+//! Tells whether a difference is more than chance: standard errors, the paired bootstrap, McNemar's
+//! test.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};

@@ -1,4 +1,4 @@
-//! Rows of parquet, CSV and JSON lines files, all as JSON values by column.
+//! Reads the rows of Parquet, CSV and JSON lines files, each as JSON values by column.
 
 pub(crate) mod files;
 mod parquet;
@@ -14,7 +14,8 @@ use self::row::{Cells, DataRow, open};
 use crate::error::{Error, Result};
 use crate::excerpt::excerpt;
 
-/// Reads a file by the end of its name: `.parquet`, `.jsonl`, or `.csv` with a header.
+/// Reads a file in the format that the end of its name says: `.parquet`, `.jsonl`, or `.csv` with a
+/// header.
 pub(crate) fn rows(file: &Path) -> Result<Vec<DataRow<'_>>> {
     let end = file.extension().and_then(|end| end.to_str());
     match end {
@@ -54,7 +55,7 @@ fn csv_rows(file: &Path) -> Result<Vec<DataRow<'_>>> {
     let header = reader
         .headers()
         .map_err(|error| csv_error(file, 0, &error))?;
-    // Spreadsheets begin a file with a byte-order mark.
+    // Spreadsheet programs write a byte-order mark at the beginning of a file.
     let columns: Rc<[String]> = header
         .iter()
         .map(|name| name.trim_start_matches('\u{feff}').trim().to_owned())
@@ -74,7 +75,8 @@ fn csv_rows(file: &Path) -> Result<Vec<DataRow<'_>>> {
         .collect()
 }
 
-/// Reads the records of a CSV file without a header, each with `n_columns` raw cells.
+/// Reads the records of a CSV file without a header. Every record has to have `n_columns` cells,
+/// which are returned as they are in the file.
 pub(crate) fn bare_records(file: &Path, n_columns: usize) -> Result<Vec<Vec<String>>> {
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)

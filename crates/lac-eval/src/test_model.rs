@@ -3,8 +3,8 @@
 use burn::tensor::{Device, Int, Tensor};
 use lac_core::{CausalLm, LayerStack, Pass};
 
-/// Two layers that do nothing; the logits are what the function makes of the token ids,
-/// `[batch, seq]` to `[batch, seq, vocab]`.
+/// Two layers that change nothing. The logits follow from the token ids, `[batch, seq]` to
+/// `[batch, seq, vocab]`.
 pub(crate) struct LastToken {
     pub(crate) vocab_size: usize,
     pub(crate) logits: fn(Tensor<2, Int>, usize) -> Tensor<3>,

@@ -1,4 +1,4 @@
-//! Words that several prompts share.
+//! Writes the words that several prompts share.
 
 use std::str::FromStr;
 
@@ -23,7 +23,7 @@ pub enum Passages {
 }
 
 impl Passages {
-    /// All ways.
+    /// All variants.
     pub const ALL: &'static [Passages] = &[Passages::AsInFile, Passages::WithTitle];
 
     /// Returns the name on the command line and in files.

@@ -1,4 +1,4 @@
-//! Files that are written beside their name and then renamed.
+//! Files that are written under a temporary name and then renamed.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -8,7 +8,7 @@ use tempfile::NamedTempFile;
 
 use crate::lock::{Hold, hold};
 
-/// How the names of temporary files begin and end.
+/// The beginning and the end of the names of temporary files.
 const PREFIX: &str = ".lac-";
 const SUFFIX: &str = ".tmp";
 
@@ -41,7 +41,7 @@ impl AtomicFile {
     /// - any other error of the operating system
     pub fn create(path: &Path) -> io::Result<Self> {
         let Ok(metadata) = std::fs::metadata(path) else {
-            // Nothing is there, or it cannot be seen: any obstacle shows when the file is created.
+            // There is no file, or it cannot be seen. What else is wrong shows when the file is created.
             let target = Target::Beside(temporary(path)?, None);
             return Ok(Self {
                 path: path.to_owned(),

@@ -5,9 +5,9 @@
 //! | [`AtomicFile`], [`write_atomically`] | a file that appears under its name when it is finished; until then, and after a failure, the old file stays |
 //! | [`open_locked`] | a file that grows line by line, with one writer |
 //! | [`FolderLock`] | a folder that one process fills |
-//! | [`Busy`] | what a second writer is told: it names the first one where the operating system can tell |
+//! | [`Busy`] | the error of a second writer, which names the first one where the operating system tells it |
 //!
-//! Locks are the operating system's. They end with their process, however it ends.
+//! The locks are those of the operating system: they end with their process, even if it is killed.
 //!
 //! ```
 //! use std::io::{ErrorKind, Write};
@@ -36,6 +36,10 @@
 
 pub use atomic_file::{AtomicFile, is_leftover, write_atomically};
 pub use lock::{Busy, FolderLock, is_busy, open_locked};
+
+#[cfg(feature = "parquet")]
+#[doc(hidden)]
+pub mod parquet;
 
 mod atomic_file;
 mod lock;

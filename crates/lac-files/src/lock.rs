@@ -1,10 +1,10 @@
-//! One writer at a time.
+//! Locks that admit one writer at a time.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-/// How often opening is tried again when the file was replaced between opening and locking it.
+/// How many times a file is opened when it was replaced each time between opening and locking it.
 const ATTEMPTS: usize = 100;
 
 /// Another writer holds a file or a folder.
@@ -81,12 +81,13 @@ impl FolderLock {
 
 impl Drop for FolderLock {
     fn drop(&mut self) {
-        // A process that opened it meanwhile notices that it was removed. If the folder was removed before, so was it.
+        // A process that has opened it meanwhile notices that it was removed. It fails if the folder was removed before,
+        // with the file.
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
-/// Keeps others from writing to a file that is to be replaced.
+/// A lock on a file that is about to be replaced.
 pub(crate) type Hold = File;
 
 /// Locks a file that is about to be replaced. Returns `None` where the file system cannot lock or the file cannot be

@@ -1,9 +1,8 @@
-//! How fast the CPU's memory can be read: the bound of decoding, which reads every weight for every token.
+//! How fast the CPU's memory can be read, which bounds decoding: every token reads every weight.
 
 use rayon::prelude::*;
 
-/// Reads the values once on all threads of rayon's pool and does next to nothing with them, which is the fastest that
-/// anything can read them; returns their sum.
+/// Reads the values once on all threads of rayon's pool, as fast as memory allows, and returns their sum.
 pub fn parallel_read(values: &[f32]) -> f32 {
     // Some tasks for each thread, so that one that is held up leaves some of its share to the others, and
     // none too small to be worth handing out.

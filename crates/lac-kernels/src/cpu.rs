@@ -3,21 +3,24 @@
 mod attention;
 mod dot;
 mod fused;
-mod linear;
+mod linear_map;
 mod norm;
 mod numeric;
 mod rotary;
 mod storage;
+mod sublayers;
 #[cfg(test)]
 mod tests;
 
+pub use storage::has_cpu_kernel;
+pub use sublayers::{GatedMlp, LinearMap, Norm, QkvProjection};
+
+use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
-use burn::backend::{DispatchTensorKind, Flex};
 use burn::tensor::{DType, Tensor, bf16, f16};
 
-use self::storage::{contiguous, with_whole_rows};
+use self::storage::primitive;
 use crate::slots::AttendedSlots;
-use crate::sublayers::{GatedMlp, LinearMap, Norm, QkvProjection};
 
 /// Calls a function for the data type of a tensor.
 macro_rules! for_data_type {
@@ -39,20 +42,11 @@ macro_rules! for_data_type {
     };
 }
 
-/// Whether there are kernels for a tensor's backend and data type, and anything to do.
-pub fn has_cpu_kernel<const D: usize>(tensor: &Tensor<D>) -> bool {
-    let has_kernel = matches!(tensor.dtype(), DType::F32 | DType::F16 | DType::BF16);
-    has_kernel
-        && !tensor.dims().contains(&0)
-        // Under autodiff every float tensor is of that kind, whichever backend lies below.
-        && matches!(tensor.clone().into_dispatch().kind, DispatchTensorKind::Flex(_))
-}
-
-/// Multiplies `[rows, in]` by each of the weights `[out, in]` and adds each one's bias `[out]`, where it has one:
+/// Multiplies `[rows, in]` by each of the weights `[out, in]` and adds the weight's bias `[out]`, if it has one; returns
 /// `[rows, out]` for each weight.
 ///
 /// # Panics
-/// For tensors of which [`has_cpu_kernel`] is false.
+/// If [`has_cpu_kernel`] is false for one of the tensors.
 pub fn linear<const N: usize>(
     input: Tensor<2>,
     weights: [Tensor<2>; N],
@@ -61,24 +55,29 @@ pub fn linear<const N: usize>(
     let input = primitive(input);
     let weights = weights.map(primitive);
     let biases = biases.map(|bias| bias.map(primitive));
-    for_data_type!(input, |E| linear::linear::<E, N>(input, weights, biases)).map(tensor)
+    for_data_type!(input, |E| linear_map::linear::<E, N>(
+        input, weights, biases
+    ))
+    .map(tensor)
 }
 
-/// `silu(gate · x) * (up · x)` of `[rows, in]`, with weights `[out, in]`: `[rows, out]`.
+/// Returns `silu(gate · x) * (up · x)` of `[rows, in]`, with weights `[out, in]`, as `[rows, out]` (SwiGLU, Shazeer 2020,
+/// arXiv 2002.05202).
 ///
 /// # Panics
-/// For tensors of which [`has_cpu_kernel`] is false.
+/// If [`has_cpu_kernel`] is false for one of the tensors.
 pub fn swiglu(input: Tensor<2>, gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
     let (input, gate, up) = (primitive(input), primitive(gate), primitive(up));
-    tensor(for_data_type!(input, |E| linear::swiglu::<E>(
+    tensor(for_data_type!(input, |E| linear_map::swiglu::<E>(
         input, gate, up
     )))
 }
 
-/// Root-mean-square norm over the last axis of `[batch, seq, hidden]`.
+/// Returns the root-mean-square norm over the last axis of `[batch, seq, hidden]`, times a weight `[hidden]`; `epsilon` is
+/// added to the mean square (Zhang and Sennrich 2019, arXiv 1910.07467).
 ///
 /// # Panics
-/// For tensors of which [`has_cpu_kernel`] is false.
+/// If [`has_cpu_kernel`] is false for one of the tensors.
 pub fn rms_norm(hidden: Tensor<3>, weight: Tensor<1>, epsilon: f64) -> Tensor<3> {
     let (hidden, weight) = (primitive(hidden), primitive(weight));
     tensor(for_data_type!(hidden, |E| norm::rms_norm::<E>(
@@ -86,10 +85,11 @@ pub fn rms_norm(hidden: Tensor<3>, weight: Tensor<1>, epsilon: f64) -> Tensor<3>
     )))
 }
 
-/// Rotates heads `[batch, heads, seq, head_dim]` by cosines and sines `[1 or batch, 1, seq, head_dim / 2]`.
+/// Rotates heads `[batch, heads, seq, head_dim]`, the two halves of a head against each other, by cosines and sines
+/// `[1 or batch, 1, seq, head_dim / 2]` (Su et al. 2021, arXiv 2104.09864).
 ///
 /// # Panics
-/// For tensors of which [`has_cpu_kernel`] is false.
+/// If [`has_cpu_kernel`] is false for one of the tensors.
 pub fn rotate(heads: Tensor<4>, cos: Tensor<4>, sin: Tensor<4>) -> Tensor<4> {
     let (heads, cos, sin) = (primitive(heads), primitive(cos), primitive(sin));
     tensor(for_data_type!(heads, |E| rotary::rotate::<E>(
@@ -97,11 +97,12 @@ pub fn rotate(heads: Tensor<4>, cos: Tensor<4>, sin: Tensor<4>) -> Tensor<4> {
     )))
 }
 
-/// Attends with queries `[batch, heads, seq, head_dim]` over keys and values
-/// `[batch, kv_heads, slots, head_dim]`: `[batch, seq, heads * head_dim]`.
+/// Attends with queries `[batch, heads, seq, head_dim]` over keys and values `[batch, kv_heads, slots, head_dim]`, each
+/// query to the slots that `slots` names; returns `[batch, seq, heads * head_dim]`. `heads / kv_heads` query heads share a
+/// key head.
 ///
 /// # Panics
-/// For tensors of which [`has_cpu_kernel`] is false.
+/// If [`has_cpu_kernel`] is false for one of the tensors.
 pub fn attend(
     queries: Tensor<4>,
     keys: Tensor<4>,
@@ -114,116 +115,88 @@ pub fn attend(
     )))
 }
 
-/// Queries, keys and values `[batch, seq, heads * head_dim]` of `[batch, seq, hidden]`. `None` where that is not done
-/// in one pass over the tokens.
-pub fn queries_keys_values(hidden: &Tensor<3>, qkv: QkvProjection) -> Option<[Tensor<3>; 3]> {
-    let qkv = fused_qkv(hidden, qkv)?;
-    let hidden = primitive(hidden.clone());
+/// Returns whether one pass over the tokens of `[batch, seq, hidden]` goes through all of these weights `[out, in]`, so
+/// that [`queries_keys_values`], [`add_linear`] and [`add_mlp`] can be asked: the weights stay in a cache together, and
+/// there are enough tokens for all threads. Ask before a description of a sublayer is made; this reads shapes alone.
+pub fn fuses_tokens(hidden: &Tensor<3>, weights: &[&Tensor<2>]) -> bool {
+    let [batch, seq, _] = hidden.dims();
+    fuses(hidden, weights, batch * seq, 1)
+}
+
+/// Returns whether one pass over the sequences of `[batch, seq, hidden]` goes through all weights of a layer, so that
+/// [`layer`] can be asked; as [`fuses_tokens`], with enough sequences for all threads, none of them too long for a
+/// cache.
+pub fn fuses_sequences(hidden: &Tensor<3>, weights: &[&Tensor<2>]) -> bool {
+    let [batch, seq, _] = hidden.dims();
+    fuses(hidden, weights, batch, seq)
+}
+
+fn fuses(hidden: &Tensor<3>, weights: &[&Tensor<2>], n_units: usize, unit: usize) -> bool {
+    if !has_cpu_kernel(hidden) {
+        return false;
+    }
+    let n_values = |weight: &&Tensor<2>| weight.dims().iter().product::<usize>();
+    let n_values: usize = weights.iter().map(n_values).sum();
+    let n_bytes = n_values * hidden.dtype().size();
+    linear_map::is_cut_by_inputs(n_values, n_bytes, n_units, unit)
+}
+
+/// Returns queries, keys and values `[batch, seq, heads * head_dim]` of `[batch, seq, hidden]`; `None` where
+/// [`fuses_tokens`] is false for their weights, or the states have another data type.
+pub fn queries_keys_values(hidden: &Tensor<3>, qkv: &QkvProjection) -> Option<[Tensor<3>; 3]> {
+    let hidden = states_like(&qkv.norm.weight, hidden)?;
     let heads = for_data_type!(hidden, |E| fused::heads::<E>(hidden, qkv));
     Some(heads?.map(tensor))
 }
 
-/// A linear map of `[batch, seq, in]`, added to the residual stream `[batch, seq, hidden]`. `None` where that is not
-/// done in one pass over the tokens.
-pub fn add_linear(hidden: &Tensor<3>, input: &Tensor<3>, linear: LinearMap) -> Option<Tensor<3>> {
-    let linear = fused_linear(hidden, linear)?;
-    have_cpu_kernels(hidden, [input]).then_some(())?;
-    let (hidden, input) = (primitive(hidden.clone()), primitive(input.clone()));
+/// Returns a linear map of `[batch, seq, in]`, added to the residual stream `[batch, seq, hidden]`; `None` where
+/// [`fuses_tokens`] is false for its weight, or the states have another data type.
+pub fn add_linear(hidden: &Tensor<3>, input: &Tensor<3>, linear: &LinearMap) -> Option<Tensor<3>> {
+    let (hidden, input) = (
+        states_like(&linear.weight, hidden)?,
+        states_like(&linear.weight, input)?,
+    );
     let sum = for_data_type!(hidden, |E| fused::add_linear::<E>(hidden, input, linear));
     sum.map(tensor)
 }
 
-/// Norm and gated MLP, added to the residual stream `[batch, seq, hidden]`. `None` where that is not done in one pass
-/// over the tokens.
-pub fn add_mlp(hidden: &Tensor<3>, mlp: GatedMlp) -> Option<Tensor<3>> {
-    let mlp = fused_mlp(hidden, mlp)?;
-    let hidden = primitive(hidden.clone());
+/// Returns norm and gated MLP of the residual stream `[batch, seq, hidden]`, added to it; `None` where [`fuses_tokens`]
+/// is false for the MLP's weights, or the states have another data type.
+pub fn add_mlp(hidden: &Tensor<3>, mlp: &GatedMlp) -> Option<Tensor<3>> {
+    let hidden = states_like(&mlp.norm.weight, hidden)?;
     let sum = for_data_type!(hidden, |E| fused::add_mlp::<E>(hidden, mlp));
     sum.map(tensor)
 }
 
-/// A whole layer for sequences that begin with this pass: the residual stream `[batch, seq, hidden]` after it, and
-/// keys and values `[batch, seq, kv_heads * head_dim]`. `None` where that is not done in one pass over the tokens.
+/// Computes a whole layer for sequences that begin with this pass: returns the residual stream `[batch, seq, hidden]`
+/// after it, and keys and values `[batch, seq, kv_heads * head_dim]`; `None` where [`fuses_sequences`] is false for all
+/// weights together, or data types differ.
 pub fn layer(
     hidden: &Tensor<3>,
-    qkv: QkvProjection,
-    output: LinearMap,
-    mlp: GatedMlp,
+    qkv: &QkvProjection,
+    output: &LinearMap,
+    mlp: &GatedMlp,
     slots: &AttendedSlots,
 ) -> Option<[Tensor<3>; 3]> {
-    let qkv = fused_qkv(hidden, qkv)?;
-    let output = fused_linear(hidden, output)?;
-    let mlp = fused_mlp(hidden, mlp)?;
-    let hidden = primitive(hidden.clone());
+    let dtype = hidden.dtype();
+    let has_dtype = |weight: &FlexTensor| weight.dtype() == dtype;
+    (has_dtype(&output.weight) && has_dtype(&mlp.norm.weight)).then_some(())?;
+    let hidden = states_like(&qkv.norm.weight, hidden)?;
     let outputs = for_data_type!(hidden, |E| fused::layer::<E>(
         hidden, qkv, output, mlp, slots
     ));
     Some(outputs?.map(tensor))
 }
 
-fn fused_qkv(hidden: &Tensor<3>, qkv: QkvProjection) -> Option<fused::QkvProjection> {
-    let has_cpu_kernel = have_cpu_kernels(hidden, &qkv.weights)
-        && have_cpu_kernels(hidden, qkv.biases.iter().flatten())
-        && have_cpu_kernels(hidden, &qkv.rotation);
-    has_cpu_kernel.then_some(())?;
-    Some(fused::QkvProjection {
-        norm: fused_norm(hidden, qkv.norm)?,
-        weights: qkv.weights.map(whole),
-        biases: qkv.biases.map(|bias| bias.map(whole)),
-        rotation: qkv
-            .rotation
-            .map(|angles| with_whole_rows(primitive(angles))),
-    })
-}
-
-fn fused_linear(hidden: &Tensor<3>, linear: LinearMap) -> Option<fused::Linear> {
-    let has_cpu_kernel =
-        have_cpu_kernels(hidden, [&linear.weight]) && have_cpu_kernels(hidden, &linear.bias);
-    has_cpu_kernel.then(|| fused::Linear {
-        weight: whole(linear.weight),
-        bias: linear.bias.map(whole),
-    })
-}
-
-fn fused_mlp(hidden: &Tensor<3>, mlp: GatedMlp) -> Option<fused::Mlp> {
-    have_cpu_kernels(hidden, &mlp.weights).then_some(())?;
-    Some(fused::Mlp {
-        norm: fused_norm(hidden, mlp.norm)?,
-        weights: mlp.weights.map(whole),
-    })
-}
-
-fn fused_norm(hidden: &Tensor<3>, norm: Norm) -> Option<fused::Norm> {
-    have_cpu_kernels(hidden, [&norm.weight]).then(|| fused::Norm {
-        weight: whole(norm.weight),
-        epsilon: norm.epsilon,
-    })
-}
-
-/// Whether there are kernels for tensors beside a hidden state, which have its data type.
-fn have_cpu_kernels<'a, const D: usize>(
-    hidden: &Tensor<3>,
-    tensors: impl IntoIterator<Item = &'a Tensor<D>>,
-) -> bool {
-    let dtype = hidden.dtype();
-    has_cpu_kernel(hidden)
-        && tensors
-            .into_iter()
-            .all(|tensor| tensor.dtype() == dtype && has_cpu_kernel(tensor))
+/// Hidden states, if there is a kernel for them and a weight.
+fn states_like(weight: &FlexTensor, states: &Tensor<3>) -> Option<FlexTensor> {
+    let is_taken = states.dtype() == weight.dtype() && has_cpu_kernel(states);
+    is_taken.then(|| primitive(states.clone()))
 }
 
 /// The sum of some values, as fast as they can be read.
 pub(crate) fn sum(values: &[f32]) -> f32 {
     numeric::sum(values)
-}
-
-fn primitive<const D: usize>(tensor: Tensor<D>) -> FlexTensor {
-    let primitive = tensor.try_into_primitive::<Flex>();
-    primitive.expect("kernels are asked for only where has_cpu_kernel says so")
-}
-
-fn whole<const D: usize>(tensor: Tensor<D>) -> FlexTensor {
-    contiguous(primitive(tensor))
 }
 
 fn tensor<const D: usize>(primitive: FlexTensor) -> Tensor<D> {

@@ -1,4 +1,4 @@
-//! The gate's arithmetic: norms, deltas, thresholds and verdicts, and the choice of the state that goes on, from one
+//! The gate's arithmetic: norms, deltas, thresholds, flags and the choice of the state that is passed on, from one
 //! read of each state. Source: arXiv 2505.14467, section 3.
 //!
 //! Long passes are spread over rayon's pool, not over [`threads`](crate::threads): the gate of a decoded token is too
@@ -11,16 +11,16 @@ use rayon::prelude::*;
 
 use crate::value::Value;
 
-/// What a record says of a token and a state: the reading, and what the next state is held against.
+/// What a record says of a token and a state: the reading, and what the next state is compared with.
 ///
 /// A record is `[N_FIELDS, batch, seq]` in f32; all zeros before the embedding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
-    /// `n_l`.
+    /// `n_l`: the norm after the layer.
     Norm = 0,
-    /// `Δ_l`.
+    /// `Δ_l`: by how much the layer changed the norm.
     Delta = 1,
-    /// `λ_l`.
+    /// `λ_l`: the threshold that the delta is compared with.
     Threshold = 2,
     /// 1 where the layer is active, 0 elsewhere.
     Active = 3,
@@ -37,12 +37,12 @@ pub enum Field {
 /// Number of fields of a record.
 pub const N_FIELDS: usize = 8;
 
-/// What the next layer's delta is held against where a layer is void.
+/// What the next layer's delta is compared with where a layer is void.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Select {
     /// The norm of the layer's output: the selected states are for another reader than the next layer.
     KeepOutput,
-    /// The norm of the layer's input, which goes on in place of the output.
+    /// The norm of the layer's input, which is passed on in place of the output.
     KeepInput,
 }
 
@@ -66,8 +66,8 @@ pub fn gate(states: FlexTensor, before: FlexTensor, alpha: f32) -> FlexTensor {
     }
 }
 
-/// Gates as [`gate`] does, and selects, per token, the last active one of the states, or `fallback`
-/// `[batch, seq, hidden]` where none is active; returns the records and the selected states.
+/// Gates as [`gate`] does, and selects for each token the last active state, or `fallback` `[batch, seq, hidden]` if no
+/// state is active; returns the records and the selected states.
 pub fn gate_select(
     states: FlexTensor,
     before: FlexTensor,
@@ -120,7 +120,7 @@ fn gate_select_as<E: Value>(
     let mut norms = vec![0.0; rows.n_tokens() * rows.n_states];
     let shape = fallback.layout().shape().clone();
 
-    // The fallback's own buffer is written to when nobody else holds it: then only the rows of
+    // The fallback's own buffer is written to if it has no other owner: then only the rows of
     // active tokens are touched.
     let mut fallback = fallback;
     if !E::is_plain(&fallback) {

@@ -27,7 +27,7 @@
 //! assert!(lac_kernels::has_cpu_kernel(&input));
 //!
 //! let [output] = lac_kernels::linear(input, [weight], [None]);
-//! assert_eq!(output.into_data().to_vec::<f32>()?, [6.0, 6.0, 1.0, 0.0]);
+//! assert_eq!(output.into_data().try_to_vec::<f32>()?, [6.0, 6.0, 1.0, 0.0]);
 //! # }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -38,16 +38,15 @@
 pub use bandwidth::parallel_read;
 #[cfg(feature = "flex")]
 pub use cpu::{
-    add_linear, add_mlp, attend, has_cpu_kernel, layer, linear, queries_keys_values, rms_norm,
-    rotate, swiglu,
+    GatedMlp, LinearMap, Norm, QkvProjection, add_linear, add_mlp, attend, fuses_sequences,
+    fuses_tokens, has_cpu_kernel, layer, linear, queries_keys_values, rms_norm, rotate, swiglu,
 };
 pub use slots::AttendedSlots;
 #[cfg(not(feature = "flex"))]
 pub use stub::{
-    add_linear, add_mlp, attend, has_cpu_kernel, layer, linear, queries_keys_values, rms_norm,
-    rotate, swiglu,
+    GatedMlp, LinearMap, Norm, QkvProjection, add_linear, add_mlp, attend, fuses_sequences,
+    fuses_tokens, has_cpu_kernel, layer, linear, queries_keys_values, rms_norm, rotate, swiglu,
 };
-pub use sublayers::{GatedMlp, LinearMap, Norm, QkvProjection};
 
 #[cfg(feature = "flex")]
 pub mod gate;
@@ -61,6 +60,5 @@ mod cpu;
 mod slots;
 #[cfg(not(feature = "flex"))]
 mod stub;
-mod sublayers;
 #[cfg(feature = "flex")]
 mod value;

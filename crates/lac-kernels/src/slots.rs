@@ -20,15 +20,18 @@ pub struct AttendedSlots {
     pub window: Option<usize>,
     /// Number of padding slots at the left of each row.
     pub padding: Vec<usize>,
-    /// The slot of each row from which on keys are hidden from all queries; empty where no key is hidden.
+    /// The slot of each row from which on keys are masked for all queries; empty if no key is masked.
     pub ends: Vec<usize>,
 }
 
 impl AttendedSlots {
     /// Returns the slots that a query of a row attends to.
     ///
-    /// There is always one, because a softmax needs it: a padding query, whose result is not read, attends to its own
-    /// slot, and a query whose window holds hidden keys alone attends to the last key that is not hidden.
+    /// There is always at least one, because a softmax needs one: a padding query, whose result is not read, attends to its
+    /// own slot, and a query whose window holds masked keys alone attends to the last key that is not masked.
+    ///
+    /// # Panics
+    /// If `padding` has no such row, or `ends` masks a row from its first slot on.
     #[inline]
     pub fn of_query(&self, row: usize, query: usize) -> Range<usize> {
         let after_own = self.past + query + 1;
@@ -36,7 +39,7 @@ impl AttendedSlots {
             .ends
             .get(row)
             .map_or(after_own, |&hidden| after_own.min(hidden));
-        // The window counts from the query's own slot, also where that slot is hidden.
+        // The window counts from the query's own slot, also if that slot is masked.
         let oldest = self
             .window
             .map_or(0, |window| after_own.saturating_sub(window));

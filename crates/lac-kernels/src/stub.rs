@@ -1,11 +1,63 @@
-//! Stands in for the kernels where none was compiled in: no tensor has one, so none is called.
+//! Stands in for the kernels without the feature `flex`: no tensor has one, so that none is called.
 
 use burn::tensor::Tensor;
 
 use crate::slots::AttendedSlots;
-use crate::sublayers::{GatedMlp, LinearMap, QkvProjection};
 
 const NONE: &str = "kernels are asked for only where has_cpu_kernel says so";
+
+/// A value that cannot be made, so that nothing below can be.
+#[derive(Clone, Debug)]
+enum Never {}
+
+/// Stands for a root-mean-square norm: there is no kernel for one.
+#[derive(Clone, Debug)]
+pub struct Norm(Never);
+
+impl Norm {
+    /// Returns `None`: no kernel was compiled in.
+    pub fn new(_weight: Tensor<1>, _epsilon: f64) -> Option<Self> {
+        None
+    }
+}
+
+/// Stands for the projections to queries, keys and values: there is no kernel for them.
+#[derive(Clone, Debug)]
+pub struct QkvProjection(Never);
+
+impl QkvProjection {
+    /// Returns `None`: no kernel was compiled in.
+    pub fn new(
+        norm: Norm,
+        _weights: [Tensor<2>; 3],
+        _biases: [Option<Tensor<1>>; 3],
+        _rotation: [Tensor<4>; 2],
+    ) -> Option<Self> {
+        match norm.0 {}
+    }
+}
+
+/// Stands for a linear map: there is no kernel for one.
+#[derive(Clone, Debug)]
+pub struct LinearMap(Never);
+
+impl LinearMap {
+    /// Returns `None`: no kernel was compiled in.
+    pub fn new(_weight: Tensor<2>, _bias: Option<Tensor<1>>) -> Option<Self> {
+        None
+    }
+}
+
+/// Stands for a gated MLP: there is no kernel for one.
+#[derive(Clone, Debug)]
+pub struct GatedMlp(Never);
+
+impl GatedMlp {
+    /// Returns `None`: no kernel was compiled in.
+    pub fn new(norm: Norm, _weights: [Tensor<2>; 3]) -> Option<Self> {
+        match norm.0 {}
+    }
+}
 
 /// Returns whether a kernel takes the tensor: never, without the feature `flex`.
 pub fn has_cpu_kernel<const D: usize>(_tensor: &Tensor<D>) -> bool {
@@ -61,35 +113,42 @@ pub fn attend(
     unreachable!("{NONE}")
 }
 
-/// Returns `None`: no kernel was compiled in.
-pub fn queries_keys_values(
-    _hidden: &Tensor<3>,
-    _to_heads: QkvProjection,
-) -> Option<[Tensor<3>; 3]> {
-    None
+/// Returns `false`: no kernel was compiled in.
+pub fn fuses_tokens(_hidden: &Tensor<3>, _weights: &[&Tensor<2>]) -> bool {
+    false
 }
 
-/// Returns `None`: no kernel was compiled in.
+/// Returns `false`: no kernel was compiled in.
+pub fn fuses_sequences(_hidden: &Tensor<3>, _weights: &[&Tensor<2>]) -> bool {
+    false
+}
+
+/// Stands for the kernel of this name, which cannot be called without a projection.
+pub fn queries_keys_values(_hidden: &Tensor<3>, qkv: &QkvProjection) -> Option<[Tensor<3>; 3]> {
+    match qkv.0 {}
+}
+
+/// Stands for the kernel of this name, which cannot be called without a linear map.
 pub fn add_linear(
     _hidden: &Tensor<3>,
     _input: &Tensor<3>,
-    _linear: LinearMap,
+    linear: &LinearMap,
 ) -> Option<Tensor<3>> {
-    None
+    match linear.0 {}
 }
 
-/// Returns `None`: no kernel was compiled in.
-pub fn add_mlp(_hidden: &Tensor<3>, _mlp: GatedMlp) -> Option<Tensor<3>> {
-    None
+/// Stands for the kernel of this name, which cannot be called without an MLP.
+pub fn add_mlp(_hidden: &Tensor<3>, mlp: &GatedMlp) -> Option<Tensor<3>> {
+    match mlp.0 {}
 }
 
-/// Returns `None`: no kernel was compiled in.
+/// Stands for the kernel of this name, which cannot be called without the layer's sublayers.
 pub fn layer(
     _hidden: &Tensor<3>,
-    _to_heads: QkvProjection,
-    _output: LinearMap,
-    _mlp: GatedMlp,
+    qkv: &QkvProjection,
+    _output: &LinearMap,
+    _mlp: &GatedMlp,
     _slots: &AttendedSlots,
 ) -> Option<[Tensor<3>; 3]> {
-    None
+    match qkv.0 {}
 }

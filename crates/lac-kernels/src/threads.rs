@@ -63,7 +63,7 @@ impl ThreadConfig {
         Self { awake, ..self }
     }
 
-    /// Computes on the host program's threads: none is started.
+    /// Sets the host program's threads, which then do all work: none is started.
     pub fn host(self, host: Arc<dyn HostThreads>) -> Self {
         Self {
             host: Some(host),
@@ -74,17 +74,20 @@ impl ThreadConfig {
 
 /// Threads that the host program lends.
 pub trait HostThreads: Send + Sync + Debug {
-    /// Number of threads that work on a call of [`run`](Self::run). Asked before every operation, to cut it.
+    /// Returns the number of threads that work on a call of [`run`](Self::run). Called before every operation, which is
+    /// cut into tasks for that many threads; zero counts as one.
     fn n_threads(&self) -> usize;
 
-    /// Calls `work` once with every index below `n_tasks`, on any threads, and returns when all calls have returned.
+    /// Calls `work` once with every index below `n_tasks`, on any threads and in any order, and returns when all calls have
+    /// returned.
     ///
-    /// Called once for every operation that is worth spreading, from the thread that asks for the operation.
-    /// An index that is left out leaves its outputs zero.
+    /// Called for every operation that is worth spreading, on the thread that asks for the operation. If an index is left
+    /// out, the operation panics or has zeros in its output. If `work` panics, the panic should reach the caller of
+    /// `run`, as [`std::thread::scope`] passes it on.
     fn run(&self, n_tasks: usize, work: &(dyn Fn(usize) + Sync));
 }
 
-/// The threads were started, or configured, before.
+/// Returned by [`configure`] if the threads were configured or started before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the threads of lac-kernels are configured already: call configure once, before the first operation"
@@ -116,7 +119,7 @@ pub(crate) fn for_each_part<T: Send>(parts: Vec<T>, work: impl Fn(T) + Sync) {
         .map(|part| Mutex::new(Some(part)))
         .collect();
     for_each(parts.len(), |idx| {
-        // Each part is taken once, so it is there, and nobody holds it or has panicked with it.
+        // Each part is taken once, so it is there, and its lock is free and not poisoned.
         let part = parts[idx].lock().ok().and_then(|mut part| part.take());
         if let Some(part) = part {
             work(part);
@@ -124,7 +127,7 @@ pub(crate) fn for_each_part<T: Send>(parts: Vec<T>, work: impl Fn(T) + Sync) {
     });
 }
 
-/// Calls `work` for every index below `n_tasks` and returns what it gave, in order; as [`for_each`].
+/// Calls `work` for every index below `n_tasks` and returns its results in order; as [`for_each`].
 pub(crate) fn map<T: Send + Sync>(n_tasks: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let results: Vec<OnceLock<T>> = (0..n_tasks).map(|_| OnceLock::new()).collect();
     for_each(n_tasks, |task| {
@@ -187,7 +190,7 @@ const INSIDE: u64 = OPEN - 1;
 
 struct Shared {
     state: AtomicU64,
-    /// The next index that nobody has taken.
+    /// The next index that no thread has taken.
     next: AtomicUsize,
     n_tasks: AtomicUsize,
     /// Where a [`Work`] stands: good while the state is open, or a thread inside.
@@ -200,7 +203,7 @@ struct Shared {
 type Work<'a> = &'a (dyn Fn(usize) + Sync);
 
 impl Pool {
-    /// The threads last as long as the program. `None` where none can be had.
+    /// Starts threads that last as long as the program; `None` if the system refuses one.
     fn start(n_threads: usize, awake: Duration) -> Option<Self> {
         let shared: &'static Shared = Box::leak(Box::new(Shared {
             state: AtomicU64::new(0),
@@ -224,7 +227,7 @@ impl Pool {
         })
     }
 
-    /// Only for the thread that holds `user`.
+    /// Runs a job. Only the thread that holds `user` may call this.
     fn run(&self, n_tasks: usize, work: Work<'_>) {
         let shared = self.shared;
         let place = (&raw const work).cast_mut().cast::<()>();
@@ -237,7 +240,7 @@ impl Pool {
             self.threads.iter().for_each(Thread::unpark);
         }
 
-        // What panics here panics on only when no thread holds the work any more.
+        // A panic goes on only when no thread holds the work any more.
         let own = catch_unwind(AssertUnwindSafe(|| shared.take_tasks(n_tasks, work)));
         shared.state.fetch_and(!OPEN, Ordering::AcqRel);
         while shared.state.load(Ordering::Acquire) & INSIDE > 0 {
@@ -263,7 +266,7 @@ impl Shared {
         }
     }
 
-    /// A thread's life.
+    /// Works on one job after another, for as long as the program runs.
     fn serve(&self, awake: Duration) {
         let mut last_job = 0;
         loop {
@@ -288,7 +291,7 @@ impl Shared {
         }
     }
 
-    /// The state once it is open for another job than the last one.
+    /// Returns the state once it is open for another job than the last one.
     fn wait_for_job(&self, last_job: u64, awake: Duration) -> u64 {
         let mut since = Instant::now();
         loop {

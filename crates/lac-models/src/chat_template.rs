@@ -11,7 +11,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use chrono::{Local, NaiveDateTime};
+use chrono::Local;
 use minijinja::value::Serde;
 use minijinja::{Environment, ErrorKind};
 use serde_json::{Map, Value};
@@ -20,11 +20,16 @@ mod conversation;
 mod environment;
 mod error;
 mod json;
+mod options;
 mod python;
+mod source;
 
 pub use conversation::{Conversation, MessagesError, messages_from_json};
 pub use error::ChatError;
 pub use lac_core::text_model::ChatMessage;
+pub use options::ChatOptions;
+pub use source::TemplateSource;
+use source::{TemplateText, Templates};
 
 /// A checkpoint's chat template, ready to render.
 ///
@@ -44,36 +49,9 @@ pub use lac_core::text_model::ChatMessage;
 /// ```
 #[derive(Clone, Debug)]
 pub struct ChatTemplate {
-    file: String,
-    source: TemplateSource,
+    templates: Templates,
     limits: RenderLimits,
     env: Environment<'static>,
-}
-
-/// The template text as a checkpoint stores it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TemplateSource {
-    /// One template for every conversation.
-    Single(String),
-    /// Templates by name. `tool_use`, if it exists, renders conversations with tools, and `default` the others.
-    Named(BTreeMap<String, String>),
-}
-
-/// The variables that a template is given besides messages and special tokens.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ChatOptions {
-    /// JSON schemas of the tools that the model may call.
-    pub tools: Option<Vec<Value>>,
-    /// Documents for templates that support retrieval.
-    pub documents: Option<Vec<Value>>,
-    /// Whether the text ends with the start of an assistant's answer, which the model then writes. On by default.
-    pub add_generation_prompt: bool,
-    /// The time that `strftime_now` formats; the present time if `None`.
-    now: Option<NaiveDateTime>,
-    /// Further variables, such as `date_string` or `enable_thinking`. They replace special tokens of the same name, as
-    /// in transformers.
-    pub extra: Map<String, Value>,
 }
 
 /// Bounds on what rendering a template may cost.
@@ -104,20 +82,21 @@ impl ChatTemplate {
     /// A fault in the template is reported when it is rendered, so a checkpoint with a broken template can still be
     /// used with plain prompts.
     pub fn new(file: impl Into<String>, source: TemplateSource) -> Self {
-        let source = match source {
-            TemplateSource::Single(text) => {
-                TemplateSource::Single(environment::portable_source(&text))
-            }
-            TemplateSource::Named(texts) => TemplateSource::Named(
-                texts
-                    .into_iter()
-                    .map(|(name, text)| (name, environment::portable_source(&text)))
-                    .collect(),
-            ),
-        };
+        Self::of_templates(Templates::new(file.into(), source))
+    }
+
+    /// Makes a template of named templates, each with its own file and its text. `place` is what holds them.
+    pub(crate) fn of_files(place: String, named: BTreeMap<String, (String, String)>) -> Self {
+        let named = named
+            .into_iter()
+            .map(|(name, (file, text))| (name, TemplateText { file, text }))
+            .collect();
+        Self::of_templates(Templates::Named(place, named))
+    }
+
+    fn of_templates(templates: Templates) -> Self {
         let template = Self {
-            file: file.into(),
-            source,
+            templates,
             limits: RenderLimits::default(),
             env: environment::environment(),
         };
@@ -133,9 +112,9 @@ impl ChatTemplate {
         self
     }
 
-    /// Returns the template's text, as it is rendered.
-    pub(crate) fn source(&self) -> &TemplateSource {
-        &self.source
+    /// Returns all that decides which text a conversation gives, as the parts of a hash.
+    pub(crate) fn parts(&self) -> Vec<&str> {
+        self.templates.parts()
     }
 
     /// Renders a conversation.
@@ -151,27 +130,28 @@ impl ChatTemplate {
         special_tokens: &Map<String, Value>,
         options: &ChatOptions,
     ) -> Result<String, ChatError> {
-        let failed = |message: &str| ChatError::Template {
-            file: self.file.clone(),
-            line: 0,
-            message: message.to_owned(),
-        };
+        let chosen = self.templates.choose(options)?;
+        let file = || chosen.file.clone();
         // Where the system has no room for so large a stack, fewer steps need a smaller one.
         let steps = self.limits.steps;
         let receiver = self
-            .start(steps, messages, special_tokens, options)
-            .or_else(|_| self.start(steps / 16, messages, special_tokens, options))
+            .start(chosen, steps, messages, special_tokens, options)
+            .or_else(|_| self.start(chosen, steps / 16, messages, special_tokens, options))
             .map_err(|source| ChatError::NoThread {
-                file: self.file.clone(),
+                file: file(),
                 source,
             })?;
         match receiver.recv_timeout(self.limits.time) {
             Ok(rendered) => rendered,
             Err(RecvTimeoutError::Timeout) => Err(ChatError::TooSlow {
-                file: self.file.clone(),
+                file: file(),
                 seconds: self.limits.time.as_secs_f64(),
             }),
-            Err(RecvTimeoutError::Disconnected) => Err(failed("the template engine failed")),
+            Err(RecvTimeoutError::Disconnected) => Err(ChatError::Template {
+                file: file(),
+                line: 0,
+                message: "the template engine failed".to_owned(),
+            }),
         }
     }
 
@@ -179,6 +159,7 @@ impl ChatTemplate {
     /// leave it behind.
     fn start(
         &self,
+        chosen: &TemplateText,
         steps: u64,
         messages: &[ChatMessage],
         special_tokens: &Map<String, Value>,
@@ -189,7 +170,7 @@ impl ChatTemplate {
             ..self.limits
         };
         let template = self.clone().with_limits(limits);
-        let messages = messages.to_vec();
+        let (chosen, messages) = (chosen.clone(), messages.to_vec());
         let (special_tokens, options) = (special_tokens.clone(), options.clone());
         let (sender, receiver) = mpsc::sync_channel(1);
         thread::Builder::new()
@@ -197,7 +178,12 @@ impl ChatTemplate {
             .stack_size(stack_size(steps))
             .spawn(move || {
                 // The receiver is gone when the caller has stopped to wait.
-                let _ = sender.send(template.render_here(&messages, &special_tokens, &options));
+                let _ = sender.send(template.render_here(
+                    &chosen,
+                    &messages,
+                    &special_tokens,
+                    &options,
+                ));
             })?;
         Ok(receiver)
     }
@@ -205,11 +191,12 @@ impl ChatTemplate {
     /// Renders on the calling thread.
     fn render_here(
         &self,
+        chosen: &TemplateText,
         messages: &[ChatMessage],
         special_tokens: &Map<String, Value>,
         options: &ChatOptions,
     ) -> Result<String, ChatError> {
-        let source = self.source_for(options)?;
+        let source = environment::portable_source(&chosen.text);
         let mut variables: BTreeMap<&str, minijinja::Value> = special_tokens
             .iter()
             .chain(&options.extra)
@@ -231,38 +218,25 @@ impl ChatTemplate {
         env.add_function("strftime_now", move |format: &str| {
             environment::strftime(now, format)
         });
-        env.template_from_named_str(&self.file, source)
+        env.template_from_named_str(&chosen.file, &source)
             .and_then(|template| {
                 template
                     .render_captured_to(minijinja::Value::from(variables), &mut out)
                     .map(drop)
             })
-            .map_err(|error| self.explain(&error, &out))?;
+            .map_err(|error| self.explain(&error, chosen, &out))?;
         // The engine writes whole strings, so the text is valid UTF-8.
         Ok(String::from_utf8_lossy(&out.text).into_owned())
     }
 
-    fn source_for(&self, options: &ChatOptions) -> Result<&str, ChatError> {
-        let templates = match &self.source {
-            TemplateSource::Single(text) => return Ok(text),
-            TemplateSource::Named(templates) => templates,
-        };
-        let for_tools = options
-            .tools
-            .as_ref()
-            .and_then(|_| templates.get("tool_use"));
-        for_tools
-            .or_else(|| templates.get("default"))
-            .map(String::as_str)
-            .ok_or_else(|| ChatError::NoDefault {
-                file: self.file.clone(),
-                names: templates.keys().cloned().collect(),
-            })
-    }
-
     /// Makes an error of the engine's error and its causes.
-    fn explain(&self, error: &minijinja::Error, out: &BoundedWriter) -> ChatError {
-        let file = self.file.clone();
+    fn explain(
+        &self,
+        error: &minijinja::Error,
+        chosen: &TemplateText,
+        out: &BoundedWriter,
+    ) -> ChatError {
+        let file = chosen.file.clone();
         if out.overflowed {
             return ChatError::TooLarge {
                 file,
@@ -302,38 +276,6 @@ impl ChatTemplate {
                 message: shortened(&message),
             },
         }
-    }
-}
-
-impl Default for ChatOptions {
-    fn default() -> Self {
-        Self {
-            tools: None,
-            documents: None,
-            add_generation_prompt: true,
-            now: None,
-            extra: Map::new(),
-        }
-    }
-}
-
-impl ChatOptions {
-    /// Sets the present time to noon of a day; `None` if there is no such day. Several templates write the date into
-    /// the prompt, so a prompt can be reproduced only with its date.
-    pub fn on_day(self, year: i32, month: u32, day: u32) -> Option<Self> {
-        let day = chrono::NaiveDate::from_ymd_opt(year, month, day)?;
-        Some(Self {
-            now: Some(day.and_hms_opt(12, 0, 0)?),
-            ..self
-        })
-    }
-
-    /// Sets the present time to a local time such as `2026-07-01T12:00:00`; `None` if the text has another form.
-    pub fn at(self, time: &str) -> Option<Self> {
-        Some(Self {
-            now: Some(time.parse().ok()?),
-            ..self
-        })
     }
 }
 

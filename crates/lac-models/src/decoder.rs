@@ -71,8 +71,8 @@ impl Decoder {
     /// The source's own: a missing or mis-shaped tensor, an unreadable file.
     ///
     /// # Panics
-    /// When a configuration made by hand contradicts itself: a size is 0, `head_dim` is odd, or `n_kv_heads` does not
-    /// divide `n_heads`. Those that [`ModelConfig`](crate::ModelConfig) reads do not.
+    /// When a configuration made by hand is impossible: a size is 0, `head_dim` is odd, `n_kv_heads` does not divide
+    /// `n_heads`, or a rotary angle is infinite. [`ModelConfig`](crate::ModelConfig) reads no such configuration.
     pub fn load<S: TensorSource + ?Sized>(
         config: &DecoderConfig,
         source: &mut S,
@@ -109,10 +109,10 @@ impl Decoder {
         })
     }
 
-    /// Computes the logits of whole texts, every token's from itself and those before it.
+    /// Computes the logits of whole texts. A token's logits depend on itself and on the tokens before it.
     ///
-    /// All layers run, and there is no KV cache. Rows have one length: where texts are shorter, logits of the padding
-    /// at their ends are to be ignored. To generate, call [`lac_core::generate`].
+    /// All layers run, and there is no KV cache. All rows have one length: pad shorter texts at their ends, and ignore
+    /// the logits of the padding. To generate, call [`lac_core::generate`].
     ///
     /// # Shapes
     /// - `token_ids`: `[batch, seq]`
@@ -176,7 +176,7 @@ impl DecoderConfig {
     /// [`dummy_model`](crate::dummy_model) takes another seed or data type.
     ///
     /// # Panics
-    /// When the sizes contradict each other, as in [`Decoder::load`].
+    /// When the configuration is impossible, as in [`Decoder::load`].
     pub fn init(&self, device: &Device) -> Decoder {
         let Ok(decoder) = Decoder::load(self, &mut DummyWeights::new(0, DType::F32, device));
         decoder

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use crate::tokenizer::{TEMPLATE_FILES, TEMPLATE_FOLDER};
+
 /// Files beside the weights that decide a model's results.
 const SMALL_FILES: &[&str] = &[
     "config.json",
@@ -11,18 +13,22 @@ const SMALL_FILES: &[&str] = &[
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
-    "chat_template.jinja",
-    "chat_template.json",
     "model.safetensors.index.json",
 ];
 
 /// Returns the files of a folder that decide a model's results. A folder that cannot be listed has no such files.
 fn model_files(folder: &Path) -> impl Iterator<Item = PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).filter(|file| {
+    let entries = |folder: &Path| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path())
+    };
+    let files = entries(folder).filter(|file| {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
-        name.ends_with(".safetensors") || SMALL_FILES.contains(&&*name)
-    })
+        name.ends_with(".safetensors")
+            || SMALL_FILES.contains(&&*name)
+            || TEMPLATE_FILES.contains(&&*name)
+    });
+    files.chain(entries(&folder.join(TEMPLATE_FOLDER)))
 }
 
 /// Sizes, times and numbers of those files: enough to notice that one was replaced or written to.

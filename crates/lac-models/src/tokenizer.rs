@@ -16,7 +16,9 @@ mod cleanup;
 mod error;
 mod files;
 mod guard;
+mod optional_file;
 mod stream;
+mod template_files;
 mod text_settings;
 
 pub use error::TokenizerError;
@@ -24,6 +26,7 @@ use files::{EdgeTokens, TokenizerFiles};
 use guard::{catch_panic, check_growth};
 pub use lac_core::text_model::AddSpecialTokens;
 pub use stream::TextStream;
+pub use template_files::{TEMPLATE_FILES, TEMPLATE_FOLDER, TEMPLATE_SUFFIX};
 pub(crate) use text_settings::TextSettings;
 
 /// The tokenizer of a checkpoint.

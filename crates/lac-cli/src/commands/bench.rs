@@ -94,24 +94,24 @@ fn at_least_two(text: &str) -> Result<usize, String> {
     }
 }
 
-/// How text is generated.
-enum Way {
+/// How a case generates its tokens.
+enum Mode {
     Policy(Box<dyn LayerPolicy>),
     Speculation(Box<Speculator>),
 }
 
-impl Way {
+impl Mode {
     fn name(&self) -> &str {
         match self {
-            Way::Policy(policy) => policy.name(),
-            Way::Speculation(_) => "speculative",
+            Mode::Policy(policy) => policy.name(),
+            Mode::Speculation(_) => "speculative",
         }
     }
 }
 
-/// A way of generating and a number of rows, with the times of its runs.
+/// A policy or speculation and a number of rows, with the times of its runs.
 struct Runs {
-    way: Way,
+    mode: Mode,
     batch: u32,
     prefill: Vec<f64>,
     decode: Vec<f64>,
@@ -123,9 +123,15 @@ impl Bench {
     pub fn run(&self) -> Result<()> {
         let device = self.device.open()?;
         let source = self.model.open()?;
-        // Mistakes in the flags are reported before a model is made.
-        for (&policy, &dtype) in self.policy.iter().zip(self.dtype.iter().cycle()) {
-            self.way(policy, dtype, &source)?;
+        for &policy in &self.policy {
+            self.gate.check(policy)?;
+            if policy == PolicyName::Speculative {
+                self.speculation.check()?;
+            }
+            let may_follow_a_plan = matches!(policy, PolicyName::Planned | PolicyName::Speculative);
+            if may_follow_a_plan && self.gate.plan.is_some() {
+                source.check_takes_plan()?;
+            }
         }
         if self.policy.contains(&PolicyName::Speculative) && self.batch != [1] {
             bail!("--policy speculative continues one row at a time: leave --batch at 1");
@@ -188,7 +194,7 @@ impl Bench {
             .policy
             .iter()
             .flat_map(|&policy| self.batch.iter().map(move |&batch| (policy, batch)))
-            .map(|(policy, batch)| Ok(Runs::new(self.way(policy, dtype, source)?, batch)))
+            .map(|(policy, batch)| Ok(Runs::new(self.mode(policy, dtype, source)?, batch)))
             .collect::<Result<_>>()?;
         let n_runs = (self.repeats as usize + 1) * cases.len();
         let bar = progress::counting("measuring", n_runs);
@@ -222,7 +228,7 @@ impl Bench {
             .collect())
     }
 
-    /// One run of a case.
+    /// Makes one run of a case.
     fn generate(
         &self,
         model: &Decoder,
@@ -240,14 +246,14 @@ impl Bench {
             .collect();
         let mut usage = Usage::default();
         let config = GenerationConfig::greedy(self.new_tokens);
-        let (output, stats) = match &mut case.way {
-            // Observing reads the gate's numbers back after every pass, which a policy without a gate has not.
-            Way::Policy(policy) => {
-                let hooks = GenerateArgs::new(policy.as_mut()).observer(&mut usage);
-                let output = generate(model, &prompts, &config, hooks)?;
+        let (output, stats) = match &mut case.mode {
+            // The observer makes every pass end with a read of the gate's numbers; without a gate there are none.
+            Mode::Policy(policy) => {
+                let args = GenerateArgs::new(policy.as_mut()).observer(&mut usage);
+                let output = generate(model, &prompts, &config, args)?;
                 (output, SpeculationStats::default())
             }
-            Way::Speculation(speculator) => {
+            Mode::Speculation(speculator) => {
                 let speculator = speculator.as_mut();
                 let output = generate_speculative(
                     model,
@@ -272,7 +278,7 @@ impl Bench {
         let mut executed = PhasePair::executed(&runs.usage);
         // Passes for each token of a row.
         let mut n_passes = 1.0;
-        if let Way::Speculation(_) = runs.way {
+        if let Mode::Speculation(_) = runs.mode {
             let n_tokens = f64::from(self.repeats) * (self.new_tokens - 1) as f64;
             executed.response = Some(runs.stats.executed_layers(config.n_layers) / n_tokens);
             n_passes = (runs.stats.n_full_passes() + runs.stats.n_drafted) as f64 / n_tokens;
@@ -296,7 +302,7 @@ impl Bench {
         let bytes_per_second = bytes_per_pass * decode.mean / f64::from(runs.batch);
         Case {
             dtype: dtype.name(),
-            policy: runs.way.name().to_owned(),
+            policy: runs.mode.name().to_owned(),
             batch: runs.batch,
             prefill_flops: 2.0 * n_multiplied * prefill.mean,
             prefill,
@@ -306,19 +312,19 @@ impl Bench {
             share_of_bandwidth: bytes_per_second / read_bandwidth,
             active: PhasePair::active(&runs.usage),
             executed,
-            speculation: match &runs.way {
-                Way::Policy(_) => None,
-                Way::Speculation(speculator) => {
+            speculation: match &runs.mode {
+                Mode::Policy(_) => None,
+                Mode::Speculation(speculator) => {
                     Some(SpeculationReport::new(runs.stats, speculator))
                 }
             },
         }
     }
 
-    fn way(&self, name: PolicyName, dtype: WeightDtype, source: &Source) -> Result<Way> {
+    fn mode(&self, name: PolicyName, dtype: WeightDtype, source: &Source) -> Result<Mode> {
         let fingerprint = || source.fingerprint();
         if name != PolicyName::Speculative {
-            return Ok(Way::Policy(self.gate.policy_on(name, fingerprint)?));
+            return Ok(Mode::Policy(self.gate.policy_on(name, fingerprint)?));
         }
         let verifier = Verifier {
             dtype,
@@ -328,14 +334,14 @@ impl Bench {
         let speculator = self
             .speculation
             .speculator(&self.gate, verifier, fingerprint)?;
-        Ok(Way::Speculation(Box::new(speculator)))
+        Ok(Mode::Speculation(Box::new(speculator)))
     }
 }
 
 impl Runs {
-    fn new(way: Way, batch: u32) -> Self {
+    fn new(mode: Mode, batch: u32) -> Self {
         Self {
-            way,
+            mode,
             batch,
             prefill: Vec::new(),
             decode: Vec::new(),
@@ -345,7 +351,7 @@ impl Runs {
     }
 }
 
-/// Threads that compute, where the device is the CPU.
+/// Returns how many threads compute, if the device is the CPU.
 fn n_threads(device: &DeviceArg) -> Option<usize> {
     #[cfg(feature = "flex")]
     if device.is_cpu() {

@@ -10,7 +10,7 @@ use clap::{ArgMatches, Args, Command, FromArgMatches, Subcommand};
 use self::results::{Compare, Merge, ReportCommand};
 use self::run::Run;
 
-/// A run, or something that is done with the results of runs.
+/// A run, or a command that reads the results of runs.
 pub enum Eval {
     Run(Box<Run>),
     Results(ResultsCommand),
@@ -32,14 +32,13 @@ const EXAMPLES: &str = "Examples:
   lac eval report mmlu.jsonl --subjects
   lac eval compare full.jsonl skipped.jsonl";
 
-// By hand, because a run's required options are not required of the commands below it, which
-// clap's derive cannot say.
+// Written by hand: a run's required options are not required by its subcommands, which clap's derive cannot express.
 impl Args for Eval {
     fn augment_args(command: Command) -> Command {
         let command = ResultsCommand::augment_subcommands(Run::augment_args(command));
         command
             .about(
-                "Score a model on MMLU, GPQA or BoolQ; an interrupted run goes on where it ended",
+                "Score a model on MMLU, GPQA or BoolQ; an interrupted run continues where it stopped",
             )
             .after_help(EXAMPLES)
             .subcommand_required(false)

@@ -88,7 +88,10 @@ impl Generate {
         };
         let local = self.model.find()?;
         let folder = ModelFolder::open(local.path())?;
-        self.gate.check()?;
+        self.gate.check(policy)?;
+        if is_speculative {
+            self.speculation.check()?;
+        }
         let tokenizer = folder.tokenizer()?;
         let prompt = self.prompt.resolve(Some(&tokenizer))?;
         let rows = Rows {
@@ -129,10 +132,10 @@ impl Generate {
         let prompts = std::slice::from_ref(&prompt.ids);
         let (output, speculation) = match &mut speculator {
             None => {
-                let hooks = GenerateArgs::new(policy.as_mut())
+                let args = GenerateArgs::new(policy.as_mut())
                     .observer(&mut usage)
                     .sink(&mut sink);
-                (generate(&model, prompts, &config, hooks)?, None)
+                (generate(&model, prompts, &config, args)?, None)
             }
             Some(speculator) => {
                 let output = generate_speculative(

@@ -13,7 +13,7 @@ use lac_core::{
     },
     speculation::{AgreementSearch, CalibrationText, SearchStep, search_by_agreement},
 };
-use lac_models::{Decoder, ModelFolder};
+use lac_models::{Decoder, DecoderConfig, ModelFolder};
 
 use crate::args::{ModelArgs, PolicyArgs, SamplingArgs};
 use crate::interrupt;
@@ -23,10 +23,10 @@ use crate::output::{print_line, write_json_readable};
 use crate::progress;
 use crate::prompts::PromptsArgs;
 
-/// Learn from traces over prompts which layers need not be run, and write that as a plan
+/// Learn from traces of prompts which layers need not be run, and write them as a plan
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  lac plan --model DIR --prompts prompts.txt --keep-share 0.7 --out plan.json\n  lac plan --model DIR --prompts prompts.txt --alpha 0.4 --keep-at-least 0.5 --parts --out plan.json\n  lac plan --model DIR --prompts prompts.txt --by agreement --out draft.json\n\nA plan is for --policy planned, which runs what it keeps and nothing else, and for --speculative,\nwhich drafts with what it keeps."
+    after_help = "Examples:\n  lac plan --model DIR --prompts prompts.txt --keep-share 0.7 --out plan.json\n  lac plan --model DIR --prompts prompts.txt --alpha 0.4 --keep-at-least 0.5 --parts --out plan.json\n  lac plan --model DIR --prompts prompts.txt --by agreement --out draft.json\n\n--policy planned runs only what a plan keeps; --speculative drafts with what it keeps."
 )]
 pub struct Plan {
     #[command(flatten)]
@@ -68,7 +68,7 @@ struct ChoiceArgs {
     /// The phase whose layers are skipped; the other runs them all
     #[arg(long, value_enum, default_value_t = SkippedIn::Both)]
     phase: SkippedIn,
-    /// What becomes of the keys and values of skipped layers
+    /// What happens to the keys and values of skipped layers
     #[arg(
         long,
         value_parser = one_of_explained(SkippedKeys::ALL, SkippedKeys::name, explain_skipped_keys),
@@ -102,10 +102,10 @@ fn explain_skipped_keys(keys: SkippedKeys) -> Option<&'static str> {
     })
 }
 
-/// Kept where no budget is given.
+/// The share of layers that is kept by default.
 const DEFAULT_SHARE: f64 = 0.7;
 
-/// Said when the command is interrupted.
+/// What an interrupted command says.
 const NO_PLAN: &str = "no plan was written, and a plan that was there is as it was";
 
 /// Places of each response at which a draft is tried.
@@ -117,6 +117,18 @@ impl Plan {
         let local = self.model.find()?;
         let folder = ModelFolder::open(local.path())?;
         let tokenizer = folder.tokenizer()?;
+        let DecoderConfig {
+            n_layers,
+            max_position_embeddings: max_context,
+            ..
+        } = folder.config().decoder;
+        let units = if self.choice.parts {
+            Granularity::Sublayers
+        } else {
+            Granularity::Layers
+        };
+        self.choice.check(n_layers, units)?;
+        let prompts = self.prompts.resolve(&tokenizer, max_context)?;
         let rows = Rows {
             batch: 1,
             n_slots: self.max_new_tokens,
@@ -124,22 +136,16 @@ impl Plan {
         let lower = "lower --max-new-tokens";
         let model = self.model.load(&folder, rows, lower)?;
         let fingerprint = self.model.fingerprint(&folder)?;
-        let prompts = self.prompts.resolve(&tokenizer, &model)?;
         let greedy = SamplingArgs::greedy();
         let config = greedy.generation(self.max_new_tokens, tokenizer.stop_ids());
 
-        let units = if self.choice.parts {
-            Granularity::Sublayers
-        } else {
-            Granularity::Layers
-        };
         let mut policy = Trace::new(gate);
         let mut learner = PlanLearner::default();
         let mut trace = |prompt: &Vec<u32>| {
-            let hooks = GenerateArgs::new(&mut policy).observer(&mut learner);
+            let args = GenerateArgs::new(&mut policy).observer(&mut learner);
             match units {
-                Granularity::Layers => texts(&model, prompt, &config, hooks),
-                Granularity::Sublayers => texts(&SplitLayers::new(&model)?, prompt, &config, hooks),
+                Granularity::Layers => texts(&model, prompt, &config, args),
+                Granularity::Sublayers => texts(&SplitLayers::new(&model)?, prompt, &config, args),
             }
         };
         let bar = progress::counting("tracing", prompts.len());
@@ -152,7 +158,6 @@ impl Plan {
         }
         bar.finish_and_clear();
 
-        let n_layers = folder.config().decoder.n_layers;
         let (prompt, response, chosen_by) = match self.choice.by {
             By::Agreement => self.by_agreement(&model, &calibration, units)?,
             By::Usage | By::MeanDelta => {
@@ -209,10 +214,6 @@ impl Plan {
         texts: &[CalibrationText],
         units: Granularity,
     ) -> Result<(PhasePlan, PhasePlan, String)> {
-        ensure!(
-            self.choice.phase != SkippedIn::Prompt,
-            "--by agreement chooses layers of the response: it cannot choose the prompt's"
-        );
         let n_layers = model.config().n_layers;
         let keep = self.choice.keep();
         let n_kept = match keep {
@@ -267,15 +268,27 @@ impl Plan {
     }
 }
 
-/// The search ends here where nothing else is asked for: fewer drafts than this never pay.
+/// The search ends at this agreement by default: drafts that are accepted less often never save time.
 const LEAST_AGREEMENT: f64 = 0.3;
 
-/// The bound that follows from agreement, with layers taken to be all the cost there is.
+/// Returns the bound that follows from agreement, as if layers were all that costs time.
 fn expected_speed_up(step: &SearchStep) -> f64 {
     lac_core::speculation::speed_up_bound(step.agreement, step.plan.executed_share())
 }
 
 impl ChoiceArgs {
+    /// Finds mistakes in these flags: called before the model's weights are read.
+    fn check(&self, n_layers: usize, units: Granularity) -> Result<()> {
+        ensure!(
+            self.by != By::Agreement || self.phase != SkippedIn::Prompt,
+            "--by agreement chooses layers of the response: it cannot choose the prompt's"
+        );
+        if let Some(keep) = self.keep() {
+            keep.n_units(n_layers, units)?;
+        }
+        Ok(())
+    }
+
     fn selection(&self) -> Result<Selection> {
         Ok(Selection {
             by: match self.by {
@@ -287,7 +300,7 @@ impl ChoiceArgs {
         })
     }
 
-    /// How many layers are kept, where a flag says so.
+    /// Returns how many layers are kept, if a flag says so.
     fn keep(&self) -> Option<Keep> {
         let at_least = self.keep_at_least.map(Keep::AtLeast);
         let layers = self.keep_layers.map(Keep::Layers);
@@ -308,9 +321,9 @@ fn texts(
     model: &impl CausalLm,
     prompt: &Vec<u32>,
     config: &GenerationConfig,
-    hooks: GenerateArgs<'_>,
+    args: GenerateArgs<'_>,
 ) -> Result<CalibrationText> {
-    let output = generate(model, std::slice::from_ref(prompt), config, hooks)?;
+    let output = generate(model, std::slice::from_ref(prompt), config, args)?;
     let mut ids = prompt.clone();
     ids.extend(&output.rows[0].ids);
     Ok(CalibrationText {

@@ -5,7 +5,7 @@ mod recording;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use lac_core::{
     GenerateArgs, GenerationConfig, LayerPolicy, Usage, generate,
@@ -17,7 +17,9 @@ use lac_trace::recorder::PhaseTrace;
 use lac_trace::{Recorder, Style, TraceInfo, TraceWriter, heat_map};
 use sha2::{Digest, Sha256};
 
-use crate::args::{ModelArgs, PolicyArgs, PolicyName, PromptArgs, SamplingArgs};
+use crate::args::{
+    ModelArgs, NO_TRACE_OF_SPECULATION, PolicyArgs, PolicyName, PromptArgs, SamplingArgs,
+};
 use crate::commands::generate::context_full;
 use crate::interrupt;
 use crate::memory::Rows;
@@ -71,7 +73,11 @@ impl Trace {
     pub fn run(&self) -> Result<()> {
         let local = self.model.find()?;
         let folder = ModelFolder::open(local.path())?;
-        self.gate.check()?;
+        self.gate.check(self.policy)?;
+        ensure!(
+            self.policy != PolicyName::Speculative,
+            NO_TRACE_OF_SPECULATION
+        );
         // Ids can be traced without a tokenizer; then there is no text and no stop token but
         // config.json's.
         let tokenizer =
@@ -114,14 +120,14 @@ impl Trace {
             let stream = tokenizer.stream(DecodedSpecialTokens::Skip);
             TextSink::new(vec![stream], &[], |_: usize, _: &str| {})
         });
-        let mut hooks = GenerateArgs::new(policy.as_policy()).observer(&mut observer);
+        let mut args = GenerateArgs::new(policy.as_policy()).observer(&mut observer);
         if let Some(sink) = &mut sink {
-            hooks = hooks.sink(sink);
+            args = args.sink(sink);
         }
         if self.logits {
-            hooks = hooks.prompt_logits(PromptLogits::Return);
+            args = args.prompt_logits(PromptLogits::Return);
         }
-        let output = generate(&model, std::slice::from_ref(&prompt.ids), &config, hooks);
+        let output = generate(&model, std::slice::from_ref(&prompt.ids), &config, args);
         bar.finish_and_clear();
         let output = match output {
             Err(_) if interrupt::is_requested() => {
@@ -261,8 +267,8 @@ impl Trace {
                 continue;
             }
             interrupt::check().with_context(|| self.recording.left_by_prompts())?;
-            let hooks = GenerateArgs::new(policy.as_policy()).observer(&mut observer);
-            let output = generate(&model, batch, config, hooks)
+            let args = GenerateArgs::new(policy.as_policy()).observer(&mut observer);
+            let output = generate(&model, batch, config, args)
                 .with_context(|| format!("prompts {} to {}", first + 1, first + batch.len()))?;
             note_unfed(&mut observer.0, first as u32, &output);
             observer.0.sequences_are_whole();
@@ -271,7 +277,7 @@ impl Trace {
         bar.finish_and_clear();
         let (writer, (usage, _)) = observer;
         if n_before > 0 {
-            print_line("of the prompts that were left:")?;
+            print_line("of the remaining prompts:")?;
         }
         self.recording.finish(writer, &usage)
     }

@@ -1,4 +1,4 @@
-//! `lac verify`: proof that speculation changes no token.
+//! `lac verify`: compares speculation with plain generation, token by token.
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -6,7 +6,7 @@ use lac_core::speculation::{Divergence, SpeculationStats, Verification, verify_s
 use lac_models::{DecodedSpecialTokens, ModelFolder, Tokenizer};
 use serde::Serialize;
 
-use crate::args::{ModelArgs, PolicyArgs, SamplingArgs};
+use crate::args::{ModelArgs, PolicyArgs, PolicyName, SamplingArgs};
 use crate::interrupt;
 use crate::memory::Rows;
 use crate::output::{print_line, write_json};
@@ -75,7 +75,10 @@ impl Verify {
         let local = self.model.find()?;
         let folder = ModelFolder::open(local.path())?;
         let tokenizer = folder.tokenizer()?;
-        self.gate.check()?;
+        self.gate.check(PolicyName::Speculative)?;
+        self.speculation.check()?;
+        let max_context = folder.config().decoder.max_position_embeddings;
+        let prompts = self.prompts.resolve(&tokenizer, max_context)?;
         let rows = Rows {
             batch: 1,
             n_slots: self.max_new_tokens,
@@ -86,7 +89,6 @@ impl Verify {
         let mut speculator = self
             .speculation
             .speculator(&self.gate, verifier, || self.model.fingerprint(&folder))?;
-        let prompts = self.prompts.resolve(&tokenizer, &model)?;
         let greedy = SamplingArgs::greedy();
         let config = greedy.generation(self.max_new_tokens, tokenizer.stop_ids());
 

@@ -1,5 +1,7 @@
 //! How commands fail: with a code and a reason.
 
+#[cfg(feature = "demo")]
+use crate::chat_model;
 use crate::{check_failure, checkpoint};
 
 #[test]
@@ -85,4 +87,73 @@ fn failures_have_a_code_and_a_reason() {
         1,
         &["compiled without cuda", "--features cuda"],
     );
+}
+
+/// The folder has no weights: a command that reads them first would say so.
+#[cfg(feature = "demo")]
+#[test]
+fn mistakes_in_flags_are_found_before_weights_are_read() {
+    let folder = chat_model();
+    let model = folder.path().display().to_string();
+    let draft_nothing = ["--fixed-draft", "--draft-tokens", "0"];
+    let data = ["--data", "demo", "--benchmark", "mmlu"];
+    let prompt = ["--prompt", "a"];
+    for (command, flags, reason) in [
+        ("bench", &["--policy", "off,planned"][..], "needs --plan"),
+        (
+            "bench",
+            &[&["--policy", "speculative"], &draft_nothing[..]].concat(),
+            "draft nothing",
+        ),
+        ("bench", &["--alpha=-1"], "--alpha"),
+        (
+            "generate",
+            &[&["--policy", "planned"], &prompt[..]].concat(),
+            "needs --plan",
+        ),
+        (
+            "trace",
+            &[&["--policy", "planned"], &prompt[..]].concat(),
+            "needs --plan",
+        ),
+        (
+            "trace",
+            &[&["--policy", "speculative"], &prompt[..]].concat(),
+            "no trace of its own",
+        ),
+        (
+            "eval",
+            &[&["--policy", "planned"], &data[..]].concat(),
+            "needs --plan",
+        ),
+        (
+            "verify",
+            &[&draft_nothing[..], &prompt].concat(),
+            "draft nothing",
+        ),
+        ("verify", &["--prompts", "/nowhere"], "/nowhere"),
+        ("plan", &["--out", "-", "--prompts", "/nowhere"], "/nowhere"),
+        (
+            "plan",
+            &[&["--out", "-", "--keep-share", "2"], &prompt[..]].concat(),
+            "from 0 to 1",
+        ),
+        (
+            "plan",
+            &[
+                &["--out", "-", "--by", "agreement", "--phase", "prompt"],
+                &prompt[..],
+            ]
+            .concat(),
+            "of the response",
+        ),
+    ] {
+        check_failure(
+            &[&[command, "--model", &model], flags].concat(),
+            1,
+            &[reason],
+        );
+    }
+    let other = ["bench", "--shape", "qwen2.5-0.5b", "--policy", "planned"];
+    check_failure(&other, 1, &["needs --plan"]);
 }

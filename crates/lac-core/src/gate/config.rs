@@ -16,12 +16,12 @@ pub struct GateConfig {
     /// How the gate's numbers are rounded.
     #[serde(default)]
     pub rounding: GateRounding,
-    /// What the first layer's delta is held against.
+    /// What the first layer's delta is compared with.
     #[serde(default, skip_serializing_if = "FirstThreshold::is_zero")]
     pub first_threshold: FirstThreshold,
 }
 
-/// α of the paper's runs.
+/// The α of the paper's runs.
 pub const DEFAULT_ALPHA: f32 = 0.8;
 
 impl Default for GateConfig {
@@ -31,7 +31,7 @@ impl Default for GateConfig {
 }
 
 impl GateConfig {
-    /// A gate with the given α that computes in f32.
+    /// Makes the settings of a gate with this α that computes in f32.
     pub fn new(alpha: f32) -> Self {
         Self {
             alpha,
@@ -40,17 +40,17 @@ impl GateConfig {
         }
     }
 
-    /// The same gate with another α.
+    /// Sets α.
     pub fn with_alpha(self, alpha: f32) -> Self {
         Self { alpha, ..self }
     }
 
-    /// The same gate with another rounding.
+    /// Sets how the gate's numbers are rounded.
     pub fn with_rounding(self, rounding: GateRounding) -> Self {
         Self { rounding, ..self }
     }
 
-    /// The same gate with another threshold for the first layer.
+    /// Sets what the first layer's delta is compared with.
     pub fn with_first_threshold(self, first_threshold: FirstThreshold) -> Self {
         Self {
             first_threshold,
@@ -58,8 +58,8 @@ impl GateConfig {
         }
     }
 
-    /// Returns the kernel that gates these states, which all have one data type. The kernels compute the paper's gate;
-    /// the released code's own ways are left to tensor operations.
+    /// Returns the kernel that gates these states, which all have one data type. Kernels compute the paper's gate; the
+    /// released code's variants run in tensor operations.
     pub(super) fn kernel_for(&self, states: &[&Tensor<3>]) -> Option<Kernel> {
         let is_the_papers = self.rounding == GateRounding::F32 && self.first_threshold.is_zero();
         if is_the_papers {
@@ -81,8 +81,8 @@ impl GateConfig {
         Ok(())
     }
 
-    /// Whether what the gate says of a token follows from the token's own states, whatever stands beside it in the
-    /// batch. For [`LayerPolicy::is_per_token`](crate::LayerPolicy::is_per_token).
+    /// Returns whether a token's reading follows from the token's own states, whatever the other rows of the batch hold:
+    /// what a policy's [`is_per_token`](crate::LayerPolicy::is_per_token) needs to know of its gate.
     pub fn is_per_token(&self) -> bool {
         self.first_threshold.is_zero()
     }
@@ -90,7 +90,7 @@ impl GateConfig {
     /// Checks the settings.
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`] when α is negative or not finite.
+    /// [`Error::InvalidConfig`] if α is negative or not finite.
     pub fn validate(&self) -> Result<()> {
         if self.alpha.is_finite() && self.alpha >= 0.0 {
             return Ok(());

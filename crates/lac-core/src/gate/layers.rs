@@ -1,4 +1,4 @@
-//! The gate of a pass, layer by layer.
+//! The gate of one pass, layer by layer.
 
 use burn::tensor::{Bool, Tensor};
 
@@ -22,13 +22,14 @@ use crate::kernel::{Field, Kernel, Select};
 ///     .iter()
 ///     .map(|&norm| gate.measure(&state(norm)).active.into_scalar::<bool>())
 ///     .collect();
-/// // Deltas 1, 2, 0.5; the third is held against 0.8 × (2 − 1).
+/// // Deltas 1, 2, 0.5; the third is compared with 0.8 × (2 − 1).
 /// assert_eq!(active, [true, true, false]);
 /// # Ok::<(), lac_core::Error>(())
 /// ```
 ///
-/// On a backend whose kernel was compiled in (the features of this crate) every measurement is
-/// one launch that reads the state once; elsewhere it is a handful of tensor operations.
+/// On a backend whose kernel was compiled in (the features of this crate), every measurement is one launch that reads the
+/// state once; elsewhere it is a handful of tensor operations. [`run_layers`](crate::run_layers) drives a gate by itself:
+/// use this type for loops over layers of your own.
 #[derive(Clone, Debug)]
 pub struct Gate {
     config: GateConfig,
@@ -54,9 +55,9 @@ impl Gate {
     /// Starts a pass from its embedding output `[batch, seq, hidden]`.
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`](crate::Error::InvalidConfig) for an impossible α,
-    /// [`Error::UnsupportedDtype`](crate::Error::UnsupportedDtype) when
-    /// [`GateRounding::Bf16`](crate::released_code::GateRounding) is asked of a device without bf16.
+    /// [`Error::InvalidConfig`](crate::Error::InvalidConfig) for an impossible α;
+    /// [`Error::UnsupportedDtype`](crate::Error::UnsupportedDtype) for
+    /// [`GateRounding::Bf16`](crate::released_code::GateRounding::Bf16) on a device without bf16.
     pub fn start(config: GateConfig, embedding: &Tensor<3>) -> Result<Self> {
         config.check(embedding)?;
         let Some(kernel) = config.kernel_for(&[embedding]) else {
@@ -67,8 +68,8 @@ impl Gate {
         Ok(Self::new(config, Arithmetic::Kernel, record))
     }
 
-    /// Starts a pass that is gated in tensor operations alone, on whatever backend. The kernels are tested and
-    /// measured against it.
+    /// Starts a pass that is gated in tensor operations alone, on any backend. The kernels are tested and measured against
+    /// it.
     ///
     /// # Errors
     /// As [`Gate::start`].
@@ -92,18 +93,18 @@ impl Gate {
         }
     }
 
-    /// Whether a kernel does the work. A gate that is given states that the kernel cannot take, such as those that
-    /// autodiff follows, leaves the rest of the pass to tensor operations.
+    /// Returns whether a kernel does the work. Once the gate is given a state that the kernel cannot take, such as one that
+    /// autodiff follows, tensor operations do the rest of the pass.
     pub fn is_fused(&self) -> bool {
         self.arithmetic == Arithmetic::Kernel
     }
 
-    /// Returns the norm of the embedding output, `[batch, seq]`, f32.
+    /// Returns the norm of the embedding, `[batch, seq]`, f32.
     pub fn embedding_norm(&self) -> Tensor<2> {
         self.embedding.row(Field::Norm)
     }
 
-    /// The record of the last state.
+    /// Returns the record of the last state.
     pub(crate) fn last(&self) -> &Record {
         &self.last
     }
@@ -113,16 +114,17 @@ impl Gate {
         self.last.row(Field::Carried)
     }
 
-    /// Returns the threshold that the next layer's delta would be held against, `[batch, seq]`, f32; zero before the
-    /// first layer, even under [`FirstThreshold::BatchRange`](crate::released_code::FirstThreshold), which needs that
-    /// layer's own deltas.
+    /// Returns the threshold that the next layer's delta is compared with, `[batch, seq]`, f32. Before the first layer it
+    /// is zero, even under [`FirstThreshold::BatchRange`](crate::released_code::FirstThreshold::BatchRange), which needs
+    /// that layer's own deltas.
     pub fn next_threshold(&self) -> Tensor<2> {
         portable::next_threshold(&self.config, &self.last)
     }
 
-    /// Judges a layer by its output `[batch, seq, hidden]` and takes its delta into the range.
+    /// Judges a layer by its output `[batch, seq, hidden]`, and adds its delta to the range that later thresholds follow
+    /// from. Call it once for each layer, in their order.
     ///
-    /// The output is taken to be what the next layer receives: its norm is the next delta's base.
+    /// The next layer is expected to receive the output: the next delta is taken from its norm.
     pub fn measure(&mut self, output: &Tensor<3>) -> GateReading {
         self.judge(output).to_reading()
     }
@@ -136,9 +138,9 @@ impl Gate {
         self.take(record)
     }
 
-    /// Judges a layer by its output and returns the state that goes on, both
-    /// `[batch, seq, hidden]`: the output where the layer is active, its `input` elsewhere. The
-    /// next layer is held against the norms of the states so chosen. One launch with a kernel.
+    /// Judges a layer by its output and returns the state for the next layer, both `[batch, seq, hidden]`: the output where
+    /// the layer is active, its `input` elsewhere. The next delta is taken from the norm of this state. One launch with a
+    /// kernel.
     pub fn measure_bypass(
         &mut self,
         output: Tensor<3>,
@@ -148,9 +150,8 @@ impl Gate {
         (self.last.to_reading(), state)
     }
 
-    /// Judges a layer by its output and returns `last_active` with the output written to it where
-    /// the layer is active, all `[batch, seq, hidden]`. The next layer is expected to receive the
-    /// output. One launch with a kernel.
+    /// Judges a layer by its output and returns `last_active` with the output in the places where the layer is active, all
+    /// `[batch, seq, hidden]`. The next layer is expected to receive the output. One launch with a kernel.
     pub fn measure_last_active(
         &mut self,
         output: Tensor<3>,
@@ -207,20 +208,20 @@ impl Gate {
         kernel
     }
 
-    /// Takes note of a layer that was not run.
+    /// Records a layer that was not run.
     pub(crate) fn skipped(&mut self) -> &Record {
         self.last = self.last.of_skipped_layer(self.next_threshold());
         &self.last
     }
 
-    /// Says that the next layer receives the measured output only where `output_kept` holds, and
-    /// the layer's own input elsewhere. `input_norm` is the norm of that input.
+    /// Records that the next layer receives the measured output where `output_kept` holds, and the layer's own input
+    /// elsewhere. `input_norm` is the norm of that input.
     pub(crate) fn kept(&mut self, output_kept: Tensor<2, Bool>, input_norm: Tensor<2>) {
         let norm = input_norm.mask_where(output_kept, self.previous_norm());
         self.last = self.last.with_carried(norm);
     }
 
-    /// Says that the next layer receives another state than the one measured.
+    /// Records that the next layer receives another state than the one measured.
     pub(crate) fn replaced(&mut self, state: &Tensor<3>) {
         let norm = self.config.rounding.round(l2_norm(state));
         self.last = self.last.with_carried(norm);

@@ -1,20 +1,20 @@
-//! What the gate has found out about a state, as one tensor on the device.
+//! What the gate knows of a state, as one tensor on the device.
 
 use burn::tensor::{Bool, DType, FloatDType, Tensor};
 
 use crate::kernel::{Field, N_FIELDS};
 
-/// What the gate says of one layer; every tensor is `[batch, seq]` and stays on the device.
+/// What the gate says of one layer's output. Every tensor is `[batch, seq]` and stays on the device until it is read.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct GateReading {
-    /// `n_l`, f32.
+    /// `n_l`: the norm after the layer, f32.
     pub norm: Tensor<2>,
-    /// `Δ_l`, f32.
+    /// `Δ_l`: by how much the layer changed the norm, f32.
     pub delta: Tensor<2>,
-    /// `λ_l`, f32.
+    /// `λ_l`: the threshold that the delta is compared with, f32.
     pub threshold: Tensor<2>,
-    /// `Δ_l ≥ λ_l`.
+    /// Whether the layer is active for the token: `Δ_l ≥ λ_l`.
     pub active: Tensor<2, Bool>,
 }
 
@@ -76,7 +76,7 @@ impl Record {
         self.with_seen([reading.norm, reading.delta, reading.threshold, active])
     }
 
-    /// The record of a layer that was not run and would have been held against `threshold` `[batch, seq]`: the norm
+    /// The record of a layer that was not run and would have been compared with `threshold` `[batch, seq]`: the norm
     /// stays what it was, the delta is zero, and no token is active.
     pub(super) fn of_skipped_layer(&self, threshold: Tensor<2>) -> Self {
         let norm = self.row(Field::Carried);

@@ -9,8 +9,7 @@ pub fn l2_norm(hidden: &Tensor<3>) -> Tensor<2> {
     hidden.square().sum_dim(2).sqrt().squeeze_dim::<2>(2)
 }
 
-/// Takes `when` where the mask `[batch, seq]` holds and `otherwise` elsewhere, both
-/// `[batch, seq, hidden]`.
+/// Returns `when` where the mask `[batch, seq]` holds and `otherwise` elsewhere, both `[batch, seq, hidden]`.
 pub(crate) fn select_tokens(
     mask: Tensor<2, Bool>,
     when: Tensor<3>,

@@ -16,7 +16,7 @@ pub(crate) struct WaitingGate {
     states: Vec<Tensor<3>>,
 }
 
-/// What a launch over a whole pass leaves.
+/// What a launch over a whole pass returns.
 pub(crate) struct GatedAtOnce {
     /// The records of the embedding and of every layer, `[1 + layers, N_FIELDS, batch, seq]`.
     pub(crate) records: Tensor<4>,
@@ -25,7 +25,7 @@ pub(crate) struct GatedAtOnce {
 }
 
 impl WaitingGate {
-    /// Starts a pass whose layers run on unchanged states. `None` where no kernel can gate it.
+    /// Starts a pass whose layers run on unchanged states; `None` if no kernel can gate it.
     ///
     /// # Errors
     /// As [`Gate::start`](crate::Gate::start).
@@ -38,12 +38,12 @@ impl WaitingGate {
         }))
     }
 
-    /// Whether the state can wait with the others.
+    /// Returns whether the state can wait with the others.
     pub(crate) fn takes(&self, output: &Tensor<3>) -> bool {
         Kernel::for_states(&[&self.states[0], output]).is_some()
     }
 
-    /// Takes the output of a layer whose input was the state before it.
+    /// Adds the output of a layer whose input was the state before it.
     pub(crate) fn push(&mut self, output: Tensor<3>) {
         self.states.push(output);
     }
@@ -53,8 +53,8 @@ impl WaitingGate {
         &self.states
     }
 
-    /// Gates all states in one launch. With `select` it also picks, per token, the last active one, and the embedding
-    /// where there is none.
+    /// Gates all states in one launch. With `select` it also picks, for each token, the last active state, and the embedding
+    /// if there is none.
     pub(crate) fn finish(self, select: Option<Select>) -> GatedAtOnce {
         let embedding = self.states[0].clone();
         let before = Record::before(&embedding).rows();

@@ -1,4 +1,4 @@
-//! Who takes part in a generation.
+//! The arguments of a generation besides model, prompts and settings.
 
 use std::fmt;
 
@@ -6,8 +6,8 @@ use super::sink::TokenSink;
 use crate::observer::Observer;
 use crate::policy::LayerPolicy;
 
-/// Who takes part in a generation besides the model: a policy, and optionally an observer of the
-/// passes and a receiver of the tokens.
+/// The arguments of [`generate`](crate::generate) besides model, prompts and settings: a policy, and optionally an
+/// observer of the passes and a receiver of the tokens.
 pub struct GenerateArgs<'a> {
     pub(crate) policy: &'a mut dyn LayerPolicy,
     pub(crate) observer: Option<&'a mut dyn Observer>,
@@ -16,13 +16,13 @@ pub struct GenerateArgs<'a> {
     pub(crate) row_seeds: Option<&'a [u64]>,
 }
 
-/// Whether the logits of the prompts' last positions are handed back.
+/// Whether [`generate`](crate::generate) returns the logits of the prompts' last positions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum PromptLogits {
-    /// They stay on the device.
+    /// They are not returned.
     #[default]
     Drop,
-    /// They are read and returned.
+    /// They are returned in [`GenerationOutput::prompt_logits`](super::GenerationOutput::prompt_logits).
     Return,
 }
 
@@ -37,7 +37,7 @@ impl fmt::Debug for GenerateArgs<'_> {
 }
 
 impl<'a> GenerateArgs<'a> {
-    /// A policy, and nobody else.
+    /// Generates under a policy, without an observer or a receiver of tokens.
     pub fn new(policy: &'a mut dyn LayerPolicy) -> Self {
         Self {
             policy,
@@ -48,26 +48,26 @@ impl<'a> GenerateArgs<'a> {
         }
     }
 
-    /// The same with an observer of every pass.
+    /// Sets the observer of every pass.
     pub fn observer(mut self, observer: &'a mut dyn Observer) -> Self {
         self.observer = Some(observer);
         self
     }
 
-    /// The same with a receiver of every token.
+    /// Sets the receiver of every token.
     pub fn sink(mut self, sink: &'a mut dyn TokenSink) -> Self {
         self.sink = Some(sink);
         self
     }
 
-    /// The same with random draws that do not depend on a row's place in its batch: row `i` draws
-    /// from the stream of seed `seed + row_seeds[i]`.
+    /// Sets the rows' random streams, so that draws do not depend on a row's place in its batch: row `i` draws from the
+    /// stream of seed `seed + row_seeds[i]`.
     pub fn row_seeds(mut self, row_seeds: &'a [u64]) -> Self {
         self.row_seeds = Some(row_seeds);
         self
     }
 
-    /// The same with the prompts' logits handed back or not.
+    /// Sets whether the prompts' logits are returned.
     pub fn prompt_logits(mut self, prompt_logits: PromptLogits) -> Self {
         self.prompt_logits = prompt_logits;
         self

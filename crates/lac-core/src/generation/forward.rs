@@ -11,10 +11,9 @@ use crate::record::PassRecord;
 use crate::run::{PassOutput, run_layers};
 use crate::stack::CausalLm;
 
-/// Runs one pass without generating: for log-likelihoods, probes and traces of a given text.
+/// Runs one pass over prompts without generating, for log-likelihoods, probes and traces of given texts.
 ///
-/// Returns the state to hand to [`CausalLm::logits`], `[batch, seq, hidden]`, and the record of
-/// the pass.
+/// Returns the state for [`CausalLm::logits`], `[batch, seq, hidden]`, and the record of the pass.
 ///
 /// # Errors
 /// As [`generate`](crate::generate).
@@ -32,7 +31,7 @@ pub fn prompt_pass<M: CausalLm + ?Sized>(
     Ok((out.hidden, record))
 }
 
-/// One pass up to the logits of the last slot, `[batch, vocab]`.
+/// Runs one pass up to the logits of the last slot, `[batch, vocab]`.
 pub(super) fn forward_pass<M: CausalLm + ?Sized>(
     model: &M,
     pass: &Pass,
@@ -51,7 +50,7 @@ pub(super) fn forward_pass<M: CausalLm + ?Sized>(
     Ok(logits)
 }
 
-/// The logits of the newest token of one row, by a policy that observes nothing.
+/// Returns the logits of the newest token of a pass over one row, without an observer.
 pub(crate) fn last_logits<M: CausalLm + ?Sized>(
     model: &M,
     pass: &Pass,
@@ -62,8 +61,8 @@ pub(crate) fn last_logits<M: CausalLm + ?Sized>(
     Ok(read_rows(logits)?.swap_remove(0))
 }
 
-/// One pass from its token ids through the layers, for passes that [`generate`](crate::generate) does not make: texts
-/// that are scored, drafts. Nothing is read back from the device.
+/// Runs one pass from its token ids through the layers, for passes that [`generate`](crate::generate) does not make, such
+/// as those over texts that are scored. Nothing is read back from the device.
 ///
 /// # Errors
 /// As [`run_layers`](crate::run_layers).

@@ -1,4 +1,4 @@
-//! Phase-aware generation: one pass over the prompts, then one pass per new token.
+//! Generation: one pass over the prompts, then one pass per new token.
 
 use std::time::{Duration, Instant};
 
@@ -12,27 +12,33 @@ use crate::stack::CausalLm;
 
 /// Continues prompts of any lengths, all in one batch.
 ///
-/// Prompts are padded on the left; a padded row gives the same tokens and masks as the row
-/// alone, up to the rounding of the device's matrix products (but see [`PromptPadding`](crate::released_code::PromptPadding)). Only the last position
+/// Prompts are padded on the left. A padded row gives the same tokens and flags as the row alone, up to the rounding of
+/// the device's matrix products (but see [`PromptPadding`](crate::released_code::PromptPadding)). Only the last position
 /// goes through the head.
 ///
-/// With [`Sampling::Random`](crate::generation::Sampling::Random) row `i` draws from its own stream, seeded with `seed + i`, or as
-/// [`GenerateArgs::row_seeds`] says.
+/// With [`Sampling::Random`](crate::generation::Sampling::Random), row `i` draws from a stream of its own, seeded with
+/// `seed + i`, or as [`GenerateArgs::row_seeds`] says.
 ///
 /// # Errors
-/// An empty prompt, a token outside the vocabulary, a prompt longer than the model's context,
-/// impossible settings; a non-finite norm, naming layer and position; what policy, observer or
-/// sink report; a device failure.
+/// - [`Error::EmptyPrompt`](crate::Error::EmptyPrompt), [`Error::TokenOutOfVocabulary`](crate::Error::TokenOutOfVocabulary)
+///   and [`Error::ContextTooLong`](crate::Error::ContextTooLong) for prompts that the model cannot take;
+/// - [`Error::InvalidConfig`](crate::Error::InvalidConfig) for impossible settings;
+/// - [`Error::NonFiniteNorm`](crate::Error::NonFiniteNorm) and
+///   [`Error::NonFiniteLogits`](crate::Error::NonFiniteLogits), with layer, row and position;
+/// - [`Error::Policy`](crate::Error::Policy), [`Error::Observer`](crate::Error::Observer) and
+///   [`Error::Sink`](crate::Error::Sink) with what these report;
+/// - what [`run_layers`](crate::run_layers) reports, and [`Error::Device`](crate::Error::Device) if the device failed.
 pub fn generate<M: CausalLm + ?Sized>(
     model: &M,
     prompts: &[Vec<u32>],
     config: &GenerationConfig,
-    hooks: GenerateArgs<'_>,
+    args: GenerateArgs<'_>,
 ) -> Result<GenerationOutput> {
     check_prompts(model, prompts)?;
+    config.processors.validate()?;
     let mut samplers = (0..prompts.len())
         .map(|row| {
-            let stream = hooks.row_seeds.and_then(|row_seeds| row_seeds.get(row));
+            let stream = args.row_seeds.and_then(|row_seeds| row_seeds.get(row));
             Sampler::new(&config.sampling, stream.copied().unwrap_or(row as u64))
         })
         .collect::<Result<Vec<_>>>()?;
@@ -55,7 +61,7 @@ pub fn generate<M: CausalLm + ?Sized>(
         sink,
         prompt_logits,
         ..
-    } = hooks;
+    } = args;
     let (mut no_observer, mut no_sink) = ((), ());
     let observer = observer.unwrap_or(&mut no_observer);
     let sink = sink.unwrap_or(&mut no_sink);
@@ -68,7 +74,15 @@ pub fn generate<M: CausalLm + ?Sized>(
     let mut logits = Some(logits);
     while let Some(row_logits) = logits.take() {
         if config.max_new_tokens > 0 {
-            let ids = sampling::choose(row_logits, &mut samplers, &pass)?;
+            let process = |row: usize, logits: &mut Vec<f32>| {
+                if !config.processors.is_neutral() {
+                    let text = [&prompts[row][..], rows.ids(row)].concat();
+                    config
+                        .processors
+                        .apply(logits, &text, prompts[row].len(), &config.stop_tokens);
+                }
+            };
+            let ids = sampling::choose(row_logits, &mut samplers, &pass, process)?;
             rows.accept(&ids, config, sink)?;
         } else {
             rows.stop_all(StopReason::MaxNewTokens, sink)?;

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 pub enum StopReason {
     /// A stop token was chosen; it is the row's last token.
     StopToken,
-    /// The token sink said so, for instance at a stop string.
+    /// The token sink stopped the row, for instance at a stop string.
     Sink,
     /// The limit of new tokens was reached.
     MaxNewTokens,
@@ -23,7 +23,7 @@ pub enum StopReason {
     ContextFull,
 }
 
-/// One row's outcome.
+/// The tokens of one row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Generated {
@@ -37,15 +37,16 @@ pub struct Generated {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct GenerationOutput {
-    /// One outcome per prompt, in their order.
+    /// The rows, in the order of their prompts.
     pub rows: Vec<Generated>,
-    /// The logits of each prompt's last position, `[vocab]` per row, when asked for.
+    /// The logits of each prompt's last position, `[vocab]` per row, if
+    /// [`PromptLogits::Return`](super::PromptLogits::Return) was set.
     pub prompt_logits: Option<Vec<Vec<f32>>>,
-    /// Time of the pass over the prompts, its sampled tokens included.
+    /// Time of the pass over the prompts, with the choice of the first tokens.
     pub prefill_time: Duration,
-    /// Time of all passes after it.
+    /// Time of all later passes.
     pub decode_time: Duration,
-    /// Number of passes after the first.
+    /// Number of passes after the one over the prompts.
     pub n_decode_passes: usize,
 }
 
@@ -113,6 +114,11 @@ impl Rows {
 
     pub(crate) fn all_finished(&self) -> bool {
         self.stop_reasons.iter().all(Option::is_some)
+    }
+
+    /// A row's new tokens.
+    pub(super) fn ids(&self, row: usize) -> &[u32] {
+        &self.ids[row]
     }
 
     pub(super) fn finished(&self) -> Vec<bool> {

@@ -16,46 +16,57 @@ pub enum Sampling {
     /// The most probable token.
     #[default]
     Greedy,
-    /// A draw from the probabilities.
+    /// A random draw.
     Random(SamplingConfig),
 }
 
-/// A draw from the probabilities: first the temperature, then top-k, then top-p.
+/// The settings of a random draw. The temperature is applied first, then top-k, then top-p, then min-p.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SamplingConfig {
-    /// The logits are divided by this, above 0.
+    /// The number above 0 that the logits are divided by.
     pub temperature: f32,
-    /// Keep this many of the most probable tokens, at least 1.
+    /// How many of the most probable tokens are kept, at least 1; `None` for all.
     pub top_k: Option<usize>,
-    /// Keep a token iff the probability mass before it is at most this, in `[0, 1]`.
+    /// A token is kept if the more probable ones have at most this mass together, in `[0, 1]`; `None` for all.
     pub top_p: Option<f32>,
-    /// The same seed gives the same tokens.
+    /// A token is kept if it is at least this many times as probable as the most probable one, in `[0, 1]`; `None` for
+    /// all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_p: Option<f32>,
+    /// The seed of the draws. The same seed gives the same tokens.
     pub seed: u64,
 }
 
 impl SamplingConfig {
-    /// Draws at a temperature, from all tokens.
+    /// Draws from all tokens at a temperature.
     pub fn new(temperature: f32, seed: u64) -> Self {
         Self {
             temperature,
             top_k: None,
             top_p: None,
+            min_p: None,
             seed,
         }
     }
 
-    /// The same with draws from this many of the most probable tokens, at least 1, or from all.
+    /// Sets how many of the most probable tokens are kept, at least 1, or all.
     pub fn with_top_k(self, top_k: impl Into<Option<usize>>) -> Self {
         let top_k = top_k.into();
         Self { top_k, ..self }
     }
 
-    /// The same with draws from the most probable tokens that share this mass, in `[0, 1]`, or
-    /// from all.
+    /// Sets the mass of the most probable tokens that are kept, in `[0, 1]`, or all.
     pub fn with_top_p(self, top_p: impl Into<Option<f32>>) -> Self {
         let top_p = top_p.into();
         Self { top_p, ..self }
+    }
+
+    /// The same with draws from the tokens that are at least this many times as probable as the most probable one, in
+    /// `[0, 1]`, or from all.
+    pub fn with_min_p(self, min_p: impl Into<Option<f32>>) -> Self {
+        let min_p = min_p.into();
+        Self { min_p, ..self }
     }
 
     pub(crate) fn validate(&self) -> Result<()> {
@@ -73,12 +84,12 @@ impl SamplingConfig {
         if self.top_k == Some(0) {
             return invalid("top_k", "0".to_owned(), "at least 1");
         }
-        match self.top_p {
-            Some(top_p) if !(0.0..=1.0).contains(&top_p) => {
-                invalid("top_p", top_p.to_string(), "a number from 0 to 1")
+        for (field, share) in [("top_p", self.top_p), ("min_p", self.min_p)] {
+            if let Some(share) = share.filter(|share| !(0.0..=1.0).contains(share)) {
+                return invalid(field, share.to_string(), "a number from 0 to 1");
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 }
 
@@ -105,7 +116,7 @@ impl Sampler {
         })
     }
 
-    /// Chooses from one row's logits; `None` when they hold NaN or nothing finite.
+    /// Chooses a token by one row's logits; `None` if they hold NaN or no finite value.
     pub(crate) fn choose(&mut self, logits: &[f32]) -> Option<u32> {
         if logits.iter().any(|logit| logit.is_nan()) {
             return None;
@@ -121,25 +132,31 @@ impl Sampler {
     }
 }
 
-/// A number in `[0, 1)`: 24 random bits make a float without rounding up to 1.
+/// Draws a number in `[0, 1)`: 24 random bits make a float without rounding up to 1.
 pub(crate) fn uniform(rng: &mut ChaCha8Rng) -> f32 {
     (rng.next_u32() >> 8) as f32 / (1u32 << 24) as f32
 }
 
-/// Chooses one token per row from logits `[batch, vocab]`. A finished row gets a token as well;
-/// the caller ignores it.
-pub(super) fn choose(logits: Tensor<2>, samplers: &mut [Sampler], pass: &Pass) -> Result<Vec<u32>> {
+/// Chooses one token per row from logits `[batch, vocab]`, which `process` may change first. A finished row gets a token
+/// as well; the caller ignores it.
+pub(super) fn choose(
+    logits: Tensor<2>,
+    samplers: &mut [Sampler],
+    pass: &Pass,
+    process: impl Fn(usize, &mut Vec<f32>),
+) -> Result<Vec<u32>> {
     let rows = read_rows(logits)?;
-    rows.iter()
+    rows.into_iter()
         .zip(samplers)
         .enumerate()
-        .map(|(row, (logits, sampler))| {
+        .map(|(row, (mut logits, sampler))| {
             if pass.is_finished(row) {
                 return Ok(0);
             }
+            process(row, &mut logits);
             let position = pass.position(row, pass.seq() - 1).unwrap_or_default();
             sampler
-                .choose(logits)
+                .choose(&logits)
                 .ok_or(Error::NonFiniteLogits { row, position })
         })
         .collect()
@@ -154,7 +171,7 @@ pub(crate) fn read_rows(logits: Tensor<2>) -> Result<Vec<Vec<f32>>> {
     Ok(values.chunks(vocab_size).map(<[f32]>::to_vec).collect())
 }
 
-/// The index of the largest logit, the lowest one among equals; `None` when none is finite.
+/// Returns the index of the largest logit, the lowest among equals; `None` if no logit is finite.
 pub(crate) fn argmax(logits: &[f32]) -> Option<u32> {
     let mut best: Option<(usize, f32)> = None;
     for (id, &logit) in logits.iter().enumerate() {
@@ -165,8 +182,8 @@ pub(crate) fn argmax(logits: &[f32]) -> Option<u32> {
     best.map(|(id, _)| id as u32)
 }
 
-/// The tokens that temperature, top-k and top-p leave, with unnormalised probabilities, the most
-/// probable first.
+/// Returns the tokens that temperature, top-k, top-p and min-p leave, with unnormalised probabilities, the most probable
+/// first.
 pub(crate) fn candidates(logits: &[f32], config: &SamplingConfig) -> Option<Vec<(u32, f32)>> {
     let top = logits[argmax(logits)? as usize];
     let mut candidates: Vec<(u32, f32)> = logits
@@ -188,6 +205,10 @@ pub(crate) fn candidates(logits: &[f32], config: &SamplingConfig) -> Option<Vec<
             before += mass;
             keep
         });
+    }
+    // The most probable token has the mass 1.
+    if let Some(min_p) = config.min_p {
+        candidates.retain(|(_, mass)| *mass >= min_p);
     }
     Some(candidates)
 }
@@ -240,6 +261,11 @@ mod tests {
         check(top_p(0.6), &logits, &[2, 0]);
         check(top_p(0.8), &logits, &[2, 0, 1]);
         check(top_p(1.0), &logits, &[2, 0, 1, 3]);
+        let min_p = |p| base.clone().with_min_p(p);
+        check(min_p(0.0), &logits, &[2, 0, 1, 3]);
+        check(min_p(0.4), &logits, &[2, 0]);
+        check(min_p(0.6), &logits, &[2]);
+        check(min_p(1.0), &logits, &[2]);
         // Infinite logits are masked tokens.
         check(base, &[f32::NEG_INFINITY, 0.0], &[1]);
     }

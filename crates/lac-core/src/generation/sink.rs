@@ -1,29 +1,31 @@
-//! Who receives tokens.
+//! Receivers of tokens.
 
 use crate::error::BoxError;
 
-/// Whether what is under way goes on: a row after a token, a search or an evaluation after a step.
+/// Returned by callbacks: continue or stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Flow {
-    /// It goes on.
+    /// Continue with the row, the search or the evaluation.
     Continue,
-    /// It ends here.
+    /// Stop it here. What it has given so far is kept.
     Stop,
 }
 
-/// Receives tokens as they are chosen.
+/// Receives tokens as they are chosen. For every row there are any number of calls of [`token`](Self::token), then one
+/// of [`end`](Self::end).
 pub trait TokenSink {
-    /// Takes a row's next token and says whether the row goes on.
+    /// Receives a row's next token. Called once for each token of a row, in their order, but not for a stop token. After
+    /// [`Flow::Stop`] the token is kept and the row ends, with
+    /// [`StopReason::Sink`](crate::generation::StopReason::Sink); other rows go on.
     ///
     /// # Errors
-    /// Whatever keeps the token from being received; it ends the generation, as
-    /// [`Error::Sink`](crate::Error::Sink).
+    /// An error ends the whole generation, which returns it as [`Error::Sink`](crate::Error::Sink).
     fn token(&mut self, row: usize, id: u32) -> Result<Flow, BoxError>;
 
-    /// Called once for a row, after its last token.
+    /// Ends a row. Called once for each row, after its last token, whatever has ended it; does nothing by default.
     ///
     /// # Errors
-    /// As for [`token`](Self::token).
+    /// An error ends the whole generation, as for [`token`](Self::token).
     fn end(&mut self, row: usize) -> Result<(), BoxError> {
         let _ = row;
         Ok(())

@@ -1,21 +1,20 @@
-//! Text from tokens while they come: whole characters only, stop strings cut off.
+//! Turns tokens into text while they come: whole characters only, stop strings cut off.
 
 use std::fmt;
 
 use super::sink::{Flow, TokenSink};
 use crate::error::BoxError;
 
-/// Turns a row's tokens into text, one after the other. Tokenizers live outside this crate;
-/// theirs implement this.
+/// Turns the tokens of one row into text, one after the other. Tokenizers live outside this crate and implement this.
 pub trait TextDecoder {
-    /// Takes a token and returns the text that is now certain: possibly nothing, and never a
-    /// part of a character.
+    /// Takes the row's next token and returns the text that is now certain: possibly none, and never a part of a
+    /// character. Called once for each token, in their order.
     ///
     /// # Errors
-    /// A token that the tokenizer does not know.
+    /// A token that the tokenizer does not know. The error ends the generation, as [`Error::Sink`](crate::Error::Sink).
     fn push(&mut self, id: u32) -> Result<String, BoxError>;
 
-    /// Returns what is left after the last token.
+    /// Returns the text that is left after the last token. Called once, after the last [`push`](Self::push).
     ///
     /// # Errors
     /// As for [`push`](Self::push).
@@ -44,7 +43,7 @@ struct TextRow<D> {
 }
 
 impl<D: TextDecoder, F: FnMut(usize, &str)> TextSink<D, F> {
-    /// One decoder per row; `on_text` receives the row and its newest piece of text.
+    /// Creates a sink with one decoder for each row. `on_text` is called with a row's index and its newest piece of text.
     pub fn new(decoders: Vec<D>, stop_strings: &[String], on_text: F) -> Self {
         let rows = decoders
             .into_iter()
@@ -57,7 +56,7 @@ impl<D: TextDecoder, F: FnMut(usize, &str)> TextSink<D, F> {
         Self { rows, on_text }
     }
 
-    /// The rows' whole texts.
+    /// Returns the rows' whole texts.
     pub fn into_texts(self) -> Vec<String> {
         self.rows.into_iter().map(|row| row.text).collect()
     }

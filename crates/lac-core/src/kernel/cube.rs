@@ -15,8 +15,8 @@ use cubecl::ir::features::Plane;
 use cubecl::prelude::*;
 use cubecl::tensor_vector_size_parallel;
 
+use super::layout::{Field, N_FIELDS, Select, records_shape};
 use super::ops::{GateSelected, LacOps};
-use super::{Field, N_FIELDS, Select, records_shape};
 
 /// The most units that share a row; more would only leave units idle at usual widths.
 const MAX_UNITS: u32 = 256;

@@ -4,8 +4,8 @@ use burn::backend::Flex;
 use burn::backend::tensor::FloatTensor;
 use lac_kernels::gate;
 
+use super::layout::{Field, N_FIELDS, Select};
 use super::ops::{GateSelected, LacOps};
-use super::{Field, N_FIELDS, Select};
 
 // The records of the CPU and of the GPU kernels have one layout.
 const _: () = {

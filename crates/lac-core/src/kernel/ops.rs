@@ -7,7 +7,7 @@ use burn::backend::{Backend, ExtensionType, backend_extension};
 #[cfg(feature = "cube")]
 use burn::tensor::DType;
 
-use super::Select;
+use super::layout::Select;
 
 /// What the selecting gate returns.
 #[derive(ExtensionType)]
@@ -53,5 +53,5 @@ pub(crate) trait LacOps: Backend {
 
 #[cfg(feature = "cube")]
 fn records_spec(states: &TensorSpec) -> TensorSpec {
-    TensorSpec::new(super::records_shape(&states.shape), DType::F32)
+    TensorSpec::new(super::layout::records_shape(&states.shape), DType::F32)
 }

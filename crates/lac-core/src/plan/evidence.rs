@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What was seen of one phase's tokens.
+/// What traces say about the layers, over the tokens of one phase.
 ///
-/// One entry per layer; two, attention and MLP in turn, where the trace took them apart
-/// ([`SplitLayers`](super::SplitLayers)).
+/// The lists have one entry per layer, or two, attention and MLP in turn, for a trace of
+/// [`SplitLayers`](super::SplitLayers).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]

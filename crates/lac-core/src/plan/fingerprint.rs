@@ -1,14 +1,14 @@
-//! Which model a plan, a result or a trace belongs to.
+//! The fingerprint of a model, by which plans, results and traces know it.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Everything about a model that decides its results. Plans, results and traces record it, and are refused where
-/// the model at hand has another one. The caller supplies it: this crate opens no files.
+/// Everything about a model that decides its results. Plans, results and traces record it, and are refused for a model
+/// with another one. The caller supplies it: this crate opens no files.
 ///
-/// Each part stands for itself, so that a refusal can say what differs. A hash is written as its function's name, a
-/// colon and hexadecimal digits. A model without some part, such as one without a tokenizer, leaves it out.
+/// The parts are kept apart, so that a refusal can say what differs. A hash is written as its function's name, a colon and
+/// hexadecimal digits. A model without a part, such as a tokenizer, leaves it out.
 ///
 /// ```
 /// use lac_core::plan::ModelFingerprint;
@@ -41,18 +41,18 @@ pub struct ModelFingerprint {
     pub hidden_size: usize,
     /// Number of tokens of the vocabulary.
     pub vocab_size: usize,
-    /// A hash of every weight, or what the weights were made from.
+    /// A hash of all weights, or what the weights were made from.
     pub weights: String,
     /// A hash of the settings that the layers compute with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<String>,
-    /// A hash of all that turns text into token ids and back.
+    /// A hash of everything that turns text into token ids and back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<String>,
     /// A hash of the chat template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chat_template: Option<String>,
-    /// The token ids that end a text, ascending, where the model names them and does not leave them to its tokenizer.
+    /// The token ids that end a text, ascending, if the model names them itself; empty if its tokenizer does.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stop_tokens: Vec<u32>,
 }
@@ -63,7 +63,7 @@ pub struct ModelFingerprint {
 pub struct FingerprintDifference {
     /// The part.
     pub part: FingerprintPart,
-    /// Its value where it was recorded.
+    /// Its value as it was recorded.
     pub recorded: String,
     /// Its value in the model at hand.
     pub present: String,
@@ -107,7 +107,7 @@ impl FingerprintPart {
         Self::StopTokens,
     ];
 
-    /// The part in words.
+    /// Returns the part in words.
     pub fn name(self) -> &'static str {
         match self {
             Self::Architecture => "architecture",
@@ -124,7 +124,7 @@ impl FingerprintPart {
 }
 
 impl ModelFingerprint {
-    /// What a part's value is, in one line.
+    /// Returns the value of a part, in one line.
     pub fn part(&self, part: FingerprintPart) -> String {
         let or_none = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
         match part {
@@ -146,7 +146,7 @@ impl ModelFingerprint {
         }
     }
 
-    /// Every part in which the model at hand differs from this, the recorded one.
+    /// Returns every part in which the model at hand differs from this, the recorded one.
     pub fn differences(&self, present: &Self) -> Vec<FingerprintDifference> {
         let differing = |&part: &FingerprintPart| self.part(part) != present.part(part);
         FingerprintPart::ALL
@@ -160,8 +160,8 @@ impl ModelFingerprint {
             .collect()
     }
 
-    /// Whether the weights were recorded by the sample that earlier versions of this crate's callers took of them,
-    /// which misses changes between the places it looks at.
+    /// Returns whether the weights were recorded by the sample that earlier versions took of them, which misses changes
+    /// between the places that it reads.
     pub fn is_sampled(&self) -> bool {
         self.weights.starts_with("sha256-sample:")
     }

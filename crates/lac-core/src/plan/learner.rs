@@ -8,7 +8,7 @@ use crate::observer::Observer;
 use crate::phase::{PerPhase, Phase};
 use crate::record::PassRecord;
 
-/// Learns from the passes that it observes which layers matter, per phase.
+/// Learns from the passes that it observes which layers matter in each phase: an [`Observer`].
 ///
 /// ```
 /// # #[cfg(feature = "flex")] {
@@ -58,12 +58,12 @@ struct Sums {
 }
 
 impl PlanLearner {
-    /// Number of prompts seen.
+    /// Returns the number of prompts seen.
     pub fn n_prompts(&self) -> u64 {
         self.n_prompts
     }
 
-    /// What was seen of a phase.
+    /// Returns what was seen of a phase.
     pub fn evidence(&self, phase: Phase) -> Evidence {
         let sums = self.sums.get(phase);
         let n_tokens = sums.n_tokens.max(1) as f64;
@@ -74,11 +74,11 @@ impl PlanLearner {
         }
     }
 
-    /// Chooses what is run in a phase; a budget counts layers, whatever the units are.
+    /// Chooses what is run in a phase. [`Keep::Layers`](super::Keep::Layers) counts whole layers at either granularity.
     ///
     /// # Errors
-    /// [`PlanError::NoEvidence`] when no token of the phase was gated, [`PlanError::Selection`]
-    /// when what is to be kept is impossible.
+    /// [`PlanError::NoEvidence`] if no token of the phase was gated; [`PlanError::Selection`] for an impossible
+    /// selection.
     pub fn choose(
         &self,
         phase: Phase,

@@ -8,9 +8,8 @@ use crate::phase::Phase;
 
 /// What is run of each layer in one phase.
 ///
-/// In files it is the number of layers and up to three lists of layers: those not run at all
-/// (`skip`), and those of which the attention or the MLP is not run (`skip_attention`,
-/// `skip_mlp`).
+/// It serialises as the number of layers and up to three lists of layers: those that are not run (`skip`), and those
+/// whose attention or MLP is not run (`skip_attention`, `skip_mlp`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Lists", into = "Lists")]
 pub struct PhasePlan {
@@ -18,25 +17,25 @@ pub struct PhasePlan {
 }
 
 impl PhasePlan {
-    /// Runs every layer.
+    /// Makes a plan that runs every layer.
     pub fn full(n_layers: usize) -> Self {
         Self::new(vec![Decision::Run; n_layers])
     }
 
-    /// What is run of each layer in turn.
+    /// Makes a plan of what is run of each layer in turn.
     pub fn new(decisions: Vec<Decision>) -> Self {
         Self { decisions }
     }
 
-    /// Runs the layers that the flags keep, whole.
+    /// Makes a plan that runs the layers that the flags keep, whole.
     pub fn keeping(kept: &[bool]) -> Self {
         let decision = |&kept: &bool| if kept { Decision::Run } else { Decision::Skip };
         Self::new(kept.iter().map(decision).collect())
     }
 
-    /// Runs the parts that the flags keep: the attention and the MLP of each layer in turn.
+    /// Makes a plan that runs the sublayers that the flags keep: the attention and the MLP of each layer in turn.
     pub fn keeping_sublayers(kept: &[bool]) -> Self {
-        let decision = |parts: &[bool]| match parts {
+        let decision = |sublayers: &[bool]| match sublayers {
             [true, true] => Decision::Run,
             [true, false] => Decision::SkipMlp,
             [false, true] => Decision::SkipAttention,
@@ -45,22 +44,22 @@ impl PhasePlan {
         Self::new(kept.chunks(2).map(decision).collect())
     }
 
-    /// Number of layers of the model it is for.
+    /// Returns the number of layers of the model that the plan is for.
     pub fn n_layers(&self) -> usize {
         self.decisions.len()
     }
 
-    /// What is run of each layer.
+    /// Returns what is run of each layer.
     pub fn decisions(&self) -> &[Decision] {
         &self.decisions
     }
 
-    /// Number of layers that are run, parts counted as halves.
+    /// Returns the number of layers that are run, sublayers counted as halves.
     pub fn executed_layers(&self) -> f64 {
         self.decisions.iter().map(|layer| layer.executed()).sum()
     }
 
-    /// The share of the layers that is run, in `[0, 1]`; 1 for a model without layers.
+    /// Returns the share of the layers that is run, in `[0, 1]`; 1 for a model without layers.
     pub fn executed_share(&self) -> f64 {
         match self.n_layers() {
             0 => 1.0,
@@ -68,13 +67,13 @@ impl PhasePlan {
         }
     }
 
-    /// Whether every layer is run whole.
+    /// Returns whether every layer is run whole.
     pub fn is_full(&self) -> bool {
         self.decisions.iter().all(|&layer| layer == Decision::Run)
     }
 
-    /// Whether any layer is run in part.
-    pub fn has_parts(&self) -> bool {
+    /// Returns whether the attention or the MLP of any layer is skipped alone.
+    pub fn skips_sublayers(&self) -> bool {
         self.decisions
             .iter()
             .any(|layer| matches!(layer, Decision::SkipAttention | Decision::SkipMlp))
@@ -97,7 +96,7 @@ impl PhasePlan {
     }
 }
 
-/// As it stands in a file.
+/// A plan as it is serialised.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Lists {
@@ -110,8 +109,7 @@ struct Lists {
     skip_mlp: Vec<usize>,
 }
 
-/// More layers than any model has: a file that says otherwise is damaged, and is not to make us
-/// allocate what it says.
+/// More layers than any model has. A file with a larger number is damaged, and is refused before memory is allocated.
 const MOST_LAYERS: usize = 1 << 16;
 
 impl TryFrom<Lists> for PhasePlan {

@@ -1,4 +1,4 @@
-//! Layers that are not run, because a plan says so.
+//! The policy that follows a plan.
 
 use burn::tensor::Tensor;
 
@@ -12,11 +12,11 @@ use crate::pass::Pass;
 use crate::phase::{PerPhase, Phase};
 use crate::policy::{FusedAction, LayerPolicy};
 
-/// Runs what a [`VoidPlan`] keeps, and nothing else: the skipped layers cost nothing but their
-/// keys and values, and not even those where they are left out.
+/// Runs the layers that a [`VoidPlan`] keeps. A skipped layer costs its keys and values, or nothing where these are left
+/// out.
 ///
-/// The decision is a look into a list: nothing is allocated, nothing is asked of the device. A
-/// plan that keeps every layer gives what the full model gives, bit by bit.
+/// Each decision is a table lookup: no allocation, no device synchronisation. A plan that keeps every layer gives the
+/// full model's results, bit by bit.
 #[derive(Clone, Debug)]
 pub struct Planned {
     plans: PerPhase<PhasePlan>,
@@ -29,15 +29,15 @@ impl Planned {
     /// Follows a plan on the model that it was made on.
     ///
     /// # Errors
-    /// [`PlanError::OtherModel`] naming what differs.
+    /// [`PlanError::OtherModel`] with what differs; [`PlanError::SampledWeights`] for a plan of an earlier version.
     pub fn new(plan: &VoidPlan, model: &ModelFingerprint) -> Result<Self, PlanError> {
         plan.check(model)?;
         let phases = (plan.prompt.clone(), plan.response.clone());
         Ok(Self::from_phases(phases.0, phases.1, plan.skipped_keys))
     }
 
-    /// Runs what two lists keep, whatever model they come from. A list that is too short for the
-    /// model is reported when its first missing layer is reached.
+    /// Follows the plans of both phases, whatever model they come from. A plan with fewer layers than the model ends the
+    /// pass at the first layer that it lacks, as [`Error::Policy`](crate::Error::Policy).
     pub fn from_phases(prompt: PhasePlan, response: PhasePlan, skipped_keys: SkippedKeys) -> Self {
         Self {
             plans: PerPhase { prompt, response },
@@ -47,7 +47,7 @@ impl Planned {
         }
     }
 
-    /// The same, with a gate that observes the layers that are run.
+    /// Sets a gate that observes the layers that are run.
     pub fn with_gate(self, gate: GateConfig) -> Self {
         Self {
             gate: Some(gate),

@@ -11,13 +11,13 @@ use crate::error::PlanError;
 pub struct Provenance {
     /// The program and its version.
     pub made_by: String,
-    /// By what the layers were chosen, in words.
+    /// How the layers were chosen, in words.
     pub chosen_by: String,
-    /// The policy under which the traces were taken.
+    /// The name of the policy under which the traces were taken.
     pub traced_under: String,
-    /// α of the gate that took them.
+    /// α of the gate that traced.
     pub alpha: f32,
-    /// Number of prompts traced.
+    /// Number of prompts that were traced.
     pub n_prompts: u64,
     /// What was seen over the prompts' tokens.
     pub prompt: Evidence,

@@ -1,4 +1,4 @@
-//! Which layers are kept, given what was seen of them.
+//! The choice of the layers that are kept.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use super::evidence::Evidence;
 use super::phase_plan::PhasePlan;
 use crate::error::PlanError;
 
-/// Which layers, or parts of layers, are kept.
+/// Which layers, or sublayers, are kept.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Selection {
     /// What they are ranked by.
@@ -15,15 +15,15 @@ pub struct Selection {
     pub keep: Keep,
 }
 
-/// What layers are ranked by. Layers of equal rank are told apart by the other number, and the
-/// earlier of two that are equal in both is kept first.
+/// What layers are ranked by. The other number decides between layers of equal rank; of two that are equal in both, the
+/// earlier one is kept first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Ranking {
-    /// The share of tokens for which the gate found them active.
+    /// The share of tokens for which the gate found the layer active.
     #[default]
     Usage,
-    /// The mean of `Δ_l`.
+    /// The mean of `Δ_l` over the tokens.
     MeanDelta,
 }
 
@@ -31,12 +31,11 @@ pub enum Ranking {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Keep {
-    /// Those that reach this rank.
+    /// All layers whose usage or mean delta is at least this.
     AtLeast(f64),
-    /// As many of the highest rank as make up this number of layers.
+    /// The layers of the highest rank, this many; of sublayers, twice as many.
     Layers(usize),
-    /// As many of the highest rank as make up this share of the layers, in `[0, 1]`, rounded to
-    /// the nearest number.
+    /// The layers of the highest rank, this share of all layers, in `[0, 1]`; the number is rounded to the nearest.
     Share(f64),
 }
 
@@ -51,7 +50,7 @@ pub enum Granularity {
 }
 
 impl Granularity {
-    /// Number of units in a layer.
+    /// Returns the number of units in a layer.
     pub fn per_layer(self) -> usize {
         match self {
             Granularity::Layers => 1,
@@ -83,11 +82,11 @@ impl fmt::Display for Selection {
 }
 
 impl Keep {
-    /// How many units of a model are kept; `None` where their rank decides.
+    /// Returns how many units of a model are kept; `None` for [`Keep::AtLeast`], where their rank decides.
     ///
     /// # Errors
-    /// [`PlanError::Selection`] for more layers than there are, a share outside of `[0, 1]`, or a rank that is no
-    /// finite number.
+    /// [`PlanError::Selection`] for more layers than the model has, a share outside of `[0, 1]`, or a rank that is not
+    /// finite.
     pub fn n_units(self, n_layers: usize, units: Granularity) -> Result<Option<usize>, PlanError> {
         let (what, value, expected) = match self {
             Keep::AtLeast(threshold) if threshold.is_finite() => return Ok(None),
@@ -122,7 +121,7 @@ impl Keep {
     }
 }
 
-/// For each unit that the evidence is of, whether it is kept.
+/// Returns, for each unit of the evidence, whether it is kept.
 pub(super) fn select(
     evidence: &Evidence,
     selection: Selection,

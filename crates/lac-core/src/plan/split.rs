@@ -1,4 +1,4 @@
-//! A model whose layers are seen as two each: attention, then MLP.
+//! A model whose sublayers count as layers.
 
 use std::fmt;
 
@@ -8,11 +8,11 @@ use crate::error::{Error, Result};
 use crate::pass::Pass;
 use crate::stack::{CausalLm, LayerStack, Sublayer, Sublayers};
 
-/// A model whose attentions and MLPs count as layers of their own, twice as many, so that the
-/// gate judges each of them: by the same rule, over the norms after each part.
+/// A model whose attentions and MLPs count as layers of their own, twice as many, so that the gate judges each of them by
+/// the same rule, from the norms after each.
 pub struct SplitLayers<'a, M: LayerStack + ?Sized> {
     model: &'a M,
-    parts: &'a dyn Sublayers<Context = M::Context>,
+    sublayers: &'a dyn Sublayers<Context = M::Context>,
 }
 
 impl<M: LayerStack + ?Sized> fmt::Debug for SplitLayers<'_, M> {
@@ -24,15 +24,15 @@ impl<M: LayerStack + ?Sized> fmt::Debug for SplitLayers<'_, M> {
 }
 
 impl<'a, M: LayerStack + ?Sized> SplitLayers<'a, M> {
-    /// Sees a model so.
+    /// Wraps a model. Layer `2 l` is then the attention of its layer `l`, and layer `2 l + 1` the MLP.
     ///
     /// # Errors
-    /// [`Error::SublayersNotOffered`] when it cannot run its layers' parts apart.
+    /// [`Error::SublayersNotOffered`] if the model cannot run attention and MLP apart.
     pub fn new(model: &'a M) -> Result<Self> {
-        let parts = model
+        let sublayers = model
             .sublayers()
             .ok_or(Error::SublayersNotOffered { layer_idx: 0 })?;
-        Ok(Self { model, parts })
+        Ok(Self { model, sublayers })
     }
 }
 
@@ -49,13 +49,13 @@ impl<M: LayerStack + ?Sized> LayerStack for SplitLayers<'_, M> {
         hidden: Tensor<3>,
         context: &mut M::Context,
     ) -> Tensor<3> {
-        let part = if layer_idx.is_multiple_of(2) {
+        let sublayer = if layer_idx.is_multiple_of(2) {
             Sublayer::Attention
         } else {
             Sublayer::Mlp
         };
-        self.parts
-            .forward_sublayer(layer_idx / 2, part, hidden, context)
+        self.sublayers
+            .forward_sublayer(layer_idx / 2, sublayer, hidden, context)
     }
 
     fn skip_layer(
@@ -64,7 +64,7 @@ impl<M: LayerStack + ?Sized> LayerStack for SplitLayers<'_, M> {
         hidden: &Tensor<3>,
         context: &mut M::Context,
     ) -> Result<()> {
-        // An MLP keeps nothing of earlier tokens.
+        // An MLP has no keys and values.
         if layer_idx.is_multiple_of(2) {
             self.model.skip_layer(layer_idx / 2, hidden, context)
         } else {

@@ -1,4 +1,4 @@
-//! A plan for both phases, with the model that it belongs to and where it came from.
+//! A plan for both phases, with its model and its provenance.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -13,12 +13,11 @@ use crate::phase::Phase;
 /// The version of the plans that this crate writes.
 const FORMAT: u32 = 1;
 
-/// Which layers, or parts of layers, are not run in each phase: learned from traces of one model
-/// and of use with that model alone.
+/// Which layers, or sublayers, are not run in each phase. A plan is learned from traces of one model and serves that model
+/// alone.
 ///
-/// It goes through serde as a readable object; whoever holds it does the reading and writing of
-/// files. What comes in is checked: a plan whose lists name layers that the model does not have,
-/// or name one twice, does not deserialise.
+/// It serialises as a readable object; reading and writing files is left to the caller. Deserialising checks it: a plan
+/// whose lists name a layer that the model does not have, or name one twice, is an error.
 ///
 /// ```
 /// use lac_core::{Planned, plan::{PlanError, VoidPlan}};
@@ -45,23 +44,23 @@ const FORMAT: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct VoidPlan {
     format: u32,
-    /// The model it was made on.
+    /// The model that the plan was made on.
     pub model: ModelFingerprint,
     /// What is not run over the prompt's tokens.
     pub prompt: PhasePlan,
     /// What is not run over the response's tokens.
     pub response: PhasePlan,
-    /// What becomes of the keys and values of layers whose attention is not run.
+    /// What happens to the keys and values of layers whose attention is not run.
     pub skipped_keys: SkippedKeys,
-    /// How it was made.
+    /// How the plan was made.
     pub provenance: Provenance,
 }
 
 impl VoidPlan {
-    /// A plan of these parts.
+    /// Makes a plan for both phases.
     ///
     /// # Errors
-    /// [`PlanError::OtherDepth`] when a phase is for another number of layers than the model has;
+    /// [`PlanError::OtherDepth`] if a phase is for another number of layers than the model has;
     /// [`PlanError::Provenance`] for evidence that no trace of such a model gives.
     pub fn new(
         model: ModelFingerprint,
@@ -83,7 +82,7 @@ impl VoidPlan {
         })
     }
 
-    /// The plan of a phase.
+    /// Returns the plan of a phase.
     pub fn phase(&self, phase: Phase) -> &PhasePlan {
         match phase {
             Phase::Prompt => &self.prompt,
@@ -92,11 +91,11 @@ impl VoidPlan {
     }
 
     /// Checks that the plan was made on this model. Stop tokens may differ: they decide where a text ends, and not
-    /// which layers a token needs. The tokenizer and the chat template may not, since the plan was learned from texts
-    /// in that form.
+    /// which layers a token needs. The tokenizer and the chat template may not differ, since the plan was learned from
+    /// texts in that form.
     ///
     /// # Errors
-    /// [`PlanError::OtherModel`] naming the first difference; [`PlanError::SampledWeights`] for a plan of an earlier
+    /// [`PlanError::OtherModel`] with the first difference; [`PlanError::SampledWeights`] for a plan of an earlier
     /// version.
     pub fn check(&self, model: &ModelFingerprint) -> Result<(), PlanError> {
         if self.model.is_sampled() && !model.is_sampled() {
@@ -116,14 +115,14 @@ impl VoidPlan {
 
 impl<'de> Deserialize<'de> for VoidPlan {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // What does not belong into a plan is quoted whole, and may be as long as the file.
+        // serde quotes what does not belong into a plan whole, and that may be as long as the file.
         let plan = Unchecked::deserialize(deserializer)
             .map_err(|error| D::Error::custom(shortened(&error.to_string())))?;
         VoidPlan::try_from(plan).map_err(D::Error::custom)
     }
 }
 
-/// A message without its middle, where that is long; at the end it says where the mistake is.
+/// Cuts the middle out of a long message; its end says where the mistake is.
 fn shortened(message: &str) -> String {
     const CHARS_OF_EACH_END: usize = 200;
     let n_chars = message.chars().count();

@@ -8,7 +8,7 @@ use crate::error::BoxError;
 use crate::gate::{GateConfig, GateReading, select_tokens};
 use crate::pass::Pass;
 
-/// The full model, without a gate: nothing is measured, nothing changes.
+/// Runs the full model without a gate: nothing is measured, nothing changes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Off;
 
@@ -26,14 +26,14 @@ impl LayerPolicy for Off {
     }
 }
 
-/// The full model, with a gate that only observes.
+/// Runs the full model with a gate that only observes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Trace {
     gate: GateConfig,
 }
 
 impl Trace {
-    /// Observes through the given gate.
+    /// Creates a policy that observes through a gate.
     pub fn new(gate: GateConfig) -> Self {
         Self { gate }
     }
@@ -61,11 +61,11 @@ impl LayerPolicy for Trace {
     }
 }
 
-/// What the paper's released code does: every layer runs on the unmodified states, the cache is
-/// the full model's, and the final norm receives, per token, the output of the token's last
-/// active layer (the embedding when no layer is active).
+/// Does what the paper's released code does: every layer runs on the unmodified states, the cache is the full model's,
+/// and the final norm receives, for each token, the output of its last active layer (the embedding where no layer is
+/// active).
 ///
-/// It saves no computation: a layer's verdict is known only after the layer has run.
+/// It saves no computation: whether a layer is active is known only after it has run.
 #[derive(Clone, Debug, Default)]
 pub struct LastActive {
     gate: GateConfig,
@@ -73,7 +73,7 @@ pub struct LastActive {
 }
 
 impl LastActive {
-    /// Selects by the given gate.
+    /// Creates a policy that selects by a gate.
     pub fn new(gate: GateConfig) -> Self {
         Self {
             gate,
@@ -108,7 +108,7 @@ impl LayerPolicy for LastActive {
         Ok(())
     }
 
-    // Asked only by a policy that wraps this one: the loop selects in the gate's launch.
+    // Called only by a policy that wraps this one: otherwise the gate's kernel selects.
     fn after(&mut self, step: LayerStep<'_>) -> Result<NextState, BoxError> {
         if let Some(reading) = step.reading {
             // What the first layer receives is the embedding.
@@ -127,17 +127,17 @@ impl LayerPolicy for LastActive {
     }
 }
 
-/// What the paper's prose says: for a token whose layer is void, the layer's input goes on in
-/// place of its output, and later norms are measured on the states so changed.
+/// Does what the paper's text says: for a token whose layer is void, the layer's input is passed on in place of its
+/// output, and later norms are measured on the changed states.
 ///
-/// It saves no computation by itself: a layer's verdict is known only after the layer has run.
+/// It saves no computation by itself: whether a layer is active is known only after it has run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Bypass {
     gate: GateConfig,
 }
 
 impl Bypass {
-    /// Bypasses by the given gate.
+    /// Creates a policy that bypasses by a gate.
     pub fn new(gate: GateConfig) -> Self {
         Self { gate }
     }
@@ -168,12 +168,12 @@ impl LayerPolicy for Bypass {
     }
 }
 
-/// The 2023 method ("L2 Norm Guided Adaptive Computation"): once `|Δ| < λ` holds for every token
-/// of a sequence in the pass, its remaining layers are not run.
+/// Ends a sequence early, as in the 2023 method ("L2 Norm Guided Adaptive Computation"): once `|Δ| < λ` holds for every
+/// token of the sequence in a pass, its remaining layers are not run.
 ///
-/// Each row of a batch halts on its own; the computation stops when every row has halted, and a
-/// row's results do not depend on its neighbours. The decision needs the device's answer after
-/// every layer, so this policy synchronises where the others do not.
+/// Each row of a batch halts on its own, and its results do not depend on the other rows; layers are skipped once every
+/// row has halted. The decision needs the gate's numbers on the host after every layer, so this policy waits for the
+/// device where the others do not.
 #[derive(Clone, Debug, Default)]
 pub struct Halt {
     gate: GateConfig,
@@ -185,7 +185,7 @@ pub struct Halt {
 }
 
 impl Halt {
-    /// Halts by the given gate.
+    /// Creates a policy that halts by a gate.
     pub fn new(gate: GateConfig) -> Self {
         Self {
             gate,
@@ -193,8 +193,7 @@ impl Halt {
         }
     }
 
-    /// Tokens of the rows that had halted before this layer, `[batch, seq]`; `None` when no row
-    /// had.
+    /// Returns the tokens of the rows that had halted before this layer, `[batch, seq]`; `None` when no row had.
     fn halted_tokens(&self, like: &Tensor<3>) -> Option<Tensor<2, Bool>> {
         if !self.halted.contains(&true) {
             return None;

@@ -7,7 +7,7 @@ use crate::error::BoxError;
 use crate::gate::{GateConfig, GateReading};
 use crate::pass::Pass;
 
-/// Which state goes on to the next layer.
+/// Returned by [`LayerPolicy::after`]: which hidden state the next layer receives.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum NextState {
@@ -15,11 +15,12 @@ pub enum NextState {
     Output,
     /// The layer's output where the mask `[batch, seq]` holds, its input elsewhere.
     OutputWhere(Tensor<2, Bool>),
-    /// Another state altogether, `[batch, seq, hidden]`; the gate measures its norm anew.
+    /// Another state, `[batch, seq, hidden]`. The gate measures its norm, and the next layer's delta is taken from
+    /// it.
     State(Tensor<3>),
 }
 
-/// A layer that has just been run.
+/// A layer that has just been run, as [`LayerPolicy::after`] receives it.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct LayerStep<'a> {
@@ -31,29 +32,29 @@ pub struct LayerStep<'a> {
     pub output: &'a Tensor<3>,
     /// The norm of the state that went in, `[batch, seq]`, when the policy gates.
     pub input_norm: Option<&'a Tensor<2>>,
-    /// The gate's verdict, when [`LayerPolicy::gate_config`] asked for one. A policy may amend it, for
-    /// instance for tokens it has taken out of the run: observers see the amended reading.
+    /// The gate's reading of the output, when [`LayerPolicy::gate_config`] returned a gate. A policy may change it, for
+    /// instance for tokens that it no longer counts: observers see the changed reading.
     pub reading: Option<&'a mut GateReading>,
 }
 
-/// What the loop may do for a policy inside the gate's own launch, instead of asking it.
+/// What the gate's kernel may do for a policy, so that [`LayerPolicy::after`] need not be called.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FusedAction {
-    /// Nothing: [`LayerPolicy::after`] is asked after every layer, with the gate's verdict.
+    /// Nothing: [`LayerPolicy::after`] is called after every layer that was run, with the gate's reading.
     #[default]
     Stepwise,
-    /// The policy only observes: every output goes on, [`LayerPolicy::after`] is not asked.
+    /// The policy only observes: every output is passed on. [`LayerPolicy::after`] is not called.
     Observe,
-    /// As [`LastActive`](crate::LastActive): every output goes on, and [`LayerPolicy::finish`] receives, per token,
-    /// the output of the last active layer. [`LayerPolicy::after`] is not asked.
+    /// As [`LastActive`](crate::LastActive): every output is passed on, and [`LayerPolicy::finish`] receives, for each
+    /// token, the output of its last active layer. [`LayerPolicy::after`] is not called.
     LastActive,
-    /// As [`Bypass`](crate::Bypass): the output goes on where the layer is active, its input elsewhere.
-    /// [`LayerPolicy::after`] is not asked.
+    /// As [`Bypass`](crate::Bypass): the output is passed on where the layer is active, its input elsewhere.
+    /// [`LayerPolicy::after`] is not called.
     Bypass,
 }
 
-/// How a policy's results differ from the full model's.
+/// Returned by [`LayerPolicy::effect`]: how a policy's results differ from the full model's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum PolicyEffect {
     /// The results are the full model's, as under [`Off`](crate::Off) and [`Trace`](crate::Trace).
@@ -61,15 +62,19 @@ pub enum PolicyEffect {
     /// Every layer is run, and on the full model's states: only the state that the head receives differs, as under
     /// [`LastActive`](crate::LastActive).
     FullStates,
-    /// The states between layers may differ from the full model's, as under [`Bypass`](crate::Bypass), [`Halt`](crate::Halt) and [`Planned`](crate::Planned).
+    /// The states between layers may differ from the full model's, as under [`Bypass`](crate::Bypass),
+    /// [`Halt`](crate::Halt) and [`Planned`](crate::Planned).
     #[default]
     ChangedStates,
 }
 
-/// Asked before a layer whether to run it, and after it which state goes on.
+/// Decides, before each layer, whether to run it and, after it, which hidden state is passed on.
 ///
-/// One policy object serves many passes; [`begin`](Self::begin) opens each of them. All state
-/// that belongs to a pass has to be reset there.
+/// In each pass [`run_layers`](crate::run_layers) calls [`fused_action`](Self::fused_action) and
+/// [`gate_config`](Self::gate_config), then [`begin`](Self::begin); then, for every layer in turn,
+/// [`before`](Self::before), [`skipped_keys`](Self::skipped_keys) where the layer's attention is not run, and
+/// [`after`](Self::after) where any of the layer is run; and [`finish`](Self::finish) at the end. One policy serves many
+/// passes, so whatever belongs to a single pass has to be reset in `begin`.
 ///
 /// ```
 /// use lac_core::{BoxError, Decision, LayerPolicy};
@@ -89,82 +94,85 @@ pub enum PolicyEffect {
 /// assert!(EverySecond.gate_config().is_none());
 /// ```
 pub trait LayerPolicy {
-    /// The policy's name in reports.
+    /// Returns the policy's name in reports and error messages. It decides nothing: two policies may share a name.
     fn name(&self) -> &str;
 
-    /// The gate to measure every layer with; `None` (the default) measures nothing.
+    /// Returns the gate that measures every layer, or `None` (the default) to measure nothing. Called once at the start of
+    /// each pass, before [`begin`](Self::begin).
     fn gate_config(&self) -> Option<GateConfig> {
         None
     }
 
-    /// What the loop may do inside the gate's launch instead of asking
-    /// [`after`](Self::after); by default nothing. Has no meaning without a
-    /// [`gate_config`](Self::gate_config).
+    /// Returns what the gate's kernel may do in place of [`after`](Self::after); nothing by default. Called once at the
+    /// start of each pass. Without a [`gate_config`](Self::gate_config) it has no effect.
     ///
-    /// States that do not change between layers can be gated all at once: a pass over one token
-    /// per row under [`FusedAction::Observe`] or [`FusedAction::LastActive`] is one launch at its end.
+    /// States that do not change between layers can be gated together: under [`FusedAction::Observe`] and
+    /// [`FusedAction::LastActive`], a pass over one token per row is gated in one launch at its end.
     fn fused_action(&self) -> FusedAction {
         FusedAction::Stepwise
     }
 
-    /// How the results differ from the full model's. Called by reports and benchmarks, never by the loop over layers.
+    /// Returns how the results differ from the full model's. Called by reports and benchmarks, never by the loop over
+    /// layers.
     ///
-    /// The default, [`PolicyEffect::ChangedStates`], promises nothing. A policy that promises more than it keeps has
-    /// its results reported as those of the full model.
+    /// The default, [`PolicyEffect::ChangedStates`], promises nothing. Promise more only if it holds: results are then
+    /// reported as those of the full model.
     fn effect(&self) -> PolicyEffect {
         PolicyEffect::ChangedStates
     }
 
-    /// Whether everything that a pass says of a token follows from the token itself and the ones before it in its
-    /// own row: its state and what the gate reports of it. Called before texts are scored: they may then be fed in
-    /// pieces, each a pass of the same phase over the tokens that follow the last piece, and may share the pass over a
-    /// common beginning.
+    /// Returns whether a token's state and reading follow from that token and the ones before it in its row alone.
+    /// Called before texts are scored. If so, a text may be fed in pieces (each a pass of the same phase over the tokens
+    /// after the last piece), and texts may share the pass over a common beginning.
     ///
-    /// The default, `false`, is always right and costs only time. A policy that returns `true` and yet decides about
-    /// a sequence as a whole, as [`Halt`](crate::Halt) does, or about a batch, gives other results for the same text, depending on
-    /// how it is fed.
+    /// The default, `false`, is always right and costs only time. A policy that returns `true` and yet decides about a
+    /// whole sequence, as [`Halt`](crate::Halt) does, or about a batch, gives results that depend on how a text is fed.
     fn is_per_token(&self) -> bool {
         false
     }
 
-    /// Opens a pass. `embedding` is the state before the first layer, `[batch, seq, hidden]`.
+    /// Opens a pass. Called once for each pass, before its first layer; does nothing by default. `embedding` is the state
+    /// before the first layer, `[batch, seq, hidden]`.
     ///
     /// # Errors
-    /// Whatever the policy cannot go on with; it ends the pass, as
-    /// [`Error::Policy`](crate::Error::Policy) at layer 0.
+    /// An error ends the pass: [`run_layers`](crate::run_layers) returns it as [`Error::Policy`](crate::Error::Policy) at
+    /// layer 0.
     fn begin(&mut self, pass: &Pass, embedding: &Tensor<3>) -> Result<(), BoxError> {
         let _ = (pass, embedding);
         Ok(())
     }
 
-    /// Whether to run the layer, given the state that it would receive, `[batch, seq, hidden]`; by
-    /// default every layer is.
+    /// Returns what of a layer is run. Called once for each layer of a pass, in their order, before the layer; by default
+    /// every layer is run. `hidden` is the state that the layer would receive, `[batch, seq, hidden]`. To read it is to
+    /// wait for the device.
     ///
     /// # Errors
-    /// As for [`begin`](Self::begin), at this layer.
+    /// An error ends the pass, as [`Error::Policy`](crate::Error::Policy) at this layer.
     fn before(&mut self, layer_idx: usize, hidden: &Tensor<3>) -> Result<Decision, BoxError> {
         let _ = (layer_idx, hidden);
         Ok(Decision::Run)
     }
 
-    /// What becomes of the keys and values of layers whose attention is not run; by default they
-    /// are filled in.
+    /// Returns what happens to the keys and values of a layer whose attention is not run; they are filled in by default.
+    /// Called after [`before`](Self::before), for each such layer.
     fn skipped_keys(&self) -> SkippedKeys {
         SkippedKeys::Fill
     }
 
-    /// Which state goes on after a layer was run; by default its output. Of a layer that was run
-    /// in part, the part's output stands for the layer's.
+    /// Returns which state the next layer receives; the layer's output by default. Called once after each layer that was
+    /// run, whole or in part, unless [`fused_action`](Self::fused_action) leaves it to the gate's kernel. After a layer
+    /// that was run in part, the step's output is that part's.
     ///
     /// # Errors
-    /// As for [`begin`](Self::begin), at this layer.
+    /// An error ends the pass, as [`Error::Policy`](crate::Error::Policy) at this layer.
     fn after(&mut self, step: LayerStep<'_>) -> Result<NextState, BoxError> {
         let _ = step;
         Ok(NextState::Output)
     }
 
-    /// The state handed to the final norm, `[batch, seq, hidden]`; by default the one that left
-    /// the last layer.
+    /// Returns the state for the final norm, `[batch, seq, hidden]`; `hidden`, the state after the last layer, by default.
+    /// Called once at the end of each pass that no error has ended. Under [`FusedAction::LastActive`], `hidden` holds
+    /// the output of each token's last active layer.
     fn finish(&mut self, hidden: Tensor<3>) -> Tensor<3> {
         hidden
     }

@@ -38,7 +38,7 @@ impl PassGate {
         embedding: &Tensor<3>,
     ) -> Result<Self> {
         let changes_nothing = matches!(gating, FusedAction::Observe | FusedAction::LastActive);
-        // The outputs of a longer pass would take memory that nobody has planned for.
+        // A longer pass would have to keep the states after every layer until its end.
         let is_short = embedding.dims()[1] == 1;
         if changes_nothing
             && is_short
@@ -54,7 +54,7 @@ impl PassGate {
         Ok(Self::Running(Box::new(running)))
     }
 
-    /// A layer was run by a policy that leaves the rest to the loop; returns what goes on.
+    /// Gates a layer that was run, for a policy that is not asked after it; returns the state for the next layer.
     pub(super) fn layer(&mut self, output: Tensor<3>, input: Tensor<3>) -> Result<Tensor<3>> {
         if let Self::Waiting(waiting) = self
             && !waiting.gate.takes(&output)
@@ -70,7 +70,7 @@ impl PassGate {
         })
     }
 
-    /// A layer was run; asks the policy what goes on.
+    /// Gates a layer that was run, asks the policy, and returns the state for the next layer.
     pub(super) fn step(
         &mut self,
         layer_idx: usize,
@@ -80,12 +80,12 @@ impl PassGate {
     ) -> Result<Tensor<3>, BoxError> {
         match self {
             Self::Running(running) => running.step(layer_idx, output, input, policy),
-            // Only policies that need not be asked are made to wait.
+            // Only the states of policies that are not asked wait.
             Self::Waiting(_) => Ok(self.layer(output, input)?),
         }
     }
 
-    /// A layer was not run: its reading needs the ones before it.
+    /// Records a layer that was not run: its reading needs the ones before it.
     pub(super) fn skipped(&mut self) -> Result<()> {
         self.stop_waiting()?;
         if let Self::Running(running) = self {
@@ -107,7 +107,7 @@ impl PassGate {
         Ok(())
     }
 
-    /// The state for [`LayerPolicy::finish`], and the records of the embedding and of every layer,
+    /// Returns the state for [`LayerPolicy::finish`], and the records of the embedding and of every layer,
     /// `[1 + layers, N_FIELDS, batch, seq]`.
     pub(super) fn finish(self, hidden: Tensor<3>) -> (Tensor<3>, Tensor<4>) {
         match self {

@@ -8,7 +8,7 @@ use crate::kernel::{Field, N_FIELDS};
 use crate::pass::Pass;
 use crate::record::{GateRecord, PassRecord};
 
-/// What the gate saw of a pass, still on the device.
+/// What the gate saw of a pass, still on the device, and which layers were run.
 #[derive(Debug)]
 pub struct PassReadings {
     /// Shape of the states, `[batch, seq, hidden]`.
@@ -31,23 +31,23 @@ impl PassReadings {
         }
     }
 
-    /// Returns what the policy decided about each layer.
+    /// Returns what the policy decided for each layer.
     pub fn decisions(&self) -> &[Decision] {
         &self.decisions
     }
 
-    /// Whether the policy gated this pass.
+    /// Returns whether the policy gated this pass.
     pub fn is_gated(&self) -> bool {
         self.records.is_some()
     }
 
-    /// Brings the gate's numbers to the host in one read and checks them. `pass` is the one that was run.
+    /// Reads the gate's numbers back to the host, at once, and checks them. `pass` is the one that was run. This waits for
+    /// the device.
     ///
     /// # Errors
-    /// - [`Error::NonFiniteNorm`] naming the first layer and position whose norm is not finite (padding is not looked
-    ///   at);
-    /// - [`Error::PassShape`] when `pass` is for another batch or sequence length;
-    /// - [`Error::Device`] when the device failed.
+    /// - [`Error::NonFiniteNorm`] with the first layer and position whose norm is not finite (padding is not checked);
+    /// - [`Error::PassShape`] if `pass` is for another batch or sequence length;
+    /// - [`Error::Device`] if the device failed.
     pub fn read(self, pass: &Pass) -> Result<PassRecord> {
         let expected = [pass.batch(), pass.seq()];
         if self.shape[..2] != expected {

@@ -1,4 +1,4 @@
-//! Which state goes on after a layer.
+//! Which state the next layer receives.
 
 use burn::tensor::Tensor;
 
@@ -6,7 +6,7 @@ use crate::error::BoxError;
 use crate::gate::select_tokens;
 use crate::policy::{LayerPolicy, LayerStep, NextState};
 
-/// Asks a policy without a gate which state goes on after a layer, and returns it.
+/// Asks a policy without a gate which state the next layer receives, and returns that state.
 pub(super) fn ungated_step(
     layer_idx: usize,
     output: Tensor<3>,

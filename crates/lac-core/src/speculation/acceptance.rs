@@ -1,4 +1,4 @@
-//! Drafted tokens proposed and judged.
+//! Proposes drafted tokens, and judges them.
 
 use std::collections::HashMap;
 
@@ -17,14 +17,14 @@ pub(super) struct Draft {
     distribution: Option<Distribution>,
 }
 
-/// What becomes of a drafted token.
+/// The full model's judgement of a drafted token.
 pub(super) struct Judgement {
-    /// The token that stands in its place.
+    /// The token of the text in this place.
     pub id: u32,
     pub is_accepted: bool,
 }
 
-/// Proposes a token from the draft's logits; `None` when they hold NaN or nothing finite.
+/// Proposes a token from the draft's logits; `None` if they hold NaN or no finite value.
 pub(super) fn propose(sampler: &mut Sampler, logits: &[f32]) -> Option<Draft> {
     let top = Top::of(logits)?;
     Some(match sampler {
@@ -44,10 +44,9 @@ pub(super) fn propose(sampler: &mut Sampler, logits: &[f32]) -> Option<Draft> {
     })
 }
 
-/// Judges a drafted token by the full model's logits so that what results has the full model's
-/// distribution: `d` is accepted with probability `min(1, p(d)/q(d))`, and replaced by a draw
-/// from `max(0, p − q)` otherwise (Leviathan et al. 2023, section 2.3). `None` as for
-/// [`propose`].
+/// Judges a drafted token by the full model's logits, so that the resulting token has the full model's distribution: `d` is
+/// accepted with probability `min(1, p(d)/q(d))`, and replaced by a draw from `max(0, p − q)` otherwise (Leviathan et al.
+/// 2023, section 2.3). `None` as for [`propose`].
 pub(super) fn judge(sampler: &mut Sampler, draft: &Draft, logits: &[f32]) -> Option<Judgement> {
     let (config, rng, q) = match (sampler, &draft.distribution) {
         (Sampler::Random { config, rng }, Some(q)) => (config, rng, q),
@@ -73,7 +72,7 @@ pub(super) fn judge(sampler: &mut Sampler, draft: &Draft, logits: &[f32]) -> Opt
         .map(|&(id, p)| (id, p - q.get(&id).copied().unwrap_or(0.0)))
         .filter(|&(_, left)| left > 0.0)
         .collect();
-    // Nothing is left where p and q are equal but for rounding; either will do then.
+    // Nothing is left if p and q differ by rounding alone; either will do then.
     let from = if residual.is_empty() { &p } else { &residual };
     Some(Judgement {
         id: draw(from, uniform(rng)),

@@ -6,25 +6,23 @@ use crate::phase::Phase;
 use crate::plan::PhasePlan;
 use crate::record::PassRecord;
 
-/// How a drafting plan follows the text: usage says which layer, acceptance says when.
+/// How a drafting plan follows the text: usage decides which layer changes, and acceptance when.
 ///
-/// A plan that runs every layer is replaced after the prompt's pass by the most used
-/// `first_share` of the layers. Then, whenever `judged_per_change` drafted tokens have been judged
-/// under a plan: if fewer than `restore_below` of them were accepted, the most used of the
-/// skipped layers is run again; if more than `skip_above` were, the least used of the others is
-/// skipped. A change that is taken back doubles the number of tokens until the next one, so that
-/// a plan settles.
+/// A plan that runs every layer is replaced after the prompt's pass by the most used `first_share` of the layers. Then,
+/// whenever `judged_per_change` drafted tokens have been judged under a plan: if a share of less than `restore_below` was
+/// accepted, the most used of the skipped layers is run again; if more than `skip_above` was, the least used of the others
+/// is skipped. A change that is taken back doubles the number of tokens until the next one, so that a plan settles.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FollowConfig {
     /// The share of the layers that a full plan is cut to after the prompt's pass.
     pub first_share: f64,
-    /// Never fewer than this share of the layers.
+    /// The smallest share of the layers that is run.
     pub least_share: f64,
-    /// Drafted tokens judged before a plan changes.
+    /// Number of drafted tokens that are judged before a plan changes.
     pub judged_per_change: usize,
     /// A layer is run again when the share of accepted tokens is below this.
     pub restore_below: f64,
-    /// A layer more is skipped when the share of accepted tokens is above this.
+    /// One more layer is skipped when the share of accepted tokens is above this.
     pub skip_above: f64,
 }
 
@@ -55,7 +53,7 @@ pub(super) struct Follower {
     last_change: Option<(usize, Decision)>,
 }
 
-/// What an older token counts for after each new one.
+/// The weight that older tokens keep after each new one.
 const MEMORY: f64 = 0.98;
 
 impl Follower {
@@ -86,9 +84,9 @@ impl Follower {
         })
     }
 
-    /// Takes a pass of the full model, cut to the tokens that stand.
+    /// Learns from a pass of the full model, cut to the accepted tokens.
     pub(super) fn saw(&mut self, record: &PassRecord) {
-        // A prompt tells of another phase: it is a first guess, and no more.
+        // A prompt is of another phase: its tokens weigh no more than a first guess.
         let longest = match record.pass.phase() {
             Phase::Prompt => 8,
             Phase::Response => u64::MAX,
@@ -106,13 +104,13 @@ impl Follower {
         }
     }
 
-    /// A drafted token was judged.
+    /// Counts a drafted token that was judged.
     pub(super) fn judged(&mut self, is_accepted: bool) {
         self.n_judged += 1;
         self.n_accepted += usize::from(is_accepted);
     }
 
-    /// The plan to begin a response with, if the given one runs every layer.
+    /// Returns the plan to begin a response with, if the given one runs every layer.
     pub(super) fn first_plan(&mut self, plan: &PhasePlan) -> Option<PhasePlan> {
         if !plan.is_full() || self.n_tokens == 0 || self.last_change.is_some() {
             return None;
@@ -127,7 +125,7 @@ impl Follower {
         (!first.is_full()).then_some(first)
     }
 
-    /// Another plan, when what was judged asks for one.
+    /// Returns another plan, if the judged tokens call for one.
     pub(super) fn next_plan(&mut self, plan: &PhasePlan) -> Option<PhasePlan> {
         if self.n_judged < self.patience {
             return None;
@@ -158,7 +156,7 @@ impl Follower {
         Some(next)
     }
 
-    /// Layers of which something holds, the least used first.
+    /// Returns the layers whose decision holds, the least used first.
     fn by_usage(&self, plan: &PhasePlan, holds: impl Fn(Decision) -> bool) -> Vec<usize> {
         let mut layers: Vec<usize> = (0..plan.n_layers())
             .filter(|&layer_idx| holds(plan.decisions()[layer_idx]))

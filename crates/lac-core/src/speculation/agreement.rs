@@ -1,5 +1,4 @@
-//! Layers chosen by what the shallower model would say: for drafting, where nothing counts but
-//! how often its next token is the full model's.
+//! The search for layers to draft with: those whose next token is most often the full model's.
 
 use super::draft_keys::draft_keys;
 use crate::error::{Error, PlanError, Result};
@@ -10,45 +9,46 @@ use crate::plan::{Granularity, PhasePlan, Planned};
 use crate::policy::Off;
 use crate::stack::CausalLm;
 
-/// A prompt with its continuation by the full model, greedily.
+/// A prompt with the full model's greedy continuation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CalibrationText {
-    /// The tokens of both.
+    /// The tokens of the prompt, then those of the continuation.
     pub ids: Vec<u32>,
-    /// How many of them are the prompt's.
+    /// Number of tokens of the prompt.
     pub n_prompt: usize,
 }
 
-/// How [`search_by_agreement`] goes about it.
+/// The settings of [`search_by_agreement`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AgreementSearch {
-    /// What is taken out, one at a time.
+    /// Whether whole layers or sublayers are removed.
     pub units: Granularity,
-    /// At how many places of each text a draft is tried.
+    /// The number of places in each text at which a draft is tried.
     pub positions_per_text: usize,
-    /// The search ends where the agreement falls below this.
+    /// The search ends when the agreement would fall below this share.
     pub least_agreement: f64,
 }
 
-/// A plan on the way from the full model to none of it.
+/// A plan that the search has found.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct SearchStep {
-    /// What is run.
+    /// The plan.
     pub plan: PhasePlan,
     /// The share of places at which its most probable token is the text's next one.
     pub agreement: f64,
 }
 
-/// Takes out, again and again, the layer or part without which the plan agrees most often with
-/// the full model; returns the plans on the way, the full one first.
+/// Removes one layer or sublayer after the other, each time the one without which the plan agrees most often with the full
+/// model. Returns all plans found, the full one first.
 ///
-/// The drafts are made as speculation makes them: each for one token, with the full model's keys
-/// and values of all earlier ones. `progress` is called after every step and says whether to go
-/// on; what was found until then is returned.
+/// Drafts are made as speculation makes them: each for one token, with the full model's keys and values of all earlier
+/// tokens. `progress` is called once after every step; [`Flow::Stop`] ends the search, which then returns the plans found
+/// so far.
 ///
 /// # Errors
-/// What the model's passes report; parts that the model does not offer; texts without a place to try a draft at.
+/// [`Error::SublayersNotOffered`] for sublayers that the model cannot run apart; [`Error::Plan`] with
+/// [`PlanError::NoEvidence`] if no text has a place to try a draft at; what the model's passes report.
 pub fn search_by_agreement<M: CausalLm + ?Sized>(
     model: &M,
     texts: &[CalibrationText],
@@ -96,8 +96,8 @@ pub fn search_by_agreement<M: CausalLm + ?Sized>(
     Ok(steps)
 }
 
-/// For each plan, the share of places at which its most probable token is the text's next one.
-/// `positions_per_text` places of each text are looked at, evenly spaced over its response.
+/// Returns, for each plan, the share of places at which its most probable token is the text's next one, over
+/// `positions_per_text` places of each text, evenly spaced over its response.
 ///
 /// # Errors
 /// As [`search_by_agreement`].
@@ -142,7 +142,7 @@ pub fn agreement<M: CausalLm + ?Sized>(
         .collect())
 }
 
-/// The slots whose tokens are fed to a draft, in ascending order.
+/// Returns the slots whose tokens are fed to a draft, in ascending order.
 fn places(text: &CalibrationText, n_places: usize) -> Vec<usize> {
     // The last token has no successor to agree on.
     let range = text.n_prompt..text.ids.len().saturating_sub(1);

@@ -4,25 +4,24 @@ use super::adaptive_plan::FollowConfig;
 use super::near_ties::Ties;
 use crate::gate::GateConfig;
 
-/// How speculation goes about it.
+/// The settings of speculation.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct SpeculationConfig {
-    /// How many tokens are drafted before the full model is asked.
+    /// How many tokens are drafted before a verifying pass.
     pub draft_length: DraftLength,
-    /// What a drafted token is taken to cost.
+    /// What a drafted token is assumed to cost, for drafts of adaptive length.
     pub draft_cost: DraftCost,
-    /// What happens where the two most probable tokens are too close to tell apart.
+    /// What happens where the two most probable tokens are too close for a verifying pass to decide.
     pub ties: Ties,
-    /// The gate of the full model's passes, for observers and for plans that follow the text.
+    /// The gate of the full model's passes, for observers and for [`PlanUpdates::Follow`].
     pub gate: Option<GateConfig>,
     /// Whether the plan changes while the text grows.
     pub plan_updates: PlanUpdates,
 }
 
 impl Default for SpeculationConfig {
-    /// At most eight drafted tokens, as many as pay by measured times; exact ties; no gate; the
-    /// plan as it is.
+    /// Drafts at most eight tokens, as many as pay by measured times; replays near ties; has no gate and a fixed plan.
     fn default() -> Self {
         Self {
             draft_length: DraftLength::Adaptive { at_most: 8 },
@@ -35,7 +34,7 @@ impl Default for SpeculationConfig {
 }
 
 impl SpeculationConfig {
-    /// The same with other lengths of drafts.
+    /// Sets how many tokens are drafted at a time.
     pub fn with_draft_length(self, draft_length: DraftLength) -> Self {
         Self {
             draft_length,
@@ -43,23 +42,23 @@ impl SpeculationConfig {
         }
     }
 
-    /// The same with another cost of a drafted token.
+    /// Sets what a drafted token is assumed to cost.
     pub fn with_draft_cost(self, draft_cost: DraftCost) -> Self {
         Self { draft_cost, ..self }
     }
 
-    /// The same with near ties treated in another way.
+    /// Sets what happens at near ties.
     pub fn with_ties(self, ties: Ties) -> Self {
         Self { ties, ..self }
     }
 
-    /// The same with a gate, or without one.
+    /// Sets the gate, or removes it.
     pub fn with_gate(self, gate: impl Into<Option<GateConfig>>) -> Self {
         let gate = gate.into();
         Self { gate, ..self }
     }
 
-    /// The same with a plan that changes while the text grows, or does not.
+    /// Sets whether the plan changes while the text grows.
     pub fn with_plan_updates(self, plan_updates: PlanUpdates) -> Self {
         Self {
             plan_updates,
@@ -71,10 +70,9 @@ impl SpeculationConfig {
 /// How many tokens are drafted at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DraftLength {
-    /// As many as pay, by how often drafts of like confidence were accepted and what passes cost;
-    /// none where none pays.
+    /// As many as pay, given how often drafts of similar confidence were accepted and what passes cost. None if none pays.
     Adaptive {
-        /// Never more than this.
+        /// The largest number of tokens.
         at_most: usize,
     },
     /// Always this many.
@@ -90,15 +88,14 @@ impl DraftLength {
     }
 }
 
-/// What a drafting pass is taken to cost, when the draft's length adapts.
+/// What a drafting pass is assumed to cost, for drafts of adaptive length.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum DraftCost {
-    /// The time it takes, as measured while generating. How much is drafted then differs from run
-    /// to run: greedy text does not depend on it, and neither does the distribution of sampled
-    /// text, but sampled text does.
+    /// The time that it takes, as measured while generating. The lengths of drafts then differ from run to run. Greedy text
+    /// and the distribution of sampled text do not depend on them; the sampled text itself does.
     Measured,
-    /// This share of a pass of the full model, above 0: the same seed gives the same text.
+    /// This share of a pass of the full model, above 0. The same seed then gives the same text.
     Ratio(f64),
 }
 
@@ -106,8 +103,8 @@ pub enum DraftCost {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum PlanUpdates {
-    /// It stays as it was given.
+    /// The plan stays as it is.
     Fixed,
-    /// The verifying passes' traces and the drafts' acceptance move it; needs a gate.
+    /// The plan follows the readings of verifying passes and the acceptance of drafts. Needs a gate.
     Follow(FollowConfig),
 }

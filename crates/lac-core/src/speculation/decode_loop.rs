@@ -1,5 +1,6 @@
-//! One text grown by speculation.
+//! The loop of speculation: draft, verify, keep what is accepted.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use super::acceptance::{self, Draft};
@@ -22,16 +23,16 @@ use crate::policy::{LayerPolicy, Off, Trace};
 use crate::record::PassRecord;
 use crate::stack::CausalLm;
 
-/// Who takes part besides the model.
+/// The receivers of a speculation's passes, tokens and decisions.
 pub(super) struct Listeners<'a> {
     pub observer: &'a mut dyn Observer,
     pub sink: &'a mut dyn TokenSink,
     pub watcher: &'a mut dyn Watcher,
 }
 
-/// Looks over the shoulder of a speculation.
+/// Receives every decision of a speculation.
 pub(super) trait Watcher {
-    /// A token was decided; says whether to go on.
+    /// Called once for each token of the text, once it is decided. [`Flow::Stop`] ends the text.
     fn decided(&mut self, decided: &Decided<'_>) -> Result<Flow> {
         let _ = decided;
         Ok(Flow::Continue)
@@ -45,17 +46,17 @@ pub(super) struct Decided<'a> {
     /// The tokens before it, the prompt's included.
     pub before: &'a [u32],
     pub id: u32,
-    /// What it was decided by.
+    /// The logits that decided.
     pub logits: &'a [f32],
-    /// The full model's logits as the verifying pass had them, where others decided.
-    pub verifying_logits: Option<&'a [f32]>,
+    /// The full model's logits as the pass that verified it had them, before any logits processor.
+    pub verifying_logits: &'a [f32],
 }
 
 struct Drafting<'a, 'h, M: CausalLm + ?Sized> {
     model: &'a M,
     context: M::Context,
     config: &'a GenerationConfig,
-    hooks: Listeners<'h>,
+    listeners: Listeners<'h>,
     sampler: Sampler,
     full: Box<dyn LayerPolicy>,
     skipped_keys: SkippedKeys,
@@ -70,13 +71,13 @@ struct Drafting<'a, 'h, M: CausalLm + ?Sized> {
     stats: SpeculationStats,
 }
 
-/// What a generation by speculation returns.
+/// Returned by [`generate_speculative`](super::generate_speculative).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SpeculationOutput {
-    /// As [`generate`](crate::generate) returns it. Its decode passes are those of the full model.
+    /// The text, as [`generate`](crate::generate) returns it. Its decode passes are those of the full model.
     pub generation: GenerationOutput,
-    /// What it took.
+    /// What the speculation took.
     pub stats: SpeculationStats,
 }
 
@@ -85,9 +86,10 @@ pub(super) fn speculate<M: CausalLm + ?Sized>(
     prompt: &[u32],
     config: &GenerationConfig,
     speculator: &mut Speculator,
-    hooks: Listeners<'_>,
+    listeners: Listeners<'_>,
 ) -> Result<SpeculationOutput> {
     check_prompts(model, &[prompt.to_vec()])?;
+    config.processors.validate()?;
     speculator
         .plan
         .check_depth(Phase::Response, model.n_layers())
@@ -103,7 +105,7 @@ pub(super) fn speculate<M: CausalLm + ?Sized>(
         context: model.new_context(1, n_slots),
         model,
         config,
-        hooks,
+        listeners,
         sampler: Sampler::new(&config.sampling, 0)?,
         full,
         skipped_keys: draft_keys(model),
@@ -135,7 +137,7 @@ pub(super) fn speculate<M: CausalLm + ?Sized>(
 }
 
 impl<M: CausalLm + ?Sized> Drafting<'_, '_, M> {
-    /// The pass over the prompt, and the first token.
+    /// Makes the pass over the prompt and chooses the first token.
     fn prompt(&mut self, pass: &Pass, speculator: &mut Speculator) -> Result<()> {
         let out = forward_hidden(self.model, pass, &mut self.context, self.full.as_mut())?;
         let last = out.hidden.narrow(1, pass.seq() - 1, 1);
@@ -151,16 +153,17 @@ impl<M: CausalLm + ?Sized> Drafting<'_, '_, M> {
         if self.config.max_new_tokens == 0 {
             return self
                 .rows
-                .stop_all(StopReason::MaxNewTokens, self.hooks.sink);
+                .stop_all(StopReason::MaxNewTokens, self.listeners.sink);
         }
         let logits = &logits[0];
-        let id = self.sampler.choose(logits);
+        let deciding = self.processed(logits, &[]);
+        let id = self.sampler.choose(&deciding);
         let id = id.ok_or_else(|| self.not_finite(pass.seq() - 1))?;
-        self.emit(id, logits, None)?;
+        self.emit(id, &deciding, logits)?;
         Ok(())
     }
 
-    /// Drafts, verifies, and takes what stands.
+    /// Drafts, verifies, and keeps what is accepted.
     fn round(&mut self, speculator: &mut Speculator) -> Result<()> {
         let start = Instant::now();
         let past = self.ids.len() - 1;
@@ -173,10 +176,11 @@ impl<M: CausalLm + ?Sized> Drafting<'_, '_, M> {
         let pass = Pass::response(past, token_ids);
         let out = forward_hidden(self.model, &pass, &mut self.context, self.full.as_mut())?;
         let logits = read_rows(self.model.logits(out.hidden).squeeze_dim::<2>(0))?;
-        let is_read = self.hooks.observer.wants_records() || out.readings.is_gated();
-        let record = match is_read {
-            true => Some(out.readings.read(&pass)?),
-            false => None,
+        let is_read = self.listeners.observer.wants_records() || out.readings.is_gated();
+        let record = if is_read {
+            Some(out.readings.read(&pass)?)
+        } else {
+            None
         };
         let verify_time = verify_start.elapsed();
         speculator.control.verified(pass.seq(), verify_time);
@@ -213,7 +217,7 @@ impl<M: CausalLm + ?Sized> Drafting<'_, '_, M> {
     fn draft(&mut self, speculator: &mut Speculator) -> Result<Vec<Draft>> {
         let past = self.ids.len() - 1;
         let n_generated = self.ids.len() - self.n_prompt;
-        // A draft whose verification nobody could accept is not worth making.
+        // Tokens beyond the end of the text or of the context would be thrown away.
         let at_most = speculator
             .config
             .draft_length
@@ -233,6 +237,7 @@ impl<M: CausalLm + ?Sized> Drafting<'_, '_, M> {
             let id = drafts.last().map_or(self.ids[past], |draft| draft.id);
             let pass = Pass::response(slot, vec![id]);
             let logits = self.logits_of(&pass, drafter)?;
+            let logits = self.processed(&logits, &drafts);
             let draft = acceptance::propose(&mut self.sampler, &logits);
             let draft = draft.ok_or_else(|| self.not_finite(slot))?;
             let time = start.elapsed();
@@ -241,8 +246,8 @@ impl<M: CausalLm + ?Sized> Drafting<'_, '_, M> {
             self.stats.draft_layers += speculator.plan.executed_layers();
             self.stats.draft_time += time;
             if self.config.stop_tokens.contains(&draft.id) {
-                // Nothing follows it: the pass over the token before it decides, and verifying
-                // it as well would gain nothing.
+                // No token follows a stop token: the pass over the token before it decides, and a
+                // verifying pass over it would gain nothing.
                 speculator.control.fruitless();
                 break;
             }
@@ -252,7 +257,7 @@ impl<M: CausalLm + ?Sized> Drafting<'_, '_, M> {
         Ok(drafts)
     }
 
-    /// Judges the drafts in turn and emits what stands, up to and with the full model's own token.
+    /// Judges the drafts in turn and emits the accepted ones, then the full model's own token.
     fn decide(
         &mut self,
         drafts: &[Draft],
@@ -263,11 +268,14 @@ impl<M: CausalLm + ?Sized> Drafting<'_, '_, M> {
         for (idx, row) in logits.iter().enumerate() {
             let slot = past + idx;
             let draft = drafts.get(idx);
-            let replayed = self.replay_if_near(slot, row, speculator)?;
-            let deciding = replayed.as_deref().unwrap_or(row);
+            let mut deciding = self.processed(row, &[]);
+            let replayed = self.replay_if_near(slot, row, &deciding, speculator)?;
+            if let Some(replayed) = &replayed {
+                deciding = self.processed(replayed, &[]);
+            }
             let (id, is_accepted) = match draft {
                 Some(draft) => {
-                    let judgement = acceptance::judge(&mut self.sampler, draft, deciding);
+                    let judgement = acceptance::judge(&mut self.sampler, draft, &deciding);
                     let judgement = judgement.ok_or_else(|| self.not_finite(slot))?;
                     speculator
                         .control
@@ -278,15 +286,14 @@ impl<M: CausalLm + ?Sized> Drafting<'_, '_, M> {
                     (judgement.id, judgement.is_accepted)
                 }
                 None => {
-                    let id = self.sampler.choose(deciding);
+                    let id = self.sampler.choose(&deciding);
                     (id.ok_or_else(|| self.not_finite(slot))?, false)
                 }
             };
             self.stats.n_accepted += usize::from(is_accepted);
             self.stats.n_rejections += usize::from(draft.is_some() && !is_accepted);
-            let verifying = replayed.is_some().then_some(row.as_slice());
-            let flow = self.emit(id, deciding, verifying)?;
-            // A repetition has begun passes before the later slots, which are forgotten with that.
+            let flow = self.emit(id, &deciding, row)?;
+            // A repetition began passes before the later slots, whose keys and values are forgotten with that.
             if flow == Flow::Stop || !is_accepted || replayed.is_some() {
                 break;
             }
@@ -294,21 +301,38 @@ impl<M: CausalLm + ?Sized> Drafting<'_, '_, M> {
         Ok(())
     }
 
-    /// Where a greedy choice is too close for a verifying pass to make, repeats the passes since
-    /// the last exact slot one token at a time, and returns the last one's logits: those that
-    /// plain generation has.
+    /// Returns logits as the logits processors change them after the text and the drafts that follow it.
+    fn processed<'l>(&self, logits: &'l [f32], drafts: &[Draft]) -> Cow<'l, [f32]> {
+        let config = self.config;
+        if config.processors.is_neutral() {
+            return Cow::Borrowed(logits);
+        }
+        let mut text = self.ids.clone();
+        text.extend(drafts.iter().map(|draft| draft.id));
+        let mut logits = logits.to_vec();
+        config
+            .processors
+            .apply(&mut logits, &text, self.n_prompt, &config.stop_tokens);
+        Cow::Owned(logits)
+    }
+
+    /// If a greedy choice is too close for a verifying pass to make, repeats the passes since the last exact slot one
+    /// token at a time, and returns the logits of the last one: those of plain generation.
     fn replay_if_near(
         &mut self,
         slot: usize,
         logits: &[f32],
+        processed: &[f32],
         speculator: &mut Speculator,
     ) -> Result<Option<Vec<f32>>> {
         if !matches!(self.sampler, Sampler::Greedy) || slot < self.n_exact {
             return Ok(None);
         }
-        let top = Top::of(logits).ok_or_else(|| self.not_finite(slot))?;
-        match speculator.ties.bound(&top) {
-            Some(bound) if top.margin <= bound => {}
+        let unprocessed = Top::of(logits).ok_or_else(|| self.not_finite(slot))?;
+        let top = Top::of(processed).ok_or_else(|| self.not_finite(slot))?;
+        let noise_factor = self.config.processors.noise_factor();
+        match speculator.ties.bound(&unprocessed) {
+            Some(bound) if top.margin <= bound * noise_factor => {}
             _ => return Ok(None),
         }
         self.stats.n_near_ties += 1;
@@ -327,40 +351,44 @@ impl<M: CausalLm + ?Sized> Drafting<'_, '_, M> {
         Ok(Some(exact))
     }
 
-    /// The logits of a pass over one token.
+    /// Returns the logits of a pass over one token.
     fn logits_of(&mut self, pass: &Pass, policy: &mut dyn LayerPolicy) -> Result<Vec<f32>> {
         last_logits(self.model, pass, &mut self.context, policy)
     }
 
-    /// Takes a token into the text and says whether the text goes on.
-    fn emit(&mut self, id: u32, logits: &[f32], verifying: Option<&[f32]>) -> Result<Flow> {
-        let flow = self.hooks.watcher.decided(&Decided {
+    /// Appends a token to the text and returns whether the text goes on.
+    fn emit(&mut self, id: u32, logits: &[f32], verifying_logits: &[f32]) -> Result<Flow> {
+        let flow = self.listeners.watcher.decided(&Decided {
             before: &self.ids,
             id,
             logits,
-            verifying_logits: verifying,
+            verifying_logits,
         })?;
         self.ids.push(id);
         self.stats.n_tokens += 1;
-        self.rows.accept(&[id], self.config, self.hooks.sink)?;
+        self.rows.accept(&[id], self.config, self.listeners.sink)?;
         if flow == Flow::Stop {
-            self.rows.stop_all(StopReason::Sink, self.hooks.sink)?;
+            self.rows.stop_all(StopReason::Sink, self.listeners.sink)?;
         } else if self.ids.len() > self.n_slots {
             self.rows
-                .stop_all(StopReason::ContextFull, self.hooks.sink)?;
+                .stop_all(StopReason::ContextFull, self.listeners.sink)?;
         }
-        Ok(match self.rows.all_finished() {
-            true => Flow::Stop,
-            false => Flow::Continue,
+        Ok(if self.rows.all_finished() {
+            Flow::Stop
+        } else {
+            Flow::Continue
         })
     }
 
-    /// Hands a pass's record to whoever looks at it.
+    /// Hands a pass's record to the plan's follower and to the observer.
     fn report(&mut self, record: PassRecord, speculator: &mut Speculator) -> Result<()> {
         if let Some(follower) = &mut speculator.follower {
             follower.saw(&record);
         }
-        self.hooks.observer.pass(&record).map_err(Error::Observer)
+        self.listeners
+            .observer
+            .pass(&record)
+            .map_err(Error::Observer)
     }
 
     fn not_finite(&self, position: usize) -> Error {

@@ -1,14 +1,14 @@
-//! How many tokens to draft: as many as pay.
+//! How many tokens are drafted: as many as pay.
 
 use std::time::Duration;
 
 use super::config::{DraftCost, DraftLength, SpeculationConfig};
 
-/// Decides, token by token, whether drafting another one pays.
+/// Decides, token by token, whether drafting another token pays.
 ///
-/// Another `k` drafted tokens pay if the tokens they are expected to gain are worth more, at the
-/// rate at which text has been growing, than the time they take. What they gain follows from how
-/// often drafts of like confidence have been accepted; what they take, from the times of passes.
+/// Another `k` drafted tokens pay if the tokens that they are expected to gain take longer, at the rate at which the text
+/// has been growing, than the drafts. What drafts gain follows from how often drafts of similar confidence were accepted;
+/// what they cost, from the times of passes.
 #[derive(Clone, Debug)]
 pub(super) struct DraftControl {
     length: DraftLength,
@@ -20,7 +20,7 @@ pub(super) struct DraftControl {
     /// Tokens and time of recent rounds.
     growth: (f64, f64),
     rounds_without_draft: u32,
-    /// After this many of those a draft is made, to see whether that still does not pay.
+    /// After this many rounds without a draft one is made, to see whether drafts still do not pay.
     probe_after: u32,
 }
 
@@ -30,12 +30,10 @@ const CONFIDENCE_LIMITS: [f32; 6] = [0.5, 1.0, 2.0, 3.5, 5.0, 8.0];
 /// What is expected of each class before anything was seen of it.
 const FIRST_GUESSES: [f64; CONFIDENCE_LIMITS.len() + 1] = [0.3, 0.45, 0.6, 0.75, 0.85, 0.92, 0.97];
 
-/// How soon a draft is tried again that did not pay: twice as many rounds later after every try,
-/// up to a limit.
+/// After how many rounds drafts that did not pay are tried again: twice as many after every try, up to a limit.
 const PROBE_AFTER: (u32, u32) = (24, 768);
 
-/// A verifying pass over one more token is taken to cost this much more of a plain pass, until
-/// times are known.
+/// The assumed cost of one more token in a verifying pass, as a share of a plain pass, until times are known.
 const COST_OF_A_ROW: f64 = 0.05;
 
 /// A share of successes among recent trials.
@@ -48,7 +46,7 @@ struct Share {
 impl Share {
     /// Weight of the first guess, in trials.
     const GUESS: f64 = 3.0;
-    /// What older trials count for after each new one.
+    /// The weight that older trials keep after each new one.
     const MEMORY: f64 = 0.98;
 
     fn guess(share: f64) -> Self {
@@ -67,7 +65,7 @@ impl Share {
         self.successes / self.trials
     }
 
-    /// Makes what is known weigh no more than a first guess.
+    /// Reduces what is known to the weight of a first guess.
     fn doubt(&mut self) {
         *self = Self::guess(self.get());
     }
@@ -110,7 +108,7 @@ impl DraftControl {
         }
     }
 
-    /// Whether to draft another token after those of the given confidences.
+    /// Returns whether to draft another token after those of the given confidences.
     pub(super) fn goes_on(&self, drafted: &[f32], at_most: usize) -> bool {
         let n_drafted = drafted.len();
         if n_drafted >= at_most {
@@ -125,13 +123,13 @@ impl DraftControl {
     fn pays(&self, drafted: &[f32], at_most: usize) -> bool {
         let n_drafted = drafted.len();
         let Some(plain) = self.costs.plain else {
-            // Nothing is known yet of what a draft would have to be cheaper than.
+            // The cost that a draft has to stay below is not known yet.
             return false;
         };
         if n_drafted == 0 && self.rounds_without_draft >= self.probe_after {
             return true;
         }
-        // Longer passes are tried one token longer at a time, lest a guess be dear.
+        // Passes grow by one token at a time, so that a wrong guess costs little.
         let at_most = at_most.min(self.costs.longest_known());
         let draft = self.costs.draft.unwrap_or(self.costs.draft_guess * plain);
         let verify = |n_tokens| self.costs.verify(n_tokens, plain);
@@ -154,25 +152,25 @@ impl DraftControl {
         self.by_confidence[class(confidence)].get()
     }
 
-    /// A drafted token was judged.
+    /// Learns from a drafted token that was judged.
     pub(super) fn judged(&mut self, confidence: f32, is_accepted: bool) {
         self.by_confidence[class(confidence)].add(is_accepted);
         self.next.add(is_accepted);
     }
 
-    /// A token was drafted that can gain nothing, be it right or wrong.
+    /// Counts a drafted token that gains nothing, right or wrong.
     pub(super) fn fruitless(&mut self) {
         self.next.add(false);
     }
 
-    /// A drafting pass was made.
+    /// Learns the time of a drafting pass.
     pub(super) fn drafted(&mut self, time: Duration) {
         if self.costs.is_measured {
             blend(&mut self.costs.draft, time.as_secs_f64());
         }
     }
 
-    /// A full pass over this many tokens was made.
+    /// Learns the time of a full pass over this many tokens.
     pub(super) fn verified(&mut self, n_tokens: usize, time: Duration) {
         let time = time.as_secs_f64();
         if !self.costs.is_measured {
@@ -188,16 +186,17 @@ impl DraftControl {
         }
     }
 
-    /// A round is over: it made this many drafting passes and gave this many tokens. (A drafted
-    /// stop token takes a pass and is not verified.)
+    /// Ends a round that made this many drafting passes and gave this many tokens. (A drafted stop token takes a pass and
+    /// is not verified.)
     pub(super) fn round(&mut self, n_drafted: usize, n_tokens: usize, time: Duration) {
         const MEMORY: f64 = 0.95;
         if n_drafted == 0 {
             self.rounds_without_draft += 1;
         } else {
-            self.probe_after = match self.rounds_without_draft >= self.probe_after {
-                true => (2 * self.probe_after).min(PROBE_AFTER.1),
-                false => PROBE_AFTER.0,
+            self.probe_after = if self.rounds_without_draft >= self.probe_after {
+                (2 * self.probe_after).min(PROBE_AFTER.1)
+            } else {
+                PROBE_AFTER.0
             };
             self.rounds_without_draft = 0;
         }
@@ -212,7 +211,7 @@ impl DraftControl {
         self.growth.1 = MEMORY * self.growth.1 + time;
     }
 
-    /// Another plan drafts from now on: what was learned of the old one is a first guess.
+    /// Changes to another plan. What was learned of the old one is a first guess.
     pub(super) fn plan_changed(&mut self, old_share: f64, new_share: f64) {
         self.by_confidence.iter_mut().for_each(Share::doubt);
         self.next.doubt();
@@ -228,7 +227,7 @@ impl DraftControl {
 }
 
 impl Costs {
-    /// The longest draft whose verification costs what is known, or one token more.
+    /// Returns the longest draft whose verification was timed, or one token more.
     fn longest_known(&self) -> usize {
         if !self.is_measured {
             return usize::MAX;
@@ -236,8 +235,8 @@ impl Costs {
         1 + self.verify.iter().rposition(Option::is_some).unwrap_or(0)
     }
 
-    /// The cost of a full pass over this many tokens: the nearest one known, made longer or
-    /// shorter by the rows between.
+    /// Returns the cost of a full pass over this many tokens: the nearest known cost, with an allowance for the rows
+    /// between.
     fn verify(&self, n_tokens: usize, plain: f64) -> f64 {
         if n_tokens <= 1 {
             return plain;
@@ -260,7 +259,7 @@ fn class(confidence: f32) -> usize {
         .unwrap_or(CONFIDENCE_LIMITS.len())
 }
 
-/// Moves a running mean towards a new value, and not far for one outlier.
+/// Moves a running mean towards a new value; an outlier moves it little.
 fn blend(mean: &mut Option<f64>, value: f64) {
     const WEIGHT: f64 = 0.1;
     *mean = Some(match *mean {

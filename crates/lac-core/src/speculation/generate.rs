@@ -1,4 +1,4 @@
-//! Prompts continued by speculation.
+//! Continues a prompt by speculation.
 
 use super::decode_loop::{self, SpeculationOutput};
 use super::speculator::Speculator;
@@ -7,21 +7,18 @@ use crate::generation::{GenerationConfig, TokenSink};
 use crate::observer::Observer;
 use crate::stack::CausalLm;
 
-/// Continues a prompt as [`generate`](crate::generate) does with the full model, faster where
-/// the drafts are good.
+/// Continues a prompt as [`generate`](crate::generate) does with the full model, in less time if the drafts are good.
 ///
-/// Greedy text is the full model's, token for token: where noise between a verifying pass and
-/// passes of one token could have decided, [`Ties`](crate::speculation::Ties) says what is done. Sampled tokens have the
-/// full model's distribution, by rejection (Leviathan et al. 2023, appendix A.1); temperature,
-/// top-k and top-p apply to draft and model alike.
+/// Greedy text is the full model's, token for token. Where the noise between a verifying pass and passes of one token
+/// could decide, [`Ties`](crate::speculation::Ties) says what is done. Sampled tokens have the full model's distribution,
+/// by rejection (Leviathan et al. 2023, appendix A.1); temperature, top-k and top-p apply to draft and model alike.
 ///
-/// Drafts and verification share one cache: a verifying pass overwrites what the drafts wrote,
-/// and rejected slots are forgotten. `observer` receives the prompt's pass and the verifying
-/// passes, cut to the tokens that were accepted.
+/// Drafts and verification share one cache: a verifying pass overwrites what the drafts have written, and rejected slots
+/// are forgotten. The observer receives the prompt's pass and the verifying passes, cut to the tokens that were accepted.
 ///
 /// # Errors
-/// [`Error::SpeculationBatch`] unless there is exactly one prompt; a plan for another number of
-/// layers; otherwise as [`generate`](crate::generate).
+/// [`Error::SpeculationBatch`] unless there is exactly one prompt; [`Error::Plan`] for a plan with another number of
+/// layers than the model; otherwise as [`generate`](crate::generate).
 pub fn generate_speculative<M: CausalLm + ?Sized>(
     model: &M,
     prompts: &[Vec<u32>],
@@ -43,8 +40,8 @@ pub fn generate_speculative<M: CausalLm + ?Sized>(
     )
 }
 
-/// Takes part in a speculation besides the model: the speculator, and optionally an observer of the passes and a
-/// receiver of the tokens, as [`GenerateArgs`](crate::GenerateArgs) for a plain generation.
+/// The arguments of [`generate_speculative`] besides model, prompts and settings: the speculator, and optionally an
+/// observer of the passes and a receiver of the tokens. The counterpart of [`GenerateArgs`](crate::GenerateArgs).
 pub struct SpeculateArgs<'a> {
     speculator: &'a mut Speculator,
     observer: Option<&'a mut dyn Observer>,

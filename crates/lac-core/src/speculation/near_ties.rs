@@ -4,30 +4,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// What happens, in greedy generation, where the two most probable tokens are so close that the
-/// noise between passes could decide.
+/// What happens, in greedy generation, where the two most probable tokens are so close that the noise between passes could
+/// decide.
 ///
-/// A verifying pass multiplies several rows at once. Devices sum such products in another order
-/// than those of one row, so its logits differ in their last bits from what passes of one token
-/// give; and so do the keys and values it leaves. Keys and values of a layer depend on those of
-/// the layers below only, so this noise grows with the number of layers and not with the length
-/// of the text.
+/// A verifying pass multiplies several rows at once. Devices sum such products in another order than those of one row, so
+/// its logits differ in their last bits from those of passes of one token, and so do the keys and values that it writes.
+/// The keys and values of a layer depend only on those of the layers below, so this noise grows with the number of layers
+/// and not with the length of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Ties {
-    /// If the margin between the two is at most `factor · ε · s`, with `ε` the spacing of f32 at 1
-    /// and `s` the largest magnitude among the logits, the passes since the last exact slot are
-    /// made again one token at a time, as plain generation makes them; their logits decide.
+    /// If the margin between the two is at most `factor · ε · s`, with `ε` the spacing of f32 at 1 and `s` the largest
+    /// magnitude among the logits, the passes since the last exact slot are made again one token at a time, as plain
+    /// generation makes them. Their logits decide.
     ///
-    /// Should such a repetition find more than an eighth of that noise, the factor grows to eight
-    /// times what it found.
+    /// If a repetition finds noise of more than an eighth of the factor, the factor grows to eight times that noise.
     Replay {
         /// The factor, above 0.
         factor: f32,
     },
-    /// The verifying pass decides. In f16 and bf16, where the spacing of logits is of the order
-    /// of their margins, replaying would be all the work there is.
+    /// The verifying pass decides. For f16 and bf16, whose logits are spaced about as widely as their margins, so that
+    /// nearly every token would be replayed.
     Accept,
 }
 
@@ -35,7 +33,7 @@ pub enum Ties {
 /// see `docs/method.md`.
 pub(crate) const REPLAY_FACTOR: f32 = 1024.0;
 
-/// A repetition that finds more noise than the allowance divided by this widens the allowance.
+/// A repetition that finds more noise than the factor divided by this raises the factor.
 const SAFETY: f32 = 8.0;
 
 impl Default for Ties {
@@ -60,7 +58,7 @@ impl Ties {
         }
     }
 
-    /// The margin up to which noise may have decided; none where nobody asks.
+    /// Returns the margin up to which noise may decide; `None` if the verifying pass always decides.
     pub(super) fn bound(self, top: &Top) -> Option<f32> {
         match self {
             Ties::Replay { factor } => Some(factor * f32::EPSILON * top.scale),
@@ -68,7 +66,7 @@ impl Ties {
         }
     }
 
-    /// Takes note of the noise that a repetition found, in the unit of the factor.
+    /// Raises the factor if a repetition has found much noise, in units of the factor.
     pub(super) fn found(&mut self, noise: f32) {
         if let Ties::Replay { factor } = self {
             *factor = factor.max(SAFETY * noise);
@@ -76,7 +74,7 @@ impl Ties {
     }
 }
 
-/// The most probable token and how clearly it is so.
+/// The most probable token, and by how much it leads.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Top {
     pub id: u32,
@@ -87,7 +85,7 @@ pub(super) struct Top {
 }
 
 impl Top {
-    /// `None` where logits hold NaN or nothing finite, as for plain generation.
+    /// Finds the most probable token; `None` if the logits hold NaN or no finite value, as for plain generation.
     pub(super) fn of(logits: &[f32]) -> Option<Self> {
         let mut best: Option<(usize, f32)> = None;
         let mut second = f32::NEG_INFINITY;
@@ -116,8 +114,7 @@ impl Top {
     }
 }
 
-/// The largest difference between two rows of logits, in the unit of the factor of
-/// [`Ties::Replay`].
+/// Returns the largest difference between two rows of logits, in units of the factor of [`Ties::Replay`].
 pub(super) fn noise(a: &[f32], b: &[f32]) -> f32 {
     let mut difference = 0f32;
     let mut scale = 0f32;

@@ -1,4 +1,4 @@
-//! A drafting plan, and what has been learned of it.
+//! A drafting plan with what has been learned of it.
 
 use super::adaptive_plan::Follower;
 use super::config::{DraftCost, PlanUpdates, SpeculationConfig};
@@ -7,7 +7,7 @@ use super::near_ties::Ties;
 use crate::error::{Error, Result};
 use crate::plan::{ModelFingerprint, PhasePlan, VoidPlan};
 
-/// A drafting plan, and what has been learned of it: kept from one generation to the next.
+/// A drafting plan with what has been learned of it, which is kept from one generation to the next.
 #[derive(Clone, Debug)]
 pub struct Speculator {
     pub(super) config: SpeculationConfig,
@@ -18,10 +18,10 @@ pub struct Speculator {
 }
 
 impl Speculator {
-    /// Drafts with the layers that a list keeps.
+    /// Creates a speculator that drafts with the layers that a plan keeps.
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`] for settings that are impossible.
+    /// [`Error::InvalidConfig`] for impossible settings.
     pub fn new(plan: PhasePlan, config: SpeculationConfig) -> Result<Self> {
         let invalid = |field, value: String, expected| Error::InvalidConfig {
             field,
@@ -55,10 +55,10 @@ impl Speculator {
         })
     }
 
-    /// Drafts with a plan's response phase, on the model that the plan was made on.
+    /// Creates a speculator that drafts with the response phase of a plan, on the model that the plan was made on.
     ///
     /// # Errors
-    /// [`PlanError::OtherModel`](crate::plan::PlanError::OtherModel) (as [`Error::Plan`]), and as [`Speculator::new`].
+    /// [`Error::Plan`] if the plan was made on another model; otherwise as [`Speculator::new`].
     pub fn from_plan(
         plan: &VoidPlan,
         model: &ModelFingerprint,
@@ -68,17 +68,17 @@ impl Speculator {
         Self::new(plan.response.clone(), config)
     }
 
-    /// The settings.
+    /// Returns the settings.
     pub fn config(&self) -> &SpeculationConfig {
         &self.config
     }
 
-    /// The plan that drafts, as it stands now.
+    /// Returns the drafting plan as it is now.
     pub fn plan(&self) -> &PhasePlan {
         &self.plan
     }
 
-    /// Replaces the plan, with what was learned of drafting kept for the most part.
+    /// Replaces the plan. What was learned of drafting with the old one is kept as a first guess.
     pub(super) fn set_plan(&mut self, plan: PhasePlan) {
         self.control
             .plan_changed(self.plan.executed_share(), plan.executed_share());

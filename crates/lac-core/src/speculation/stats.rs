@@ -1,35 +1,35 @@
-//! What a generation by speculation took.
+//! Counts and times of a generation by speculation.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-/// What a generation by speculation took: counts and times.
+/// Counts and times of a generation by speculation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct SpeculationStats {
-    /// Tokens generated.
+    /// Number of generated tokens.
     pub n_tokens: usize,
-    /// Tokens drafted, one drafting pass each.
+    /// Number of drafted tokens, one drafting pass each.
     pub n_drafted: usize,
-    /// Drafted tokens that the full model accepted.
+    /// Number of drafted tokens that the full model accepted.
     pub n_accepted: usize,
-    /// Rounds whose draft was rejected somewhere.
+    /// Number of drafts in which a token was rejected.
     pub n_rejections: usize,
-    /// Passes of the full model that verified a draft.
+    /// Number of passes of the full model that verified a draft.
     pub n_verify_passes: usize,
-    /// Passes of the full model over one token, where nothing was drafted.
+    /// Number of passes of the full model over one token, without a draft.
     pub n_plain_passes: usize,
-    /// Tokens whose margin was too small for a verifying pass to decide.
+    /// Number of tokens whose margin was too small for a verifying pass to decide.
     pub n_near_ties: usize,
-    /// Passes of the full model, one token each, that were made to decide them.
+    /// Number of passes of the full model, one token each, that decided these.
     pub n_replay_passes: usize,
-    /// The largest noise between a verifying pass and its repetition, in the unit of
-    /// [`Ties::Replay`](super::Ties)'s factor.
+    /// The largest noise between a verifying pass and its repetition, in units of the factor of
+    /// [`Ties::Replay`](super::Ties::Replay).
     pub largest_noise: f32,
-    /// Times the plan changed.
+    /// Number of changes of the plan.
     pub n_plan_changes: usize,
-    /// Layers that drafting passes ran, halves counted as such.
+    /// Number of layers that drafting passes ran, sublayers counted as halves.
     pub draft_layers: f64,
     /// Time of the drafting passes.
     #[serde(serialize_with = "seconds")]
@@ -50,38 +50,39 @@ fn seconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok
 }
 
 impl SpeculationStats {
-    /// The share of drafted tokens that were accepted; those behind a rejected one count as
-    /// rejected.
+    /// Returns the share of drafted tokens that were accepted; those after a rejected one count as rejected. `None` if
+    /// nothing was drafted.
     pub fn accepted_share(&self) -> Option<f64> {
         (self.n_drafted > 0).then(|| self.n_accepted as f64 / self.n_drafted as f64)
     }
 
-    /// The share of judged tokens that were accepted: those behind a rejected one were not judged.
+    /// Returns the share of judged tokens that were accepted; those after a rejected one were not judged. `None` if nothing
+    /// was judged.
     pub fn acceptance_rate(&self) -> Option<f64> {
         let n_judged = self.n_accepted + self.n_rejections;
         (n_judged > 0).then(|| self.n_accepted as f64 / n_judged as f64)
     }
 
-    /// Passes of the full model after the prompt's, repetitions included.
+    /// Returns the number of passes of the full model after the prompt's, repetitions included.
     pub fn n_full_passes(&self) -> usize {
         self.n_verify_passes + self.n_plain_passes + self.n_replay_passes
     }
 
-    /// Layers that were run after the prompt's pass of a model of that many layers, in drafts and in passes of
-    /// the full model together; halves are counted as such.
+    /// Returns the number of layers that were run after the prompt's pass, in drafts and in passes of the full model
+    /// together, for a model of `n_layers` layers; sublayers count as halves.
     pub fn executed_layers(&self, n_layers: usize) -> f64 {
         self.draft_layers + (self.n_full_passes() * n_layers) as f64
     }
 
-    /// Tokens per pass of the full model after the prompt's, repetitions included.
+    /// Returns the tokens per pass of the full model after the prompt's, repetitions included; `None` without such a pass.
     pub fn tokens_per_pass(&self) -> Option<f64> {
         let n_passes = self.n_full_passes();
         // The prompt's pass has given the first token.
         (n_passes > 0).then(|| self.n_tokens.saturating_sub(1) as f64 / n_passes as f64)
     }
 
-    /// The time of a drafting pass over that of a full pass of one token, or of a verifying pass
-    /// where there was none.
+    /// Returns the mean time of a drafting pass over that of a full pass of one token, or of a verifying pass if there was
+    /// no such pass; `None` if one of the times is not known.
     pub fn draft_cost(&self) -> Option<f64> {
         let mean = |time: Duration, n: usize| (n > 0).then(|| time.as_secs_f64() / n as f64);
         let full = mean(
@@ -92,13 +93,13 @@ impl SpeculationStats {
         Some(mean(self.draft_time, self.n_drafted)? / full)
     }
 
-    /// The largest speed-up that acceptance and draft cost allow at the best draft length, if a
-    /// verifying pass cost no more than one of a single token: [`speed_up_bound`].
+    /// Returns the largest speed-up that acceptance and draft cost allow at the best draft length, if a verifying pass cost
+    /// no more than a pass of one token ([`speed_up_bound`]); `None` if one of the two is not known.
     pub fn bound(&self) -> Option<f64> {
         Some(speed_up_bound(self.acceptance_rate()?, self.draft_cost()?))
     }
 
-    /// Adds what another generation took.
+    /// Adds the counts and times of another generation.
     pub fn merge(&mut self, other: &Self) {
         self.n_tokens += other.n_tokens;
         self.n_drafted += other.n_drafted;
@@ -118,7 +119,7 @@ impl SpeculationStats {
     }
 }
 
-/// The largest speed-up that drafts can give at the best length:
+/// Returns the largest speed-up that drafts can give at the best length:
 /// `max_k (1 − a^{k+1}) / ((1 − a)(1 + k c))` over draft lengths `k` from 0 to 64 (Leviathan et al.
 /// 2023, theorem 3.8), with `a` the acceptance rate and `c` the cost of a drafted token.
 pub fn speed_up_bound(acceptance: f64, draft_cost: f64) -> f64 {

@@ -1,4 +1,4 @@
-//! Proof, on given prompts, that speculation changes nothing.
+//! Compares plain and speculative generation on given prompts, token by token.
 
 use super::decode_loop::{self, Decided, Watcher};
 use super::generate::one_prompt;
@@ -13,22 +13,22 @@ use crate::pass::Pass;
 use crate::policy::Off;
 use crate::stack::CausalLm;
 
-/// What a comparison of plain and speculative generation found.
+/// The result of comparing plain and speculative generation.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Verification {
     /// What the full model generates alone.
     pub plain: Generated,
-    /// Number of tokens that are equal, from the first on.
+    /// Number of equal tokens, from the first on.
     pub n_equal: usize,
-    /// Where the two part; `None` when they are equal to the end.
+    /// The first difference; `None` if the two are equal to the end.
     pub divergence: Option<Divergence>,
-    /// The largest difference between the logits of a verifying pass and those of plain passes,
-    /// over all tokens of the text, in the unit of [`Ties::Replay`](super::Ties)'s factor.
+    /// The largest difference between the logits of a verifying pass and those of plain passes, over all tokens of the
+    /// text, in units of the factor of [`Ties::Replay`](super::Ties::Replay).
     pub largest_noise: f32,
     /// The smallest margin between the two most probable tokens, in the same unit.
     pub smallest_margin: f32,
-    /// What the speculation took; its times are of no use, since both ran side by side.
+    /// Counts of the speculation. Its times mean nothing, since both ran side by side.
     pub stats: SpeculationStats,
 }
 
@@ -38,28 +38,27 @@ pub struct Verification {
 pub struct Divergence {
     /// Its index in the response.
     pub index: usize,
-    /// What plain generation chose; `None` when its text has ended before.
+    /// The token of plain generation; `None` if its text has ended before.
     pub plain_id: Option<u32>,
-    /// What speculation chose; `None` when its text has ended before.
+    /// The token of speculation; `None` if its text has ended before.
     pub speculative_id: Option<u32>,
-    /// The plain pass's logits of these two tokens, where there are two.
+    /// The plain pass's logits of these two tokens, if there are two.
     pub plain_logits: Option<[f32; 2]>,
-    /// The logits of these two by which speculation chose.
+    /// The logits of the two tokens by which speculation chose.
     pub speculative_logits: Option<[f32; 2]>,
     /// The margin between the plain pass's two most probable tokens.
     pub margin: f32,
-    /// The margin up to which a plain pass would have been asked.
+    /// The margin up to which plain passes would have decided.
     pub bound: Option<f32>,
 }
 
 /// Generates greedily with and without speculation and compares every token.
 ///
-/// The plain text is that of [`generate`](crate::generate) with the full model; its passes run
-/// once more beside the speculation, in a cache of their own, for the logits.
+/// The plain text is that of [`generate`](crate::generate) with the full model. Its passes run once more beside the
+/// speculation, in a cache of their own, for the logits.
 ///
 /// # Errors
-/// As [`generate_speculative`](super::generate_speculative); [`Error::InvalidConfig`] for a
-/// configuration that draws.
+/// As [`generate_speculative`](super::generate_speculative); [`Error::InvalidConfig`] for random sampling.
 pub fn verify_speculation<M: CausalLm + ?Sized>(
     model: &M,
     prompts: &[Vec<u32>],
@@ -87,19 +86,19 @@ pub fn verify_speculation<M: CausalLm + ?Sized>(
         context: model.new_context(1, prompt.len() + plain.ids.len()),
         plain: &plain.ids,
         n_prompt: prompt.len(),
-        pad_token: config.pad_token,
+        config,
         ties: speculator.config.ties,
         n_equal: 0,
         divergence: None,
         largest_noise: 0.0,
         smallest_margin: f32::INFINITY,
     };
-    let hooks = decode_loop::Listeners {
+    let listeners = decode_loop::Listeners {
         observer: &mut (),
         sink: &mut (),
         watcher: &mut side_by_side,
     };
-    let output = decode_loop::speculate(model, prompt, config, speculator, hooks)?;
+    let output = decode_loop::speculate(model, prompt, config, speculator, listeners)?;
     let speculative = &output.generation.rows[0];
     let SideBySide {
         n_equal,
@@ -136,7 +135,7 @@ struct SideBySide<'a, M: CausalLm + ?Sized> {
     context: M::Context,
     plain: &'a [u32],
     n_prompt: usize,
-    pad_token: u32,
+    config: &'a GenerationConfig,
     ties: Ties,
     n_equal: usize,
     divergence: Option<Divergence>,
@@ -145,11 +144,12 @@ struct SideBySide<'a, M: CausalLm + ?Sized> {
 }
 
 impl<M: CausalLm + ?Sized> SideBySide<'_, M> {
-    /// The logits by which plain generation chooses what follows the given tokens.
+    /// The full model's logits of what follows the given tokens, as plain generation has them.
     fn plain_logits(&mut self, before: &[u32]) -> Result<Vec<f32>> {
-        let pass = match before.len() == self.n_prompt {
-            true => Pass::prompt(&[before], self.pad_token)?,
-            false => Pass::response(before.len() - 1, vec![before[before.len() - 1]]),
+        let pass = if before.len() == self.n_prompt {
+            Pass::prompt(&[before], self.config.pad_token)?
+        } else {
+            Pass::response(before.len() - 1, vec![before[before.len() - 1]])
         };
         last_logits(self.model, &pass, &mut self.context, &mut Off)
     }
@@ -158,9 +158,15 @@ impl<M: CausalLm + ?Sized> SideBySide<'_, M> {
 impl<M: CausalLm + ?Sized> Watcher for SideBySide<'_, M> {
     fn decided(&mut self, decided: &Decided<'_>) -> Result<Flow> {
         let index = decided.before.len() - self.n_prompt;
-        let plain_logits = self.plain_logits(decided.before)?;
-        let verifying = decided.verifying_logits.unwrap_or(decided.logits);
-        self.largest_noise = self.largest_noise.max(noise(verifying, &plain_logits));
+        let mut plain_logits = self.plain_logits(decided.before)?;
+        let noise = noise(decided.verifying_logits, &plain_logits);
+        self.largest_noise = self.largest_noise.max(noise);
+        self.config.processors.apply(
+            &mut plain_logits,
+            decided.before,
+            self.n_prompt,
+            &self.config.stop_tokens,
+        );
         let top = Top::of(&plain_logits).ok_or(Error::NonFiniteLogits {
             row: 0,
             position: decided.before.len() - 1,

@@ -10,5 +10,6 @@ mod gate_properties;
 mod kernel;
 mod kv_cache;
 mod layer_loop;
+mod own_model;
 mod plans;
 mod speculation;

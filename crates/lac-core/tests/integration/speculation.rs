@@ -4,7 +4,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use lac_core::{
     BoxError, CausalLm, Error, GateConfig, GenerateArgs, GenerationConfig, LayerStack, Observer,
     Off, Pass, PassRecord, Trace, Usage, generate,
-    generation::{Flow, Sampling, SamplingConfig, StopReason, TokenSink},
+    generation::{Flow, LogitsProcessors, Sampling, SamplingConfig, StopReason, TokenSink},
     plan::PhasePlan,
     speculation::{
         DraftCost, DraftLength, FollowConfig, PlanUpdates, SpeculateArgs, SpeculationConfig,
@@ -146,12 +146,22 @@ fn greedy_text_is_the_full_models() {
             DraftLength::Fixed(5),
             DraftLength::Adaptive { at_most: 6 },
         ];
-        for length in lengths {
+        let all_processors = LogitsProcessors::default()
+            .with_repetition_penalty(1.3)
+            .with_no_repeat_ngram_size(3)
+            .with_bad_words(vec![vec![3, 4], vec![7]])
+            .with_suppressed_at_begin(vec![1, 2]);
+        let processors = [LogitsProcessors::default(), all_processors];
+        for (length, processors) in lengths.iter().flat_map(|length| {
+            processors
+                .iter()
+                .map(move |processors| (*length, processors))
+        }) {
             let mut speculator = speculator(without_last(3), length);
             let (mut n_accepted, mut n_rejections) = (0, 0);
             for token in 0..12 {
                 let prompt = [vec![token, (token + 5) % 12]];
-                let config = GenerationConfig::greedy(20);
+                let config = GenerationConfig::greedy(20).with_processors(processors.clone());
                 let plain =
                     generate(&model, &prompt, &config, GenerateArgs::new(&mut Off)).unwrap();
                 let out = generate_speculative(
@@ -161,8 +171,14 @@ fn greedy_text_is_the_full_models() {
                     SpeculateArgs::new(&mut speculator),
                 )
                 .unwrap();
-                assert_eq!(out.generation.rows, plain.rows, "{backend}, {length:?}");
+                assert_eq!(
+                    out.generation.rows, plain.rows,
+                    "{backend}, {length:?}, {processors:?}"
+                );
                 assert_eq!(out.stats.n_tokens, 20);
+                let verified =
+                    verify_speculation(&model, &prompt, &config, &mut speculator).unwrap();
+                assert_eq!(verified.divergence, None);
                 n_accepted += out.stats.n_accepted;
                 n_rejections += out.stats.n_rejections;
             }
@@ -171,6 +187,40 @@ fn greedy_text_is_the_full_models() {
                 "{n_accepted}, {n_rejections}"
             );
         }
+    }
+}
+
+/// Logits processors see each row's own text: a row of a batch goes on as it does alone.
+#[test]
+fn processors_act_on_each_row_alone() {
+    for (_, device) in devices() {
+        let model = Chain::new(3, 12, &device);
+        let processors = LogitsProcessors::default()
+            .with_repetition_penalty(1.5)
+            .with_no_repeat_ngram_size(2)
+            .with_min_new_tokens(4);
+        let config = GenerationConfig::greedy(20)
+            .with_processors(processors)
+            .with_stop_tokens([5, 6]);
+        let plain = GenerationConfig::greedy(20).with_stop_tokens([5, 6]);
+        let rows = |prompts: &[Vec<u32>], config: &GenerationConfig| {
+            generate(&model, prompts, config, GenerateArgs::new(&mut Off))
+                .unwrap()
+                .rows
+        };
+        let prompts = vec![vec![1, 2, 3], vec![4], vec![5, 6]];
+        let together = rows(&prompts, &config);
+        for (prompt, row) in prompts.iter().zip(&together) {
+            assert_eq!(rows(std::slice::from_ref(prompt), &config)[0], *row);
+            assert!(row.ids.len() >= 4);
+            let text = [&prompt[..], &row.ids].concat();
+            let pairs: Vec<&[u32]> = text.windows(2).collect();
+            let mut distinct = pairs.clone();
+            distinct.sort();
+            distinct.dedup();
+            assert_eq!(distinct.len(), pairs.len(), "{text:?} repeats a pair");
+        }
+        assert_ne!(together, rows(&prompts, &plain));
     }
 }
 
@@ -343,12 +393,12 @@ fn observers_see_the_text_and_nothing_else() {
     let config = GenerationConfig::greedy(15);
     let prompt = [vec![1, 2]];
     let mut plain = (Seen::default(), Usage::default());
-    let hooks_policy = &mut Trace::new(gate);
+    let traced = &mut Trace::new(gate);
     generate(
         &model,
         &prompt,
         &config,
-        GenerateArgs::new(hooks_policy).observer(&mut plain),
+        GenerateArgs::new(traced).observer(&mut plain),
     )
     .unwrap();
     let mut seen = (Seen::default(), Usage::default());

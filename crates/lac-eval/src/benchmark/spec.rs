@@ -24,7 +24,7 @@ pub(crate) struct BenchmarkSpec {
     pub(crate) protocols: &'static [Protocol],
     /// What results hold besides numbers, unless a run says otherwise.
     pub(crate) stored_texts: StoredTexts,
-    /// How the standard error of the whole is found.
+    /// How the standard error over all questions is computed.
     pub(crate) standard_error: ErrorPooling,
     /// The category of a subject, for benchmarks whose subjects are grouped in reports.
     pub(crate) category: fn(&str) -> Option<&'static str>,
@@ -86,7 +86,7 @@ pub(crate) enum OptionOrder {
     Balanced,
 }
 
-/// How the standard error of a benchmark's accuracy is found.
+/// How the standard error of a benchmark's accuracy is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ErrorPooling {
     /// Over all questions together.
@@ -100,7 +100,7 @@ pub(crate) enum ErrorPooling {
 pub(crate) enum SolvedExamples {
     /// The data set has some for every subject.
     PerSubject,
-    /// It has none.
+    /// It has no solved examples.
     Missing,
 }
 
@@ -118,7 +118,7 @@ pub enum StoredTexts {
 }
 
 impl StoredTexts {
-    /// All choices.
+    /// All variants.
     pub const ALL: &'static [StoredTexts] = &[
         StoredTexts::Nothing,
         StoredTexts::Answers,

@@ -67,7 +67,7 @@ fn data(question: &str) -> DataSet {
 fn ask(settings: &PromptSettings, max_context: Option<usize>) -> Result<Request> {
     let all = requests(
         &data("Q?"),
-        &Selection::default(),
+        &ItemSelection::default(),
         settings,
         &Bytes,
         max_context,
@@ -127,7 +127,7 @@ fn spaces_at_a_contexts_end_go_over_to_the_continuation() {
         expected: Vec::new(),
     };
     let settings = PromptSettings::lm_eval(HarnessTask::Samples, 0);
-    let all = requests(&data, &Selection::default(), &settings, &Bytes, None).unwrap();
+    let all = requests(&data, &ItemSelection::default(), &settings, &Bytes, None).unwrap();
     let seen = options(&all[0]);
     assert_eq!((seen[0].0.as_str(), seen[1].0.as_str()), (" \nyes", " no"));
     assert_eq!(seen[0].1, seen[1].1);

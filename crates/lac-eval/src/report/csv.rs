@@ -1,4 +1,4 @@
-//! A report as CSV.
+//! Writes a report as CSV.
 
 use super::score::Score;
 use super::table::{EvalReport, ReportTable, VariantRow};
@@ -30,9 +30,9 @@ pub(super) fn csv_text(report: &EvalReport) -> Result<String, Box<dyn std::error
     ])?;
     for table in &report.tables {
         for row in &table.rows {
-            let parts = row.groups.iter().chain(&row.subjects);
+            let named = row.groups.iter().chain(&row.subjects);
             let all = std::iter::once((None, &row.overall))
-                .chain(parts.map(|(name, score)| (Some(name), score)));
+                .chain(named.map(|(name, score)| (Some(name), score)));
             for (subject, score) in all {
                 writer.write_record(csv_record(table, row, subject, score))?;
             }

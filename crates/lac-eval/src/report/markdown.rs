@@ -1,4 +1,4 @@
-//! A report as Markdown.
+//! Writes a report as Markdown.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use super::format::SubjectTables;
 use super::score::Score;
 use super::table::{EvalReport, ReportTable, VariantRow};
 
-/// Stands for a number that there is not.
+/// Stands for a missing number.
 const NONE: &str = "–";
 
 fn number(value: Option<f64>, digits: usize) -> String {
@@ -152,7 +152,7 @@ fn differences(table: &ReportTable) -> String {
     )
 }
 
-/// A table of the scores of parts of the questions, a line for each part.
+/// Writes a table of scores, with a line for each category or each subject.
 fn score_table<'a>(
     table: &'a ReportTable,
     name: &str,
@@ -171,15 +171,15 @@ fn score_table<'a>(
     let mut names: Vec<&String> = table.rows.iter().flat_map(|row| of(row).keys()).collect();
     names.sort();
     names.dedup();
-    for part in names {
-        let scores: Vec<Option<&Score>> = table.rows.iter().map(|row| of(row).get(part)).collect();
+    for name in names {
+        let scores: Vec<Option<&Score>> = table.rows.iter().map(|row| of(row).get(name)).collect();
         let n = scores.iter().flatten().map(|score| score.n).max();
         let cells: Vec<String> = scores
             .iter()
             .map(|score| format!(" {} |", number(score.map(|score| score.accuracy), 2)))
             .collect();
         text.push_str(&format!(
-            "| {part} | {} |{}\n",
+            "| {name} | {} |{}\n",
             n.unwrap_or(0),
             cells.concat()
         ));

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::benchmark::Benchmark;
 use crate::benchmark::spec::ErrorPooling;
-use crate::item_usage::ItemUsage;
+use crate::item_usage::total_usage;
 use crate::record::Record;
 use crate::statistics::{pooled_standard_error, standard_error};
 
@@ -40,7 +40,7 @@ pub struct Score {
     pub seconds_per_item: f64,
 }
 
-/// The score of all questions of a benchmark.
+/// Returns the score of all questions of a benchmark.
 pub(super) fn overall(benchmark: Benchmark, records: &[&Record]) -> Score {
     match benchmark.spec().standard_error {
         ErrorPooling::BySubject => pooled(records),
@@ -48,8 +48,8 @@ pub(super) fn overall(benchmark: Benchmark, records: &[&Record]) -> Score {
     }
 }
 
-/// The score of several subjects together. Questions count alike, so that subjects weigh by their
-/// size; the standard error is pooled over subjects.
+/// Returns the score of several subjects together. Questions count alike, so that subjects weigh by
+/// their size; the standard error is pooled over subjects.
 pub(super) fn pooled(records: &[&Record]) -> Score {
     let mut counts: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for record in records {
@@ -68,7 +68,7 @@ pub(super) fn pooled(records: &[&Record]) -> Score {
     score
 }
 
-/// The score of some questions.
+/// Returns the score of some questions.
 pub(super) fn score(records: &[&Record]) -> Score {
     let n = records.len();
     let percent = |count: usize| 100.0 * count as f64 / n.max(1) as f64;
@@ -77,8 +77,7 @@ pub(super) fn score(records: &[&Record]) -> Score {
         .iter()
         .filter_map(|record| record.is_right_norm())
         .collect();
-    let mut usage = ItemUsage::default();
-    records.iter().for_each(|record| usage.add(&record.usage));
+    let usage = total_usage(records.iter().map(|record| &record.usage));
     let share = |share: Option<f64>| share.map(|share| 100.0 * share);
     Score {
         n,

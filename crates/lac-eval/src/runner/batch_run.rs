@@ -1,4 +1,4 @@
-//! One batch under one policy run.
+//! Answers one batch under one policy run.
 
 use std::time::Instant;
 
@@ -12,13 +12,13 @@ use crate::generate::generate_batch;
 use crate::policy_run::PolicyRun;
 use crate::record::Record;
 use crate::request::{Feed, Request, ScoredOption};
-use crate::score::{Prefix, Repeats, score_batch};
+use crate::score::{ContextRepeats, Prefix, score_batch};
 
 /// What all batches of a policy run have in common.
 pub(super) struct BatchRun<'a, M: ?Sized> {
     pub(super) model: &'a M,
     pub(super) evaluation: &'a Evaluation<'a>,
-    pub(super) repeats: Repeats,
+    pub(super) repeats: ContextRepeats,
     pub(super) generation: &'a GenerationConfig,
     /// The hashes of the settings of the run's variants.
     pub(super) hashes: &'a [String],
@@ -69,14 +69,16 @@ impl<M: CausalLm + ?Sized> BatchRun<'_, M> {
         .map_err(|source| failed(batch, source))?;
         let seconds = start.elapsed().as_secs_f64() / batch.requests.len() as f64;
         let mut records = Vec::new();
-        for (variant, scores) in scores.into_iter().enumerate() {
-            for (request, score) in batch.requests.iter().zip(scores) {
+        for (request, scores) in batch.requests.iter().zip(scores) {
+            for (variant, score) in scores.into_iter().enumerate() {
                 let hash = &self.hashes[variant];
                 let values = score.log_likelihoods;
                 let record = Record::scored(request, hash, values, score.usage, seconds);
                 records.push((variant, record));
             }
         }
+        // Lines of files are in this order: one variant after the other.
+        records.sort_by_key(|(variant, _)| *variant);
         Ok(records)
     }
 

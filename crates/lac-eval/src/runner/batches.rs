@@ -1,4 +1,4 @@
-//! Batches: the questions that go through the model side by side.
+//! Cuts questions into batches.
 
 use std::collections::BTreeMap;
 
@@ -7,15 +7,15 @@ use crate::request::{Feed, Request};
 /// Questions that go through the model side by side.
 pub(super) struct Batch<'a> {
     pub(super) requests: Vec<&'a Request>,
-    /// Number of tokens that all their contexts begin with; 0 where feeding them apart does not pay.
+    /// Number of tokens of their common prefix; 0 where feeding it by itself does not pay.
     pub(super) prefix_len: usize,
 }
 
-/// The smallest length of a common prefix that is fed apart.
+/// The smallest length of a common prefix that is fed by itself.
 const MIN_PREFIX: usize = 48;
 
-/// Returns whether feeding a common prefix apart saves more than grouping by it costs in smaller
-/// batches: there are enough questions for a batch, or the prefix is most of every prompt.
+/// Returns whether feeding a common prefix by itself saves more than the smaller batches of grouping
+/// by it cost: there are enough questions for a batch, or the prefix is most of every prompt.
 fn pays(requests: &[&Request], prefix_len: usize, batch_size: usize) -> bool {
     let n_tokens: usize = requests.iter().map(|request| request.n_tokens()).sum();
     prefix_len >= MIN_PREFIX
@@ -61,7 +61,7 @@ pub(super) fn in_order<'a>(requests: &[&'a Request], batch_size: usize) -> Vec<B
 }
 
 fn cut(mut requests: Vec<&Request>, prefix_len: usize, batch_size: usize) -> Vec<Batch<'_>> {
-    // A stable sort: the batches, and with them every number, are the same in every run.
+    // A stable sort, so that the batches are the same in every run, and with them every number.
     requests.sort_by_key(|request| std::cmp::Reverse(request.n_tokens()));
     requests
         .chunks(batch_size)

@@ -1,4 +1,4 @@
-//! What is evaluated.
+//! The input of a run.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ pub struct Evaluation<'a> {
     pub prompt: &'a PromptSettings,
     /// The model's tokenizer.
     pub text: &'a dyn TextModel,
-    /// What results do not depend on.
+    /// Settings that results do not depend on.
     pub config: RunConfig,
 }
 

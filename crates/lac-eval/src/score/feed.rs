@@ -1,22 +1,22 @@
-//! The passes of a plan.
+//! Runs the passes of a plan.
 
 use burn::tensor::Tensor;
 use lac_core::{CausalLm, Pass, PassRecord, Result, generation::forward_hidden};
 
-use super::plan::{CountedRow, FeedPlan, PassRows, Target};
+use super::plan::{FeedPlan, PassRows, Target};
 use super::read;
-use crate::item_usage::{CountPass, ItemUsage, count_row};
+use crate::item_usage::{BatchUsage, CountedRow, ItemUsage};
 use crate::policy_run::PolicyRun;
 
-/// The token of padding, which is masked.
+/// The token that padding slots hold. No result depends on it.
 const PAD: u32 = 0;
 
-/// Tokens with which all rows of a batch begin, fed once and kept for the batches that share them.
+/// A prefix of all rows of a batch, fed once and kept for later batches that share it.
 pub(crate) struct Prefix<C> {
     ids: Vec<u32>,
     pass: Pass,
     context: C,
-    /// Per variant.
+    /// The usage that it adds to every question, per variant.
     pub(super) usage: Vec<ItemUsage>,
 }
 
@@ -41,11 +41,11 @@ impl<M: CausalLm + ?Sized> Feeder<'_, M> {
         prefix: &mut Option<Prefix<M::Context>>,
     ) -> Result<Vec<FedPass>> {
         if let Some((sources, second)) = &plan.second {
-            return self.feed_apart(&plan.first, sources, second);
+            return self.feed_options_apart(&plan.first, sources, second);
         }
         let rows = &plan.first;
         if !plan.prefix.is_empty() {
-            let prefix = self.keep(plan.prefix, prefix)?;
+            let prefix = self.kept_prefix(plan.prefix, prefix)?;
             let sources = vec![0; rows.ids.len()];
             let pass = prefix.pass.scored_after(&sources, &rows.ids, PAD)?;
             let past = pass.past();
@@ -61,8 +61,9 @@ impl<M: CausalLm + ?Sized> Feeder<'_, M> {
         Ok(vec![self.pass(&pass, &mut context, rows)?])
     }
 
-    /// Feeds contexts, padded on the left so that no gap lies before the options; then the options.
-    fn feed_apart(
+    /// Feeds the contexts, padded on the left so that there is no gap before the options, and then the
+    /// options.
+    fn feed_options_apart(
         &mut self,
         first: &PassRows,
         sources: &[usize],
@@ -85,38 +86,36 @@ impl<M: CausalLm + ?Sized> Feeder<'_, M> {
         Ok(fed)
     }
 
-    /// Feeds a prefix, unless it is the one that was fed last.
-    fn keep<'p>(
+    /// Returns a prefix, and feeds it first unless it is the one that was fed last.
+    fn kept_prefix<'p>(
         &mut self,
         ids: &[u32],
         kept: &'p mut Option<Prefix<M::Context>>,
     ) -> Result<&'p Prefix<M::Context>> {
-        let fresh = match kept.take().filter(|prefix| prefix.ids == ids) {
+        let prefix = match kept.take().filter(|prefix| prefix.ids == ids) {
             Some(prefix) => prefix,
-            None => self.fresh(ids)?,
+            None => self.feed_prefix(ids)?,
         };
-        Ok(kept.insert(fresh))
+        Ok(kept.insert(prefix))
     }
 
-    fn fresh(&mut self, ids: &[u32]) -> Result<Prefix<M::Context>> {
+    fn feed_prefix(&mut self, ids: &[u32]) -> Result<Prefix<M::Context>> {
         let pass = Pass::prompt(&[ids], PAD)?;
         let mut context = self.model.new_context(1, ids.len());
         let fed = self.pass(&pass, &mut context, &PassRows::default())?;
-        let n_variants = self.run.variants().len();
-        let usage = (0..n_variants)
-            .map(|variant| {
-                let mut usage = ItemUsage::default();
-                // The pass over what follows is the question's pass.
-                let count = CountPass::No;
-                count_row(&mut usage, &fed.record, self.run, variant, 0, 0, count);
-                usage
-            })
-            .collect();
+        let row = CountedRow {
+            question: 0,
+            from: 0,
+            // A question's pass is the one over the tokens after the prefix.
+            counts_pass: false,
+        };
+        let mut usage = BatchUsage::new(1, self.run);
+        usage.count(&fed.record, &[row], self.run);
         Ok(Prefix {
             ids: ids.to_vec(),
             pass,
             context,
-            usage,
+            usage: usage.into_questions().remove(0),
         })
     }
 
@@ -130,7 +129,7 @@ impl<M: CausalLm + ?Sized> Feeder<'_, M> {
         })
     }
 
-    /// Reads the log-probabilities of a pass's targets, for each state of the run.
+    /// Reads the log-probabilities of a pass's targets, for each of its states.
     pub(super) fn read(&self, fed: &FedPass) -> Result<Vec<Vec<f32>>> {
         let pass = &fed.record.pass;
         fed.states

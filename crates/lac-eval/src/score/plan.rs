@@ -1,15 +1,16 @@
-//! The rows that a batch of questions is fed as, and the places where log-probabilities are read.
+//! Plans the rows that a batch of questions is fed as, and where log-probabilities are read.
 
+use crate::item_usage::CountedRow;
 use crate::request::ScoredOption;
 
-/// The passes that a batch is fed in.
+/// The rows of the passes in which a batch is fed.
 pub(super) struct FeedPlan<'a> {
-    /// The tokens with which every row begins, fed once; empty if they are not fed apart.
+    /// The prefix of every row, fed once before the first pass; empty if it is not fed by itself.
     pub(super) prefix: &'a [u32],
     /// The rows of the first pass.
     pub(super) first: PassRows,
-    /// The rows of the second pass, if options are fed apart from their contexts, and for each of
-    /// them the row of the first pass that it continues.
+    /// The second pass, if options are fed after their contexts: for each of its rows the row of the
+    /// first pass that it continues, and the rows.
     pub(super) second: Option<(Vec<usize>, PassRows)>,
 }
 
@@ -21,23 +22,15 @@ pub(super) struct PassRows {
     pub(super) targets: Vec<Target>,
 }
 
-/// The tokens of a row that count for its question's usage.
-#[derive(Clone, Copy)]
-pub(super) struct CountedRow {
-    pub(super) question: usize,
-    /// Tokens before this one have been counted with another row.
-    pub(super) from: usize,
-    /// Whether it is its question's first row: the pass counts once.
-    pub(super) is_first: bool,
-}
-
-/// A log-probability to read.
+/// The place of a log-probability.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Target {
     pub(super) question: usize,
     pub(super) option: usize,
-    /// Row, and token of the row counted from 0, padding not counted.
-    pub(super) slot: (usize, usize),
+    /// The row of the pass.
+    pub(super) row: usize,
+    /// The token of the row after which it is read, counted from 0, padding not counted.
+    pub(super) token_idx: usize,
     /// The token whose log-probability is read.
     pub(super) id: u32,
 }
@@ -47,12 +40,13 @@ struct Context<'a> {
     question: usize,
     ids: &'a [u32],
     options: Vec<(usize, &'a [u32])>,
+    /// Whether it is its question's first context.
     is_first: bool,
 }
 
 impl<'a> FeedPlan<'a> {
-    /// Plans a batch whose contexts share their first `prefix_len` tokens. Options are fed apart
-    /// from their contexts only if `can_repeat` allows it.
+    /// Plans a batch whose contexts share their first `prefix_len` tokens. Options are fed after their
+    /// contexts, in a pass of their own, only if `can_repeat`.
     pub(super) fn new(
         questions: &[&'a [ScoredOption]],
         prefix_len: usize,
@@ -64,22 +58,22 @@ impl<'a> FeedPlan<'a> {
             .flat_map(|context| &context.options)
             .any(|(_, continuation)| continuation.len() > 1);
         let n_context_tokens: usize = contexts.iter().map(|context| context.ids.len()).sum();
-        // Whole rows after a prefix repeat the rest of a context per option; options fed apart
-        // repeat the prefix per question. The longer part decides.
+        // With the prefix fed first, each option's row repeats the rest of its context. With the
+        // options fed apart, each question's context repeats the prefix. The longer one decides.
         let prefix_pays = prefix_len > 0 && 2 * prefix_len * contexts.len() >= n_context_tokens;
         if can_repeat && has_long_options && !prefix_pays {
-            return Self::apart(&contexts);
+            return Self::options_apart(&contexts);
         }
         let prefix = contexts.first().map_or(&[][..], |context| context.ids);
         Self {
             prefix: &prefix[..prefix_len],
-            first: whole_rows(&contexts, prefix_len),
+            first: joined_rows(&contexts, prefix_len),
             second: None,
         }
     }
 
-    /// Plans the contexts first, then the options from the contexts' cache.
-    fn apart(contexts: &[Context<'a>]) -> Self {
+    /// Plans a pass over the contexts, and one over the options that continues from its cache.
+    fn options_apart(contexts: &[Context<'a>]) -> Self {
         let (mut first, mut second) = (PassRows::default(), PassRows::default());
         let mut sources = Vec::new();
         for (row, context) in contexts.iter().enumerate() {
@@ -88,17 +82,18 @@ impl<'a> FeedPlan<'a> {
             first.counted.push(CountedRow {
                 question,
                 from: 0,
-                is_first: context.is_first,
+                counts_pass: context.is_first,
             });
             for &(option, continuation) in &context.options {
-                let target = |slot, id| Target {
+                let target = |row, token_idx, id| Target {
                     question,
                     option,
-                    slot,
+                    row,
+                    token_idx,
                     id,
                 };
-                let last = (row, context.ids.len() - 1);
-                first.targets.push(target(last, continuation[0]));
+                let last = context.ids.len() - 1;
+                first.targets.push(target(row, last, continuation[0]));
                 let (fed, rest) = (&continuation[..continuation.len() - 1], &continuation[1..]);
                 if fed.is_empty() {
                     continue;
@@ -108,12 +103,12 @@ impl<'a> FeedPlan<'a> {
                 let targets = rest.iter().enumerate();
                 second
                     .targets
-                    .extend(targets.map(|(i, &id)| target((row_idx, i), id)));
+                    .extend(targets.map(|(i, &id)| target(row_idx, i, id)));
                 second.ids.push(fed.to_vec());
                 second.counted.push(CountedRow {
                     question,
                     from: 0,
-                    is_first,
+                    counts_pass: is_first,
                 });
                 sources.push(row);
             }
@@ -126,8 +121,9 @@ impl<'a> FeedPlan<'a> {
     }
 }
 
-/// Plans a row for each context and each different beginning of an option.
-fn whole_rows(contexts: &[Context<'_>], prefix_len: usize) -> PassRows {
+/// Plans rows of a context with an option. Options of a context that differ in the last token alone,
+/// which is not fed, share a row.
+fn joined_rows(contexts: &[Context<'_>], prefix_len: usize) -> PassRows {
     let mut rows = PassRows::default();
     for context in contexts {
         let own = &context.ids[prefix_len..];
@@ -140,9 +136,9 @@ fn whole_rows(contexts: &[Context<'_>], prefix_len: usize) -> PassRows {
             if found.is_none() {
                 rows.counted.push(CountedRow {
                     question: context.question,
-                    // The context counts once, however many rows repeat it.
+                    // A context counts once, even if several rows repeat it.
                     from: if row == first_row { 0 } else { own.len() },
-                    is_first: context.is_first && row == first_row,
+                    counts_pass: context.is_first && row == first_row,
                 });
                 rows.ids.push([own, fed].concat());
             }
@@ -150,7 +146,8 @@ fn whole_rows(contexts: &[Context<'_>], prefix_len: usize) -> PassRows {
             rows.targets.extend(targets.map(|(i, &id)| Target {
                 question: context.question,
                 option,
-                slot: (row, own.len() - 1 + i),
+                row,
+                token_idx: own.len() - 1 + i,
                 id,
             }));
         }

@@ -1,4 +1,4 @@
-//! Log-probabilities at chosen positions.
+//! Reads log-probabilities at chosen slots.
 
 use std::collections::HashMap;
 
@@ -8,11 +8,11 @@ use lac_core::{CausalLm, Error, Pass, Result};
 
 use super::plan::Target;
 
-/// At most this many logits are held at once: 256 MB in f32.
+/// The largest number of logits that are held at once: 256 MB in f32.
 const MAX_LOGITS: usize = 1 << 26;
 
 /// Returns the log-probability of every target, natural logarithm, in f32, given the hidden states
-/// `[batch, seq, hidden]`. Only the positions of targets go through the head, each once, and only
+/// `[batch, seq, hidden]`. Only the slots of targets go through the head, each once, and only
 /// the targets' numbers leave the device.
 pub(super) fn log_probabilities<M: CausalLm + ?Sized>(
     model: &M,
@@ -29,13 +29,13 @@ pub(super) fn log_probabilities<M: CausalLm + ?Sized>(
     let place: Vec<usize> = targets
         .iter()
         .map(|target| {
-            let (row, token) = target.slot;
+            // A later pass has no padding on the left.
             let n_padding = if pass.past() == 0 {
-                pass.padding()[row]
+                pass.padding()[target.row]
             } else {
                 0
             };
-            let slot = (row * seq + n_padding + token) as i64;
+            let slot = (target.row * seq + n_padding + target.token_idx) as i64;
             *places.entry(slot).or_insert_with(|| {
                 slots.push(slot);
                 slots.len() - 1
@@ -68,8 +68,10 @@ pub(super) fn log_probabilities<M: CausalLm + ?Sized>(
             })?;
         for (&i, value) in chosen.iter().zip(read) {
             if !value.is_finite() {
-                let (row, position) = targets[i].slot;
-                return Err(Error::NonFiniteLogits { row, position });
+                return Err(Error::NonFiniteLogits {
+                    row: targets[i].row,
+                    position: targets[i].token_idx,
+                });
             }
             values[i] = value;
         }

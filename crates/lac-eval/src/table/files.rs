@@ -1,10 +1,11 @@
-//! The data files of a folder.
+//! Finds the data files of a folder.
 
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
-/// Lists the files of a folder whose names end like this, sorted by name.
+/// Lists the files of a folder whose names end with `end`, sorted by name. A folder that does not
+/// exist has none.
 pub(crate) fn files_ending(folder: &Path, end: &str) -> Result<Vec<PathBuf>> {
     let read = |source| Error::Read {
         file: folder.to_owned(),
@@ -24,7 +25,7 @@ pub(crate) fn files_ending(folder: &Path, end: &str) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Lists the parquet files of one split: `test-00000-of-00001.parquet` and its neighbours.
+/// Lists the Parquet files of one split: `test.parquet`, `test-00000-of-00001.parquet` and so on.
 pub(crate) fn parquet_files(folder: &Path, split: &str) -> Result<Vec<PathBuf>> {
     let mut files = files_ending(folder, ".parquet")?;
     files.retain(|file| {

@@ -1,15 +1,14 @@
-//! Rows of Parquet files, within what a file of that size can hold.
-//!
-//! Parquet repeats values at no cost: a few bytes can stand for billions of rows, and a header can
-//! announce them. What is read is compared with the file's size before memory is allocated for it.
+//! Reads the rows of Parquet files, within the memory that a file of that size may take
+//! ([`memory_budget`]).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::rc::Rc;
 
+use lac_files::parquet::{CheckedPages, memory_budget};
 use parquet::basic::Encoding;
 use parquet::bloom_filter::Sbbf;
-use parquet::column::page::{Page, PageMetadata, PageReader};
+use parquet::column::page::{Page, PageReader};
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
@@ -22,12 +21,7 @@ use super::row::{Cells, DataRow, open};
 use crate::error::{Error, Result};
 use crate::excerpt::excerpt;
 
-/// What may be made of a file: bytes for each of its own, and bytes whatever its size. Text that
-/// repeats itself a hundred times is compressed that well; benchmarks are not.
-const BYTES_PER_BYTE: u64 = 256;
-const BYTES_OF_ANY: u64 = 64 << 20;
-
-/// What a value takes beside its text.
+/// The bytes that a value takes beside its text.
 const BYTES_PER_VALUE: u64 = 128;
 
 pub(super) fn parquet_rows(file: &Path) -> Result<Vec<DataRow<'_>>> {
@@ -37,9 +31,7 @@ pub(super) fn parquet_rows(file: &Path) -> Result<Vec<DataRow<'_>>> {
     };
     let opened = open(file)?;
     let len = opened.metadata().map_or(0, |metadata| metadata.len());
-    let budget = BYTES_PER_BYTE
-        .saturating_mul(len)
-        .saturating_add(BYTES_OF_ANY);
+    let budget = memory_budget(len);
     // The library checks what it reads, but a damaged file may still make it panic.
     let read = catch_unwind(AssertUnwindSafe(|| {
         rows_within(SerializedFileReader::new(opened)?, file, budget)
@@ -47,9 +39,7 @@ pub(super) fn parquet_rows(file: &Path) -> Result<Vec<DataRow<'_>>> {
     match read {
         Ok(Ok(rows)) => Ok(rows),
         Ok(Err(error)) => Err(failed(error.to_string())),
-        Err(_) => Err(failed(
-            "the Parquet library could not make sense of it".to_owned(),
-        )),
+        Err(_) => Err(failed("the Parquet library cannot read it".to_owned())),
     }
 }
 
@@ -96,7 +86,7 @@ fn too_much(what: &str, budget: u64) -> ParquetError {
     ))
 }
 
-/// What a value takes, roughly.
+/// Estimates the bytes that a value takes.
 fn n_bytes(value: &Value) -> u64 {
     BYTES_PER_VALUE
         + match value {
@@ -135,7 +125,7 @@ fn object(row: &ParquetRow) -> Map<String, Value> {
         .collect()
 }
 
-/// A row group whose pages are looked at before they are decoded.
+/// A row group whose pages are checked before they are decoded.
 struct CheckedGroup<'a> {
     group: Box<dyn RowGroupReader + 'a>,
     budget: u64,
@@ -152,13 +142,16 @@ impl RowGroupReader for CheckedGroup<'_> {
 
     fn get_column_page_reader(&self, idx: usize) -> ParquetResult<Box<dyn PageReader>> {
         let physical_type = self.group.metadata().column(idx).column_type();
-        Ok(Box::new(CheckedPages {
-            pages: self.group.get_column_page_reader(idx)?,
+        let mut bound = ColumnBound {
             is_text: physical_type == parquet::basic::Type::BYTE_ARRAY,
             budget: self.budget,
             n_values: 0,
             longest: 0,
-        }))
+        };
+        let pages = self.group.get_column_page_reader(idx)?;
+        Ok(Box::new(CheckedPages::new(pages, move |page: &Page| {
+            bound.check(page)
+        })))
     }
 
     fn get_column_bloom_filter(&self, idx: usize) -> Option<&Sbbf> {
@@ -170,36 +163,30 @@ impl RowGroupReader for CheckedGroup<'_> {
     }
 }
 
-/// The pages of a column.
-struct CheckedPages {
-    pages: Box<dyn PageReader>,
+/// A bound on the bytes that the values of a column may take, kept from page to page.
+struct ColumnBound {
     is_text: bool,
+    /// The bound, in bytes.
     budget: u64,
+    /// Number of values of the pages so far.
     n_values: u64,
-    /// The longest text that the pages so far can repeat.
+    /// Bytes of the longest text that the pages so far can repeat.
     longest: u64,
 }
 
-impl CheckedPages {
+impl ColumnBound {
     fn check(&mut self, page: &Page) -> ParquetResult<()> {
-        let (n_values, n_bytes) = (u64::from(page.num_values()), page.buffer().len() as u64);
         if let Page::DictionaryPage { buf, .. } = page {
-            // Room is made for as many values as are announced, each of a byte at least.
-            if n_values > n_bytes {
-                return Err(ParquetError::General(format!(
-                    "a dictionary of {n_values} values in {n_bytes} bytes"
-                )));
-            }
             if self.is_text {
                 self.longest = self.longest.max(longest_text(buf));
             }
             return Ok(());
         }
         if self.is_text && page.encoding() == Encoding::DELTA_BYTE_ARRAY {
-            // Texts that begin as the one before them: each can be as long as all of the page.
-            self.longest = self.longest.max(n_bytes);
+            // Each text begins like the one before it: any of them can be as long as the page.
+            self.longest = self.longest.max(page.buffer().len() as u64);
         }
-        self.n_values += n_values;
+        self.n_values += u64::from(page.num_values());
         let needed = self
             .n_values
             .saturating_mul(BYTES_PER_VALUE / 2 + self.longest);
@@ -210,7 +197,8 @@ impl CheckedPages {
     }
 }
 
-/// The longest of texts that each stand behind their length in four bytes.
+/// Returns the length of the longest text in a dictionary, where each text stands behind its length
+/// in four bytes.
 fn longest_text(mut buffer: &[u8]) -> u64 {
     let mut longest = 0;
     while let Some((len, rest)) = buffer.split_first_chunk::<4>() {
@@ -219,34 +207,4 @@ fn longest_text(mut buffer: &[u8]) -> u64 {
         buffer = rest.get(len as usize..).unwrap_or_default();
     }
     longest
-}
-
-impl PageReader for CheckedPages {
-    fn get_next_page(&mut self) -> ParquetResult<Option<Page>> {
-        let page = self.pages.get_next_page()?;
-        if let Some(page) = &page {
-            self.check(page)?;
-        }
-        Ok(page)
-    }
-
-    fn peek_next_page(&mut self) -> ParquetResult<Option<PageMetadata>> {
-        self.pages.peek_next_page()
-    }
-
-    fn skip_next_page(&mut self) -> ParquetResult<()> {
-        self.pages.skip_next_page()
-    }
-
-    fn at_record_boundary(&mut self) -> ParquetResult<bool> {
-        self.pages.at_record_boundary()
-    }
-}
-
-impl Iterator for CheckedPages {
-    type Item = ParquetResult<Page>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.get_next_page().transpose()
-    }
 }

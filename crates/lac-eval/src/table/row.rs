@@ -1,4 +1,4 @@
-//! One row of a data file, as JSON values by column.
+//! A row of a data file, as JSON values by column.
 
 use std::fs::File;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::excerpt::excerpt;
 /// A row of a data file, and where it stands.
 pub(crate) struct DataRow<'a> {
     pub(crate) file: &'a Path,
-    /// Counted from 1.
+    /// The row, counted from 1, headers not counted.
     pub(crate) number: usize,
     pub(crate) cells: Cells,
 }
@@ -35,7 +35,7 @@ impl DataRow<'_> {
         }
     }
 
-    /// Makes an error about a cell that holds something else than it should.
+    /// Makes an error about a cell that does not hold what is expected.
     pub(crate) fn unexpected(&self, column: &str, found: &Value, expected: &str) -> Error {
         let found = excerpt(&found.to_string());
         self.fail(format!(
@@ -58,7 +58,7 @@ impl DataRow<'_> {
         }
     }
 
-    /// Returns the text of a cell that has to hold one.
+    /// Returns the text of a cell. A cell without one, or with an empty one, is an error.
     pub(crate) fn text(&self, column: &str) -> Result<String> {
         match self.any_cell(column) {
             Some(Value::String(text)) if !text.trim().is_empty() => Ok(text.clone()),

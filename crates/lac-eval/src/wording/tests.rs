@@ -38,9 +38,9 @@ fn ask(data: &DataSet, settings: &PromptSettings) -> Question {
 fn text(question: &Question) -> String {
     match &question.prompt {
         Prompt::Text(text) => text.clone(),
-        Prompt::Chat(turns) => turns
+        Prompt::Chat(messages) => messages
             .iter()
-            .map(|turn| format!("<{}>{}", turn.role(), turn.text().unwrap()))
+            .map(|message| format!("<{}>{}", message.role(), message.text().unwrap()))
             .collect(),
         Prompt::PerOption(texts) => texts.join("|"),
     }

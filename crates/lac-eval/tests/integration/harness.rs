@@ -8,7 +8,7 @@ use lac_eval::data::Split;
 use lac_eval::results::{HarnessLogComparison, Record};
 use lac_eval::settings::Passages;
 use lac_eval::{
-    Benchmark, DataSet, HarnessTask, PromptSettings, ResultLog, Selection, evaluate, requests,
+    Benchmark, DataSet, HarnessTask, ItemSelection, PromptSettings, ResultLog, evaluate, requests,
 };
 use serde_json::Value;
 
@@ -29,7 +29,7 @@ fn close(seen: &[f64], expected: &[f64], name: &str) {
 
 fn run(
     data: &DataSet,
-    selection: &Selection,
+    selection: &ItemSelection,
     prompt: &PromptSettings,
 ) -> (Vec<Record>, HashMap<usize, String>) {
     let (model, tokenizer) = model();
@@ -68,7 +68,7 @@ fn check(name: &str, data: &DataSet, prompt: &PromptSettings) {
     let mut few = data.clone();
     few.items.retain(|item| wanted.contains(&item.row));
 
-    let (records, texts) = run(&few, &Selection::default(), prompt);
+    let (records, texts) = run(&few, &ItemSelection::default(), prompt);
     assert_eq!(records.len(), expected.len(), "{name}");
     let records: HashMap<usize, &Record> =
         records.iter().map(|record| (record.row, record)).collect();
@@ -143,7 +143,7 @@ fn gpqa_from_what_the_harness_logged() {
     let data = DataSet::load(Benchmark::Samples, &file, Split::Test).unwrap();
     assert_eq!(data.items[0].subject, "gpqa_zeroshot");
     let prompt = PromptSettings::lm_eval(HarnessTask::Samples, 0);
-    let (records, _) = run(&data, &Selection::default(), &prompt);
+    let (records, _) = run(&data, &ItemSelection::default(), &prompt);
     assert_eq!(records.len(), 16);
     let seen = HarnessLogComparison::new(&data, &records).unwrap();
     assert!(seen.largest_difference < TOLERANCE, "{seen:?}");

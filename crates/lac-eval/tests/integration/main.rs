@@ -17,8 +17,8 @@ use lac_eval::data::Split;
 use lac_eval::run::StoredTexts;
 use lac_eval::settings::SETTINGS_VERSION;
 use lac_eval::{
-    Benchmark, DataSet, Evaluation, ModelId, PolicyRun, PolicySettings, PromptSettings, RunConfig,
-    Selection, Settings,
+    Benchmark, DataSet, Evaluation, ItemSelection, ModelId, PolicyRun, PolicySettings,
+    PromptSettings, RunConfig, Settings,
 };
 use lac_models::{Decoder, ModelFolder, Tokenizer, WeightDtype, decoder::DecoderContext};
 use tempfile::TempDir;
@@ -74,10 +74,10 @@ fn settings(data: &DataSet, prompt: &PromptSettings, runs: &[PolicyRun]) -> Vec<
         .collect()
 }
 
-fn limit(n: usize) -> Selection {
-    Selection {
+fn limit(n: usize) -> ItemSelection {
+    ItemSelection {
         limit: Some(n),
-        ..Selection::default()
+        ..ItemSelection::default()
     }
 }
 

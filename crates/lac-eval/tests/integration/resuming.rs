@@ -12,8 +12,8 @@ use lac_eval::released_code::Quirk;
 use lac_eval::report::{ReportFormat, SubjectTables, render};
 use lac_eval::results::{Record, merge};
 use lac_eval::{
-    Benchmark, DataSet, Error, EvalReport, HarnessTask, PolicyRun, PolicySettings, PromptSettings,
-    Protocol, ResultLog, Results, Selection, Settings, evaluate, requests,
+    Benchmark, DataSet, Error, EvalReport, HarnessTask, ItemSelection, PolicyRun, PolicySettings,
+    PromptSettings, Protocol, ResultLog, Results, Settings, evaluate, requests,
 };
 use lac_models::{Decoder, Tokenizer};
 use proptest::prelude::*;
@@ -53,7 +53,7 @@ impl Bench {
     fn run(
         &self,
         path: &Path,
-        selection: &Selection,
+        selection: &ItemSelection,
         mut runs: Vec<PolicyRun>,
     ) -> lac_eval::Result<()> {
         let all = requests(
@@ -274,7 +274,7 @@ fn shards_joined_are_one_run() {
         .map(|index| {
             let name = format!("part{index}.jsonl");
             let path = folder.path().join(&name);
-            let selection = Selection {
+            let selection = ItemSelection {
                 shard: Some(Shard { index, count: 4 }),
                 ..limit(14)
             };
@@ -406,9 +406,10 @@ impl LayerPolicy for Named {
     }
 
     fn before(&mut self, layer_idx: usize, _: &Tensor<3>) -> Result<Decision, BoxError> {
-        match layer_idx < self.first_skipped {
-            true => Ok(Decision::Run),
-            false => Ok(Decision::Skip),
+        if layer_idx < self.first_skipped {
+            Ok(Decision::Run)
+        } else {
+            Ok(Decision::Skip)
         }
     }
 }

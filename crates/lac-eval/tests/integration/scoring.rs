@@ -9,7 +9,7 @@ use lac_core::{
 use lac_eval::released_code::Quirk;
 use lac_eval::results::Record;
 use lac_eval::{
-    Benchmark, HarnessTask, PolicyRun, PromptSettings, ResultLog, Selection, evaluate, requests,
+    Benchmark, HarnessTask, ItemSelection, PolicyRun, PromptSettings, ResultLog, evaluate, requests,
 };
 use lac_models::AddSpecialTokens;
 
@@ -22,7 +22,7 @@ fn run<M: CausalLm>(
     model: &M,
     benchmark: Benchmark,
     prompt: &PromptSettings,
-    selection: &Selection,
+    selection: &ItemSelection,
     runs: &mut [PolicyRun],
     batch_size: usize,
 ) -> Vec<Record> {
@@ -103,7 +103,7 @@ fn batches_caches_and_padding_change_nothing() {
             Benchmark::Mmlu => vec!["jobs".to_owned(), "reading".to_owned()],
             _ => Vec::new(),
         };
-        let selection = Selection {
+        let selection = ItemSelection {
             subjects,
             ..limit(3)
         };
@@ -302,7 +302,7 @@ fn a_policy_that_judges_a_whole_text_is_given_the_whole_text() {
     ] {
         let prompt = PromptSettings::lm_eval(task, few_shot);
         let name = format!("{task:?}, {few_shot}-shot");
-        let selection = Selection {
+        let selection = ItemSelection {
             subjects: vec!["jobs".to_owned(), "reading".to_owned()],
             ..limit(4)
         };

@@ -1,16 +1,14 @@
 //! The kernels against plain loops in f64, in all data types and awkward sizes; and that an output's bits
 //! depend on its own row alone.
 
+mod sublayers;
+
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use proptest::prelude::*;
 
 use crate::slots::AttendedSlots;
-use crate::sublayers::{GatedMlp, LinearMap, Norm, QkvProjection};
 
-use super::{
-    add_linear, add_mlp, attend, has_cpu_kernel, layer, linear, queries_keys_values, rms_norm,
-    rotate, swiglu,
-};
+use super::{attend, has_cpu_kernel, linear, rms_norm, rotate, swiglu};
 
 const DTYPES: [DType; 3] = [DType::F32, DType::BF16, DType::F16];
 
@@ -398,123 +396,6 @@ fn however_the_work_is_cut_a_row_gives_the_same_bits() {
                 }
             }
         }
-    }
-}
-
-#[test]
-fn one_pass_gives_the_bits_of_its_operations() {
-    // With more threads there would be too few tokens for all of them.
-    let threads = rayon::ThreadPoolBuilder::new().num_threads(2).build();
-    threads.unwrap().install(compare_one_pass);
-}
-
-fn compare_one_pass() {
-    let (hidden_size, n_heads, n_kv_heads, head_dim, inner) = (48, 6, 2, 10, 70);
-    let (n_queries, n_keys) = (n_heads * head_dim, n_kv_heads * head_dim);
-    let all_dims = [(1, 1), (5, 7), (9, 13)];
-    for (dtype, (batch, seq)) in DTYPES
-        .into_iter()
-        .flat_map(|dtype| all_dims.map(|dims| (dtype, dims)))
-    {
-        let assert_same = |found: Vec<f32>, expected: Vec<f32>, what: &str| {
-            assert_eq!(found, expected, "{what}, {dtype:?}, {batch} x {seq}");
-        };
-        let matrix = |n_out: usize, n_in: usize, seed| {
-            tensor(&values(n_out * n_in, seed), [n_out, n_in], dtype)
-        };
-        let vector = |n: usize, seed| tensor(&values(n, seed), [n], dtype);
-        let rows = |states: Tensor<3>| {
-            let [batch, seq, width] = states.dims();
-            states.reshape([batch * seq, width])
-        };
-        let split = |states: Tensor<2>| {
-            let n_heads = states.dims()[1] / head_dim;
-            states
-                .reshape([batch, seq, n_heads, head_dim])
-                .swap_dims(1, 2)
-        };
-        let shape = [batch, seq, hidden_size];
-        let hidden = tensor(&values(batch * seq * hidden_size, 30), shape, dtype);
-        let norm = |seed| Norm {
-            weight: vector(hidden_size, seed),
-            epsilon: 1e-5,
-        };
-        let weights = [
-            matrix(n_queries, hidden_size, 32),
-            matrix(n_keys, hidden_size, 33),
-            matrix(n_keys, hidden_size, 34),
-        ];
-        let biases = [Some(vector(n_queries, 35)), None, Some(vector(n_keys, 36))];
-        // Angles that differ from row to row, as left padding makes them.
-        let rotation = [37, 38].map(|seed| {
-            let angles = values(batch * seq * head_dim / 2, seed);
-            tensor(&angles, [batch, 1, seq, head_dim / 2], dtype)
-        });
-        let qkv = || QkvProjection {
-            norm: norm(31),
-            weights: weights.clone(),
-            biases: biases.clone(),
-            rotation: rotation.clone(),
-        };
-        let found = queries_keys_values(&hidden, qkv()).expect("small enough for one pass");
-        let normed = rows(rms_norm(hidden.clone(), norm(31).weight, 1e-5));
-        let [queries, keys, own_values] =
-            linear(normed, weights.clone(), biases.clone()).map(split);
-        let [cos, sin] = rotation.clone();
-        let queries = rotate(queries, cos.clone(), sin.clone());
-        let keys = rotate(keys, cos, sin);
-        for (found, expected) in found.into_iter().zip([&queries, &keys, &own_values]) {
-            let found = read(split(rows(found)));
-            assert_same(found, read(expected.clone()), "queries, keys, values");
-        }
-
-        let slots = AttendedSlots {
-            past: 0,
-            window: Some(5),
-            padding: (0..batch).map(|row| row % seq).collect(),
-            ends: Vec::new(),
-        };
-        let attended = attend(queries, keys.clone(), own_values.clone(), &slots);
-        let output = |bias| LinearMap {
-            weight: matrix(hidden_size, n_queries, 39),
-            bias,
-        };
-        let between = |bias: Option<Tensor<1>>| {
-            let [sum] = linear(rows(attended.clone()), [output(None).weight], [bias]);
-            hidden.clone() + sum.reshape(shape)
-        };
-        for bias in [None, Some(vector(hidden_size, 40))] {
-            let found = add_linear(&hidden, &attended, output(bias.clone()));
-            let found = read(found.expect("small enough for one pass"));
-            assert_same(found, read(between(bias)), "residual");
-        }
-
-        let mlp_weights = [
-            matrix(inner, hidden_size, 41),
-            matrix(inner, hidden_size, 42),
-            matrix(hidden_size, inner, 43),
-        ];
-        let mlp = || GatedMlp {
-            norm: norm(44),
-            weights: mlp_weights.clone(),
-        };
-        let between = between(None);
-        let found = add_mlp(&between, mlp()).expect("small enough for one pass");
-        let normed = rows(rms_norm(between.clone(), norm(44).weight, 1e-5));
-        let [gate, up, down] = mlp_weights.clone();
-        let [sum] = linear(swiglu(normed, gate, up), [down], [None]);
-        let expected = read(between + sum.reshape(shape));
-        assert_same(read(found), expected.clone(), "MLP");
-
-        let found = layer(&hidden, qkv(), output(None), mlp(), &slots);
-        let [found, found_keys, found_values] = found.expect("small enough for one pass");
-        assert_same(read(found), expected, "layer");
-        assert_same(read(split(rows(found_keys))), read(keys), "layer's keys");
-        assert_same(
-            read(split(rows(found_values))),
-            read(own_values),
-            "layer's values",
-        );
     }
 }
 

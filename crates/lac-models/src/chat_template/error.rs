@@ -14,6 +14,24 @@ pub enum ChatError {
         /// Names of the templates that exist.
         names: Vec<String>,
     },
+    /// The checkpoint has no template of the name that was asked for.
+    #[error("{file}: no template is named {name:?}, only {}", names.join(", "))]
+    NoSuchTemplate {
+        /// Where the templates come from.
+        file: String,
+        /// The name that was asked for.
+        name: String,
+        /// Names of the templates that exist.
+        names: Vec<String>,
+    },
+    /// What the checkpoint stores as its template cannot be read.
+    #[error("{file}: {message}")]
+    Malformed {
+        /// Where the template comes from.
+        file: String,
+        /// What was found and what was expected.
+        message: String,
+    },
     /// The template itself called `raise_exception`, for instance because
     /// roles do not alternate as the model expects.
     #[error("{file}:{line}: the template rejects the conversation: {message}")]

@@ -225,8 +225,10 @@ fn memory_is_bounded_by_the_steps() {
         "{% macro f(x) %}{{ f(x ~ x) }}{% endmacro %}{{ f('abc') }}",
     ] {
         let template = template(source).with_limits(limits);
+        let chosen = template.templates.choose(&ChatOptions::default()).unwrap();
+        let chosen = chosen.clone();
         let rendered = lac_test_corruption::within(allowance, 0, || {
-            template.render_here(&[], &Map::new(), &ChatOptions::default())
+            template.render_here(&chosen, &[], &Map::new(), &ChatOptions::default())
         });
         if let Err(error) = rendered {
             assert!(error.to_string().contains("t.jinja"), "{source}: {error}");

@@ -84,12 +84,13 @@ impl DecoderAttention {
                 self.kv_heads(values),
             ]
         };
-        if let Some(rotated) =
-            lac_kernels::queries_keys_values(hidden, self.as_kernel(norm, context))
+        let projections = [&self.q_proj, &self.k_proj, &self.v_proj];
+        if lac_kernels::fuses_tokens(hidden, &projections.map(|linear| &*linear.weight))
+            && let Some(qkv) = self.as_kernel(norm, context)
+            && let Some(rotated) = lac_kernels::queries_keys_values(hidden, &qkv)
         {
             return heads(rotated);
         }
-        let projections = [&self.q_proj, &self.k_proj, &self.v_proj];
         let rotation = context.rotation();
         let input = norm.forward(hidden.clone());
         let [queries, keys, values] = heads(DecoderLinear::forward_together(input, projections));
@@ -100,15 +101,15 @@ impl DecoderAttention {
         &self,
         norm: &DecoderNorm,
         context: &DecoderContext,
-    ) -> lac_kernels::QkvProjection {
+    ) -> Option<lac_kernels::QkvProjection> {
         let projections = [&self.q_proj, &self.k_proj, &self.v_proj];
         let rotation = context.rotation();
-        lac_kernels::QkvProjection {
-            norm: norm.as_kernel(),
-            weights: projections.map(|linear| linear.weight.val()),
-            biases: projections.map(|linear| linear.bias.as_ref().map(Param::val)),
-            rotation: [rotation.cos.clone(), rotation.sin.clone()],
-        }
+        lac_kernels::QkvProjection::new(
+            norm.as_kernel()?,
+            projections.map(|linear| linear.weight.val()),
+            projections.map(|linear| linear.bias.as_ref().map(Param::val)),
+            [rotation.cos.clone(), rotation.sin.clone()],
+        )
     }
 
     /// Returns rotated keys, and values, of a normed state `[batch, seq, hidden]`: `[batch, kv_heads, seq, head_dim]`

@@ -197,6 +197,11 @@ impl DecoderConfig {
             Some("head_dim is odd")
         } else if !self.n_heads.is_multiple_of(self.n_kv_heads) {
             Some("n_kv_heads does not divide n_heads")
+        } else if !self
+            .rope
+            .has_finite_angles(self.head_dim, self.max_position_embeddings)
+        {
+            Some("rotary angles are infinite")
         } else {
             None
         }

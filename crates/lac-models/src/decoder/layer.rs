@@ -60,16 +60,27 @@ impl DecoderLayer {
         layer_idx: usize,
         context: &mut DecoderContext,
     ) -> Option<Tensor<3>> {
-        lac_kernels::has_cpu_kernel(hidden).then_some(())?;
-        let attention = &self.self_attn;
         let attended = context
             .attended(layer_idx)
             .filter(|attended| attended.past == 0)?;
+        let attention = &self.self_attn;
+        let [gate, up, down] = self.mlp.linears();
+        let weights = [
+            &attention.q_proj,
+            &attention.k_proj,
+            &attention.v_proj,
+            &attention.o_proj,
+            gate,
+            up,
+            down,
+        ]
+        .map(|linear| &*linear.weight);
+        lac_kernels::fuses_sequences(hidden, &weights).then_some(())?;
         let [output, keys, values] = lac_kernels::layer(
             hidden,
-            attention.as_kernel(&self.input_layernorm, context),
-            attention.o_proj.as_kernel(),
-            self.mlp.as_kernel(&self.post_attention_layernorm)?,
+            &attention.as_kernel(&self.input_layernorm, context)?,
+            &attention.o_proj.as_kernel()?,
+            &self.mlp.as_kernel(&self.post_attention_layernorm)?,
             attended,
         )?;
         let [keys, values] = [keys, values].map(|rows| attention.kv_heads(rows));

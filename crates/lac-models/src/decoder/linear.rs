@@ -43,17 +43,17 @@ impl DecoderLinear {
 
     /// Adds the map of `[batch, seq, in]` to the residual stream `[batch, seq, out]`.
     pub(super) fn forward_residual(&self, hidden: Tensor<3>, input: Tensor<3>) -> Tensor<3> {
-        match lac_kernels::add_linear(&hidden, &input, self.as_kernel()) {
-            Some(sum) => sum,
-            None => hidden + self.forward(input),
+        if lac_kernels::fuses_tokens(&hidden, &[&*self.weight])
+            && let Some(map) = self.as_kernel()
+            && let Some(sum) = lac_kernels::add_linear(&hidden, &input, &map)
+        {
+            return sum;
         }
+        hidden + self.forward(input)
     }
 
-    pub(super) fn as_kernel(&self) -> lac_kernels::LinearMap {
-        lac_kernels::LinearMap {
-            weight: self.weight.val(),
-            bias: self.bias.as_ref().map(Param::val),
-        }
+    pub(super) fn as_kernel(&self) -> Option<lac_kernels::LinearMap> {
+        lac_kernels::LinearMap::new(self.weight.val(), self.bias.as_ref().map(Param::val))
     }
 
     /// Applies several maps to one input `[batch, seq, in]`; returns `[batch, seq, out]` for each.

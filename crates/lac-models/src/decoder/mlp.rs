@@ -62,8 +62,10 @@ impl DecoderMlp {
 
     /// Adds the MLP's outputs for the normed residual stream to the residual stream `[batch, seq, hidden]`.
     pub(super) fn forward_residual(&self, hidden: Tensor<3>, norm: &DecoderNorm) -> Tensor<3> {
-        let fused = self.as_kernel(norm);
-        if let Some(sum) = fused.and_then(|mlp| lac_kernels::add_mlp(&hidden, mlp)) {
+        if lac_kernels::fuses_tokens(&hidden, &self.linears().map(|linear| &*linear.weight))
+            && let Some(mlp) = self.as_kernel(norm)
+            && let Some(sum) = lac_kernels::add_mlp(&hidden, &mlp)
+        {
             return sum;
         }
         let normed = norm.forward(hidden.clone());
@@ -72,11 +74,16 @@ impl DecoderMlp {
 
     /// Describes norm and MLP to the kernels; `None` with biases, for which there is no kernel.
     pub(super) fn as_kernel(&self, norm: &DecoderNorm) -> Option<lac_kernels::GatedMlp> {
-        let linears = [&self.gate_proj, &self.up_proj, &self.down_proj];
-        let has_biases = linears.iter().any(|linear| linear.bias.is_some());
-        (!has_biases).then(|| lac_kernels::GatedMlp {
-            norm: norm.as_kernel(),
-            weights: linears.map(|linear| linear.weight.val()),
-        })
+        let linears = self.linears();
+        if linears.iter().any(|linear| linear.bias.is_some()) {
+            return None;
+        }
+        let weights = linears.map(|linear| linear.weight.val());
+        lac_kernels::GatedMlp::new(norm.as_kernel()?, weights)
+    }
+
+    /// Returns gate, up and down.
+    pub(super) fn linears(&self) -> [&DecoderLinear; 3] {
+        [&self.gate_proj, &self.up_proj, &self.down_proj]
     }
 }

@@ -42,10 +42,7 @@ impl DecoderNorm {
         cast(normed, dtype) * weight.unsqueeze()
     }
 
-    pub(super) fn as_kernel(&self) -> lac_kernels::Norm {
-        lac_kernels::Norm {
-            weight: self.weight.val(),
-            epsilon: self.epsilon,
-        }
+    pub(super) fn as_kernel(&self) -> Option<lac_kernels::Norm> {
+        lac_kernels::Norm::new(self.weight.val(), self.epsilon)
     }
 }

@@ -4,16 +4,16 @@
 //! over which, what a tokenizer class implies, and what is added to the vocabulary on loading.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::Path;
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokenizers::AddedToken;
 
 use super::error::TokenizerError;
-use crate::chat_template::{ChatTemplate, TemplateSource};
+use super::optional_file::read_json;
+use super::template_files;
+use crate::chat_template::ChatTemplate;
 
 /// What a folder says about its tokenizer, apart from `tokenizer.json`.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ struct TokenizerConfig {
     add_prefix_space: Option<Option<bool>>,
     split_special_tokens: Option<bool>,
     clean_up_tokenization_spaces: Option<bool>,
-    chat_template: Option<TemplateField>,
+    chat_template: Option<Value>,
     #[serde(flatten)]
     rest: Map<String, Value>,
 }
@@ -84,24 +84,6 @@ struct TokenFlags {
     normalized: Option<bool>,
     #[serde(default)]
     special: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum TemplateField {
-    Single(String),
-    Named(Vec<NamedTemplate>),
-}
-
-#[derive(Deserialize)]
-struct NamedTemplate {
-    name: String,
-    template: String,
-}
-
-#[derive(Deserialize)]
-struct TemplateFile {
-    chat_template: TemplateField,
 }
 
 /// The fields of `generation_config.json` and `config.json` that matter here.
@@ -146,7 +128,7 @@ impl TokenizerFiles {
             },
             split_special_tokens: config.split_special_tokens.unwrap_or(false),
             clean_up_spaces: config.clean_up_tokenization_spaces.unwrap_or(false),
-            chat_template: chat_template(folder, config.chat_template)?,
+            chat_template: template_files::read(folder, CONFIG, config.chat_template)?,
             added_tokens: config
                 .added_tokens_decoder
                 .unwrap_or_default()
@@ -261,20 +243,6 @@ impl From<TokenFlags> for AddedToken {
     }
 }
 
-impl From<TemplateField> for TemplateSource {
-    fn from(field: TemplateField) -> Self {
-        match field {
-            TemplateField::Single(text) => Self::Single(text),
-            TemplateField::Named(templates) => Self::Named(
-                templates
-                    .into_iter()
-                    .map(|named| (named.name, named.template))
-                    .collect(),
-            ),
-        }
-    }
-}
-
 /// Returns the special tokens: the class's, replaced by those of the config, replaced by those of the special tokens
 /// map, which is not read where the config describes its added tokens (the newer convention).
 fn special_tokens(
@@ -324,52 +292,6 @@ fn token_text(token: &Value, file: &Path, name: &str) -> Result<Option<String>, 
         _ => Err(TokenizerError::Inconsistent {
             file: file.to_owned(),
             message: format!("\"{name}\" is neither a text nor a token with a \"content\""),
-        }),
-    }
-}
-
-/// Reads the chat template: from `chat_template.jinja`, else from the tokenizer's config, else from the processor's
-/// `chat_template.json`.
-fn chat_template(
-    folder: &Path,
-    in_config: Option<TemplateField>,
-) -> Result<Option<ChatTemplate>, TokenizerError> {
-    const OWN: &str = "chat_template.jinja";
-    const PROCESSOR: &str = "chat_template.json";
-    let processor: Option<TemplateFile> = read_json(folder, PROCESSOR)?;
-    let (file, source) = if let Some(text) = read_text(&folder.join(OWN))? {
-        (OWN, TemplateSource::Single(text))
-    } else if let Some(field) = in_config {
-        (CONFIG, field.into())
-    } else if let Some(file) = processor {
-        (PROCESSOR, file.chat_template.into())
-    } else {
-        return Ok(None);
-    };
-    Ok(Some(ChatTemplate::new(
-        folder.join(file).display().to_string(),
-        source,
-    )))
-}
-
-fn read_json<T: DeserializeOwned>(folder: &Path, name: &str) -> Result<Option<T>, TokenizerError> {
-    let file = folder.join(name);
-    match read_text(&file)? {
-        None => Ok(None),
-        Some(text) => match serde_json::from_str(&text) {
-            Ok(value) => Ok(Some(value)),
-            Err(source) => Err(TokenizerError::Json { file, source }),
-        },
-    }
-}
-
-fn read_text(file: &Path) -> Result<Option<String>, TokenizerError> {
-    match crate::file::read_to_string(file) {
-        Ok(text) => Ok(Some(text)),
-        Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(TokenizerError::Read {
-            file: file.to_owned(),
-            source,
         }),
     }
 }

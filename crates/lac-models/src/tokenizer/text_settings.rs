@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::error::TokenizerError;
 use super::files::{EdgeTokens, TokenizerFiles};
-use crate::chat_template::{ChatTemplate, TemplateSource};
+use crate::chat_template::ChatTemplate;
 use crate::file;
 use crate::hash::FieldHasher;
 
@@ -78,14 +78,8 @@ fn tokenizer_hash(bytes: &[u8], files: &TokenizerFiles) -> String {
 
 fn template_hash(template: &ChatTemplate) -> String {
     let mut hasher = FieldHasher::default();
-    match template.source() {
-        TemplateSource::Single(text) => hasher.field(text),
-        TemplateSource::Named(templates) => {
-            for (name, text) in templates {
-                hasher.field(name);
-                hasher.field(text);
-            }
-        }
+    for part in template.parts() {
+        hasher.field(part);
     }
     hasher.finish()
 }

@@ -121,6 +121,10 @@ fn sizes_that_contradict_each_other_are_named() {
             DecoderConfig::new(50, 24, 3, 4).with_n_kv_heads(3),
             "n_kv_heads does not divide n_heads",
         ),
+        (
+            DecoderConfig::new(50, 24, 3, 4).with_rope(RopeConfig::new(0.0)),
+            "rotary angles are infinite",
+        ),
     ] {
         let panic = std::panic::catch_unwind(|| config.init(&Device::default())).unwrap_err();
         let message = panic.downcast::<String>().unwrap();

@@ -4,12 +4,13 @@ use std::fs::File;
 use std::path::Path;
 
 use lac_core::Phase;
+use lac_files::parquet::{CheckedPages, memory_budget};
 use parquet::column::reader::ColumnReaderImpl;
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, FloatType, Int32Type};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
 
-use super::pages::{CheckedPages, budget};
+use super::pages::at_most;
 use super::schema::{HIDDEN_PREFIX, PROBED_LISTS};
 use crate::error::{Error, Result};
 use crate::token::{HiddenStates, TokenBatch};
@@ -62,7 +63,7 @@ pub(super) fn read_row_group(
     let file_len = std::fs::metadata(path)
         .map_err(Error::io("read", path))?
         .len();
-    let budget = budget(file_len);
+    let budget = memory_budget(file_len);
     // Three numbers and two flags per layer, and what a token takes by itself.
     let per_row = 14 * n_layers as u64 + 64;
     if per_row.saturating_mul(n_rows as u64) > budget {
@@ -163,7 +164,7 @@ impl Group<'_> {
         }
         let read = || -> Result<Column<T::T>, ParquetError> {
             let pages = self.group.get_column_page_reader(idx)?;
-            let pages = CheckedPages::new(pages, max_values);
+            let pages = CheckedPages::new(pages, at_most(max_values));
             let mut reader = ColumnReaderImpl::<T>::new(schema.column(idx), Box::new(pages));
             let mut column = Column {
                 values: Vec::new(),

@@ -34,17 +34,18 @@ pub struct Case {
     pub decode: Summary,
     /// Operations a second of the prompt's pass in its linear maps, two for a multiplication and an addition.
     pub prefill_flops: f64,
-    /// Bytes of weights and cache that a decoding pass has to read; by speculation, all passes for a token.
+    /// Bytes of weights and cache that a decoding pass has to read; under speculation, those of all passes for one
+    /// token.
     pub bytes_per_pass: f64,
     /// Those bytes a second.
     pub bytes_per_second: f64,
-    /// The same as a share of the read bandwidth that was measured between the case's runs.
+    /// `bytes_per_second` as a share of the read bandwidth that was measured between the case's runs.
     pub share_of_bandwidth: f64,
-    /// Layers run per pass; by speculation, those of the drafts included, per token.
+    /// Layers run per pass; under speculation per token, with those of the drafts.
     pub executed: PhasePair,
-    /// Share of layers the gate flagged active; none when the policy does not gate.
+    /// Share of layers that the gate flagged active; `None` when the policy does not gate.
     pub active: PhasePair,
-    /// Counts of drafted tokens, where the full model verifies drafts.
+    /// Counts of drafted tokens under speculation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub speculation: Option<SpeculationReport>,
 }

@@ -63,13 +63,21 @@ impl Source {
         })
     }
 
-    /// Returns the fingerprint that plans are checked against.
+    /// Fails where no plan can fit: a plan is learned from the weights of one model.
+    pub fn check_takes_plan(&self) -> Result<()> {
+        match self {
+            Source::Folder { .. } => Ok(()),
+            Source::Shape(_) => bail!("--plan needs --model: a plan is made on one model"),
+        }
+    }
+
+    /// Returns the fingerprint that plans are checked against. It costs nothing once the model is loaded; before, all
+    /// weights are read for it.
     pub fn fingerprint(&self) -> Result<ModelFingerprint> {
+        self.check_takes_plan()?;
         match self {
             Source::Folder { folder, .. } => Ok(folder.fingerprint()?),
-            Source::Shape(_) => {
-                bail!("--plan needs --model: a plan is made on one model")
-            }
+            Source::Shape(shape) => bail!("{shape} has random weights and no fingerprint"),
         }
     }
 

@@ -35,8 +35,8 @@ pub fn markdown(report: &Report) -> String {
         if let Some(speculation) = &case.speculation {
             let _ = writeln!(
                 text,
-                "\n{}, speculative; the prompt is random tokens, of which a model says nothing certain: on text of \
-                 yours, lac generate --speculative --stats\n{}",
+                "\n{}, speculative; the prompt is random tokens, which no model continues with certainty; on your own \
+                 text: lac generate --speculative --stats\n{}",
                 case.dtype,
                 speculation.to_string().trim_end()
             );

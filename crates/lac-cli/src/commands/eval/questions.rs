@@ -9,11 +9,11 @@ use lac_eval::data::{Content, Shard, Split};
 use lac_eval::released_code::Quirk;
 use lac_eval::run::StoredTexts;
 use lac_eval::settings::Passages;
-use lac_eval::{Benchmark, DataSet, HarnessTask, PromptSettings, Protocol, Selection};
+use lac_eval::{Benchmark, DataSet, HarnessTask, ItemSelection, PromptSettings, Protocol};
 
 use crate::one_of::{one_of, one_of_explained};
 
-/// Which questions.
+/// Options that name the questions.
 #[derive(Args)]
 #[command(next_help_heading = "Benchmark")]
 pub struct DataArgs {
@@ -27,7 +27,7 @@ pub struct DataArgs {
     /// Ask the validation split in place of the one that is reported
     #[arg(long)]
     validation: bool,
-    /// These subjects only
+    /// Ask these subjects only
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     subjects: Vec<String>,
     /// At most this many questions: a random choice that is the same everywhere
@@ -45,7 +45,8 @@ impl FromStr for ShardArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let expected = || format!("{text:?} is no shard: expected I/N with I from 0 to N less one");
+        let expected =
+            || format!("{text:?} is not a shard: expected I/N with I from 0 to N less one");
         let (index, count) = text.split_once('/').ok_or_else(expected)?;
         let number = |text: &str| text.parse::<u64>().map_err(|_| expected());
         let (index, count) = (number(index)?, number(count)?);
@@ -69,8 +70,8 @@ impl DataArgs {
         Ok(DataSet::load(self.benchmark, &self.data, split)?)
     }
 
-    pub fn selection(&self) -> Selection {
-        Selection {
+    pub fn selection(&self) -> ItemSelection {
+        ItemSelection {
             subjects: self.subjects.clone(),
             limit: self.limit,
             shard: self.shard.map(|ShardArg(shard)| shard),
@@ -93,7 +94,7 @@ fn embedded(_: Benchmark, _: Split) -> Result<DataSet> {
     bail!("--data demo: this lac was compiled without demo; name a file or a folder");
 }
 
-/// How they are asked.
+/// Options that say how questions are asked.
 #[derive(Args)]
 #[command(next_help_heading = "Protocol")]
 pub struct PromptArgs {
@@ -142,7 +143,9 @@ impl PromptArgs {
             .iter()
             .all(|item| matches!(&item.content, Content::YesNo { title: Some(_), .. }));
         if self.passages == Some(Passages::WithTitle) && !has_titles {
-            bail!("--passages with-title: the file has no titles apart; Google's jsonl has");
+            bail!(
+                "--passages with-title: the file has no field for titles; Google's jsonl has one"
+            );
         }
         let mut settings = match self.protocol {
             Protocol::Paper => PromptSettings::paper(self.seed),
@@ -151,7 +154,7 @@ impl PromptArgs {
                 let usual = HarnessTask::of(data.benchmark);
                 PromptSettings::lm_eval(self.harness_task.unwrap_or(usual), self.few_shot)
             }
-            other => bail!("--protocol {other}: this program does not know how to ask so"),
+            other => bail!("--protocol {other}: this program does not know the protocol"),
         };
         if self.protocol != Protocol::LmEval {
             if self.harness_task.is_some() || self.few_shot > 0 || self.chat {

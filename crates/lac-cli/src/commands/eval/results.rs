@@ -1,4 +1,4 @@
-//! What is done with files of results.
+//! Commands that read files of results: merge, report, compare.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::one_of::one_of_explained;
 use crate::output::{print_line, write_json, write_text};
 
-/// Says what `--help` says about a form of a report.
+/// Returns the text of `--help` about a form of a report.
 pub fn explain_format(format: ReportFormat) -> Option<&'static str> {
     match format {
         ReportFormat::Markdown => Some("Tables to read"),
@@ -62,7 +62,7 @@ impl Merge {
     after_help = "Examples:\n  lac eval report full.jsonl skipped.jsonl\n  lac eval report mmlu.jsonl --subjects --out mmlu.md\n  lac eval report *.jsonl --format csv"
 )]
 pub struct ReportCommand {
-    /// Files of results; what cannot be compared stands in tables of its own
+    /// Files of results; results that cannot be compared get tables of their own
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Form of the report
@@ -199,7 +199,7 @@ impl Compare {
     }
 }
 
-/// The variant of a file that a flag names, or its only one.
+/// Returns the variant of a file that a flag names, or its only one.
 fn variant<'a>(
     path: &Path,
     results: &'a Results,

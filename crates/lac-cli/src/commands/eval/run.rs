@@ -58,7 +58,7 @@ pub struct Run {
     /// Questions that go through the model side by side
     #[arg(long, value_name = "N", default_value_t = 16, help_heading = "Run")]
     batch_size: usize,
-    /// Results, a JSON line per question and variant; a file that is there already is gone on with
+    /// Results, a JSON line per question and variant; a file that exists already is continued
     #[arg(long, value_name = "FILE", help_heading = "Run")]
     out: Option<PathBuf>,
     /// Form of the report that is printed at the end
@@ -86,7 +86,7 @@ impl Run {
         let folder = ModelFolder::open(local.path())?;
         let tokenizer = folder.tokenizer()?;
         if prompt.chat && !tokenizer.has_chat_template() {
-            eprintln!("lac: the model has no chat template: it is given plain text");
+            eprintln!("lac: the model has no chat template and gets plain text");
         }
         let max_context = folder.config().decoder.max_position_embeddings;
         let selection = self.data.selection();
@@ -99,7 +99,10 @@ impl Run {
         }
 
         let prompt = prompt.with_batch_members(&requests, self.batch_size);
-        self.gate.check()?;
+        self.gate.check(self.policy)?;
+        if self.policy == PolicyName::Speculative {
+            self.speculation.check()?;
+        }
         let rows = Rows {
             batch: self.batch_size.min(requests.len()),
             n_slots: requests.iter().map(Request::n_tokens).max().unwrap_or(0),
@@ -142,10 +145,10 @@ impl Run {
         if !is_through {
             return interrupt::check().context(match &self.out {
                 Some(path) => format!(
-                    "{} holds what was answered: the same command goes on from there",
+                    "{} holds the answers so far: the same command goes on from there",
                     path.display()
                 ),
-                None => "what was answered is gone: --out keeps it".to_owned(),
+                None => "the answers so far are lost: --out keeps them".to_owned(),
             });
         }
         let results = log.into_results();
@@ -155,7 +158,7 @@ impl Run {
         print_line(text.trim_end())
     }
 
-    /// The policies; several α share a pass where one trace has all that they need.
+    /// Makes the policies. Several α share a pass if one trace has all that they need.
     fn policy_runs(&self, prompt: &PromptSettings, folder: &ModelFolder) -> Result<Vec<PolicyRun>> {
         let is_plain = self.gate.gate_rounding == GateRounding::F32
             && prompt.quirks.first_threshold() == FirstThreshold::Zero;
@@ -200,7 +203,7 @@ impl Run {
     fn speculative(&self, prompt: &PromptSettings, folder: &ModelFolder) -> Result<PolicyRun> {
         if !self.alphas.is_empty() {
             bail!(
-                "--alphas: the full model verifies at any α; give --alpha for the usage in the table"
+                "--alphas: the full model verifies whatever α is; --alpha sets the gate for the usage in the table"
             );
         }
         if prompt.protocol.compares_likelihoods() {
@@ -291,7 +294,7 @@ fn describe(data: &DataSet) {
     );
 }
 
-/// The prompt as the model sees it: where doubled or missing markers show.
+/// Prints a prompt as the model sees it: doubled or missing special tokens show here.
 fn show(request: &Request, tokenizer: &Tokenizer) -> Result<()> {
     print_line(&format!(
         "item {} ({})\n{}",

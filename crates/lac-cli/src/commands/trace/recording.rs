@@ -10,7 +10,7 @@ use lac_trace::{Probed, TraceWriter};
 
 use crate::output::print_line;
 
-/// Which numbers are kept, and where.
+/// Options that say which numbers are recorded, and where.
 #[derive(Args)]
 #[command(next_help_heading = "Recording")]
 pub struct Recording {
@@ -32,7 +32,7 @@ pub struct Recording {
     pub hidden: Vec<usize>,
 }
 
-/// A policy, looked at or not.
+/// A policy, with or without a probe.
 pub enum MaybeProbed<'a> {
     Plain(&'a mut dyn LayerPolicy),
     Probed(Probed<'a>),
@@ -48,8 +48,8 @@ impl MaybeProbed<'_> {
 }
 
 impl Recording {
-    /// Wraps the policy if something beside the gate is to be read; a policy that is not wrapped
-    /// is gated faster.
+    /// Wraps the policy in a probe if more than the gate's numbers is recorded. Otherwise it is returned as it is,
+    /// because a policy without a probe is gated faster.
     pub fn probed<'a>(&self, policy: &'a mut dyn LayerPolicy) -> (MaybeProbed<'a>, Option<Probe>) {
         let config = ProbeConfig {
             similarity: self.similarity,
@@ -62,7 +62,7 @@ impl Recording {
         (MaybeProbed::Probed(policy), Some(probe))
     }
 
-    /// Says what an interrupted trace of one prompt left.
+    /// Returns what an interrupted trace of one prompt left.
     pub fn left_by_one_prompt(&self) -> String {
         match &self.out {
             Some(path) => format!(
@@ -73,7 +73,7 @@ impl Recording {
         }
     }
 
-    /// Says what an interrupted trace of many prompts left.
+    /// Returns what an interrupted trace of many prompts left.
     pub fn left_by_prompts(&self) -> String {
         let path = self.out.as_deref().unwrap_or("".as_ref());
         format!(
@@ -102,7 +102,7 @@ impl Recording {
     }
 }
 
-/// Records the last new token of every sequence, which was not fed and stands in no pass.
+/// Records the last new token of every sequence, which no pass was fed with.
 pub fn note_unfed(writer: &mut TraceWriter<'_>, first_sequence: u32, output: &GenerationOutput) {
     for (row, generated) in output.rows.iter().enumerate() {
         if let Some(&id) = generated.ids.last() {

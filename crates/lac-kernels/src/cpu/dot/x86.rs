@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 
 use burn::tensor::{bf16, f16};
 
-use super::{Instructions, padded};
+use super::instructions::{Instructions, padded};
 use crate::value::Value;
 
 /// Sixteen values, widened to f32.

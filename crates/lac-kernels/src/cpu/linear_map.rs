@@ -145,8 +145,13 @@ fn with_sums<E: Value>(outputs: &mut [E], work: impl FnOnce(&mut [f32])) {
 /// A model of many weights of this size together does not stay in a cache.
 const MIN_MEMORY_BYTES: usize = 1 << 20;
 
-pub(super) fn read_from<E>(weights: &[Rows<'_, E>]) -> ReadFrom {
-    if n_values(weights) * size_of::<E>() < MIN_MEMORY_BYTES {
+fn read_from<E>(weights: &[Rows<'_, E>]) -> ReadFrom {
+    where_bytes_lie(n_values(weights) * size_of::<E>())
+}
+
+/// Where weights of this many bytes together are read from.
+fn where_bytes_lie(n_bytes: usize) -> ReadFrom {
+    if n_bytes < MIN_MEMORY_BYTES {
         ReadFrom::Cache
     } else {
         ReadFrom::Memory
@@ -188,6 +193,19 @@ fn tasks_by_outs(n_outs: &[usize], n_inputs: usize, width: usize) -> Vec<Task> {
     tasks
 }
 
+/// Whether [`tasks_by_inputs`] cuts the work, asked with the number of the weights' values and bytes.
+pub(super) fn is_cut_by_inputs(
+    n_values: usize,
+    n_bytes: usize,
+    n_units: usize,
+    unit: usize,
+) -> bool {
+    let n_threads = n_threads(n_units * unit * n_values);
+    let tile = INPUT_TILE.div_ceil(unit);
+    let has_enough = n_threads == 1 || n_units >= SHARE_OF_REST * n_threads * tile;
+    has_enough && unit <= MAX_CACHED_INPUTS && where_bytes_lie(n_bytes) == ReadFrom::Cache
+}
+
 /// Cuts inputs, which come `unit` together, into tasks that have all outputs of theirs, side by side. `None` where the
 /// weights come from memory, where there are too few inputs for all threads, or too many in a unit.
 pub(super) fn tasks_by_inputs<E>(
@@ -195,12 +213,10 @@ pub(super) fn tasks_by_inputs<E>(
     n_units: usize,
     unit: usize,
 ) -> Option<Vec<Range<usize>>> {
-    let n_threads = n_threads(n_units * unit * n_values(weights));
+    let n_values = n_values(weights);
+    is_cut_by_inputs(n_values, n_values * size_of::<E>(), n_units, unit).then_some(())?;
+    let n_threads = n_threads(n_units * unit * n_values);
     let tile = INPUT_TILE.div_ceil(unit);
-    let has_enough = n_threads == 1 || n_units >= SHARE_OF_REST * n_threads * tile;
-    if !has_enough || unit > MAX_CACHED_INPUTS || read_from(weights) == ReadFrom::Memory {
-        return None;
-    }
     let max = MAX_CACHED_INPUTS / unit;
     let mut tasks = Vec::new();
     let mut start = 0;

@@ -1,0 +1,5 @@
+//! The crate from outside.
+
+#![allow(clippy::unwrap_used)]
+
+mod threads;
