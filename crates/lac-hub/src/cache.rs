@@ -210,7 +210,9 @@ fn read_start(path: &Path, max_bytes: u64) -> io::Result<Option<String>> {
         Err(error) => return Err(error),
     }
     let mut bytes = Vec::new();
-    fs::File::open(path)?.take(max_bytes).read_to_end(&mut bytes)?;
+    fs::File::open(path)?
+        .take(max_bytes)
+        .read_to_end(&mut bytes)?;
     Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 

@@ -37,7 +37,11 @@ pub(crate) fn fetch(
         None => repository.revision().unwrap_or(MAIN),
     };
     let info = info(&api, settings, repository, revision)?;
-    let listing: BTreeSet<String> = info.siblings.into_iter().map(|file| file.rfilename).collect();
+    let listing: BTreeSet<String> = info
+        .siblings
+        .into_iter()
+        .map(|file| file.rfilename)
+        .collect();
     wanted.check(&listing).map_err(|reason| {
         FetchError::Unusable(HubError::Unusable {
             repository: repository.to_string(),
@@ -50,16 +54,24 @@ pub(crate) fn fetch(
         write_reference(&folder, revision, &commit)?;
     }
     let files = api.repo(repo(repository, &commit));
-    for path in listing.iter().filter(|path| wanted.is_wanted(path, &listing)) {
+    for path in listing
+        .iter()
+        .filter(|path| wanted.is_wanted(path, &listing))
+    {
         get(&files, &folder.join("snapshots").join(&commit), path).map_err(failed)?;
     }
-    let at_commit = match Repository::parse(
-        repository.kind(),
-        &format!("{}@{commit}", repository.id()),
-    ) {
-        Ok(at_commit) => at_commit,
-        Err(error) => return Err(FetchError::Unusable(error)),
-    };
+    // What was downloaded may name more: an index names the files of weights.
+    let target = folder.join("snapshots").join(&commit);
+    for path in wanted.missing(&target) {
+        if listing.contains(&path) {
+            get(&files, &target, &path).map_err(failed)?;
+        }
+    }
+    let at_commit =
+        match Repository::parse(repository.kind(), &format!("{}@{commit}", repository.id())) {
+            Ok(at_commit) => at_commit,
+            Err(error) => return Err(FetchError::Unusable(error)),
+        };
     let mut in_cache = settings.clone();
     in_cache.cache = cache.clone();
     match locate(&in_cache, &at_commit).map_err(FetchError::Unusable)? {
@@ -89,14 +101,16 @@ fn info(
         let _ = sender.send(request.info());
     });
     if let Err(error) = asked {
-        return Err(FetchError::Failed(format!("no thread can be started: {error}")));
+        return Err(FetchError::Failed(format!(
+            "no thread can be started: {error}"
+        )));
     }
     let failed = FetchError::Failed;
     let info = match receiver.recv_timeout(settings.timeout) {
         Ok(info) => info.map_err(|error| failed(explain(settings, &error)))?,
         Err(RecvTimeoutError::Timeout) => {
             return Err(failed(format!(
-                "{} did not answer within {} seconds",
+                "it cannot be fetched: {} did not answer within {} seconds",
                 settings.endpoint,
                 settings.timeout.as_secs()
             )));
@@ -141,7 +155,11 @@ fn get(files: &ApiRepo, snapshot: &std::path::Path, path: &str) -> Result<(), Ap
 }
 
 /// Notes which commit a branch or tag was at.
-fn write_reference(folder: &std::path::Path, revision: &str, commit: &str) -> Result<(), FetchError> {
+fn write_reference(
+    folder: &std::path::Path,
+    revision: &str,
+    commit: &str,
+) -> Result<(), FetchError> {
     if revision == commit {
         return Ok(());
     }
@@ -167,5 +185,8 @@ fn explain(settings: &HubSettings, error: &ApiError) -> String {
         text if text.contains("status: 404") => ": there is no such repository or revision",
         _ => "",
     };
-    format!("{} did not give it: {text}{hint}", settings.endpoint)
+    format!(
+        "it cannot be fetched from {}: {text}{hint}",
+        settings.endpoint
+    )
 }

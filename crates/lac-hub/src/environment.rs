@@ -63,7 +63,9 @@ impl Environment {
 
     fn expand_home(&self, text: &str) -> String {
         let rest = match text.strip_prefix('~') {
-            Some(rest) if rest.is_empty() || rest.starts_with(['/', std::path::MAIN_SEPARATOR]) => rest,
+            Some(rest) if rest.is_empty() || rest.starts_with(['/', std::path::MAIN_SEPARATOR]) => {
+                rest
+            }
             // Another user's home folder is not looked up.
             _ => return text.to_owned(),
         };

@@ -29,19 +29,19 @@ pub trait WantedFiles {
     fn check(&self, listing: &BTreeSet<String>) -> Result<(), String>;
 }
 
-/// Finds a repository's snapshot in the cache without asking the hub; `None` where the cache lacks it.
+/// Finds a repository's snapshot in the cache without asking the hub. It may lack files.
 ///
 /// # Errors
-/// A cache that cannot be read or leads elsewhere, and one that holds several snapshots and does not say which is meant.
-pub fn cached(settings: &HubSettings, repository: &Repository) -> Result<Option<Snapshot>, HubError> {
+/// [`HubError::NotFound`] says what the cache lacks and where it was looked for; a cache that cannot be read or leads
+/// elsewhere.
+pub fn cached(settings: &HubSettings, repository: &Repository) -> Result<Snapshot, HubError> {
     match locate(settings, repository)? {
-        Located::Snapshot(snapshot) => Ok(Some(snapshot)),
-        Located::Absent(absence @ Absence::Choice { .. }) => Err(HubError::NotFound {
+        Located::Snapshot(snapshot) => Ok(snapshot),
+        Located::Absent(absence) => Err(HubError::NotFound {
             repository: repository.to_string(),
             absence,
-            reason: "only the cache is looked into".to_owned(),
+            reason: "only the cache was looked into".to_owned(),
         }),
-        Located::Absent(_) => Ok(None),
     }
 }
 
@@ -79,7 +79,9 @@ pub fn find(
         reason,
     };
     if let Some(variable) = settings.offline {
-        return Err(not_found(format!("{variable} forbids to ask the hub for it")));
+        return Err(not_found(format!(
+            "{variable} forbids to ask the hub for it"
+        )));
     }
     let snapshot = match fetch(settings, repository, snapshot.as_ref(), wanted) {
         Ok(snapshot) => snapshot,
@@ -117,7 +119,10 @@ fn lacking(snapshot: &Snapshot, wanted: &dyn WantedFiles) -> Result<Lacking, Hub
     let mut files = wanted.missing(&folder);
     let listing = snapshot.listing();
     if let Some(listing) = &listing {
-        for path in listing.iter().filter(|path| wanted.is_wanted(path, listing)) {
+        for path in listing
+            .iter()
+            .filter(|path| wanted.is_wanted(path, listing))
+        {
             if !files.contains(path) && snapshot.file(path)?.is_none() {
                 files.push(path.clone());
             }

@@ -8,7 +8,7 @@
 //! | [`find`] | the folder with the [`WantedFiles`] of a repository; with the feature `download`, what is missing is downloaded |
 //!
 //! ```
-//! use lac_hub::{Environment, HubSettings, Repository, RepositoryKind, cached};
+//! use lac_hub::{Environment, HubError, HubSettings, Repository, RepositoryKind, cached};
 //!
 //! // A cache as another program has left it.
 //! # let home = tempfile::tempdir()?;
@@ -24,13 +24,14 @@
 //! assert_eq!(settings.offline, Some("HF_HUB_OFFLINE"));
 //!
 //! let model = Repository::parse(RepositoryKind::Model, "org/name")?;
-//! let found = cached(&settings, &model)?.expect("it is there");
+//! let found = cached(&settings, &model)?;
 //! assert_eq!(found.folder(), snapshot);
 //! assert_eq!(found.file("config.json")?, Some(snapshot.join("config.json")));
 //! assert_eq!(found.file("model.safetensors")?, None);
 //!
 //! let other = Repository::parse(RepositoryKind::Model, "org/name@v2")?;
-//! assert_eq!(cached(&settings, &other)?, None);
+//! let error = cached(&settings, &other).unwrap_err();
+//! assert!(matches!(error, HubError::NotFound { .. }));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 #![deny(missing_debug_implementations, missing_docs, unreachable_pub)]

@@ -1,10 +1,16 @@
 //! Reading files of a model folder. They were downloaded and are not trusted.
 
+mod foreign;
+
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::path::Path;
 
-/// Opens a regular file. A downloaded folder can hold a link to a pipe or a device, and reading either might never end.
+use foreign::{HEAD_BYTES, recognise};
+
+/// Opens a regular file that is what its name says. A downloaded folder can hold a link to a pipe or a device, and
+/// reading either might never end; and what was downloaded may be a pointer to the file, or a page that says why it is
+/// not to be had.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::new(
@@ -12,7 +18,15 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
             "it is not a regular file",
         ));
     }
-    File::open(path)
+    let mut file = File::open(path)?;
+    let mut head = Vec::with_capacity(HEAD_BYTES);
+    (&mut file).take(HEAD_BYTES as u64).read_to_end(&mut head)?;
+    file.rewind()?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    match recognise(&head, &name) {
+        None => Ok(file),
+        Some(text) => Err(io::Error::new(io::ErrorKind::InvalidData, text)),
+    }
 }
 
 /// Returns whether the folder has an entry of that name, even a link that leads nowhere. The error is then about the
