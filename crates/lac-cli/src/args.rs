@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use lac_core::{
-    Bypass, GateConfig, GenerationConfig, Halt, LastActive, LayerPolicy, Off, Planned, Trace,
-    generation::{Sampling, SamplingConfig},
+    Bypass, GateConfig, Halt, LastActive, LayerPolicy, Off, Planned, Trace,
     plan::{ModelFingerprint, VoidPlan},
     released_code::{FirstThreshold, GateRounding},
 };
@@ -293,72 +292,5 @@ impl PolicyArgs {
         let plan = serde_json::from_str(&text)
             .with_context(|| format!("{} is not a plan", path.display()))?;
         Ok(Some((path, plan)))
-    }
-}
-
-/// How tokens are chosen.
-#[derive(Args)]
-#[command(next_help_heading = "Sampling")]
-pub struct SamplingArgs {
-    /// The most probable token each time (the default without --temperature)
-    #[arg(long, conflicts_with_all = ["temperature", "top_p", "top_k"])]
-    pub greedy: bool,
-    /// Draw from the probabilities at this temperature
-    #[arg(long, value_name = "T")]
-    pub temperature: Option<f32>,
-    /// Keep a token if the more probable ones together have at most this probability
-    #[arg(long, value_name = "P", requires = "temperature")]
-    pub top_p: Option<f32>,
-    /// Keep this many of the most probable tokens
-    #[arg(long, value_name = "K", requires = "temperature")]
-    pub top_k: Option<usize>,
-    /// Seed of the draws
-    #[arg(long, default_value_t = 0)]
-    pub seed: u64,
-}
-
-impl SamplingArgs {
-    /// Returns the options as they are when none is given.
-    pub fn greedy() -> Self {
-        Self {
-            greedy: true,
-            temperature: None,
-            top_p: None,
-            top_k: None,
-            seed: 0,
-        }
-    }
-
-    pub fn is_greedy(&self) -> bool {
-        self.temperature.is_none()
-    }
-
-    /// Returns in words how tokens are chosen.
-    pub fn describe(&self) -> String {
-        let Some(temperature) = self.temperature else {
-            return "greedy".to_owned();
-        };
-        let mut words = format!("temperature {temperature}");
-        if let Some(top_p) = self.top_p {
-            words.push_str(&format!(", top-p {top_p}"));
-        }
-        if let Some(top_k) = self.top_k {
-            words.push_str(&format!(", top-k {top_k}"));
-        }
-        words
-    }
-
-    pub fn generation(&self, max_new_tokens: usize, stop_tokens: &[u32]) -> GenerationConfig {
-        let sampling = match self.temperature {
-            None => Sampling::Greedy,
-            Some(temperature) => Sampling::Random(
-                SamplingConfig::new(temperature, self.seed)
-                    .with_top_k(self.top_k)
-                    .with_top_p(self.top_p),
-            ),
-        };
-        GenerationConfig::greedy(max_new_tokens)
-            .with_sampling(sampling)
-            .with_stop_tokens(stop_tokens)
     }
 }

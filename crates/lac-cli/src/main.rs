@@ -15,6 +15,7 @@ mod output;
 mod phase_pair;
 mod progress;
 mod prompts;
+mod sampling;
 mod speculation;
 #[cfg(feature = "flex")]
 mod threads;

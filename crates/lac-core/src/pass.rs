@@ -143,7 +143,7 @@ impl Pass {
     }
 
     /// Returns the same pass with its padding at the right read as tokens whose keys this pass masks.
-    pub(crate) fn with_trailing_as_hidden_tail(mut self) -> Self {
+    pub(crate) fn with_trailing_as_masked_tail(mut self) -> Self {
         self.masked_tail = std::mem::take(&mut self.trailing);
         self
     }

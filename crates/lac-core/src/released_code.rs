@@ -97,6 +97,6 @@ impl Pass {
     /// # Errors
     /// [`Error::EmptyPrompt`](crate::Error::EmptyPrompt) when there is no row or a row without a token.
     pub fn prompt_with_padding_as_tokens<R: AsRef<[u32]>>(rows: &[R], pad_id: u32) -> Result<Self> {
-        Ok(Self::scored(rows, pad_id)?.with_trailing_as_hidden_tail())
+        Ok(Self::scored(rows, pad_id)?.with_trailing_as_masked_tail())
     }
 }

@@ -1,6 +1,6 @@
 //! How questions are put to a model.
 
-use lac_core::generation::{Sampling, SamplingConfig};
+use lac_core::generation::{LogitsProcessors, Sampling, SamplingConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::benchmark::{Benchmark, HarnessTask};
@@ -32,6 +32,10 @@ pub struct PromptSettings {
     /// How tokens are chosen, where text is generated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sampling: Option<Sampling>,
+    /// What changes the logits before a token is chosen, where text is generated: the model's own settings, as they
+    /// act in transformers' `generate` on greedy text too.
+    #[serde(default, skip_serializing_if = "LogitsProcessors::is_neutral")]
+    pub processors: LogitsProcessors,
     /// Which questions share a batch, where a quirk makes results depend on it
     /// ([`Quirks::depends_on_batch`]); set by [`PromptSettings::with_batch_members`].
     #[serde(
@@ -81,6 +85,7 @@ impl PromptSettings {
             quirks: Quirks::default(),
             max_new_tokens: Some(64),
             sampling: Some(Sampling::Greedy),
+            processors: LogitsProcessors::default(),
             batch_members: None,
         }
     }

@@ -55,6 +55,7 @@ pub fn evaluate<M: CausalLm + ?Sized>(
     let sampling = prompt.sampling.clone().unwrap_or(Sampling::Greedy);
     let generation = GenerationConfig::greedy(prompt.max_new_tokens.unwrap_or(0))
         .with_sampling(sampling)
+        .with_processors(prompt.processors.clone())
         .with_stop_tokens(text.stop_tokens());
     let generation = prompt.quirks.pad(generation, *text)?;
     let is_pending = |log: &ResultLog, request: &Request| {

@@ -27,6 +27,14 @@ pub enum ModelError {
         /// The path as given.
         path: PathBuf,
     },
+    /// There is something else than a model's folder.
+    #[error("{} is not a model that can be loaded: {what}", path.display())]
+    Foreign {
+        /// The path as given.
+        path: PathBuf,
+        /// What it is, and what to do about it.
+        what: String,
+    },
     /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),

@@ -17,14 +17,17 @@ mod error;
 mod files;
 mod guard;
 mod optional_file;
+mod stop_tokens;
 mod stream;
 mod template_files;
 mod text_settings;
+mod turn_end;
 
 pub use error::TokenizerError;
 use files::{EdgeTokens, TokenizerFiles};
 use guard::{catch_panic, check_growth};
 pub use lac_core::text_model::AddSpecialTokens;
+pub use stop_tokens::StopTokens;
 pub use stream::TextStream;
 pub use template_files::{TEMPLATE_FILES, TEMPLATE_FOLDER, TEMPLATE_SUFFIX};
 pub(crate) use text_settings::TextSettings;
@@ -39,6 +42,7 @@ pub struct Tokenizer {
     bos: Option<u32>,
     eos: Option<u32>,
     pad: Option<u32>,
+    stop_tokens: StopTokens,
     stop_ids: Vec<u32>,
     spaces: Spaces,
     chat_template: Option<ChatTemplate>,
@@ -97,10 +101,14 @@ impl Tokenizer {
         let id = |name| files.special(name).and_then(|text| inner.token_to_id(text));
         let (bos, eos) = (id("bos_token"), id("eos_token"));
         let pad = id("pad_token");
-        let stop_ids = if files.eos_ids.is_empty() {
-            Vec::from_iter(eos)
-        } else {
-            files.eos_ids
+        let chat_template = files.chat_template;
+        let turn_end = chat_template
+            .as_ref()
+            .and_then(|template| turn_end::turn_end(template, &files.special_tokens, &inner));
+        let stop_tokens = StopTokens {
+            tokenizer: eos,
+            chat_template: turn_end,
+            ..files.stop_tokens
         };
         let added = inner.get_added_vocabulary();
         let special_ids = added
@@ -116,13 +124,14 @@ impl Tokenizer {
             bos,
             eos,
             pad,
-            stop_ids,
+            stop_ids: stop_tokens.ids(),
+            stop_tokens,
             spaces: if files.clean_up_spaces {
                 Spaces::CleanUp
             } else {
                 Spaces::AsDecoded
             },
-            chat_template: files.chat_template,
+            chat_template,
             inner,
         })
     }
@@ -213,10 +222,15 @@ impl Tokenizer {
         self.pad
     }
 
-    /// Returns all ids that end a generation: those of `generation_config.json`, else
-    /// of `config.json`, else the tokenizer's EOS token.
+    /// Returns all ids that end a generation: those of `generation_config.json` and `config.json`, the tokenizer's EOS
+    /// token, and the token with which the chat template ends an answer.
     pub fn stop_ids(&self) -> &[u32] {
         &self.stop_ids
+    }
+
+    /// Returns who calls which of the [`stop_ids`](Self::stop_ids) the end of a text.
+    pub fn stop_tokens(&self) -> &StopTokens {
+        &self.stop_tokens
     }
 
     /// Returns whether an id is a special token, which [`DecodedSpecialTokens::Skip`] leaves out.

@@ -6,17 +6,18 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use lac_core::{
     GenerateArgs, Usage, generate,
-    generation::{StopReason, TextSink},
+    generation::{LogitsProcessors, Sampling, StopReason, TextSink},
     speculation::{SpeculateArgs, generate_speculative},
 };
 use lac_models::{DecodedSpecialTokens, ModelFolder};
 use serde::Serialize;
 
-use crate::args::{ModelArgs, PolicyArgs, PolicyName, PromptArgs, SamplingArgs};
+use crate::args::{ModelArgs, PolicyArgs, PolicyName, PromptArgs};
 use crate::interrupt;
 use crate::memory::Rows;
 use crate::output::{print_line, write_json};
 use crate::phase_pair::PhasePair;
+use crate::sampling::{Choice, SamplingArgs};
 use crate::speculation::{SpeculationArgs, SpeculationReport, Verifier};
 
 /// Continue a prompt, with the full model or with its voids skipped
@@ -64,6 +65,9 @@ struct Generation<'a> {
     text: &'a str,
     stop_reason: lac_core::generation::StopReason,
     policy: &'a str,
+    sampling: &'a Sampling,
+    #[serde(skip_serializing_if = "LogitsProcessors::is_neutral")]
+    processors: &'a LogitsProcessors,
     usage: PhasePair,
     executed: PhasePair,
     prefill_seconds: f64,
@@ -100,7 +104,9 @@ impl Generate {
         };
         let model = self.model.load(&folder, rows, "lower --max-new-tokens")?;
         let mut policy = self.gate.policy(policy, &self.model, &folder)?;
-        let verifier = Verifier::new(&self.model, &folder, self.sampling.is_greedy());
+        let choice = self.sampling.choose(folder.path())?;
+        choice.warn(Some(&tokenizer));
+        let verifier = Verifier::new(&self.model, &folder, choice.is_greedy());
         let fingerprint = || self.model.fingerprint(&folder);
         let mut speculator = if is_speculative {
             Some(
@@ -111,9 +117,7 @@ impl Generate {
             None
         };
         interrupt::listen("the token under way")?;
-        let config = self
-            .sampling
-            .generation(self.max_new_tokens, tokenizer.stop_ids());
+        let config = choice.generation(self.max_new_tokens, tokenizer.stop_ids());
 
         let quiet = self.json;
         let mut stdout = anstream::stdout();
@@ -165,6 +169,8 @@ impl Generate {
                 Some(_) => "speculative",
                 None => policy.name(),
             },
+            sampling: &choice.sampling,
+            processors: &choice.processors,
             usage: PhasePair::active(&usage),
             executed: PhasePair::executed(&usage),
             prefill_seconds: output.prefill_time.as_secs_f64(),
@@ -178,7 +184,7 @@ impl Generate {
             print_line("")?;
         }
         if self.stats && !self.json {
-            print_stats(&generation, folder.config().decoder.n_layers);
+            print_stats(&generation, &choice, folder.config().decoder.n_layers);
             if let Some(speculation) = &generation.speculation {
                 eprint!("{speculation}");
             }
@@ -198,7 +204,7 @@ pub fn context_full(folder: &ModelFolder) -> String {
     )
 }
 
-fn print_stats(generation: &Generation<'_>, n_layers: usize) {
+fn print_stats(generation: &Generation<'_>, choice: &Choice, n_layers: usize) {
     let percent = |share: Option<f64>| {
         share.map_or("not gated".to_owned(), |share| {
             format!("{:.1} %", 100.0 * share)
@@ -210,6 +216,12 @@ fn print_stats(generation: &Generation<'_>, n_layers: usize) {
         })
     };
     eprintln!("policy            {}", generation.policy);
+    let of_folder = if choice.is_of_folder() {
+        " (generation_config.json)"
+    } else {
+        ""
+    };
+    eprintln!("sampling          {}{of_folder}", choice.describe());
     eprintln!(
         "executed layers   prompt {}, response {}",
         layers(generation.executed.prompt),

@@ -15,13 +15,14 @@ use lac_core::{
 };
 use lac_models::{Decoder, DecoderConfig, ModelFolder};
 
-use crate::args::{ModelArgs, PolicyArgs, SamplingArgs};
+use crate::args::{ModelArgs, PolicyArgs};
 use crate::interrupt;
 use crate::memory::Rows;
 use crate::one_of::one_of_explained;
 use crate::output::{print_line, write_json_readable};
 use crate::progress;
 use crate::prompts::PromptsArgs;
+use crate::sampling::SamplingArgs;
 
 /// Learn from traces of prompts which layers need not be run, and write them as a plan
 #[derive(Args)]
@@ -137,7 +138,9 @@ impl Plan {
         let model = self.model.load(&folder, rows, lower)?;
         let fingerprint = self.model.fingerprint(&folder)?;
         let greedy = SamplingArgs::greedy();
-        let config = greedy.generation(self.max_new_tokens, tokenizer.stop_ids());
+        let config = greedy
+            .choose(folder.path())?
+            .generation(self.max_new_tokens, tokenizer.stop_ids());
 
         let mut policy = Trace::new(gate);
         let mut learner = PlanLearner::default();

@@ -17,15 +17,14 @@ use lac_trace::recorder::PhaseTrace;
 use lac_trace::{Recorder, Style, TraceInfo, TraceWriter, heat_map};
 use sha2::{Digest, Sha256};
 
-use crate::args::{
-    ModelArgs, NO_TRACE_OF_SPECULATION, PolicyArgs, PolicyName, PromptArgs, SamplingArgs,
-};
+use crate::args::{ModelArgs, NO_TRACE_OF_SPECULATION, PolicyArgs, PolicyName, PromptArgs};
 use crate::commands::generate::context_full;
 use crate::interrupt;
 use crate::memory::Rows;
 use crate::output::{print_line, write_json};
 use crate::phase_pair::PhasePair;
 use crate::progress;
+use crate::sampling::SamplingArgs;
 use json::{TraceJson, UsageJson};
 use recording::{Recording, note_unfed, summary};
 
@@ -90,7 +89,11 @@ impl Trace {
             Some(tokenizer) => tokenizer.stop_ids(),
             None => &folder.config().eos_token_ids,
         };
-        let config = self.sampling.generation(self.max_new_tokens, stop_tokens);
+        let choice = self.sampling.choose(folder.path())?;
+        if self.max_new_tokens > 0 {
+            choice.warn(tokenizer.as_ref());
+        }
+        let config = choice.generation(self.max_new_tokens, stop_tokens);
         if let Some(prompts) = &self.recording.prompts {
             let tokenizer = tokenizer
                 .as_ref()
@@ -206,15 +209,16 @@ impl Trace {
         }
         let model = self.model.model.display().to_string();
         let fingerprint = self.model.fingerprint(folder)?;
+        let choice = self.sampling.choose(folder.path())?;
         let mut info = TraceInfo::new(&model, n_layers, policy)
             .context("--out")?
             .with_machine(self.model.dtype.name(), &self.model.device.to_string())
-            .with_note("sampling", &self.sampling.describe());
+            .with_note("sampling", &choice.describe());
         for part in RECORDED_PARTS {
             info = info.with_note(&format!("model {}", part.name()), &fingerprint.part(part));
         }
-        if self.sampling.temperature.is_some() {
-            info = info.with_seed(self.sampling.seed);
+        if let Some(seed) = choice.seed() {
+            info = info.with_seed(seed);
         }
         let writer = match run {
             Some(run) => TraceWriter::resume(path, info.with_note("run", run)),

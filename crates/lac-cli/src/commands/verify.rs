@@ -6,12 +6,13 @@ use lac_core::speculation::{Divergence, SpeculationStats, Verification, verify_s
 use lac_models::{DecodedSpecialTokens, ModelFolder, Tokenizer};
 use serde::Serialize;
 
-use crate::args::{ModelArgs, PolicyArgs, PolicyName, SamplingArgs};
+use crate::args::{ModelArgs, PolicyArgs, PolicyName};
 use crate::interrupt;
 use crate::memory::Rows;
 use crate::output::{print_line, write_json};
 use crate::progress;
 use crate::prompts::PromptsArgs;
+use crate::sampling::SamplingArgs;
 use crate::speculation::{SpeculationArgs, Verifier};
 
 /// Generate greedily with and without speculation and compare every token; fails at a difference
@@ -90,7 +91,9 @@ impl Verify {
             .speculation
             .speculator(&self.gate, verifier, || self.model.fingerprint(&folder))?;
         let greedy = SamplingArgs::greedy();
-        let config = greedy.generation(self.max_new_tokens, tokenizer.stop_ids());
+        let config = greedy
+            .choose(folder.path())?
+            .generation(self.max_new_tokens, tokenizer.stop_ids());
 
         let mut report = Report {
             prompts: 0,

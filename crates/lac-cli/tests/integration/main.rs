@@ -15,6 +15,7 @@ mod interruptions;
 #[cfg(all(feature = "demo", unix))]
 mod other_models;
 mod plans;
+mod sampling;
 #[cfg(all(feature = "demo", unix))]
 mod support;
 #[cfg(feature = "demo")]

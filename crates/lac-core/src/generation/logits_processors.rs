@@ -60,7 +60,7 @@ impl Default for LogitsProcessors {
 }
 
 impl LogitsProcessors {
-    /// The same with another [`repetition_penalty`](Self::repetition_penalty).
+    /// Sets [`repetition_penalty`](Self::repetition_penalty).
     #[must_use]
     pub fn with_repetition_penalty(self, repetition_penalty: f32) -> Self {
         Self {
@@ -69,7 +69,7 @@ impl LogitsProcessors {
         }
     }
 
-    /// The same with another [`no_repeat_ngram_size`](Self::no_repeat_ngram_size).
+    /// Sets [`no_repeat_ngram_size`](Self::no_repeat_ngram_size).
     #[must_use]
     pub fn with_no_repeat_ngram_size(self, no_repeat_ngram_size: usize) -> Self {
         Self {
@@ -78,13 +78,13 @@ impl LogitsProcessors {
         }
     }
 
-    /// The same with other [`bad_words`](Self::bad_words).
+    /// Sets [`bad_words`](Self::bad_words).
     #[must_use]
     pub fn with_bad_words(self, bad_words: Vec<Vec<u32>>) -> Self {
         Self { bad_words, ..self }
     }
 
-    /// The same with another [`min_new_tokens`](Self::min_new_tokens).
+    /// Sets [`min_new_tokens`](Self::min_new_tokens).
     #[must_use]
     pub fn with_min_new_tokens(self, min_new_tokens: usize) -> Self {
         Self {
@@ -93,13 +93,13 @@ impl LogitsProcessors {
         }
     }
 
-    /// The same with other [`suppressed`](Self::suppressed) tokens.
+    /// Sets the [`suppressed`](Self::suppressed) tokens.
     #[must_use]
     pub fn with_suppressed(self, suppressed: Vec<u32>) -> Self {
         Self { suppressed, ..self }
     }
 
-    /// The same with other tokens [`suppressed_at_begin`](Self::suppressed_at_begin).
+    /// Sets the tokens [`suppressed_at_begin`](Self::suppressed_at_begin).
     #[must_use]
     pub fn with_suppressed_at_begin(self, suppressed_at_begin: Vec<u32>) -> Self {
         Self {

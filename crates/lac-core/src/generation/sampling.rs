@@ -62,8 +62,7 @@ impl SamplingConfig {
         Self { top_p, ..self }
     }
 
-    /// The same with draws from the tokens that are at least this many times as probable as the most probable one, in
-    /// `[0, 1]`, or from all.
+    /// Sets how many times as probable as the most probable token a token has to be, in `[0, 1]`, or keeps all.
     pub fn with_min_p(self, min_p: impl Into<Option<f32>>) -> Self {
         let min_p = min_p.into();
         Self { min_p, ..self }

@@ -12,6 +12,7 @@ use tokenizers::AddedToken;
 
 use super::error::TokenizerError;
 use super::optional_file::read_json;
+use super::stop_tokens::StopTokens;
 use super::template_files;
 use crate::chat_template::ChatTemplate;
 
@@ -31,8 +32,8 @@ pub(super) struct TokenizerFiles {
     /// Whether decoding removes spaces before punctuation.
     pub(super) clean_up_spaces: bool,
     pub(super) chat_template: Option<ChatTemplate>,
-    /// Ids that end a generation, as the generation or model config names them.
-    pub(super) eos_ids: Vec<u32>,
+    /// What the generation and model configs call the end of a text.
+    pub(super) stop_tokens: StopTokens,
 }
 
 /// The special tokens that a Llama-like class puts around a text.
@@ -86,38 +87,20 @@ struct TokenFlags {
     special: bool,
 }
 
-/// The fields of `generation_config.json` and `config.json` that matter here.
+/// The fields of `config.json` that matter here.
 #[derive(Default, Deserialize)]
 struct ModelConfig {
     tokenizer_class: Option<String>,
     model_type: Option<String>,
-    eos_token_id: Option<EosIds>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum EosIds {
-    One(u32),
-    Many(Vec<u32>),
 }
 
 impl TokenizerFiles {
     pub(super) fn read(folder: &Path) -> Result<Self, TokenizerError> {
         let config: TokenizerConfig = read_json(folder, CONFIG)?.unwrap_or_default();
         let model: ModelConfig = read_json(folder, "config.json")?.unwrap_or_default();
-        let generation: Option<ModelConfig> = read_json(folder, "generation_config.json")?;
         let class = Class::of(&config, &model);
 
         let special_tokens = special_tokens(folder, &config, class)?;
-        let eos_ids = match generation
-            .unwrap_or_default()
-            .eos_token_id
-            .or(model.eos_token_id)
-        {
-            Some(EosIds::One(id)) => vec![id],
-            Some(EosIds::Many(ids)) => ids,
-            None => Vec::new(),
-        };
         Ok(Self {
             edge_tokens: class.edge_tokens(&config, &special_tokens, folder)?,
             special_tokens,
@@ -135,7 +118,7 @@ impl TokenizerFiles {
                 .into_iter()
                 .map(|(id, flags)| (id, flags.into()))
                 .collect(),
-            eos_ids,
+            stop_tokens: StopTokens::of_configs(folder)?,
         })
     }
 

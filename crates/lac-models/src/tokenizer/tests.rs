@@ -260,7 +260,7 @@ fn which_file_wins() {
             json!({ "eos_token_id": [5, 2] }),
             json!({ "eos_token_id": 9 })
         ),
-        [5, 2]
+        [5, 2, 9]
     );
     assert_eq!(stops(json!({ "eos_token_id": 7 }), json!({})), [7]);
     assert_eq!(stops(json!({}), json!({ "eos_token_id": 9 })), [9]);

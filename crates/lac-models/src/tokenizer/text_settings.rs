@@ -17,7 +17,7 @@ pub(crate) struct TextSettings {
     pub(crate) tokenizer: Option<String>,
     /// The chat template's hash; `None` for a folder without one.
     pub(crate) chat_template: Option<String>,
-    /// What `generation_config.json` or `config.json` names, ascending; empty where the tokenizer's EOS token serves.
+    /// What `generation_config.json` and `config.json` name, ascending; the tokenizer and the chat template add theirs.
     pub(crate) stop_tokens: Vec<u32>,
 }
 
@@ -29,9 +29,7 @@ impl TextSettings {
     /// A file that cannot be read or is malformed.
     pub(crate) fn read(folder: &Path) -> Result<Self, TokenizerError> {
         let files = TokenizerFiles::read(folder)?;
-        let mut stop_tokens = files.eos_ids.clone();
-        stop_tokens.sort_unstable();
-        stop_tokens.dedup();
+        let stop_tokens = files.stop_tokens.of_both_configs();
         let path = folder.join("tokenizer.json");
         let tokenizer = match file::read(&path) {
             Ok(bytes) => Some(tokenizer_hash(&bytes, &files)),
@@ -57,7 +55,7 @@ fn tokenizer_hash(bytes: &[u8], files: &TokenizerFiles) -> String {
         split_special_tokens,
         clean_up_spaces,
         chat_template: _,
-        eos_ids: _,
+        stop_tokens: _,
     } = files;
     let edge_tokens = edge_tokens
         .as_ref()

@@ -10,6 +10,7 @@ mod demo;
 mod devices;
 mod expected;
 mod fingerprint;
+mod generation_defaults;
 mod loading;
 mod parity;
 mod scoring;

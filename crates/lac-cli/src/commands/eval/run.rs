@@ -16,6 +16,7 @@ use lac_eval::{
     DataSet, EvalReport, Evaluation, ModelId, PolicyRun, PolicySettings, PromptSettings, Protocol,
     Request, ResultLog, Results, RunConfig, Settings, evaluate, requests,
 };
+use lac_models::generation_defaults::GenerationDefaults;
 use lac_models::{ModelFolder, Tokenizer};
 
 use super::questions::{DataArgs, PromptArgs};
@@ -26,6 +27,7 @@ use crate::memory::Rows;
 use crate::one_of::one_of_explained;
 use crate::output::print_line;
 use crate::progress::Answering;
+use crate::sampling::warn_stop_tokens;
 use crate::speculation::{SpeculationArgs, Verifier};
 
 #[derive(Args)]
@@ -81,10 +83,14 @@ impl Run {
         }
         let data = self.data.load()?;
         describe(&data);
-        let prompt = self.prompt.settings(&data)?;
+        let mut prompt = self.prompt.settings(&data)?;
         let local = self.model.find()?;
         let folder = ModelFolder::open(local.path())?;
         let tokenizer = folder.tokenizer()?;
+        if !prompt.protocol.compares_likelihoods() {
+            prompt.processors = GenerationDefaults::from_folder(folder.path())?.processors;
+            warn_stop_tokens(&tokenizer);
+        }
         if prompt.chat && !tokenizer.has_chat_template() {
             eprintln!("lac: the model has no chat template and gets plain text");
         }
