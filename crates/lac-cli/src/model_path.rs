@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use lac_hub::{Environment, HubSettings, Repository, RepositoryKind, WantedFiles};
+use lac_hub::{
+    Environment, HubError, HubSettings, Repository, RepositoryKind, SnapshotChoice, WantedFiles,
+};
 use lac_models::model_files;
 use tempfile::TempDir;
 
@@ -43,21 +45,38 @@ impl LocalModel {
 
 /// Returns the snapshot of the repository that a path names which does not exist on this machine.
 fn hub_folder(model: &Path) -> Result<PathBuf> {
-    let repository = model
-        .to_str()
-        .and_then(|id| Repository::parse(RepositoryKind::Model, id).ok());
-    let Some(repository) = repository else {
+    let named = || format!("--model {}: there is no such folder", model.display());
+    let repository = match model.to_str().map(|id| (id, parse(id))) {
+        Some((_, Ok(repository))) => repository,
+        Some((id, Err(error))) if ["https:", "hf:"].iter().any(|start| id.starts_with(start)) => {
+            return Err(error).with_context(named);
+        }
         // ModelFolder::open reports a path that does not exist.
-        return Ok(model.to_owned());
+        _ => return Ok(model.to_owned()),
     };
     let settings = HubSettings::from_environment(&Environment::of_process());
-    if !repository.id().contains('/') {
+    let snapshot = if repository.id().contains('/') {
+        lac_hub::find(&settings, &repository, &ModelFiles).with_context(named)?
+    } else {
         // More likely a mistyped path than one of the hub's oldest repositories: the hub is not asked.
-        let in_cache = lac_hub::cached(&settings, &repository);
-        return Ok(in_cache.map_or_else(|_| model.to_owned(), |snapshot| snapshot.folder()));
+        match lac_hub::cached(&settings, &repository) {
+            Ok(snapshot) => snapshot,
+            Err(_) => return Ok(model.to_owned()),
+        }
+    };
+    if snapshot.choice() == SnapshotChoice::OnlyOne {
+        eprintln!(
+            "lac: the local Hugging Face cache does not say which commit of {} main is at; the only one there is \
+             taken, {}",
+            repository.id(),
+            snapshot.commit()
+        );
     }
-    lac_hub::find(&settings, &repository, &ModelFiles)
-        .with_context(|| format!("--model {}: there is no such folder", model.display()))
+    Ok(snapshot.folder())
+}
+
+fn parse(id: &str) -> Result<Repository, HubError> {
+    Repository::parse(RepositoryKind::Model, id)
 }
 
 /// The files of a model, for lac-hub.

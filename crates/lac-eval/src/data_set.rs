@@ -53,10 +53,7 @@ impl DataSet {
     pub fn load(benchmark: Benchmark, path: &Path, split: Split) -> Result<Self> {
         let found = match path.to_str() {
             _ if path.exists() => path.to_owned(),
-            Some(id) => cached_dataset(id).map_err(|error| Error::NotFound {
-                path: path.to_owned(),
-                reason: format!("there is no such file or folder; {error}"),
-            })?,
+            Some(id) => cached_dataset(id)?,
             None => {
                 return Err(Error::NotFound {
                     path: path.to_owned(),

@@ -13,15 +13,16 @@ use crate::error::{Error, Result};
 /// [`Error::NotFound`], which says where it was looked for.
 pub fn cached_dataset(id: &str) -> Result<PathBuf> {
     let settings = HubSettings::from_environment(&Environment::of_process());
-    let found = Repository::parse(RepositoryKind::DataSet, id)
-        .and_then(|data_set| lac_hub::cached(&settings, &data_set));
-    match found {
-        Ok(snapshot) => Ok(snapshot.folder()),
-        Err(error) => Err(Error::NotFound {
+    Repository::parse(RepositoryKind::DataSet, id)
+        .and_then(|data_set| lac_hub::cached(&settings, &data_set))
+        .map(|snapshot| snapshot.folder())
+        .map_err(|error| Error::NotFound {
             path: id.into(),
-            reason: with_causes(&error),
-        }),
-    }
+            reason: format!(
+                "there is no such file or folder, and {}",
+                with_causes(&error)
+            ),
+        })
 }
 
 fn with_causes(error: &dyn std::error::Error) -> String {

@@ -18,6 +18,17 @@ pub struct Snapshot {
     pub(crate) cache: PathBuf,
     repository_folder: PathBuf,
     commit: String,
+    choice: SnapshotChoice,
+}
+
+/// Why a snapshot was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotChoice {
+    /// The cache says that this commit is the wanted revision.
+    Named,
+    /// The cache does not say which commit the branch `main` is at, and it holds this one alone. huggingface_hub takes
+    /// no snapshot then.
+    OnlyOne,
 }
 
 /// What the caches hold of a repository.
@@ -60,20 +71,21 @@ pub(crate) fn locate(settings: &HubSettings, repository: &Repository) -> Result<
 fn locate_in(cache: &Path, folder: PathBuf, repository: &Repository) -> Result<Located, HubError> {
     let snapshots = folder.join("snapshots");
     let revision = repository.revision().unwrap_or(MAIN);
-    let snapshot = |commit: String| {
+    let snapshot = |commit: String, choice| {
         Located::Snapshot(Snapshot {
             cache: cache.to_owned(),
             repository_folder: folder.clone(),
             commit,
+            choice,
         })
     };
     let commit = read_reference(&folder.join("refs").join(revision))?;
     let is_referred_to = commit.is_some();
     let commit = commit.unwrap_or_else(|| revision.to_owned());
     if is_plain_name(&commit) && is_folder(&snapshots.join(&commit))? {
-        return Ok(snapshot(commit));
+        return Ok(snapshot(commit, SnapshotChoice::Named));
     }
-    let mut commits = folder_names(&snapshots)?;
+    let commits = folder_names(&snapshots)?;
     let absent = |commits| {
         Located::Absent(Absence::Revision {
             revision: revision.to_owned(),
@@ -84,28 +96,23 @@ fn locate_in(cache: &Path, folder: PathBuf, repository: &Repository) -> Result<L
     if is_referred_to {
         return Ok(absent(commits));
     }
-    let candidates: Vec<&String> = match repository.revision() {
-        None => commits.iter().collect(),
-        Some(beginning) if is_commit(beginning) => commits
-            .iter()
-            .filter(|commit| commit.starts_with(&beginning.to_ascii_lowercase()))
-            .collect(),
-        Some(_) => Vec::new(),
+    let choice = match repository.revision() {
+        None => SnapshotChoice::OnlyOne,
+        Some(_) => SnapshotChoice::Named,
     };
+    let is_candidate = |commit: &&String| match repository.revision() {
+        None => true,
+        Some(revision) => is_commit(revision) && commit.starts_with(&revision.to_ascii_lowercase()),
+    };
+    let candidates: Vec<String> = commits.iter().filter(is_candidate).cloned().collect();
     match candidates.as_slice() {
         [] => Ok(absent(commits)),
-        [_] => {
-            let commit = candidates[0].clone();
-            Ok(snapshot(commit))
-        }
-        _ => {
-            commits = candidates.into_iter().cloned().collect();
-            Ok(Located::Absent(Absence::Choice {
-                revision: revision.to_owned(),
-                snapshots,
-                commits,
-            }))
-        }
+        [commit] => Ok(snapshot(commit.clone(), choice)),
+        _ => Ok(Located::Absent(Absence::Choice {
+            revision: revision.to_owned(),
+            snapshots,
+            commits: candidates,
+        })),
     }
 }
 
@@ -118,6 +125,11 @@ impl Snapshot {
     /// The commit's hash.
     pub fn commit(&self) -> &str {
         &self.commit
+    }
+
+    /// Why this snapshot was taken and no other one.
+    pub fn choice(&self) -> SnapshotChoice {
+        self.choice
     }
 
     /// The file of that path in the repository, if it is there.
@@ -190,7 +202,8 @@ fn read_reference(path: &Path) -> Result<Option<String>, HubError> {
     if commit.is_empty() {
         return Ok(None);
     }
-    if !is_plain_name(commit) {
+    const MAX_NAME_LEN: usize = 255;
+    if !is_plain_name(commit) || commit.len() > MAX_NAME_LEN {
         let shown: String = commit.chars().take(80).collect();
         return Err(HubError::Damaged {
             path: path.to_owned(),

@@ -53,20 +53,22 @@ pub(crate) fn fetch(
     if snapshot.is_none() {
         write_reference(&folder, revision, &commit)?;
     }
+    let target = folder.join("snapshots").join(&commit);
     let files = api.repo(repo(repository, &commit));
     for path in listing
         .iter()
         .filter(|path| wanted.is_wanted(path, &listing))
     {
-        get(&files, &folder.join("snapshots").join(&commit), path).map_err(failed)?;
+        get(&files, &target, path).map_err(failed)?;
     }
     // What was downloaded may name more: an index names the files of weights.
-    let target = folder.join("snapshots").join(&commit);
     for path in wanted.missing(&target) {
         if listing.contains(&path) {
             get(&files, &target, &path).map_err(failed)?;
         }
     }
+    // The library notes that a commit is at itself.
+    let _ = fs::remove_file(folder.join("refs").join(&commit));
     let at_commit =
         match Repository::parse(repository.kind(), &format!("{}@{commit}", repository.id())) {
             Ok(at_commit) => at_commit,
@@ -101,33 +103,32 @@ fn info(
         let _ = sender.send(request.info());
     });
     if let Err(error) = asked {
-        return Err(FetchError::Failed(format!(
-            "no thread can be started: {error}"
-        )));
+        let reason = format!("no thread can be started: {error}");
+        return Err(FetchError::Unreachable(reason));
     }
-    let failed = FetchError::Failed;
     let info = match receiver.recv_timeout(settings.timeout) {
-        Ok(info) => info.map_err(|error| failed(explain(settings, &error)))?,
+        Ok(info) => info.map_err(|error| FetchError::Unreachable(explain(settings, &error)))?,
         Err(RecvTimeoutError::Timeout) => {
-            return Err(failed(format!(
+            return Err(FetchError::Unreachable(format!(
                 "it cannot be fetched: {} did not answer within {} seconds",
                 settings.endpoint,
                 settings.timeout.as_secs()
             )));
         }
         Err(RecvTimeoutError::Disconnected) => {
-            return Err(failed(format!("{} cannot be asked", settings.endpoint)));
+            let reason = format!("{} cannot be asked", settings.endpoint);
+            return Err(FetchError::Unreachable(reason));
         }
     };
     if !is_plain_name(&info.sha) {
         let reason = format!("{} gave {:?} as a commit", settings.endpoint, info.sha);
-        return Err(failed(reason));
+        return Err(FetchError::Failed(reason));
     }
     for file in &info.siblings {
         let parts = file.rfilename.split('/');
         if !parts.clone().all(|part| is_plain_name(part)) {
             let reason = format!("{} lists a file {:?}", settings.endpoint, file.rfilename);
-            return Err(failed(reason));
+            return Err(FetchError::Failed(reason));
         }
     }
     Ok(info)

@@ -62,14 +62,23 @@ impl Environment {
     }
 
     fn expand_home(&self, text: &str) -> String {
-        let rest = match text.strip_prefix('~') {
-            Some(rest) if rest.is_empty() || rest.starts_with(['/', std::path::MAIN_SEPARATOR]) => {
-                rest
-            }
-            // Another user's home folder is not looked up.
-            _ => return text.to_owned(),
+        let Some(behind) = text.strip_prefix('~') else {
+            return text.to_owned();
         };
-        match self.home.as_ref().and_then(|home| home.to_str()) {
+        let end = behind.find(['/', std::path::MAIN_SEPARATOR]);
+        let (user, rest) = behind.split_at(end.unwrap_or(behind.len()));
+        let home = match user {
+            "" => self
+                .home
+                .as_ref()
+                .and_then(|home| home.to_str())
+                .map(str::to_owned),
+            user => home_of(user),
+        };
+        match home {
+            Some(home) if home.trim_end_matches('/').is_empty() && rest.is_empty() => {
+                "/".to_owned()
+            }
             Some(home) => format!("{}{rest}", home.trim_end_matches('/')),
             None => text.to_owned(),
         }
@@ -92,6 +101,20 @@ impl Environment {
         }
         expanded + rest
     }
+}
+
+/// Another user's home folder, on systems that list their users in a file.
+#[cfg(unix)]
+fn home_of(user: &str) -> Option<String> {
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    let fields = |line: &str| line.split(':').map(str::to_owned).collect::<Vec<_>>();
+    let entry = users.lines().map(fields).find(|fields| fields[0] == user)?;
+    entry.into_iter().nth(5)
+}
+
+#[cfg(not(unix))]
+fn home_of(_user: &str) -> Option<String> {
+    None
 }
 
 /// The name behind the dollar that a text begins with, and the length of both.

@@ -16,7 +16,7 @@ pub enum HubError {
         reason: String,
     },
     /// A file or folder of the cache cannot be read: a link that leads to itself, for example.
-    #[error("cannot read {} in the hub cache", path.display())]
+    #[error("cannot read {} in the local Hugging Face cache", path.display())]
     Unreadable {
         /// The file or folder.
         path: PathBuf,
@@ -25,7 +25,7 @@ pub enum HubError {
         source: std::io::Error,
     },
     /// The cache is not one that a program of the hub has written.
-    #[error("the hub cache is damaged: {} {reason}", path.display())]
+    #[error("the local Hugging Face cache is damaged: {} {reason}", path.display())]
     Damaged {
         /// The file or folder.
         path: PathBuf,
@@ -33,7 +33,7 @@ pub enum HubError {
         reason: String,
     },
     /// The cache does not have it, or not all of it, and the hub did not give it.
-    #[error("{repository}: {absence}; {reason}")]
+    #[error("{repository} {absence}; {reason}")]
     NotFound {
         /// The repository with the revision that was asked for.
         repository: String,
@@ -100,7 +100,7 @@ impl fmt::Display for Absence {
                     .collect();
                 write!(
                     f,
-                    "it is not in the hub cache: there is no folder {}",
+                    "is not in the local Hugging Face cache: there is no folder {}",
                     folders.join(" or ")
                 )
             }
@@ -115,7 +115,7 @@ impl fmt::Display for Absence {
                 };
                 write!(
                     f,
-                    "the hub cache does not hold its revision {revision}: in {} {there}",
+                    "is in the local Hugging Face cache, but not its revision {revision}: in {} {there}",
                     snapshots.display()
                 )
             }
@@ -125,7 +125,7 @@ impl fmt::Display for Absence {
                 commits,
             } => write!(
                 f,
-                "the hub cache does not say which snapshot is {revision}, and {} holds {}: name \
+                "is in the local Hugging Face cache, which does not say which snapshot is {revision}: {} holds {}; name \
                  one behind an @",
                 snapshots.display(),
                 list(commits)
@@ -136,7 +136,10 @@ impl fmt::Display for Absence {
                 n_unfinished,
             } => {
                 let (list, folder) = (list(files), folder.display());
-                write!(f, "the hub cache lacks {list} of it in {folder}")?;
+                write!(
+                    f,
+                    "lacks {list} in the local Hugging Face cache, in {folder}"
+                )?;
                 match n_unfinished {
                     0 => Ok(()),
                     1 => write!(f, " (one download was not finished)"),

@@ -1,9 +1,9 @@
 //! From a repository to a folder with the files that are wanted of it: in the cache, else from the hub.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::cache::{Located, Snapshot, locate};
+use crate::cache::{Located, MAIN, Snapshot, SnapshotChoice, locate};
 use crate::error::{Absence, HubError};
 use crate::repository::Repository;
 use crate::settings::HubSettings;
@@ -45,10 +45,12 @@ pub fn cached(settings: &HubSettings, repository: &Repository) -> Result<Snapsho
     }
 }
 
-/// Finds the folder of a repository's snapshot with all files that are wanted of it. What the cache lacks is downloaded
-/// into it, unless the settings forbid it or this library was compiled without `download`.
+/// Finds a repository's snapshot with all files that are wanted of it. What the cache lacks is downloaded into it,
+/// unless the settings forbid it or this library was compiled without `download`.
 ///
-/// A snapshot that can be used and lacks optional files alone is used also where the hub does not answer.
+/// What the cache cannot say is asked of the hub: which commit `main` is at where nothing in the cache tells, and
+/// whether the repository has the optional files that a snapshot lacks. A snapshot that can be used is used also where
+/// the hub does not answer.
 ///
 /// # Errors
 /// [`HubError::NotFound`] says what is missing, where it was looked for, and why it was not downloaded.
@@ -56,40 +58,79 @@ pub fn find(
     settings: &HubSettings,
     repository: &Repository,
     wanted: &dyn WantedFiles,
-) -> Result<PathBuf, HubError> {
-    let (snapshot, absence) = match locate(settings, repository)? {
-        Located::Absent(absence) => (None, absence),
-        Located::Snapshot(snapshot) => match lacking(&snapshot, wanted)? {
-            Lacking::Nothing => return Ok(snapshot.folder()),
-            Lacking::Optional if settings.offline.is_some() => return Ok(snapshot.folder()),
-            Lacking::Optional => {
-                // The hub may be out of reach, and what is there is enough.
-                let _ = fetch(settings, repository, Some(&snapshot), wanted);
-                return Ok(snapshot.folder());
+) -> Result<Snapshot, HubError> {
+    let located = locate(settings, repository)?;
+    if let Located::Snapshot(snapshot) = &located
+        && snapshot.choice() == SnapshotChoice::OnlyOne
+        && settings.offline.is_none()
+    {
+        match fetch(settings, repository, None, wanted) {
+            Ok(of_hub) => return whole(repository, of_hub, wanted),
+            Err(FetchError::Unusable(error)) => return Err(error),
+            // The hub does not say either.
+            Err(FetchError::Unreachable(_)) => {}
+            Err(FetchError::Failed(reason)) => {
+                return Err(HubError::NotFound {
+                    repository: repository.to_string(),
+                    absence: Absence::Revision {
+                        revision: MAIN.to_owned(),
+                        snapshots: snapshot.folder().with_file_name(""),
+                        commits: vec![snapshot.commit().to_owned()],
+                    },
+                    reason,
+                });
             }
-            Lacking::Files(files) => {
-                let absence = files_absent(&snapshot, files);
-                (Some(snapshot), absence)
+        }
+    }
+    let (snapshot, absence, is_needed) = match located {
+        Located::Absent(absence) => (None, absence, true),
+        Located::Snapshot(snapshot) => {
+            let lacking = lacking(&snapshot, wanted)?;
+            let is_needed = match lacking.need {
+                Need::Certain => true,
+                Need::Possible if settings.offline.is_some() => return Ok(snapshot),
+                Need::Possible => false,
+            };
+            if lacking.files.is_empty() {
+                return Ok(snapshot);
             }
+            let absence = Absence::Files {
+                folder: snapshot.folder(),
+                files: lacking.files,
+                n_unfinished: snapshot.n_unfinished(),
+            };
+            (Some(snapshot), absence, is_needed)
+        }
+    };
+    let reason = match settings.offline {
+        Some(variable) => format!("{variable} forbids to ask the hub for it"),
+        None => match (
+            fetch(settings, repository, snapshot.as_ref(), wanted),
+            snapshot,
+        ) {
+            (Ok(snapshot), _) => return whole(repository, snapshot, wanted),
+            (Err(FetchError::Unusable(error)), _) => return Err(error),
+            (Err(FetchError::Unreachable(_)), Some(snapshot)) if !is_needed => {
+                return Ok(snapshot);
+            }
+            (Err(FetchError::Unreachable(reason) | FetchError::Failed(reason)), _) => reason,
         },
     };
-    let not_found = |reason: String| HubError::NotFound {
+    Err(HubError::NotFound {
         repository: repository.to_string(),
-        absence: absence.clone(),
+        absence,
         reason,
-    };
-    if let Some(variable) = settings.offline {
-        return Err(not_found(format!(
-            "{variable} forbids to ask the hub for it"
-        )));
-    }
-    let snapshot = match fetch(settings, repository, snapshot.as_ref(), wanted) {
-        Ok(snapshot) => snapshot,
-        Err(FetchError::Unusable(error)) => return Err(error),
-        Err(FetchError::Failed(reason)) => return Err(not_found(reason)),
-    };
+    })
+}
+
+/// Checks that a download brought everything.
+fn whole(
+    repository: &Repository,
+    snapshot: Snapshot,
+    wanted: &dyn WantedFiles,
+) -> Result<Snapshot, HubError> {
     match wanted.missing(&snapshot.folder()) {
-        files if files.is_empty() => Ok(snapshot.folder()),
+        files if files.is_empty() => Ok(snapshot),
         files => Err(HubError::Unusable {
             repository: repository.to_string(),
             reason: format!("the hub's repository does not hold {}", files.join(", ")),
@@ -98,63 +139,67 @@ pub fn find(
 }
 
 /// Why a download did not succeed.
+#[cfg_attr(
+    not(feature = "download"),
+    expect(dead_code, reason = "nothing is asked, so nothing else can go wrong")
+)]
 pub(crate) enum FetchError {
-    /// What is on the hub cannot be used.
-    Unusable(HubError),
+    /// The hub has said nothing of the repository; the reason.
+    Unreachable(String),
     /// It cannot be had; the reason.
     Failed(String),
+    /// What is on the hub cannot be used.
+    Unusable(HubError),
 }
 
 /// What a snapshot lacks.
-enum Lacking {
-    Nothing,
-    /// Files that the repository may have or not.
-    Optional,
-    /// Files that are needed, or that the repository is known to have.
-    Files(Vec<String>),
+struct Lacking {
+    files: Vec<String>,
+    need: Need,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// The files are needed, or the repository is known to have them.
+    Certain,
+    /// The repository may have the files or not.
+    Possible,
 }
 
 fn lacking(snapshot: &Snapshot, wanted: &dyn WantedFiles) -> Result<Lacking, HubError> {
     let folder = snapshot.folder();
-    let mut files = wanted.missing(&folder);
+    let mut files: BTreeSet<String> = wanted.missing(&folder).into_iter().collect();
     let listing = snapshot.listing();
-    if let Some(listing) = &listing {
-        for path in listing
-            .iter()
-            .filter(|path| wanted.is_wanted(path, listing))
-        {
-            if !files.contains(path) && snapshot.file(path)?.is_none() {
-                files.push(path.clone());
-            }
+    for path in listing.iter().flatten() {
+        let is_wanted = listing
+            .as_ref()
+            .is_some_and(|all| wanted.is_wanted(path, all));
+        if is_wanted && snapshot.file(path)?.is_none() {
+            files.insert(path.clone());
         }
     }
-    // A link to a blob that is gone says that the repository has the file.
+    let mut possible = Vec::new();
     for path in wanted.optional() {
-        let is_link = folder.join(path).is_symlink();
-        if is_link && snapshot.file(path)?.is_none() && !files.iter().any(|file| file == path) {
-            files.push((*path).to_owned());
+        if snapshot.file(path)?.is_some() {
+            continue;
+        }
+        // A link to a blob that is gone says that the repository has the file.
+        if folder.join(path).is_symlink() {
+            files.insert((*path).to_owned());
+        } else if listing.is_none() && !snapshot.is_known_absent(path) {
+            possible.push((*path).to_owned());
         }
     }
-    if !files.is_empty() {
-        return Ok(Lacking::Files(files));
-    }
-    if listing.is_some() {
-        return Ok(Lacking::Nothing);
-    }
-    for path in wanted.optional() {
-        if snapshot.file(path)?.is_none() && !snapshot.is_known_absent(path) {
-            return Ok(Lacking::Optional);
-        }
-    }
-    Ok(Lacking::Nothing)
-}
-
-fn files_absent(snapshot: &Snapshot, files: Vec<String>) -> Absence {
-    Absence::Files {
-        folder: snapshot.folder(),
-        files,
-        n_unfinished: snapshot.n_unfinished(),
-    }
+    Ok(match files.is_empty() {
+        true => Lacking {
+            files: possible,
+            need: Need::Possible,
+        },
+        false => Lacking {
+            files: files.into_iter().collect(),
+            need: Need::Certain,
+        },
+    })
 }
 
 #[cfg(feature = "download")]
@@ -168,5 +213,5 @@ fn fetch(
     _wanted: &dyn WantedFiles,
 ) -> Result<Snapshot, FetchError> {
     let reason = "this program was compiled without downloads from the hub";
-    Err(FetchError::Failed(reason.to_owned()))
+    Err(FetchError::Unreachable(reason.to_owned()))
 }

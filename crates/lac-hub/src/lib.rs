@@ -5,7 +5,7 @@
 //! | [`HubSettings`] | where the cache lies, whether the hub may be asked and as whom: every variable that huggingface_hub honours, read from an [`Environment`] |
 //! | [`Repository`] | `organisation/name`, also with `@revision` |
 //! | [`cached`] | the [`Snapshot`] that the cache holds; the network is not asked |
-//! | [`find`] | the folder with the [`WantedFiles`] of a repository; with the feature `download`, what is missing is downloaded |
+//! | [`find`] | the snapshot with the [`WantedFiles`] of a repository; with the feature `download`, what is missing is downloaded |
 //!
 //! ```
 //! use lac_hub::{Environment, HubError, HubSettings, Repository, RepositoryKind, cached};
@@ -37,7 +37,7 @@
 #![deny(missing_debug_implementations, missing_docs, unreachable_pub)]
 #![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
-pub use cache::Snapshot;
+pub use cache::{Snapshot, SnapshotChoice};
 pub use environment::Environment;
 pub use error::{Absence, HubError};
 pub use find::{WantedFiles, cached, find};

@@ -47,10 +47,8 @@ impl Repository {
             .strip_prefix("https://huggingface.co/")
             .or_else(|| text.strip_prefix("https://hf.co/"))
             .or_else(|| text.strip_prefix("hf://"));
-        let plain = match kind {
-            RepositoryKind::Model => named,
-            RepositoryKind::DataSet => named.map(|id| id.strip_prefix("datasets/").unwrap_or(id)),
-        };
+        let prefix = format!("{}/", kind.folder_prefix());
+        let plain = named.map(|id| id.strip_prefix(&prefix).unwrap_or(id));
         let plain = plain.map_or(text, |id| id.trim_end_matches('/'));
         let (id, revision) = match (plain.split_once('@'), plain.split_once("/tree/")) {
             (Some((id, revision)), _) => (id, Some(revision)),

@@ -15,6 +15,9 @@ pub(crate) fn describe_names(names: &BTreeSet<String>) -> Option<String> {
 /// of it.
 pub(crate) fn describe_folder(folder: &Path) -> Option<String> {
     let names = file_names(folder);
+    if names.contains("model.safetensors") || names.contains("model.safetensors.index.json") {
+        return None;
+    }
     if let Some(text) = hub_cache(folder) {
         return Some(text);
     }
