@@ -9,6 +9,7 @@ use lac_core::{
     plan::{ModelFingerprint, VoidPlan},
     released_code::{FirstThreshold, GateRounding},
 };
+use lac_files::{LineEnds, read_text};
 use lac_models::{
     ChatOptions, Decoder, ModelFolder, Tokenizer, WeightDtype, chat_template::Conversation,
     dummy_model, tokenizer::EncodedChat,
@@ -144,7 +145,7 @@ impl PromptArgs {
         let mut options = ChatOptions::default();
         let messages = match (&self.source.messages, &self.source.prompt) {
             (Some(path), _) => {
-                let text = std::fs::read_to_string(path)
+                let text = read_text(path, LineEnds::AsWritten)
                     .with_context(|| format!("cannot read {}", path.display()))?;
                 let conversation =
                     Conversation::from_json(&text).with_context(|| path.display().to_string())?;
@@ -287,7 +288,7 @@ impl PolicyArgs {
         let Some(path) = &self.plan else {
             return Ok(None);
         };
-        let text = std::fs::read_to_string(path)
+        let text = read_text(path, LineEnds::AsWritten)
             .with_context(|| format!("cannot read {}", path.display()))?;
         let plan = serde_json::from_str(&text)
             .with_context(|| format!("{} is not a plan", path.display()))?;

@@ -3,11 +3,14 @@
 //!
 //! Glue only: flags in, libraries called, results out.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod args;
 mod commands;
 mod device;
 mod failure;
 mod interrupt;
+mod json_format;
 mod memory;
 mod model_path;
 mod one_of;
@@ -19,11 +22,13 @@ mod sampling;
 mod speculation;
 #[cfg(feature = "flex")]
 mod threads;
+mod visible;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use interrupt::Interrupted;
+use output::{ReaderGone, warn_user};
 
 /// Find and skip the voids of language models: the layers that, for a given token, leave the L2 norm
 /// of the residual stream as it is.
@@ -59,15 +64,14 @@ fn main() -> ExitCode {
     let lower = cli.command.lower();
     match failure::catch_panic(|| cli.command.run()) {
         Ok(()) => ExitCode::SUCCESS,
-        // A reader that closes the pipe early, such as `head`, is not a failure.
-        Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if error.chain().any(|cause| cause.is::<ReaderGone>()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("lac: {error:#}");
+            warn_user!("{error:#}");
             if error.chain().any(|cause| cause.is::<Interrupted>()) {
                 return ExitCode::from(interrupt::EXIT_CODE);
             }
             if let Some(advice) = failure::advice(&error, lower) {
-                eprintln!("lac: {advice}");
+                warn_user!("{advice}");
             }
             ExitCode::FAILURE
         }

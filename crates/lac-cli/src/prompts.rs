@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use lac_files::{LineEnds, read_text};
 use lac_models::{AddSpecialTokens, ChatMessage, ChatOptions, Tokenizer, tokenizer::EncodedChat};
 
 /// Options that name prompts.
@@ -137,8 +138,8 @@ pub fn of_lines(
     path: &Path,
     mut tokens: impl FnMut(&str) -> Result<Vec<u32>>,
 ) -> Result<Vec<Vec<u32>>> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = read_text(path, LineEnds::Newline)
+        .with_context(|| format!("cannot read {}", path.display()))?;
     let mut prompts = Vec::new();
     for (idx, line) in text.lines().enumerate() {
         if !line.trim().is_empty() {

@@ -1,12 +1,10 @@
 //! Reading files of a model folder. They were downloaded and are not trusted.
 
-mod foreign;
-
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, Read};
 use std::path::Path;
 
-use foreign::{HEAD_BYTES, recognise};
+use lac_files::{FileForm, LineEnds, check_form, text_of};
 
 /// Opens a regular file that is what its name says. A downloaded folder can hold a link to a pipe or a device, and
 /// reading either might never end; and what was downloaded may be a pointer to the file, or a page that says why it is
@@ -19,14 +17,13 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
         ));
     }
     let mut file = File::open(path)?;
-    let mut head = Vec::with_capacity(HEAD_BYTES);
-    (&mut file).take(HEAD_BYTES as u64).read_to_end(&mut head)?;
-    file.rewind()?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    match recognise(&head, &name) {
-        None => Ok(file),
-        Some(text) => Err(io::Error::new(io::ErrorKind::InvalidData, text)),
-    }
+    // A template may begin with any text.
+    let form = match path.extension().and_then(|end| end.to_str()) {
+        Some("jinja") => FileForm::FreeText,
+        _ => FileForm::Data,
+    };
+    check_form(&mut file, form)?;
+    Ok(file)
 }
 
 /// Returns whether the folder has an entry of that name, even a link that leads nowhere. The error is then about the
@@ -41,10 +38,15 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Reads a file of JSON, without a byte order mark.
+pub(crate) fn read_json_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    text_of(read(path)?, LineEnds::AsWritten).map(String::into_bytes)
+}
+
+/// Reads a file of text, without a byte order mark and with every line end of other systems as `\n`: a template with
+/// Windows line ends gives the ids of one without.
 pub(crate) fn read_to_string(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    open(path)?.read_to_string(&mut text)?;
-    Ok(text)
+    text_of(read(path)?, LineEnds::Newline)
 }
 
 /// Returns the beginning of a value from a file, for errors: the value may have megabytes.
@@ -53,5 +55,33 @@ pub(crate) fn excerpt(value: &str) -> String {
     match value.char_indices().nth(MAX_CHARS) {
         None => value.to_owned(),
         Some((end, _)) => format!("{}… ({} bytes)", &value[..end], value.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_and_line_ends_of_other_systems() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let file = folder.path().join("t.txt");
+        let check = |bytes: &[u8], expected: &str| {
+            std::fs::write(&file, bytes).unwrap();
+            assert_eq!(read_to_string(&file).unwrap(), expected);
+        };
+        check("\u{feff}a\r\nb\rc\n".as_bytes(), "a\nb\nc\n");
+        // Inside a text the mark is a character like any other.
+        check("a\u{feff}b".as_bytes(), "a\u{feff}b");
+        check(b"", "");
+        std::fs::write(&file, [0xff, 0xfe, b'a', 0]).unwrap();
+        assert!(
+            read_to_string(&file)
+                .unwrap_err()
+                .to_string()
+                .contains("UTF-8")
+        );
+        std::fs::write(&file, "\u{feff}{}").unwrap();
+        assert_eq!(read_json_bytes(&file).unwrap(), b"{}");
     }
 }

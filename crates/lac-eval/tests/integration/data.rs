@@ -106,12 +106,40 @@ fn gpqa_is_read_by_column_names() {
     assert_eq!(data.items[0].subject, "gpqa");
 }
 
-fn check_failure(benchmark: Benchmark, name: &str, text: &str, parts: &[&str]) {
+#[test]
+fn files_that_editors_saved_again_hold_the_same_questions() {
+    let sets = sets();
+    let folder = TempDir::new().unwrap();
+    for (benchmark, name) in [
+        (Benchmark::Boolq, "boolq/dev.jsonl"),
+        (Benchmark::Mmlu, "mmlu/data/test/pets_test.csv"),
+        (Benchmark::Gpqa, "gpqa/gpqa_diamond.csv"),
+    ] {
+        let file = sets.path().join(name);
+        let saved = folder.path().join(file.file_name().unwrap());
+        let text = std::fs::read_to_string(&file).unwrap();
+        let windows = format!("\u{feff}{}", text.replace('\n', "\r\n"));
+        std::fs::write(&saved, &windows).unwrap();
+        let load = |file| DataSet::load(benchmark, file, Split::Test).unwrap();
+        assert_eq!(load(&saved).id(), load(&file).id(), "{name}");
+
+        let utf16 = windows.encode_utf16().flat_map(u16::to_le_bytes);
+        let name = saved.file_name().unwrap().to_str().unwrap();
+        check_failure(
+            benchmark,
+            name,
+            &utf16.collect::<Vec<u8>>(),
+            &["UTF-16", "save it as UTF-8"],
+        );
+    }
+}
+
+fn check_failure(benchmark: Benchmark, name: &str, bytes: impl AsRef<[u8]>, parts: &[&str]) {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join(name);
-    std::fs::write(&file, text).unwrap();
+    std::fs::write(&file, bytes).unwrap();
     let error = DataSet::load(benchmark, &file, Split::Test).unwrap_err();
-    let message = error.to_string();
+    let message = lac_test_corruption::message(&error);
     for part in parts.iter().chain(&[name]) {
         assert!(message.contains(part), "{part:?} is not in: {message}");
     }

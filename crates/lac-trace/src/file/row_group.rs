@@ -17,7 +17,7 @@ use crate::token::{HiddenStates, TokenBatch};
 
 pub(super) type ParquetReader = SerializedFileReader<File>;
 
-/// The place of a column among the leaves of the schema; those of lists have longer paths.
+/// Returns the place of a column among the leaves of the schema; those of lists have longer paths.
 pub(super) fn column_idx(file: &ParquetReader, name: &str) -> Option<usize> {
     let schema = file.metadata().file_metadata().schema_descr();
     schema.columns().iter().position(|column| {
@@ -128,7 +128,7 @@ pub(super) fn read_row_group(
     Ok(batch)
 }
 
-/// The layers whose hidden states a file has, from the first on.
+/// Returns the layers whose hidden states a file has, from the first on.
 fn hidden_layers(file: &ParquetReader, n_layers: usize) -> Vec<usize> {
     let schema = file.metadata().file_metadata().schema_descr();
     let layer_of = |name: &str| {
@@ -193,7 +193,7 @@ impl Group<'_> {
         read().map_err(|error| self.error(name, format!("cannot be read: {error}")))
     }
 
-    /// A column with a value in every row.
+    /// Reads a column with a value in every row.
     fn required<T: DataType>(&self, name: &str) -> Result<Vec<T::T>> {
         let column = self.column::<T>(name, self.n_rows as u64)?;
         if column.values.len() != self.n_rows {
@@ -218,7 +218,7 @@ impl Group<'_> {
             .collect())
     }
 
-    /// A column of lists, all of the same length; returns their values, flat.
+    /// Reads a column of lists, all of the same length; returns their values, flat.
     fn lists<T: DataType>(&self, name: &str, length: usize) -> Result<Vec<T::T>> {
         // As many as there are rows when the lists are empty or missing, which is found below.
         let max_values = (self.n_rows * length.max(1)) as u64;
@@ -291,7 +291,9 @@ impl Group<'_> {
     fn text(&self, bytes: &ByteArray) -> Result<Box<str>> {
         match std::str::from_utf8(bytes.data()) {
             Ok(text) => Ok(text.into()),
-            Err(error) => Err(self.error("piece", format!("holds a text that is none: {error}"))),
+            Err(error) => {
+                Err(self.error("piece", format!("holds bytes that are not UTF-8: {error}")))
+            }
         }
     }
 }
