@@ -11,9 +11,9 @@ use hf_hub::{Cache, Repo, RepoType};
 
 use crate::cache::{Located, MAIN, Snapshot, is_file, is_plain_name, locate};
 use crate::error::HubError;
-use crate::find::{FetchError, WantedFiles};
 use crate::repository::{Repository, RepositoryKind};
 use crate::settings::HubSettings;
+use crate::wanted::{FetchError, WantedFiles};
 
 /// Downloads the files that are wanted: those that a snapshot lacks, or all of them.
 pub(crate) fn fetch(

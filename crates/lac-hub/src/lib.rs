@@ -40,9 +40,10 @@
 pub use cache::{Snapshot, SnapshotChoice};
 pub use environment::Environment;
 pub use error::{Absence, HubError};
-pub use find::{WantedFiles, cached, find};
+pub use find::{cached, find};
 pub use repository::{Repository, RepositoryKind};
 pub use settings::HubSettings;
+pub use wanted::WantedFiles;
 
 mod cache;
 #[cfg(feature = "download")]
@@ -52,3 +53,4 @@ mod error;
 mod find;
 mod repository;
 mod settings;
+mod wanted;
