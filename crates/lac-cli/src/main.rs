@@ -9,6 +9,7 @@ mod args;
 mod commands;
 mod device;
 mod failure;
+mod hyphens;
 mod interrupt;
 mod json_format;
 mod memory;
@@ -17,6 +18,7 @@ mod one_of;
 mod output;
 mod phase_pair;
 mod progress;
+mod prompt_file;
 mod prompts;
 mod sampling;
 mod speculation;
@@ -26,7 +28,7 @@ mod visible;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use interrupt::Interrupted;
 use output::{ReaderGone, warn_user};
 
@@ -58,7 +60,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = parse();
     #[cfg(feature = "flex")]
     threads::start(cli.threads);
     let lower = cli.command.lower();
@@ -76,6 +78,25 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Reads the command line. A refusal ends the program here, with clap's exit code 2.
+fn parse() -> Cli {
+    let mut command = Cli::command();
+    command.build();
+    let words = hyphens::join_values(&command, std::env::args_os());
+    Cli::try_parse_from(&words).unwrap_or_else(|error| {
+        // Help and the version come this way too.
+        if !error.use_stderr() {
+            error.exit();
+        }
+        // What cannot be written to stderr is lost.
+        let _ = error.print();
+        if let Some(hint) = hyphens::hint(&command, &words) {
+            warn_user!("{hint}");
+        }
+        std::process::exit(error.exit_code())
+    })
 }
 
 impl Command {

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use lac_files::{FileForm, LineEnds, check_form, read_text};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use self::parquet::parquet_rows;
 use self::row::{Cells, DataRow};
@@ -34,6 +34,17 @@ pub(crate) fn rows(file: &Path) -> Result<Vec<DataRow<'_>>> {
 
 fn json_rows(file: &Path) -> Result<Vec<DataRow<'_>>> {
     let text = read(file)?;
+    // Some programs write one list in the place of lines.
+    if text.trim_start().starts_with('[')
+        && let Ok(objects) = serde_json::from_str::<Vec<Map<String, Value>>>(&text)
+    {
+        let rows = objects.into_iter().enumerate().map(|(i, cells)| DataRow {
+            file,
+            number: i + 1,
+            cells: Cells::Object(cells),
+        });
+        return Ok(rows.collect());
+    }
     let mut rows = Vec::new();
     for (i, line) in text.lines().enumerate() {
         if line.trim().is_empty() {

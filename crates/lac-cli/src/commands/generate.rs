@@ -12,11 +12,12 @@ use lac_core::{
 use lac_models::{DecodedSpecialTokens, ModelFolder};
 use serde::Serialize;
 
-use crate::args::{ModelArgs, PolicyArgs, PolicyName, PromptArgs};
+use crate::args::{ModelArgs, PolicyArgs, PolicyName};
 use crate::interrupt;
 use crate::memory::Rows;
 use crate::output::{note, print, print_line, warn_user, write_json, write_note};
 use crate::phase_pair::PhasePair;
+use crate::prompts::PromptArgs;
 use crate::sampling::{Choice, SamplingArgs};
 use crate::speculation::{SpeculationArgs, SpeculationReport, Verifier};
 
@@ -98,6 +99,7 @@ impl Generate {
         }
         let tokenizer = folder.tokenizer()?;
         let prompt = self.prompt.resolve(Some(&tokenizer))?;
+        prompt.check_fits(folder.config().decoder.max_position_embeddings)?;
         let rows = Rows {
             batch: 1,
             n_slots: prompt.ids.len().saturating_add(self.max_new_tokens),

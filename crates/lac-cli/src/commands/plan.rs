@@ -55,7 +55,7 @@ struct ChoiceArgs {
     #[arg(long, value_enum, default_value_t = By::Usage)]
     by: By,
     /// Keep the layers that reach this rank
-    #[arg(long, value_name = "X", group = "keep", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", group = "keep")]
     keep_at_least: Option<f64>,
     /// Keep this many layers
     #[arg(long, value_name = "N", group = "keep")]

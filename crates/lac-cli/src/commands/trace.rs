@@ -17,13 +17,14 @@ use lac_trace::recorder::PhaseTrace;
 use lac_trace::{Recorder, Style, TraceInfo, TraceWriter, heat_map};
 use sha2::{Digest, Sha256};
 
-use crate::args::{ModelArgs, NO_TRACE_OF_SPECULATION, PolicyArgs, PolicyName, PromptArgs};
+use crate::args::{ModelArgs, NO_TRACE_OF_SPECULATION, PolicyArgs, PolicyName};
 use crate::commands::generate::context_full;
 use crate::interrupt;
 use crate::memory::Rows;
 use crate::output::{print_line, print_picture, warn_user, write_json};
 use crate::phase_pair::PhasePair;
 use crate::progress;
+use crate::prompts::PromptArgs;
 use crate::sampling::SamplingArgs;
 use json::{TraceJson, UsageJson};
 use recording::{Recording, note_unfed, summary};
@@ -94,14 +95,16 @@ impl Trace {
             choice.warn(tokenizer.as_ref());
         }
         let config = choice.generation(self.max_new_tokens, stop_tokens);
+        let max_context = folder.config().decoder.max_position_embeddings;
         if let Some(prompts) = &self.recording.prompts {
             let tokenizer = tokenizer
                 .as_ref()
                 .context("--prompts needs a tokenizer.json")?;
-            let prompts = self.prompt.resolve_lines(prompts, tokenizer)?;
+            let prompts = self.prompt.resolve_file(prompts, tokenizer, max_context)?;
             return self.record_many(&folder, tokenizer, prompts, &config);
         }
         let prompt = self.prompt.resolve(tokenizer.as_ref())?;
+        prompt.check_fits(max_context)?;
         let rows = self.rows(1, prompt.ids.len());
         let model = self.model.load(&folder, rows, "lower --max-new-tokens")?;
         let mut policy = self.gate.policy(self.policy, &self.model, &folder)?;

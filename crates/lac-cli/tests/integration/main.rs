@@ -18,6 +18,8 @@ mod interruptions;
 mod other_models;
 mod output;
 mod plans;
+#[cfg(feature = "demo")]
+mod prompts;
 mod sampling;
 #[cfg(all(feature = "demo", unix))]
 mod support;

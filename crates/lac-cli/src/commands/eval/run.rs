@@ -280,6 +280,14 @@ fn compare_with_logged(data: &DataSet, results: &Results) {
                 seen.n_right_logged,
                 seen.n_right
             );
+            if seen.n_other_score > 0 {
+                eprintln!(
+                    "{}: the harness's score is another for {} of them: it scores the task by a measure of its own, \
+                     and the table by the right options",
+                    settings.policy.label(),
+                    seen.n_other_score
+                );
+            }
         }
     }
 }
@@ -322,5 +330,9 @@ fn show(request: &Request, tokenizer: &Tokenizer) -> Result<()> {
             print_line(&format!("option:{}", pieces(&option.continuation)))?;
         }
     }
-    print_line(&format!("right: option {}", request.answer))
+    let right: Vec<String> = std::iter::once(&request.answer)
+        .chain(&request.also_right)
+        .map(ToString::to_string)
+        .collect();
+    print_line(&format!("right: option {}", right.join(", ")))
 }
