@@ -13,6 +13,7 @@ mod faults;
 #[cfg(all(feature = "demo", target_os = "linux"))]
 mod interruptions;
 #[cfg(all(feature = "demo", unix))]
+mod opening;
 mod other_models;
 mod output;
 mod plans;
