@@ -50,6 +50,7 @@ pub use stub::{
 
 #[cfg(feature = "flex")]
 pub mod gate;
+pub mod quantized;
 #[cfg(feature = "flex")]
 pub mod threads;
 
