@@ -27,10 +27,25 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Reads a file of JSON without the byte order mark that some editors put at the start.
+pub(crate) fn read_json_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    const MARK: &[u8] = "\u{feff}".as_bytes();
+    let mut bytes = read(path)?;
+    if bytes.starts_with(MARK) {
+        bytes.drain(..MARK.len());
+    }
+    Ok(bytes)
+}
+
+/// Reads a file of text: without a byte order mark at the start, and with every line end of other systems as `\n`, as
+/// Python reads texts. A template with Windows line ends gives the ids of one without.
 pub(crate) fn read_to_string(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    open(path)?.read_to_string(&mut text)?;
-    Ok(text)
+    let text = String::from_utf8(read_json_bytes(path)?)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))?;
+    if !text.contains('\r') {
+        return Ok(text);
+    }
+    Ok(text.replace("\r\n", "\n").replace('\r', "\n"))
 }
 
 /// Returns the beginning of a value from a file, for errors: the value may have megabytes.
@@ -39,5 +54,33 @@ pub(crate) fn excerpt(value: &str) -> String {
     match value.char_indices().nth(MAX_CHARS) {
         None => value.to_owned(),
         Some((end, _)) => format!("{}… ({} bytes)", &value[..end], value.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_and_line_ends_of_other_systems() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let file = folder.path().join("t.txt");
+        let check = |bytes: &[u8], expected: &str| {
+            std::fs::write(&file, bytes).unwrap();
+            assert_eq!(read_to_string(&file).unwrap(), expected);
+        };
+        check("\u{feff}a\r\nb\rc\n".as_bytes(), "a\nb\nc\n");
+        // Inside a text the mark is a character like any other.
+        check("a\u{feff}b".as_bytes(), "a\u{feff}b");
+        check(b"", "");
+        std::fs::write(&file, [0xff, 0xfe, b'a', 0]).unwrap();
+        assert!(
+            read_to_string(&file)
+                .unwrap_err()
+                .to_string()
+                .contains("UTF-8")
+        );
+        std::fs::write(&file, "\u{feff}{}").unwrap();
+        assert_eq!(read_json_bytes(&file).unwrap(), b"{}");
     }
 }

@@ -165,17 +165,17 @@ impl Trace {
             policy: &policy_name,
             dtype: self.model.dtype.name(),
             device: self.model.device.to_string(),
-            embedding_norms: &recorder.prompt.embedding_norms,
-            norms: &recorder.prompt.norms,
-            deltas: &recorder.prompt.deltas,
-            thresholds: &recorder.prompt.thresholds,
-            active: &recorder.prompt.active,
+            embedding_norms: &recorder.phases.prompt.embedding_norms,
+            norms: &recorder.phases.prompt.norms,
+            deltas: &recorder.phases.prompt.deltas,
+            thresholds: &recorder.phases.prompt.thresholds,
+            active: &recorder.phases.prompt.active,
             generated: &output.rows[0].ids,
             text: text.as_deref(),
-            rg_norms: &recorder.response.norms,
-            rg_deltas: &recorder.response.deltas,
-            rg_thresholds: &recorder.response.thresholds,
-            rg_active: &recorder.response.active,
+            rg_norms: &recorder.phases.response.norms,
+            rg_deltas: &recorder.phases.response.deltas,
+            rg_thresholds: &recorder.phases.response.thresholds,
+            rg_active: &recorder.phases.response.active,
             logits_last: output.prompt_logits.as_ref().map(|rows| rows[0].as_slice()),
             usage: UsageJson::new(&usage),
             executed: PhasePair::executed(&usage),
@@ -326,8 +326,8 @@ fn print_picture(
     text: Option<&str>,
 ) -> Result<()> {
     let phases = [
-        ("prompt", &recorder.prompt, &usage.prompt),
-        ("response", &recorder.response, &usage.response),
+        ("prompt", &recorder.phases.prompt, &usage.prompt),
+        ("response", &recorder.phases.response, &usage.response),
     ];
     for (name, trace, usage) in phases {
         print_line(&format!("{name}: {}", summary(usage)))?;

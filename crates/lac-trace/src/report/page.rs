@@ -156,15 +156,15 @@ impl PairJson {
     fn new(pair: &ReportedPair) -> Self {
         let agreement = &pair.agreement;
         let n_tokens = agreement.n_tokens();
-        let equal = agreement.prompt.equal_masks + agreement.response.equal_masks;
-        let mut distance = agreement.prompt.delta_distance;
-        distance.merge(&agreement.response.delta_distance);
+        let equal = agreement.phases.prompt.equal_masks + agreement.phases.response.equal_masks;
+        let mut distance = agreement.phases.prompt.delta_distance;
+        distance.merge(&agreement.phases.response.delta_distance);
         Self {
             left: pair.left,
             right: pair.right,
             n_tokens,
-            prompt: agreement.prompt.flags(),
-            response: agreement.response.flags(),
+            prompt: agreement.phases.prompt.flags(),
+            response: agreement.phases.response.flags(),
             masks: (n_tokens > 0).then(|| equal as f64 / n_tokens as f64),
             delta_distance: distance.mean,
         }
@@ -177,7 +177,7 @@ impl<'a> TraceJson<'a> {
         let spelling = trace.tokens.spelling;
         let worked = trace
             .summary
-            .phases()
+            .seen_phases()
             .flat_map(|(_, phase)| phase.most_active.iter().chain(&phase.least_active));
         let labels = worked
             .filter_map(|token| Some((token.token_id, spelling.read(token.piece.as_deref()?))))

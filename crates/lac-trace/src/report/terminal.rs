@@ -57,8 +57,8 @@ impl TraceReport {
             self.traces[pair.left].title,
             self.traces[pair.right].title,
             agreement.n_tokens(),
-            percent(agreement.prompt.flags()),
-            percent(agreement.response.flags()),
+            percent(agreement.phases.prompt.flags()),
+            percent(agreement.phases.response.flags()),
         )
     }
 }
@@ -76,7 +76,7 @@ fn write_trace(
         info, comparison, ..
     } = &trace.summary;
     writeln!(text, "== {}", info.title())?;
-    for (name, phase) in trace.summary.phases() {
+    for (name, phase) in trace.summary.seen_phases() {
         write_phase(text, name, phase, info.n_layers)?;
         let which = if name == "prompt" {
             Phase::Prompt

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use lac_core::Phase;
+use lac_core::{PerPhase, Phase};
 use serde::{Deserialize, Serialize};
 
 use super::add::add;
@@ -18,10 +18,9 @@ use crate::token::{Token, TokenBatch};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Agreement {
-    /// The prompt's tokens.
-    pub prompt: PhaseAgreement,
-    /// The response's tokens.
-    pub response: PhaseAgreement,
+    /// The tokens of each phase.
+    #[serde(flatten)]
+    pub phases: PerPhase<PhaseAgreement>,
     /// Tokens of the first trace that were not compared.
     pub left_only: u64,
     /// Tokens of the second trace that were not compared.
@@ -102,8 +101,10 @@ impl PhaseAgreement {
 impl Agreement {
     fn new(n_layers: usize) -> Self {
         Self {
-            prompt: PhaseAgreement::new(n_layers),
-            response: PhaseAgreement::new(n_layers),
+            phases: PerPhase {
+                prompt: PhaseAgreement::new(n_layers),
+                response: PhaseAgreement::new(n_layers),
+            },
             left_only: 0,
             right_only: 0,
         }
@@ -111,13 +112,15 @@ impl Agreement {
 
     /// Number of tokens compared.
     pub fn n_tokens(&self) -> u64 {
-        self.prompt.n_tokens + self.response.n_tokens
+        let phases = self.phases.iter();
+        phases.map(|(_, agreement)| agreement.n_tokens).sum()
     }
 
     /// Adds the comparison of another pair of shards.
     pub fn merge(&mut self, other: &Self) {
-        self.prompt.merge(&other.prompt);
-        self.response.merge(&other.response);
+        for (phase, others) in other.phases.iter() {
+            self.phases.get_mut(phase).merge(others);
+        }
         self.left_only += other.left_only;
         self.right_only += other.right_only;
     }
@@ -220,9 +223,7 @@ impl Pairs {
         } else {
             (&other, token)
         };
-        match token.phase {
-            Phase::Prompt => self.agreement.prompt.push(left, right),
-            Phase::Response => self.agreement.response.push(left, right),
-        }
+        let agreement = self.agreement.phases.get_mut(token.phase);
+        agreement.push(left, right);
     }
 }

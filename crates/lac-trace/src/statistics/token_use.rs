@@ -7,7 +7,11 @@ use serde::{Deserialize, Serialize};
 use crate::token::Token;
 
 /// Active layers by token id.
+///
+/// JSON has text for its keys, which serde turns into numbers only where it reads a map directly, and the phases' statistics
+/// are flattened into those of a trace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "BTreeMap<String, Count>")]
 pub struct TokenUse(BTreeMap<u32, Count>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +33,19 @@ pub struct TokenActivity {
     pub n: u64,
     /// Mean number of active layers.
     pub mean_active: f64,
+}
+
+impl TryFrom<BTreeMap<String, Count>> for TokenUse {
+    type Error = String;
+
+    fn try_from(counts: BTreeMap<String, Count>) -> Result<Self, String> {
+        let ids = counts.into_iter().map(|(key, count)| {
+            let id = key.parse();
+            let id = id.map_err(|error| format!("\"{key}\" is not a token id: {error}"))?;
+            Ok((id, count))
+        });
+        ids.collect::<Result<_, _>>().map(Self)
+    }
 }
 
 impl TokenUse {

@@ -39,7 +39,7 @@ fn read(path: &Path, allowance: Allowance) -> lac_trace::Result<u64> {
         let trace = TraceReader::open(path)?;
         let statistics = Statistics::of(&trace)?;
         statistics.summary();
-        Ok(statistics.prompt.n_tokens + statistics.response.n_tokens)
+        Ok(statistics.phases.prompt.n_tokens + statistics.phases.response.n_tokens)
     })
 }
 

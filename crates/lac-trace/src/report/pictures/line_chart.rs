@@ -85,7 +85,7 @@ fn layers(n_layers: usize) -> Axis {
 fn per_phase(trace: &ReportedTrace, line: impl Fn(&PhaseSummary, Line) -> Line) -> Vec<Line> {
     trace
         .summary
-        .phases()
+        .seen_phases()
         .map(|(name, phase)| {
             let (name, color) = if name == "prompt" {
                 ("prompt (PP)", PROMPT)
@@ -210,7 +210,7 @@ impl LineChart {
         for (files, phase) in files.into_iter().zip(["prompt", "response"]) {
             let having = || {
                 traces.iter().enumerate().filter_map(move |(idx, trace)| {
-                    let found = trace.summary.phases().find(|(name, _)| *name == phase);
+                    let found = trace.summary.seen_phases().find(|(name, _)| *name == phase);
                     Some((idx, trace, found?.1))
                 })
             };
