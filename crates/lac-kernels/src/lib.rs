@@ -58,6 +58,7 @@ pub mod threads;
 mod bandwidth;
 #[cfg(feature = "flex")]
 mod cpu;
+mod half_precision;
 mod slots;
 #[cfg(not(feature = "flex"))]
 mod stub;

@@ -19,12 +19,30 @@
 //! # Ok::<(), lac_kernels::quantized::QuantizedError>(())
 //! ```
 
+pub use activations::Activations;
 pub use error::QuantizedError;
 pub use format::{BlockFormat, UnknownFormat};
 pub use matrix::{QuantizedMatrix, SharedBytes};
+#[cfg(feature = "flex")]
+pub use operations::{linear, swiglu};
+#[cfg(not(feature = "flex"))]
+pub use stub::{linear, swiglu};
 
+mod activations;
 mod blocks;
+mod dequantize;
 mod error;
+#[cfg(feature = "flex")]
+mod exact;
+#[cfg(feature = "flex")]
+mod fast;
 mod format;
+mod instructions;
 mod matrix;
+#[cfg(feature = "flex")]
+mod operations;
 mod quantize;
+#[cfg(not(feature = "flex"))]
+mod stub;
+#[cfg(all(test, feature = "flex"))]
+mod tests;

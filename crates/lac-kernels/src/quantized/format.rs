@@ -3,11 +3,18 @@
 use std::fmt::{Display, Formatter};
 use std::str::FromStr;
 
-/// How a block of weights lies in memory. The names are ggml's.
+/// How a block of weights lies in memory. The names are ggml's. The floating-point formats are blocks of one weight, in
+/// little-endian order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[expect(non_camel_case_types, reason = "the formats' own names")]
 #[non_exhaustive]
 pub enum BlockFormat {
+    /// A number of 32 bits (IEEE 754 binary32).
+    F32,
+    /// A number of 16 bits (IEEE 754 binary16).
+    F16,
+    /// The upper 16 bits of an F32.
+    BF16,
     /// 32 integers of 4 bits and a scale.
     Q4_0,
     /// 32 integers of 4 bits, a scale and a smallest value.
@@ -37,8 +44,11 @@ pub enum BlockFormat {
 }
 
 impl BlockFormat {
-    /// All formats, in the order of their numbers in GGUF files.
-    pub const ALL: [Self; 13] = [
+    /// All formats.
+    pub const ALL: [Self; 16] = [
+        Self::F32,
+        Self::F16,
+        Self::BF16,
         Self::Q4_0,
         Self::Q4_1,
         Self::Q5_0,
@@ -57,6 +67,7 @@ impl BlockFormat {
     /// Returns the number of weights in a block; rows are whole numbers of blocks.
     pub const fn block_len(self) -> usize {
         match self {
+            Self::F32 | Self::F16 | Self::BF16 => 1,
             Self::Q2_K | Self::Q3_K | Self::Q4_K | Self::Q5_K | Self::Q6_K | Self::IQ4_XS => 256,
             _ => 32,
         }
@@ -65,6 +76,8 @@ impl BlockFormat {
     /// Returns the number of bytes that a block takes.
     pub const fn block_bytes(self) -> usize {
         match self {
+            Self::F32 => 4,
+            Self::F16 | Self::BF16 => 2,
             Self::Q4_0 | Self::IQ4_NL => 18,
             Self::Q4_1 => 20,
             Self::Q5_0 => 22,
@@ -92,6 +105,9 @@ impl BlockFormat {
     /// Returns the format's number in GGUF files (`ggml_type`).
     pub const fn ggml_type(self) -> u32 {
         match self {
+            Self::F32 => 0,
+            Self::F16 => 1,
+            Self::BF16 => 30,
             Self::Q4_0 => 2,
             Self::Q4_1 => 3,
             Self::Q5_0 => 6,
@@ -117,6 +133,9 @@ impl BlockFormat {
     /// Returns the format's name, for instance `Q4_K`.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::F32 => "F32",
+            Self::F16 => "F16",
+            Self::BF16 => "BF16",
             Self::Q4_0 => "Q4_0",
             Self::Q4_1 => "Q4_1",
             Self::Q5_0 => "Q5_0",

@@ -4,9 +4,10 @@ use std::fmt::{Debug, Formatter};
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::blocks::dequantize;
+use super::dequantize::dequantize;
 use super::error::QuantizedError;
 use super::format::BlockFormat;
+use super::instructions::Instructions;
 use super::quantize::quantize;
 
 /// Bytes that several matrices can share: an `Arc` of whatever holds them.
@@ -116,13 +117,21 @@ impl QuantizedMatrix {
         &self.bytes()[rows.start * row..rows.end * row]
     }
 
+    /// The blocks of some columns of a row, whole blocks of it.
+    #[cfg(feature = "flex")]
+    pub(super) fn column_bytes(&self, row: usize, columns: Range<usize>) -> &[u8] {
+        let per_block = |columns| columns / self.format.block_len() * self.format.block_bytes();
+        &self.row_bytes(row..row + 1)[per_block(columns.start)..per_block(columns.end)]
+    }
+
     /// Writes the values of a row, `[in]`.
     ///
     /// # Panics
     /// If there is no such row, or the place is not as long as a row.
     pub fn dequantize_row(&self, row: usize, values: &mut [f32]) {
         assert_eq!(values.len(), self.width, "a row's width");
-        dequantize(self.format, self.row_bytes(row..row + 1), values);
+        let bytes = self.row_bytes(row..row + 1);
+        dequantize(self.format, Instructions::best(), bytes, values);
     }
 
     /// Returns the values of some rows, `[rows, in]`.
@@ -131,7 +140,8 @@ impl QuantizedMatrix {
     /// If there are fewer rows.
     pub fn dequantize_rows(&self, rows: Range<usize>) -> Vec<f32> {
         let mut values = vec![0.0; rows.len() * self.width];
-        dequantize(self.format, self.row_bytes(rows), &mut values);
+        let bytes = self.row_bytes(rows);
+        dequantize(self.format, Instructions::best(), bytes, &mut values);
         values
     }
 }

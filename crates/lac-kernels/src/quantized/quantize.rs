@@ -75,5 +75,10 @@ fn q8_0(values: &[f32; LEN], inverse: f32, bytes: &mut Vec<u8>) {
 fn q4_0(values: &[f32; LEN], inverse: f32, bytes: &mut Vec<u8>) {
     let integers = values.map(|value| ((value * inverse + 8.5) as u8).min(15));
     let (lower, upper) = integers.split_at(LEN / 2);
-    bytes.extend(lower.iter().zip(upper).map(|(lower, upper)| lower | (upper << 4)));
+    bytes.extend(
+        lower
+            .iter()
+            .zip(upper)
+            .map(|(lower, upper)| lower | (upper << 4)),
+    );
 }

@@ -8,12 +8,13 @@ const LEN: usize = 32;
 const HALF: usize = LEN / 2;
 
 /// What the indices of IQ4_NL and IQ4_XS stand for.
-pub(super) const UNEVEN: [i8; 16] = [
+pub(in crate::quantized) const UNEVEN: [i8; 16] = [
     -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
 ];
 
 /// Twice the values of the sixteen floating-point numbers E2M1.
-const E2M1: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+pub(in crate::quantized) const E2M1: [i8; 16] =
+    [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
 /// The lower four bits of sixteen bytes, and after them the upper four.
 #[inline(always)]
@@ -43,7 +44,7 @@ fn word(block: &[u8], at: usize) -> u32 {
 macro_rules! block {
     ($(#[$doc:meta])* $name:ident, $bytes:literal, $has_offsets:literal, |$block:ident, $unpacked:ident| $body:block) => {
         $(#[$doc])*
-        pub(crate) struct $name;
+        pub(in crate::quantized) struct $name;
 
         impl Block for $name {
             const LEN: usize = LEN;
@@ -52,7 +53,7 @@ macro_rules! block {
             const HAS_OFFSETS: bool = $has_offsets;
 
             #[inline(always)]
-            fn unpack($block: &[u8], $unpacked: &mut Unpacked) $body
+            fn unpack($block: &[u8], $unpacked: &mut Unpacked<'_>) $body
         }
     };
 }
@@ -61,7 +62,7 @@ block!(
     /// Scale; integers less 8.
     Q4_0, 18, false, |block, unpacked| {
         unpacked.scales[0] = half(block, 0);
-        nibbles(&block[2..], &mut unpacked.integers, |nibble| nibble as i8 - 8);
+        nibbles(&block[2..], unpacked.integers, |nibble| nibble as i8 - 8);
     }
 );
 block!(
@@ -69,14 +70,14 @@ block!(
     Q4_1, 20, true, |block, unpacked| {
         unpacked.scales[0] = half(block, 0);
         unpacked.offsets[0] = half(block, 2);
-        nibbles(&block[4..], &mut unpacked.integers, |nibble| nibble as i8);
+        nibbles(&block[4..], unpacked.integers, |nibble| nibble as i8);
     }
 );
 block!(
     /// Scale; fifth bits; integers less 16.
     Q5_0, 22, false, |block, unpacked| {
         unpacked.scales[0] = half(block, 0);
-        five_bits(word(block, 2), &block[6..], 16, &mut unpacked.integers);
+        five_bits(word(block, 2), &block[6..], 16, unpacked.integers);
     }
 );
 block!(
@@ -84,7 +85,7 @@ block!(
     Q5_1, 24, true, |block, unpacked| {
         unpacked.scales[0] = half(block, 0);
         unpacked.offsets[0] = half(block, 2);
-        five_bits(word(block, 4), &block[8..], 0, &mut unpacked.integers);
+        five_bits(word(block, 4), &block[8..], 0, unpacked.integers);
     }
 );
 block!(
@@ -100,7 +101,7 @@ block!(
     /// Scale; indices.
     IQ4_NL, 18, false, |block, unpacked| {
         unpacked.scales[0] = half(block, 0);
-        nibbles(&block[2..], &mut unpacked.integers, |nibble| UNEVEN[usize::from(nibble)]);
+        nibbles(&block[2..], unpacked.integers, |nibble| UNEVEN[usize::from(nibble)]);
     }
 );
 block!(
@@ -113,6 +114,6 @@ block!(
             _ => (exponent - 1) << 23,
         };
         unpacked.scales[0] = f32::from_bits(bits);
-        nibbles(&block[1..], &mut unpacked.integers, |nibble| E2M1[usize::from(nibble)]);
+        nibbles(&block[1..], unpacked.integers, |nibble| E2M1[usize::from(nibble)]);
     }
 );

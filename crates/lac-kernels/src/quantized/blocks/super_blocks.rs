@@ -10,7 +10,7 @@ const LEN: usize = 256;
 macro_rules! block {
     ($(#[$doc:meta])* $name:ident, $bytes:literal, groups of $group:literal, $has_offsets:literal, |$block:ident, $unpacked:ident| $body:block) => {
         $(#[$doc])*
-        pub(crate) struct $name;
+        pub(in crate::quantized) struct $name;
 
         impl Block for $name {
             const LEN: usize = LEN;
@@ -19,7 +19,7 @@ macro_rules! block {
             const HAS_OFFSETS: bool = $has_offsets;
 
             #[inline(always)]
-            fn unpack($block: &[u8], $unpacked: &mut Unpacked) $body
+            fn unpack($block: &[u8], $unpacked: &mut Unpacked<'_>) $body
         }
     };
 }
@@ -32,7 +32,7 @@ block!(
             unpacked.scales[group] = scale * f32::from(byte & 0xf);
             unpacked.offsets[group] = -(offset * f32::from(byte >> 4));
         }
-        bit_pairs(&block[16..80], &mut unpacked.integers);
+        bit_pairs(&block[16..80], unpacked.integers);
     }
 );
 block!(
@@ -45,7 +45,7 @@ block!(
             let upper = (scales[8 + group % 4] >> (2 * (group / 4))) & 3;
             unpacked.scales[group] = scale * f32::from((lower | (upper << 4)) as i8 - 32);
         }
-        bit_pairs(&block[32..96], &mut unpacked.integers);
+        bit_pairs(&block[32..96], unpacked.integers);
         for (bit, integers) in unpacked.integers.as_chunks_mut::<32>().0.iter_mut().enumerate() {
             for (integer, &high) in integers.iter_mut().zip(high) {
                 // Where the third bit is not set, 4 is taken away.
@@ -58,14 +58,14 @@ block!(
     /// Scales; scales and offsets of 6 bits; integers.
     Q4_K, 144, groups of 32, true, |block, unpacked| {
         six_bit_scales(block, unpacked);
-        nibble_pairs::<32>(&block[16..144], &mut unpacked.integers);
+        nibble_pairs::<32>(&block[16..144], unpacked.integers);
     }
 );
 block!(
     /// Scales; scales and offsets of 6 bits; fifth bits; integers.
     Q5_K, 176, groups of 32, true, |block, unpacked| {
         six_bit_scales(block, unpacked);
-        nibble_pairs::<32>(&block[48..176], &mut unpacked.integers);
+        nibble_pairs::<32>(&block[48..176], unpacked.integers);
         for (bit, integers) in unpacked.integers.as_chunks_mut::<32>().0.iter_mut().enumerate() {
             for (integer, &high) in integers.iter_mut().zip(&block[16..48]) {
                 *integer |= 16 * ((high >> bit) & 1) as i8;
@@ -80,7 +80,7 @@ block!(
         for (group, &byte) in block[192..208].iter().enumerate() {
             unpacked.scales[group] = scale * f32::from(byte as i8);
         }
-        nibble_pairs::<64>(&block[..128], &mut unpacked.integers);
+        nibble_pairs::<64>(&block[..128], unpacked.integers);
         let mut upper = [0; LEN];
         bit_pairs(&block[128..192], &mut upper);
         for (integer, upper) in unpacked.integers.iter_mut().zip(upper) {
@@ -106,7 +106,7 @@ block!(
 
 /// 64 bytes of four pairs of bits each: the lowest pairs of 32 bytes, then the next of the same bytes, and so on.
 #[inline(always)]
-fn bit_pairs(bytes: &[u8], integers: &mut [i8; LEN]) {
+fn bit_pairs(bytes: &[u8], integers: &mut [i8]) {
     for (bytes, integers) in bytes.chunks_exact(32).zip(integers.chunks_exact_mut(128)) {
         for (pair, integers) in integers.chunks_exact_mut(32).enumerate() {
             for (integer, &byte) in integers.iter_mut().zip(bytes) {
@@ -118,7 +118,7 @@ fn bit_pairs(bytes: &[u8], integers: &mut [i8; LEN]) {
 
 /// 128 bytes of two integers each: the lower four bits of `SPAN` bytes, then their upper four.
 #[inline(always)]
-fn nibble_pairs<const SPAN: usize>(bytes: &[u8], integers: &mut [i8; LEN]) {
+fn nibble_pairs<const SPAN: usize>(bytes: &[u8], integers: &mut [i8]) {
     let spans = integers.chunks_exact_mut(2 * SPAN);
     for (bytes, integers) in bytes.chunks_exact(SPAN).zip(spans) {
         let (lower, upper) = integers.split_at_mut(SPAN);
@@ -132,7 +132,7 @@ fn nibble_pairs<const SPAN: usize>(bytes: &[u8], integers: &mut [i8; LEN]) {
 /// The scales and offsets of Q4_K and Q5_K: of the first four groups in the lower six bits of eight bytes; of the
 /// others in four bytes more, and in what is left of the eight.
 #[inline(always)]
-fn six_bit_scales(block: &[u8], unpacked: &mut Unpacked) {
+fn six_bit_scales(block: &[u8], unpacked: &mut Unpacked<'_>) {
     let (scale, offset) = (half(block, 0), half(block, 2));
     let bytes = &block[4..16];
     for group in 0..8 {
