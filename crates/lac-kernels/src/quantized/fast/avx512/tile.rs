@@ -15,7 +15,7 @@ const ROWS: usize = 16;
 const VECTORS: usize = 2;
 
 /// Inputs that are multiplied at once.
-const N: usize = 6;
+const INPUTS: usize = 6;
 
 /// Bytes that each row of weights is asked for in advance.
 const AHEAD: usize = 1024;
@@ -51,34 +51,26 @@ pub(super) unsafe fn products<B: Unpack>(
     let mut laid = vec![[empty; VECTORS]; inputs.n_chunks()];
     for first in (0..weights.len()).step_by(ROWS * VECTORS) {
         let n_rows = (ROWS * VECTORS).min(weights.len() - first);
-        let n_vectors = n_rows.div_ceil(ROWS);
         for (chunk, laid) in laid.iter_mut().enumerate() {
-            for (vector, laid) in laid[..n_vectors].iter_mut().enumerate() {
+            for (vector, laid) in laid.iter_mut().enumerate() {
                 // SAFETY: the caller's promise.
                 unsafe { lay_out::<B>(weights, first + vector * ROWS, chunk, laid) };
             }
         }
-        let mut input = 0;
-        while input < inputs.len() {
-            // SAFETY: the caller's promise; so many inputs are left.
-            unsafe {
-                let outputs = &mut outputs[input * stride + first..];
-                let tile = Tile {
-                    laid: &laid,
-                    inputs,
-                    input,
-                    n_rows,
-                };
-                input += match (inputs.len() - input, n_vectors) {
-                    (N.., 2) => tile.multiply::<B, N, 2>(outputs, stride),
-                    (5, 2) => tile.multiply::<B, 5, 2>(outputs, stride),
-                    (4, 2) => tile.multiply::<B, 4, 2>(outputs, stride),
-                    (3, 2) => tile.multiply::<B, 3, 2>(outputs, stride),
-                    (2, 2) => tile.multiply::<B, 2, 2>(outputs, stride),
-                    (_, 2) => tile.multiply::<B, 1, 2>(outputs, stride),
-                    (4.., _) => tile.multiply::<B, 4, 1>(outputs, stride),
-                    (_, _) => tile.multiply::<B, 1, 1>(outputs, stride),
-                };
+        let tile = Tile {
+            laid: &laid,
+            inputs,
+            n_rows,
+        };
+        // One function for all formats that are alike.
+        // SAFETY: the caller's promise.
+        unsafe {
+            let outputs = &mut outputs[first..];
+            match (B::GROUP, B::HAS_OFFSETS) {
+                (32, false) => tile.multiply_all::<32, false>(outputs, stride),
+                (32, true) => tile.multiply_all::<32, true>(outputs, stride),
+                (_, false) => tile.multiply_all::<16, false>(outputs, stride),
+                (_, true) => tile.multiply_all::<16, true>(outputs, stride),
             }
         }
     }
@@ -113,7 +105,8 @@ unsafe fn lay_out<B: Unpack>(weights: WeightRows<'_>, first: usize, chunk: usize
                 n_blocks: n_bytes / B::BYTES,
             });
             // One correction serves all formats that need one.
-            let more = if B::ADDED > 0 { 128 - B::ADDED } else { 0 };
+            const { assert!(B::HAS_OFFSETS == (B::ADDED == 0)) };
+            let more = if B::HAS_OFFSETS { 0 } else { 128 - B::ADDED };
             let more = _mm512_set1_epi8(more as i8);
             integers[0][row] = _mm512_add_epi8(a, more);
             integers[1][row] = _mm512_add_epi8(b, more);
@@ -192,40 +185,64 @@ unsafe fn transpose(rows: &[__m512i; 16], place: *mut u32) {
 struct Tile<'a> {
     laid: &'a [[Laid; VECTORS]],
     inputs: &'a Inputs,
-    /// The first input.
-    input: usize,
     n_rows: usize,
 }
 
 impl Tile<'_> {
-    /// Multiplies `V` vectors of rows with `N` inputs; returns `N`.
+    /// Multiplies all rows with all inputs. Formats with offsets have integers without sign, and need no correction.
     ///
     /// # Safety
-    /// The processor has the instructions, and there are so many inputs and vectors.
-    #[inline(always)]
-    unsafe fn multiply<B: Unpack, const N: usize, const V: usize>(
+    /// The processor has the instructions.
+    #[target_feature(enable = "avx2,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn multiply_all<const GROUP: usize, const HAS_OFFSETS: bool>(
         self,
+        outputs: &mut [f32],
+        stride: usize,
+    ) {
+        let mut first = 0;
+        while first < self.inputs.len() {
+            let outputs = &mut outputs[first * stride..];
+            // SAFETY: the caller's promise; so many inputs are left.
+            first += unsafe {
+                match self.inputs.len() - first {
+                    INPUTS.. => self.multiply::<GROUP, HAS_OFFSETS, INPUTS>(first, outputs, stride),
+                    4.. => self.multiply::<GROUP, HAS_OFFSETS, 4>(first, outputs, stride),
+                    2.. => self.multiply::<GROUP, HAS_OFFSETS, 2>(first, outputs, stride),
+                    _ => self.multiply::<GROUP, HAS_OFFSETS, 1>(first, outputs, stride),
+                }
+            };
+        }
+    }
+
+    /// Multiplies all rows with `N` inputs from `first` on; returns `N`.
+    ///
+    /// # Safety
+    /// The processor has the instructions, and there are so many inputs.
+    #[inline(always)]
+    unsafe fn multiply<const GROUP: usize, const HAS_OFFSETS: bool, const N: usize>(
+        self,
+        first: usize,
         outputs: &mut [f32],
         stride: usize,
     ) -> usize {
         let inputs: [&[InputChunk]; N] =
-            std::array::from_fn(|input| self.inputs.row(self.input + input));
+            std::array::from_fn(|input| self.inputs.row(first + input));
         // SAFETY: the caller's promise; every load lies within an array of a chunk, which is aligned.
         unsafe {
-            let mut lanes = [[[_mm512_setzero_ps(); V]; N]; LANES];
+            let mut lanes = [[[_mm512_setzero_ps(); VECTORS]; N]; LANES];
             for (chunk, laid) in self.laid.iter().enumerate() {
                 let inputs: [&InputChunk; N] =
                     std::array::from_fn(|input| inputs[input].get_unchecked(chunk));
-                for group in 0..CHUNK / B::GROUP {
-                    let mut dots = [[_mm512_setzero_si512(); V]; N];
-                    if B::ADDED > 0 {
+                for group in 0..CHUNK / GROUP {
+                    let mut dots = [[_mm512_setzero_si512(); VECTORS]; N];
+                    if !HAS_OFFSETS {
                         for (dots, input) in dots.iter_mut().zip(inputs) {
-                            *dots = [_mm512_set1_epi32(input.corrections[group]); V];
+                            *dots = [_mm512_set1_epi32(input.corrections[group]); VECTORS];
                         }
                     }
-                    for four in 0..B::GROUP / 4 {
-                        let four = group * (B::GROUP / 4) + four;
-                        let mut weights = [_mm512_setzero_si512(); V];
+                    for four in 0..GROUP / 4 {
+                        let four = group * (GROUP / 4) + four;
+                        let mut weights = [_mm512_setzero_si512(); VECTORS];
                         for (weights, laid) in weights.iter_mut().zip(laid) {
                             *weights = _mm512_load_si512(laid.integers[four].as_ptr().cast());
                         }
@@ -245,7 +262,7 @@ impl Tile<'_> {
                             let scales = _mm512_load_ps(laid.scales[group].as_ptr());
                             let scales = _mm512_mul_ps(scales, input_scale);
                             let mut parts = _mm512_mul_ps(_mm512_cvtepi32_ps(dot), scales);
-                            if B::HAS_OFFSETS {
+                            if HAS_OFFSETS {
                                 let offsets = _mm512_load_ps(laid.offsets[group].as_ptr());
                                 parts = _mm512_add_ps(parts, _mm512_mul_ps(offsets, input_sum));
                             }
@@ -257,7 +274,7 @@ impl Tile<'_> {
             for width in [4, 2, 1] {
                 for lane in 0..width {
                     for input in 0..N {
-                        for vector in 0..V {
+                        for vector in 0..VECTORS {
                             lanes[lane][input][vector] = _mm512_add_ps(
                                 lanes[lane][input][vector],
                                 lanes[lane + width][input][vector],
