@@ -3,6 +3,7 @@
 pub(super) mod small;
 mod super_blocks;
 
+use super::instructions::for_instructions;
 use crate::half_precision::widen_f16;
 
 /// Weights that are unpacked together: the longest block, or eight of the short ones.
@@ -30,11 +31,12 @@ impl Chunk {
             offsets: [0.0; MAX_GROUPS],
         }
     }
+}
 
-    /// Unpacks whole blocks, as many as a chunk has or, at a row's end, fewer. Groups that are not there have scales
-    /// and offsets of zero.
-    #[inline(always)]
-    pub(super) fn unpack<B: Block>(&mut self, blocks: &[u8]) {
+for_instructions! {
+    /// Unpacks whole blocks, as many as a chunk has or, at a row's end, fewer. Groups that are not there have scales and
+    /// offsets of zero.
+    pub(super) fn unpack<B: Block>(blocks: &[u8], chunk: &mut Chunk) {
         let n_groups = B::LEN / B::GROUP;
         let n_blocks = blocks.len() / B::BYTES;
         for (idx, block) in blocks.chunks_exact(B::BYTES).enumerate() {
@@ -42,15 +44,31 @@ impl Chunk {
             B::unpack(
                 block,
                 &mut Unpacked {
-                    integers: &mut self.integers[idx * B::LEN..(idx + 1) * B::LEN],
-                    scales: &mut self.scales[groups.clone()],
-                    offsets: &mut self.offsets[groups],
+                    integers: &mut chunk.integers[idx * B::LEN..(idx + 1) * B::LEN],
+                    scales: &mut chunk.scales[groups.clone()],
+                    offsets: &mut chunk.offsets[groups],
                 },
             );
         }
-        self.scales[n_blocks * n_groups..].fill(0.0);
-        self.offsets[n_blocks * n_groups..].fill(0.0);
+        chunk.scales[n_blocks * n_groups..].fill(0.0);
+        chunk.offsets[n_blocks * n_groups..].fill(0.0);
     }
+}
+
+/// What formats have in common that are alike once they are unpacked.
+pub(super) trait Grouped {
+    /// Weights in a group.
+    const LEN: usize;
+    /// Whether an offset is added.
+    const HAS_OFFSETS: bool;
+}
+
+/// Groups of one size, with offsets or without.
+pub(super) struct Groups<const LEN: usize, const HAS_OFFSETS: bool>;
+
+impl<const LEN: usize, const HAS_OFFSETS: bool> Grouped for Groups<LEN, HAS_OFFSETS> {
+    const LEN: usize = LEN;
+    const HAS_OFFSETS: bool = HAS_OFFSETS;
 }
 
 /// Where the weights of a block are unpacked to.

@@ -2,7 +2,7 @@
 
 use burn::tensor::{bf16, f16};
 
-use super::blocks::{Block, CHUNK, Chunk, for_format};
+use super::blocks::{Block, CHUNK, Chunk, Grouped, Groups, for_format, unpack};
 use super::format::BlockFormat;
 use super::instructions::{Instructions, for_instructions};
 use crate::half_precision::{widen_bf16, widen_f16};
@@ -21,20 +21,30 @@ pub(super) fn dequantize(
     );
 }
 
+fn of_blocks<B: Block>(instructions: Instructions, blocks: &[u8], values: &mut [f32]) {
+    let mut chunk = Chunk::new();
+    let chunks = blocks.chunks(B::PER_CHUNK * B::BYTES);
+    for (blocks, values) in chunks.zip(values.chunks_mut(CHUNK)) {
+        unpack::<B>(instructions, blocks, &mut chunk);
+        // One function for all formats that are alike.
+        match (B::GROUP, B::HAS_OFFSETS) {
+            (32, false) => of_chunk::<Groups<32, false>>(instructions, &chunk, values),
+            (32, true) => of_chunk::<Groups<32, true>>(instructions, &chunk, values),
+            (_, false) => of_chunk::<Groups<16, false>>(instructions, &chunk, values),
+            (_, true) => of_chunk::<Groups<16, true>>(instructions, &chunk, values),
+        }
+    }
+}
+
 for_instructions! {
-    fn of_blocks<B: Block>(blocks: &[u8], values: &mut [f32]) {
-        let mut chunk = Chunk::new();
-        let chunks = blocks.chunks(B::PER_CHUNK * B::BYTES);
-        for (blocks, values) in chunks.zip(values.chunks_mut(CHUNK)) {
-            chunk.unpack::<B>(blocks);
-            let groups = values.chunks_exact_mut(B::GROUP).zip(chunk.integers.chunks_exact(B::GROUP));
-            let scales = chunk.scales.iter().zip(&chunk.offsets);
-            for ((values, integers), (&scale, &offset)) in groups.zip(scales) {
-                for (value, &integer) in values.iter_mut().zip(integers) {
-                    let product = scale * f32::from(integer);
-                    // Without an offset a negative zero stays one.
-                    *value = if B::HAS_OFFSETS { product + offset } else { product };
-                }
+    fn of_chunk<G: Grouped>(chunk: &Chunk, values: &mut [f32]) {
+        let groups = values.chunks_exact_mut(G::LEN).zip(chunk.integers.chunks_exact(G::LEN));
+        let scales = chunk.scales.iter().zip(&chunk.offsets);
+        for ((values, integers), (&scale, &offset)) in groups.zip(scales) {
+            for (value, &integer) in values.iter_mut().zip(integers) {
+                let product = scale * f32::from(integer);
+                // Without an offset a negative zero stays one.
+                *value = if G::HAS_OFFSETS { product + offset } else { product };
             }
         }
     }

@@ -23,8 +23,8 @@ mod weights;
 pub(super) use inputs::Inputs;
 pub(super) use weights::WeightRows;
 
-use self::tiles::{Portable, tiles};
-use super::blocks::{Block, for_format};
+use self::tiles::{Portable, Unpack, tiles};
+use super::blocks::{Block, Grouped, Groups, for_format, unpack};
 use super::format::BlockFormat;
 use super::instructions::{Instructions, Kind};
 
@@ -60,17 +60,43 @@ fn of_blocks<B: ForEveryKind>(
     let n_chunks = weights.row(0).len().div_ceil(B::PER_CHUNK * B::BYTES);
     assert_eq!(n_chunks, inputs.n_chunks(), "inputs as wide as the weights");
     assert!(outputs.len() >= (inputs.len() - 1) * stride + weights.len());
-    match instructions.kind() {
+    #[cfg(target_arch = "x86_64")]
+    if instructions.kind() == Kind::Avx512 {
+        // SAFETY: `instructions` says that the processor has them; the widths and the number of outputs have been
+        // checked.
+        return unsafe { avx512::products::<B>(weights, inputs, outputs, stride) };
+    }
+    let format = Unpack {
+        chunk_bytes: B::PER_CHUNK * B::BYTES,
+        unpack: unpack::<B>,
+        instructions,
+    };
+    // One function for all formats that are alike.
+    match (B::GROUP, B::HAS_OFFSETS) {
+        (32, false) => in_tiles::<Groups<32, false>>(format, weights, inputs, outputs, stride),
+        (32, true) => in_tiles::<Groups<32, true>>(format, weights, inputs, outputs, stride),
+        (_, false) => in_tiles::<Groups<16, false>>(format, weights, inputs, outputs, stride),
+        (_, true) => in_tiles::<Groups<16, true>>(format, weights, inputs, outputs, stride),
+    }
+}
+
+fn in_tiles<G: Grouped>(
+    format: Unpack,
+    weights: WeightRows<'_>,
+    inputs: &Inputs,
+    outputs: &mut [f32],
+    stride: usize,
+) {
+    match format.instructions.kind() {
         // SAFETY: every processor has what this needs.
         Kind::Portable => unsafe {
-            tiles::<B, Portable>(weights, inputs, outputs, stride);
+            tiles::<G, Portable>(format, weights, inputs, outputs, stride);
         },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `instructions` says that the processor has them.
-        Kind::Avx2 => unsafe { avx2::products::<B>(weights, inputs, outputs, stride) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as above; the widths and the number of outputs have been checked.
-        Kind::Avx512 => unsafe { avx512::products::<B>(weights, inputs, outputs, stride) },
+        Kind::Avx2 | Kind::Avx512 => unsafe {
+            avx2::products::<G>(format, weights, inputs, outputs, stride);
+        },
     }
 }
 

@@ -12,7 +12,7 @@ pub(super) enum Kind {
     /// AVX2 with F16C.
     #[cfg(target_arch = "x86_64")]
     Avx2,
-    /// AVX-512 (F, BW, DQ, VL) with VNNI.
+    /// AVX-512 (F, BW, DQ, VL) with VNNI, and what AVX2 stands for.
     #[cfg(target_arch = "x86_64")]
     Avx512,
 }
@@ -65,8 +65,7 @@ fn has_avx512() -> bool {
         && is_x86_feature_detected!("avx512vnni")
 }
 
-/// Defines a function for a type parameter that is compiled for each set of instructions, and called with the
-/// instructions to use. The operations are the same, without fused multiply-add, so the results are too.
+/// Defines a function for a type parameter that is compiled for AVX2 too, and called with the instructions to use. The operations are the same, without fused multiply-add, so the results are too.
 macro_rules! for_instructions {
     ($(#[$doc:meta])* $visibility:vis fn $name:ident<$parameter:ident: $bound:path>($($argument:ident: $type:ty),* $(,)?) $body:block) => {
         $(#[$doc])*
@@ -83,21 +82,12 @@ macro_rules! for_instructions {
                 portable::<$parameter>($($argument),*)
             }
 
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
-            fn avx512<$parameter: $bound>($($argument: $type),*) {
-                portable::<$parameter>($($argument),*)
-            }
-
             use $crate::quantized::instructions::Kind;
             match instructions.kind() {
                 Kind::Portable => portable::<$parameter>($($argument),*),
                 // SAFETY: `instructions` says that the processor has them.
                 #[cfg(target_arch = "x86_64")]
-                Kind::Avx2 => unsafe { avx2::<$parameter>($($argument),*) },
-                // SAFETY: as above.
-                #[cfg(target_arch = "x86_64")]
-                Kind::Avx512 => unsafe { avx512::<$parameter>($($argument),*) },
+                Kind::Avx2 | Kind::Avx512 => unsafe { avx2::<$parameter>($($argument),*) },
             }
         }
     };

@@ -24,7 +24,7 @@ const FEW_INPUTS_TILE: usize = 12;
 const TILE: usize = 32;
 
 /// With more inputs than this, rows of weights are laid out in tiles.
-const FEW_INPUTS: usize = 3;
+const FEW_INPUTS: usize = 2;
 
 /// Multiplies `[rows, in]` by each of the weights `[out, in]` and adds the weight's bias `[out]`, if it has one; returns
 /// `[rows, out]` for each weight, in the input's data type. [`Activations`] says what is computed; a row's bits depend

@@ -4,30 +4,31 @@ use std::arch::x86_64::*;
 
 use super::inputs::{InputChunk, Inputs};
 use super::lanes::LANES;
-use super::tiles::{Multiply, tiles};
+use super::tiles::{Multiply, Unpack, tiles};
 use super::weights::WeightRows;
-use crate::quantized::blocks::{Block, Chunk};
+use crate::quantized::blocks::{Chunk, Grouped};
 
 /// As [`super::products`].
 ///
 /// # Safety
 /// The processor has AVX2 and F16C.
 #[target_feature(enable = "avx2,f16c")]
-pub(super) unsafe fn products<B: Block>(
+pub(super) unsafe fn products<G: Grouped>(
+    format: Unpack,
     weights: WeightRows<'_>,
     inputs: &Inputs,
     outputs: &mut [f32],
     stride: usize,
 ) {
     // SAFETY: the caller's promise.
-    unsafe { tiles::<B, Avx2>(weights, inputs, outputs, stride) };
+    unsafe { tiles::<G, Avx2>(format, weights, inputs, outputs, stride) };
 }
 
 struct Avx2;
 
 impl Multiply for Avx2 {
     #[inline(always)]
-    unsafe fn add<B: Block>(lanes: &mut [f32; LANES], weights: &Chunk, input: &InputChunk) {
+    unsafe fn add<G: Grouped>(lanes: &mut [f32; LANES], weights: &Chunk, input: &InputChunk) {
         // SAFETY: the caller's promise; every load lies within an array, and a chunk's arrays have 256 and 16 values.
         unsafe {
             let dots: [__m256i; 8] = std::array::from_fn(|span| {
@@ -38,7 +39,7 @@ impl Multiply for Avx2 {
             let pairs: [__m256i; 4] =
                 std::array::from_fn(|idx| _mm256_hadd_epi32(dots[2 * idx], dots[2 * idx + 1]));
             let mut sum = _mm256_loadu_ps(lanes.as_ptr());
-            if B::GROUP == 32 {
+            if G::LEN == 32 {
                 // In each half, a span's quarter after the other.
                 let first = _mm256_hadd_epi32(pairs[0], pairs[1]);
                 let second = _mm256_hadd_epi32(pairs[2], pairs[3]);
@@ -46,14 +47,14 @@ impl Multiply for Avx2 {
                     _mm256_permute2x128_si256::<0x20>(first, second),
                     _mm256_permute2x128_si256::<0x31>(first, second),
                 );
-                sum = _mm256_add_ps(sum, parts::<B>(dots, weights, input, 0));
+                sum = _mm256_add_ps(sum, parts::<G>(dots, weights, input, 0));
             } else {
                 // Each half of a span is a group: the lower halves of four spans, then their upper ones.
                 for half in 0..2 {
                     let quarters = _mm256_hadd_epi32(pairs[2 * half], pairs[2 * half + 1]);
                     let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
                     let dots = _mm256_permutevar8x32_epi32(quarters, order);
-                    sum = _mm256_add_ps(sum, parts::<B>(dots, weights, input, half * LANES));
+                    sum = _mm256_add_ps(sum, parts::<G>(dots, weights, input, half * LANES));
                 }
             }
             _mm256_storeu_ps(lanes.as_mut_ptr(), sum);
@@ -83,7 +84,7 @@ unsafe fn products_of_four(weights: __m256i, inputs: __m256i) -> __m256i {
 /// # Safety
 /// The processor has AVX2, and a chunk has these groups.
 #[inline(always)]
-unsafe fn parts<B: Block>(
+unsafe fn parts<G: Grouped>(
     dots: __m256i,
     weights: &Chunk,
     input: &InputChunk,
@@ -94,7 +95,7 @@ unsafe fn parts<B: Block>(
         let load = |values: &[f32]| _mm256_loadu_ps(values[first..][..LANES].as_ptr());
         let scales = _mm256_mul_ps(load(&weights.scales), load(&input.scales));
         let parts = _mm256_mul_ps(_mm256_cvtepi32_ps(dots), scales);
-        if B::HAS_OFFSETS {
+        if G::HAS_OFFSETS {
             let offsets = _mm256_mul_ps(load(&weights.offsets), load(&input.sums));
             _mm256_add_ps(parts, offsets)
         } else {

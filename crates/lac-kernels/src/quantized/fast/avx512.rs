@@ -13,7 +13,7 @@ use super::inputs::Inputs;
 use super::weights::WeightRows;
 
 /// From this many inputs on, weights are laid out so that sixteen rows are multiplied beside each other.
-const MIN_TILE_INPUTS: usize = 4;
+const MIN_TILE_INPUTS: usize = 3;
 
 /// As [`super::products`].
 ///
@@ -32,7 +32,6 @@ pub(super) unsafe fn products<B: Unpack>(
         match inputs.len() {
             1 => rows::products::<B, 1>(weights, inputs, outputs, stride),
             2 => rows::products::<B, 2>(weights, inputs, outputs, stride),
-            3 => rows::products::<B, 3>(weights, inputs, outputs, stride),
             MIN_TILE_INPUTS.. => tile::products::<B>(weights, inputs, outputs, stride),
             0 => {}
         }

@@ -3,7 +3,8 @@
 use super::inputs::{InputChunk, Inputs};
 use super::lanes::{LANES, total};
 use super::weights::WeightRows;
-use crate::quantized::blocks::{Block, CHUNK, Chunk};
+use crate::quantized::blocks::{CHUNK, Chunk, Grouped};
+use crate::quantized::instructions::Instructions;
 
 /// Rows of weights that are unpacked together.
 const TILE: usize = 4;
@@ -17,7 +18,7 @@ pub(super) trait Multiply {
     ///
     /// # Safety
     /// The processor has the instructions.
-    unsafe fn add<B: Block>(lanes: &mut [f32; LANES], weights: &Chunk, input: &InputChunk);
+    unsafe fn add<G: Grouped>(lanes: &mut [f32; LANES], weights: &Chunk, input: &InputChunk);
 }
 
 /// Loops for any processor.
@@ -25,15 +26,15 @@ pub(super) struct Portable;
 
 impl Multiply for Portable {
     #[inline(always)]
-    unsafe fn add<B: Block>(lanes: &mut [f32; LANES], weights: &Chunk, input: &InputChunk) {
-        for group in 0..CHUNK / B::GROUP {
-            let span = group * B::GROUP..(group + 1) * B::GROUP;
+    unsafe fn add<G: Grouped>(lanes: &mut [f32; LANES], weights: &Chunk, input: &InputChunk) {
+        for group in 0..CHUNK / G::LEN {
+            let span = group * G::LEN..(group + 1) * G::LEN;
             let pairs = weights.integers[span.clone()]
                 .iter()
                 .zip(&input.integers[span]);
             let dot: i32 = pairs.map(|(&w, &x)| i32::from(w) * i32::from(x)).sum();
             let mut part = dot as f32 * (weights.scales[group] * input.scales[group]);
-            if B::HAS_OFFSETS {
+            if G::HAS_OFFSETS {
                 part += weights.offsets[group] * input.sums[group];
             }
             lanes[group % LANES] += part;
@@ -41,18 +42,29 @@ impl Multiply for Portable {
     }
 }
 
+/// How a format's blocks are unpacked to a chunk.
+#[derive(Clone, Copy)]
+pub(super) struct Unpack {
+    /// Bytes of a chunk.
+    pub(super) chunk_bytes: usize,
+    /// Unpacks a chunk, or at a row's end a part of one.
+    pub(super) unpack: fn(Instructions, &[u8], &mut Chunk),
+    pub(super) instructions: Instructions,
+}
+
 /// Multiplies tile by tile.
 ///
 /// # Safety
 /// The processor has the instructions `M`.
 #[inline(always)]
-pub(super) unsafe fn tiles<B: Block, M: Multiply>(
+pub(super) unsafe fn tiles<G: Grouped, M: Multiply>(
+    format: Unpack,
     weights: WeightRows<'_>,
     inputs: &Inputs,
     outputs: &mut [f32],
     stride: usize,
 ) {
-    let chunk_bytes = B::PER_CHUNK * B::BYTES;
+    let chunk_bytes = format.chunk_bytes;
     let mut chunks: [Chunk; TILE] = std::array::from_fn(|_| Chunk::new());
     let mut lanes = [[[0.0; LANES]; TILE]; MAX_INPUTS];
     for first_input in (0..inputs.len()).step_by(MAX_INPUTS) {
@@ -63,13 +75,14 @@ pub(super) unsafe fn tiles<B: Block, M: Multiply>(
             for chunk_idx in 0..inputs.n_chunks() {
                 for (row, chunk) in chunks[..n_rows].iter_mut().enumerate() {
                     let blocks = &weights.row(first + row)[chunk_idx * chunk_bytes..];
-                    chunk.unpack::<B>(&blocks[..blocks.len().min(chunk_bytes)]);
+                    let blocks = &blocks[..blocks.len().min(chunk_bytes)];
+                    (format.unpack)(format.instructions, blocks, chunk);
                 }
                 for (input, lanes) in lanes[..n_inputs].iter_mut().enumerate() {
                     let input = &inputs.row(first_input + input)[chunk_idx];
                     for (lanes, chunk) in lanes.iter_mut().zip(&chunks[..n_rows]) {
                         // SAFETY: the caller's promise.
-                        unsafe { M::add::<B>(lanes, chunk, input) };
+                        unsafe { M::add::<G>(lanes, chunk, input) };
                     }
                 }
             }
