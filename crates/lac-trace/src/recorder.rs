@@ -41,7 +41,7 @@ impl Recorder {
 }
 
 impl PhaseTrace {
-    /// Number of tokens.
+    /// Returns the number of tokens.
     pub fn n_tokens(&self) -> usize {
         self.token_ids.len()
     }

@@ -131,7 +131,11 @@ fn pairs(first: &HashMap<&ItemId, &Record>, second: &[&Record]) -> Vec<AnswerPai
         .iter()
         .filter_map(|record| {
             let other = first.get(&record.item)?;
-            Some((other.predicted, record.predicted, record.answer))
+            Some((
+                other.canonical_choice(),
+                record.canonical_choice(),
+                record.answer,
+            ))
         })
         .collect()
 }

@@ -125,7 +125,7 @@ impl Class {
             return Err(TokenizerError::Inconsistent {
                 file: folder.join(file),
                 message: format!(
-                    "\"tokenizer_class\" is {:?}, of which transformers 5 builds the tokenizer anew; that is not \
+                    "\"tokenizer_class\" is {:?}, which transformers 5 builds anew from its parts; that is not \
                      supported: save the tokenizer as \"TokenizersBackend\"",
                     named.map_or("", String::as_str)
                 ),

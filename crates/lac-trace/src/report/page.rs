@@ -70,7 +70,7 @@ fn escape_html(text: &str) -> String {
         .collect()
 }
 
-/// JSON inside of a script element: nothing in it ends the element or opens a comment.
+/// Escapes JSON for a script element, so that nothing in it ends the element or opens a comment.
 fn escape_json(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {
@@ -263,7 +263,7 @@ fn floats(values: &[f32]) -> String {
     STANDARD.encode(bytes)
 }
 
-/// Eight flags a byte, the first one in its lowest bit.
+/// Packs eight flags into each byte, the first one in its lowest bit.
 fn bits(flags: &[bool]) -> String {
     let bytes: Vec<u8> = flags
         .chunks(8)

@@ -71,18 +71,18 @@ impl PhaseAgreement {
         }
     }
 
-    /// Share of flags that agree; `None` when nothing was compared.
+    /// Returns the share of flags that agree; `None` when nothing was compared.
     pub fn flags(&self) -> Option<f64> {
         let n = self.n_tokens * self.equal.len() as u64;
         (n > 0).then(|| self.equal.iter().sum::<u64>() as f64 / n as f64)
     }
 
-    /// Share of tokens with the same flags at every layer.
+    /// Returns the share of tokens with the same flags at every layer.
     pub fn masks(&self) -> Option<f64> {
         (self.n_tokens > 0).then(|| self.equal_masks as f64 / self.n_tokens as f64)
     }
 
-    /// Jaccard index of the active flags of all tokens and layers.
+    /// Returns the Jaccard index of the active flags of all tokens and layers.
     pub fn jaccard(&self) -> Option<f64> {
         let either: u64 = self.either.iter().sum();
         (either > 0).then(|| self.both.iter().sum::<u64>() as f64 / either as f64)
@@ -110,7 +110,7 @@ impl Agreement {
         }
     }
 
-    /// Number of tokens compared.
+    /// Returns the number of tokens compared.
     pub fn n_tokens(&self) -> u64 {
         let phases = self.phases.iter();
         phases.map(|(_, agreement)| agreement.n_tokens).sum()

@@ -55,7 +55,7 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// Nothing counted yet, of a trace with this description.
+    /// Starts with nothing counted, for a trace with this description.
     pub fn new(info: &TraceInfo) -> Self {
         Self {
             info: info.clone(),
@@ -69,7 +69,7 @@ impl Statistics {
         }
     }
 
-    /// The same with other α to sweep over.
+    /// Sets the α to sweep over.
     pub fn with_alphas(mut self, alphas: Vec<f32>) -> Self {
         if self.sweep.is_some() {
             self.sweep = Some(AlphaSweep::new(&self.info, alphas));

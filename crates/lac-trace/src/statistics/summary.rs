@@ -246,8 +246,8 @@ impl PhaseSummary {
     }
 }
 
-/// How often an id must have been seen to be ranked: once in a short trace, more often in a long
-/// one, so that the lists do not fill with single occurrences.
+/// Returns how often an id must have been seen to be ranked: once in a short trace, more often in a long one, so that
+/// the lists do not fill with single occurrences.
 fn rank_from(n_tokens: u64) -> u64 {
     (n_tokens / 1000).clamp(1, 20)
 }

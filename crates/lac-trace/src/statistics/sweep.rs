@@ -8,7 +8,7 @@ use super::regate::regate;
 use crate::info::TraceInfo;
 use crate::token::Token;
 
-/// The α that are swept unless others are named: 0 to 2 in steps of 0.05.
+/// Returns the α that are swept unless others are named: 0 to 2 in steps of 0.05.
 pub fn default_alphas() -> Vec<f32> {
     (0..=40u8).map(|step| f32::from(step) / 20.0).collect()
 }
@@ -91,12 +91,12 @@ impl SweepCounts {
         (n_flags > 0).then(|| count as f64 / n_flags as f64)
     }
 
-    /// Mean share of active layers; `None` when there is no token.
+    /// Returns the mean share of active layers; `None` when there is no token.
     pub fn mean_usage(&self) -> Option<f64> {
         self.per_flag(self.active.iter().sum())
     }
 
-    /// Share of flags that are as they were recorded.
+    /// Returns the share of flags that are as they were recorded.
     pub fn agreement(&self) -> Option<f64> {
         self.per_flag(self.equal_flags)
     }

@@ -70,17 +70,17 @@ impl TokenUse {
         }
     }
 
-    /// Number of different ids.
+    /// Returns the number of different ids.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether no id was seen.
+    /// Returns whether no id was seen.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// All ids that occur at least `min_n` times, the most worked first; of equally worked ones
+    /// Returns all ids that occur at least `min_n` times, the most active first; of equally active ones
     /// the more frequent first, then the smaller id.
     pub fn ranking(&self, min_n: u64) -> Vec<TokenActivity> {
         let mut ranking: Vec<TokenActivity> = self
