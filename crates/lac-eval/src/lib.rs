@@ -115,6 +115,7 @@ mod runner;
 mod score;
 mod selection;
 mod short_hash;
+mod shown_texts;
 mod table;
 #[cfg(test)]
 mod test_model;
