@@ -22,6 +22,7 @@ mod environment;
 mod error;
 mod expression;
 mod json;
+mod operators;
 mod options;
 mod portable;
 mod printf;

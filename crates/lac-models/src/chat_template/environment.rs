@@ -16,7 +16,7 @@ use minijinja::{
 use super::arguments::{Given, bind, by_name, is_on};
 use super::json::{python_float, tojson};
 use super::values::{self, python_repr, python_str};
-use super::{expression, python, text_filters, wrap};
+use super::{operators, python, text_filters, wrap};
 
 /// The message of `raise_exception`, which the engine passes on unchanged.
 #[derive(Debug, thiserror::Error)]
@@ -47,13 +47,7 @@ pub(super) fn environment() -> Environment<'static> {
         },
     );
     env.add_filter("pprint", pprint);
-    env.add_filter(expression::PART, |state: &State<'_, '_>, value: &Value| {
-        python_str(state, value)
-    });
-    env.add_filter(expression::LOOP_ITEMS, values::loop_items);
-    env.add_filter(expression::LOOP_ROWS, values::loop_rows);
-    env.add_filter(expression::REMAINDER, values::remainder);
-    values::add_comparisons(&mut env);
+    operators::add_to_environment(&mut env);
     text_filters::add_to_environment(&mut env);
     env.add_filter("wordwrap", wrap::wordwrap);
     env.add_filter("default", default);
@@ -230,8 +224,8 @@ fn format(
         Some(_) if !values.is_empty() => Err(values::invalid(
             "format takes values by position or by name, and not both",
         )),
-        Some(kwargs) => values::remainder(state, &value, &kwargs),
-        None => values::remainder(state, &value, &Value::from(Tuple::from(values))),
+        Some(kwargs) => operators::remainder(state, &value, &kwargs),
+        None => operators::remainder(state, &value, &Value::from(Tuple::from(values))),
     }
 }
 
