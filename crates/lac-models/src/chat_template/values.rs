@@ -137,10 +137,21 @@ fn write_quoted(out: &mut String, text: &str) {
     out.push(quote);
 }
 
-fn is_printable(c: char) -> bool {
+pub(super) fn is_printable(c: char) -> bool {
     // A combining character is escaped only where it stands first.
     let text: String = ['a', c].into_iter().collect();
     !format!("{text:?}").contains('\\')
+}
+
+/// Escapes what is not ASCII, as Python's `ascii` does.
+pub(super) fn ascii(text: &str) -> String {
+    let escaped = |c: char| match u32::from(c) {
+        0..=0x7f => c.to_string(),
+        code @ 0..=0xff => format!("\\x{code:02x}"),
+        code @ 0..=0xffff => format!("\\u{code:04x}"),
+        code => format!("\\U{code:08x}"),
+    };
+    text.chars().map(escaped).collect()
 }
 
 /// A number of Python. A boolean is one.
