@@ -28,9 +28,11 @@ mod options;
 mod portable;
 mod printf;
 mod python;
+mod signature;
 mod source;
 mod str_format;
 mod text_filters;
+mod tokens;
 mod values;
 mod wrap;
 

@@ -1,9 +1,12 @@
 //! What Jinja2's operators and loops do with values, as filters that [`expression`](super::expression) calls.
 
-use minijinja::value::{Value, ValueKind};
+use minijinja::value::{Object, Value, ValueKind};
 use minijinja::{Environment, Error, State, tests};
 
-use super::expression::{COMPARISONS, LOOP_ITEMS, LOOP_ROWS, PART, REMAINDER};
+use super::expression::{
+    ARGUMENT, ASSIGNED, COMPARISONS, LOOP_ITEMS, LOOP_ROWS, PARAMETER, PART, REMAINDER,
+};
+use super::portable::UNSUPPORTED_JUMP;
 use super::printf;
 use super::values::{Number, invalid, number, python_str};
 
@@ -15,6 +18,26 @@ pub(super) fn add_to_environment(env: &mut Environment<'_>) {
     env.add_filter(PART, |state: &State<'_, '_>, value: &Value| {
         python_str(state, value)
     });
+    env.add_filter(ASSIGNED, |value: Value, _namespace: &Value| value);
+    env.add_filter(ARGUMENT, |value: Value| {
+        if value.is_undefined() {
+            Value::from_object(GivenUndefined)
+        } else {
+            value
+        }
+    });
+    env.add_filter(PARAMETER, |value: Value| {
+        if value.downcast_object_ref::<GivenUndefined>().is_some() {
+            Value::UNDEFINED
+        } else {
+            value
+        }
+    });
+    env.add_function(UNSUPPORTED_JUMP, |word: &str| -> Result<bool, Error> {
+        Err(invalid(format!(
+            "{word} cannot leave a with, set, filter or generation block"
+        )))
+    });
     for (operator, filter) in COMPARISONS {
         env.add_filter(
             filter,
@@ -24,6 +47,12 @@ pub(super) fn add_to_environment(env: &mut Environment<'_>) {
         );
     }
 }
+
+/// An undefined value on its way into a macro.
+#[derive(Debug)]
+struct GivenUndefined;
+
+impl Object for GivenUndefined {}
 
 /// Makes what a loop iterates: Jinja2 knows the length of everything but not all that the engine iterates has one.
 fn loop_items(state: &State<'_, '_>, items: Value) -> Result<Value, Error> {

@@ -292,8 +292,9 @@ impl Spec {
             return python_str(state, value);
         }
         // Fields can be wide, so they are counted before they are made.
-        let n_bytes = self.width.saturating_add(self.precision.unwrap_or(0));
-        state.consume_fuel((n_bytes / 64) as u64 + 1)?;
+        let n_bytes = self.width.saturating_mul(self.fill.len_utf8());
+        let n_bytes = n_bytes.saturating_add(self.precision.unwrap_or(0));
+        state.consume_fuel((n_bytes / 32) as u64 + 1)?;
         if let Some(text) = value.as_str() {
             return self.text(text);
         }
