@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use lac_files::{LineEnds, text_of};
+
 /// Opens a regular file. A downloaded folder can hold a link to a pipe or a device, and reading either might never end.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     if !std::fs::metadata(path)?.is_file() {
@@ -27,25 +29,15 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads a file of JSON without the byte order mark that some editors put at the start.
+/// Reads a file of JSON, without a byte order mark.
 pub(crate) fn read_json_bytes(path: &Path) -> io::Result<Vec<u8>> {
-    const MARK: &[u8] = "\u{feff}".as_bytes();
-    let mut bytes = read(path)?;
-    if bytes.starts_with(MARK) {
-        bytes.drain(..MARK.len());
-    }
-    Ok(bytes)
+    text_of(read(path)?, LineEnds::AsWritten).map(String::into_bytes)
 }
 
-/// Reads a file of text: without a byte order mark at the start, and with every line end of other systems as `\n`, as
-/// Python reads texts. A template with Windows line ends gives the ids of one without.
+/// Reads a file of text, without a byte order mark and with every line end of other systems as `\n`: a template with
+/// Windows line ends gives the ids of one without.
 pub(crate) fn read_to_string(path: &Path) -> io::Result<String> {
-    let text = String::from_utf8(read_json_bytes(path)?)
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))?;
-    if !text.contains('\r') {
-        return Ok(text);
-    }
-    Ok(text.replace("\r\n", "\n").replace('\r', "\n"))
+    text_of(read(path)?, LineEnds::Newline)
 }
 
 /// Returns the beginning of a value from a file, for errors: the value may have megabytes.

@@ -261,7 +261,8 @@ impl TraceInfo {
         if fields.pairs.get("lac.format") != Some(&FORMAT) {
             return Err(Error::not_a_trace(
                 path,
-                "a Parquet file whose metadata does not say `lac.format = lac-trace`",
+                "a Parquet file whose metadata does not say `lac.format = lac-trace`; a program that saves a trace \
+                 again has to keep its metadata",
             ));
         }
         let version = fields.text("lac.format_version")?;

@@ -83,6 +83,31 @@ fn every_layout_of_boolq_holds_the_same_questions() {
     assert_eq!(answers, [false, true, true]);
 }
 
+/// Files of `tests/fixtures/make_codecs.py`.
+#[test]
+fn parquet_is_read_in_every_codec() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/codecs");
+    let check = |benchmark, writer: &str, codec: &str, expected: &DataSet| {
+        let name = format!("{benchmark}-{writer}-{codec}.parquet");
+        let data = DataSet::load(benchmark, &folder.join(&name), Split::Test).unwrap();
+        assert_eq!(data.items, expected.items, "{name}");
+    };
+    for (benchmark, n_items) in [(Benchmark::Mmlu, 12), (Benchmark::Boolq, 8)] {
+        let plain = folder.join(format!("{benchmark}-pyarrow-none.parquet"));
+        let plain = DataSet::load(benchmark, &plain, Split::Test).unwrap();
+        assert_eq!(plain.items.len(), n_items);
+        for codec in ["snappy", "gzip", "lz4", "brotli", "zstd"] {
+            check(benchmark, "pyarrow", codec, &plain);
+            if benchmark == Benchmark::Mmlu {
+                check(benchmark, "polars", codec, &plain);
+            }
+        }
+        if benchmark == Benchmark::Mmlu {
+            check(benchmark, "polars", "uncompressed", &plain);
+        }
+    }
+}
+
 #[test]
 fn gpqa_is_read_by_column_names() {
     let sets = sets();
@@ -106,12 +131,124 @@ fn gpqa_is_read_by_column_names() {
     assert_eq!(data.items[0].subject, "gpqa");
 }
 
-fn check_failure(benchmark: Benchmark, name: &str, text: &str, parts: &[&str]) {
+#[test]
+fn files_that_editors_saved_again_hold_the_same_questions() {
+    let sets = sets();
+    let folder = TempDir::new().unwrap();
+    for (benchmark, name) in [
+        (Benchmark::Boolq, "boolq/dev.jsonl"),
+        (Benchmark::Mmlu, "mmlu/data/test/pets_test.csv"),
+        (Benchmark::Gpqa, "gpqa/gpqa_diamond.csv"),
+    ] {
+        let file = sets.path().join(name);
+        let saved = folder.path().join(file.file_name().unwrap());
+        let text = std::fs::read_to_string(&file).unwrap();
+        let windows = format!("\u{feff}{}", text.replace('\n', "\r\n"));
+        std::fs::write(&saved, &windows).unwrap();
+        let load = |file| DataSet::load(benchmark, file, Split::Test).unwrap();
+        assert_eq!(load(&saved).id(), load(&file).id(), "{name}");
+
+        let utf16 = windows.encode_utf16().flat_map(u16::to_le_bytes);
+        let name = saved.file_name().unwrap().to_str().unwrap();
+        check_failure(
+            benchmark,
+            name,
+            &utf16.collect::<Vec<u8>>(),
+            &["UTF-16", "save it as UTF-8"],
+        );
+    }
+}
+
+/// Rows by hand: the right options, the first one apart.
+#[test]
+fn samples_name_their_right_options() {
+    let check = |rows: &[&str], expected: &[&[usize]]| {
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("samples_x_1.jsonl");
+        for text in [rows.join("\n"), format!("[\n{}\n]", rows.join(",\n"))] {
+            std::fs::write(&file, text).unwrap();
+            let data = DataSet::load(Benchmark::Samples, &file, Split::Test).unwrap();
+            let right = |item: &Item| match &item.content {
+                Content::Scripted {
+                    answer, also_right, ..
+                } => [&[*answer][..], also_right].concat(),
+                other => panic!("{other:?}"),
+            };
+            let right: Vec<Vec<usize>> = data.items.iter().map(right).collect();
+            assert_eq!(right, expected, "{rows:?}");
+        }
+    };
+    let pairs = r#"[["c", " 1"], ["c", " 2"], ["c", " 3"]]"#;
+    let row =
+        |target: &str, more: &str| format!(r#"{{"arguments": {pairs}, "target": {target}{more}}}"#);
+    // A number is an index, unless the harness's own score says that it is a text.
+    check(&[&row("1", "")], &[&[1]]);
+    check(&[&row("\"1\"", "")], &[&[1]]);
+    let resps = r#", "resps": [[["-1.0", "False"]], [["-2.0", "False"]], [["-3.0", "False"]]]"#;
+    let first_chosen = |acc: &str| format!(r#"{resps}, "acc": {acc}"#);
+    check(
+        &[
+            &row("\"1\"", &first_chosen("1.0")),
+            &row("\"2\"", &first_chosen("0.0")),
+        ],
+        &[&[0], &[1]],
+    );
+    check(
+        &[
+            &row("\"0\"", &first_chosen("1.0")),
+            &row("\"1\"", &first_chosen("0.0")),
+        ],
+        &[&[0], &[1]],
+    );
+    check(&[&row("[0, 2]", "")], &[&[0, 2]]);
+    check(&[&row("1.0", "")], &[&[1]]);
+    check(&[&row("true", "")], &[&[1]]);
+    // Rows of a second filter say the same again.
+    check(
+        &[
+            &row("0", r#", "filter": "none""#),
+            &row("0", r#", "filter": "other""#),
+            &row("2", r#", "filter": "none""#),
+        ],
+        &[&[0], &[2]],
+    );
+    // Winogrande's form, by a score and by hand.
+    let contexts = |more: &str| format!(r#"{{"arguments": [["a", " x."], ["b", " x."]], {more}}}"#);
+    let logged = r#""resps": [[["-1.0", "False"]], [["-2.0", "False"]]]"#;
+    check(
+        &[
+            &contexts(&format!(r#""target": "x.", {logged}, "acc": 1.0"#)),
+            &contexts(&format!(r#""target": "x.", {logged}, "acc": 0.0"#)),
+            &contexts(r#""target": 1"#),
+        ],
+        &[&[0], &[1], &[1]],
+    );
+    check_failure(
+        Benchmark::Samples,
+        "samples_x_1.jsonl",
+        contexts(r#""target": "x.""#),
+        &["row 1", "as in winogrande"],
+    );
+    check_failure(
+        Benchmark::Samples,
+        "samples_x_1.jsonl",
+        r#"{"arguments": [["c", " a", {"visual": []}], ["c", " b", {"visual": []}]], "target": 0}"#,
+        &["row 1", "images or sound"],
+    );
+    check_failure(
+        Benchmark::Samples,
+        "samples_x_1.jsonl",
+        r#"{"arguments": [["c", " a"]], "target": 0}"#,
+        &["row 1", "two or more pairs"],
+    );
+}
+
+fn check_failure(benchmark: Benchmark, name: &str, bytes: impl AsRef<[u8]>, parts: &[&str]) {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join(name);
-    std::fs::write(&file, text).unwrap();
+    std::fs::write(&file, bytes).unwrap();
     let error = DataSet::load(benchmark, &file, Split::Test).unwrap_err();
-    let message = error.to_string();
+    let message = lac_test_corruption::message(&error);
     for part in parts.iter().chain(&[name]) {
         assert!(message.contains(part), "{part:?} is not in: {message}");
     }

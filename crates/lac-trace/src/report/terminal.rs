@@ -5,6 +5,7 @@ use std::fmt::Write;
 use lac_core::Phase;
 
 use super::content::{ReportedPair, ReportedTrace, TraceReport};
+use crate::display::on_one_line;
 use crate::picture::{Style, TokenLines};
 use crate::statistics::{PhaseSummary, Summary, TokenActivity};
 
@@ -54,8 +55,8 @@ impl TraceReport {
         writeln!(
             text,
             "\n{} against {}: {} tokens compared; equal flags: prompt {}, response {}",
-            self.traces[pair.left].title,
-            self.traces[pair.right].title,
+            on_one_line(&self.traces[pair.left].title),
+            on_one_line(&self.traces[pair.right].title),
             agreement.n_tokens(),
             percent(agreement.phases.prompt.flags()),
             percent(agreement.phases.response.flags()),
@@ -75,7 +76,7 @@ fn write_trace(
     let Summary {
         info, comparison, ..
     } = &trace.summary;
-    writeln!(text, "== {}", info.title())?;
+    writeln!(text, "== {}", on_one_line(&info.title()))?;
     for (name, phase) in trace.summary.seen_phases() {
         write_phase(text, name, phase, info.n_layers)?;
         let which = if name == "prompt" {
@@ -149,11 +150,7 @@ fn write_phase(
     let words = |tokens: &[TokenActivity]| {
         let words = tokens.iter().take(5).map(|token| {
             let piece = token.piece.as_deref().unwrap_or("–");
-            format!(
-                "{} {:.1}",
-                crate::display::on_one_line(piece),
-                token.mean_active
-            )
+            format!("{} {:.1}", on_one_line(piece), token.mean_active)
         });
         words.collect::<Vec<_>>().join(", ")
     };

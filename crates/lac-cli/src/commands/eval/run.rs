@@ -25,7 +25,7 @@ use crate::args::{ModelArgs, PolicyArgs, PolicyName};
 use crate::interrupt;
 use crate::memory::Rows;
 use crate::one_of::one_of_explained;
-use crate::output::print_line;
+use crate::output::{note, print_line, warn_user};
 use crate::progress::Answering;
 use crate::sampling::warn_stop_tokens;
 use crate::speculation::{SpeculationArgs, Verifier};
@@ -92,7 +92,7 @@ impl Run {
             warn_stop_tokens(&tokenizer);
         }
         if prompt.chat && !tokenizer.has_chat_template() {
-            eprintln!("lac: the model has no chat template and gets plain text");
+            warn_user!("the model has no chat template and gets plain text");
         }
         let max_context = folder.config().decoder.max_position_embeddings;
         let selection = self.data.selection();
@@ -104,7 +104,13 @@ impl Run {
             return show(first, &tokenizer);
         }
 
-        let prompt = prompt.with_batch_members(&requests, self.batch_size);
+        let stop_tokens = tokenizer.stop_ids().iter().map(|&id| {
+            let text = tokenizer.id_to_piece(id).unwrap_or_default();
+            (id, text)
+        });
+        let prompt = prompt
+            .with_batch_members(&requests, self.batch_size)
+            .with_stop_tokens(stop_tokens);
         self.gate.check(self.policy)?;
         if self.policy == PolicyName::Speculative {
             self.speculation.check()?;
@@ -136,10 +142,11 @@ impl Run {
                 texts: self.prompt.stored_texts(data.benchmark),
             },
         };
-        let mut is_through = false;
+        let (mut is_through, mut n_pending) = (false, None);
         let outcome = evaluate(&model, &evaluation, &mut runs, &mut log, &mut |progress| {
             bar.show(progress);
             is_through = progress.n_done == progress.n_total;
+            n_pending.get_or_insert(progress.n_total - progress.n_done);
             if interrupt::is_requested() {
                 Flow::Stop
             } else {
@@ -157,9 +164,19 @@ impl Run {
                 None => "the answers so far are lost: --out keeps them".to_owned(),
             });
         }
+        let n_asked = n_pending.unwrap_or(0);
+        if n_asked == 0
+            && let Some(path) = &self.out
+        {
+            warn_user!(
+                "nothing was asked: {} has the answers to all {} questions, under these settings and of this model",
+                path.display(),
+                requests.len()
+            );
+        }
         let results = log.into_results();
         compare_with_logged(&data, &results);
-        let report = EvalReport::new(&[results]);
+        let report = EvalReport::new(&[results]).with_n_asked(n_asked);
         let text = render(&report, self.format, SubjectTables::Together)?;
         print_line(text.trim_end())
     }
@@ -270,7 +287,7 @@ impl Run {
 fn compare_with_logged(data: &DataSet, results: &Results) {
     for settings in &results.settings {
         if let Some(seen) = HarnessLogComparison::new(data, results.of(settings)) {
-            eprintln!(
+            note!(
                 "{}: largest difference from {} logged questions {:.1e}; the same option chosen for \
                  {}; right: {} logged, {} here",
                 settings.policy.label(),
@@ -280,6 +297,14 @@ fn compare_with_logged(data: &DataSet, results: &Results) {
                 seen.n_right_logged,
                 seen.n_right
             );
+            if seen.n_other_score > 0 {
+                note!(
+                    "{}: the harness's score is another for {} of them: it scores the task by a measure of its own, \
+                     and the table by the right options",
+                    settings.policy.label(),
+                    seen.n_other_score
+                );
+            }
         }
     }
 }
@@ -287,16 +312,18 @@ fn compare_with_logged(data: &DataSet, results: &Results) {
 fn describe(data: &DataSet) {
     let n_files = data.files.len();
     for file in data.files.iter().take(3) {
-        eprintln!("{}: {} rows", file.path.display(), file.n_rows);
+        note!("{}: {} rows", file.path.display(), file.n_rows);
     }
     if n_files > 3 {
-        eprintln!("… {} more files", n_files - 3);
+        note!("… {} more files", n_files - 3);
     }
     let id = data.id();
     let n_subjects = data.subjects().len();
-    eprintln!(
+    note!(
         "{}: {} questions in {n_subjects} subject(s), hash {}",
-        data.benchmark, id.n_items, id.hash
+        data.benchmark,
+        id.n_items,
+        id.hash
     );
 }
 
@@ -320,5 +347,9 @@ fn show(request: &Request, tokenizer: &Tokenizer) -> Result<()> {
             print_line(&format!("option:{}", pieces(&option.continuation)))?;
         }
     }
-    print_line(&format!("right: option {}", request.answer))
+    let right: Vec<String> = std::iter::once(&request.answer)
+        .chain(&request.also_right)
+        .map(ToString::to_string)
+        .collect();
+    print_line(&format!("right: option {}", right.join(", ")))
 }
