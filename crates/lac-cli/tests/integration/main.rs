@@ -16,6 +16,7 @@ mod inspect;
 #[cfg(all(feature = "demo", target_os = "linux"))]
 mod interruptions;
 #[cfg(all(feature = "demo", unix))]
+mod opening;
 mod other_models;
 mod output;
 mod plans;
