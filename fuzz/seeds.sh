@@ -17,7 +17,16 @@ for codec in gzip lz4 brotli zstd; do
     seed trace_parquet "../crates/lac-trace/tests/fixtures/codecs/pyarrow-$codec.parquet" "$codec"
 done
 seed chat_template "$fixtures/chat/llama3/chat_template.jinja" llama3
-mkdir -p corpus/dataset
+mkdir -p corpus/dataset corpus/tokenizer_files
+side_file() { { printf "\\x0$1"; cat "$2"; } >"corpus/tokenizer_files/$3"; }
+side_file 0 "$fixtures/chat/mistral/tokenizer_config.json" mistral
+side_file 0 "$fixtures/chat/llama3/tokenizer_config.json" llama3
+side_file 1 <(echo '{"bos_token": {"content": "<s>"}, "additional_special_tokens": ["<x>"]}') map
+side_file 2 <(echo '{"<|user|>": 426}') added
+side_file 3 <(echo '{"eos_token_id": [1, 2]}') generation
+side_file 4 "$fixtures/checkpoints/llama/config.json" config
+side_file 5 <(echo '{"chat_template": {"default": "{{ messages }}"}}') processor
+side_file 6 "$fixtures/chat/llama3/chat_template.jinja" template
 with_choice() { { printf "\\x0$1"; cat "$2"; } >"corpus/dataset/$3"; }
 with_choice 0 "$sets/mmlu/all/dev-00000-of-00001.parquet" mmlu
 with_choice 1 "$sets/mmlu/data/val/pets_val.csv" csv
