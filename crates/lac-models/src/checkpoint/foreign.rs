@@ -103,6 +103,42 @@ fn describe(names: &BTreeSet<String>, place: &str) -> Option<String> {
     None
 }
 
+/// Says which files of weights an index names that are not there.
+pub(super) fn missing_shards(folder: &Path, missing: &[&str], n_shards: usize) -> String {
+    const SHOWN: usize = 3;
+    let shown: Vec<String> = missing
+        .iter()
+        .take(SHOWN)
+        .map(|name| file::excerpt(name))
+        .collect();
+    let shown = shown.join(", ");
+    let names = match (missing.len(), missing.len().saturating_sub(SHOWN)) {
+        (1, _) => format!("it names {shown}, which is not beside it"),
+        (n, 0) => format!("it names {shown}, which are not beside it ({n} of {n_shards} files)"),
+        (n, more) => format!(
+            "it names {shown} and {more} more, which are not beside it ({n} of {n_shards} files)"
+        ),
+    };
+    match unfinished(folder) {
+        None => format!("{names}; download them from the model's repository"),
+        Some(what) => format!("{names}; {what}"),
+    }
+}
+
+/// Says which downloads into a folder were begun and not finished, and what to do.
+fn unfinished(folder: &Path) -> Option<String> {
+    const ENDS: [&str; 5] = [".incomplete", ".part", ".crdownload", ".aria2", ".partial"];
+    let in_cache = folder.join(".cache/huggingface/download");
+    let mut names = [folder, in_cache.as_path()]
+        .into_iter()
+        .flat_map(file_names);
+    let name = names.find(|name| ENDS.iter().any(|end| name.ends_with(end)))?;
+    Some(format!(
+        "a download was begun and not finished ({}): run it again",
+        file::excerpt(&name)
+    ))
+}
+
 fn conversion(place: &str, flag: &str) -> String {
     format!(
         "python -c \"from transformers import AutoModelForCausalLM; \
