@@ -15,6 +15,7 @@ mod hub_cache;
 #[cfg(all(feature = "demo", target_os = "linux"))]
 mod interruptions;
 #[cfg(all(feature = "demo", unix))]
+mod opening;
 mod other_models;
 mod output;
 mod plans;
