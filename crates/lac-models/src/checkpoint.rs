@@ -161,34 +161,6 @@ impl Checkpoint {
         }
     }
 
-    /// Returns whether the files hold two tensors of other values under two names. Both are read.
-    ///
-    /// # Errors
-    /// [`CheckpointError::Unreadable`], and [`CheckpointError::Malformed`] for a file that was cut off meanwhile.
-    pub(crate) fn differ(&self, name: &str, other: &str) -> Result<bool, CheckpointError> {
-        let (Some(first), Some(second)) = (self.find(name), self.find(other)) else {
-            return Ok(false);
-        };
-        if first.0 == second.0 {
-            return Ok(false);
-        }
-        let (first_info, second_info) = (first.2, second.2);
-        if (first_info.dtype, &first_info.shape) != (second_info.dtype, &second_info.shape) {
-            return Ok(true);
-        }
-        Ok(self.hash_of(first)? != self.hash_of(second)?)
-    }
-
-    fn hash_of(
-        &self,
-        (name, shard, info): (&String, &Shard, &TensorInfo),
-    ) -> Result<TensorHash, CheckpointError> {
-        match self.read.get(name) {
-            Some(hash) => Ok(*hash),
-            None => shard.hash(info),
-        }
-    }
-
     /// Returns the names of the weights files that a `model.safetensors.index.json` lists.
     ///
     /// # Errors
@@ -272,7 +244,10 @@ impl Checkpoint {
         for (name, stored) in self.used(is_passed_over) {
             let shard = &self.shards[self.place[stored]];
             let info = &shard.tensors[stored];
-            let hash = self.hash_of((stored, shard, info))?;
+            let hash = match self.read.get(stored) {
+                Some(hash) => *hash,
+                None => shard.hash(info)?,
+            };
             hasher.field(name);
             hasher.field(format!("{:?} {:?}", info.dtype, info.shape));
             hasher.field(hash.as_bytes());

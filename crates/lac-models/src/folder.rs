@@ -160,10 +160,6 @@ impl ModelFolder {
         let config = &self.config.decoder;
         let model = Decoder::load(config, &mut checkpoint.source(dtype, device, progress))?;
         checkpoint.finish(|name| self.is_passed_over(name))?;
-        if self.config.decoder.head == HeadKind::Tied && checkpoint.differ(EMBEDDING, HEAD)? {
-            let path = checkpoint.path().to_owned();
-            return Err(CheckpointError::TwoHeads { path }.into());
-        }
         let weights = checkpoint.hash(|name| self.is_passed_over(name))?;
         self.check_unchanged()?;
         // Files that have not changed since the folder was opened have one hash.

@@ -118,17 +118,6 @@ pub enum CheckpointError {
         /// The data type that was asked for.
         dtype: &'static str,
     },
-    /// The configuration ties the head to the embedding, and the files hold two.
-    #[error(
-        "{}: lm_head.weight and model.embed_tokens.weight differ, and config.json says that they are one tensor: \
-         set tie_word_embeddings to false to use both, as transformers 5 does, or leave lm_head.weight out of the \
-         file to use the embedding, as transformers 4 does",
-        path.display()
-    )]
-    TwoHeads {
-        /// The weights file, or the index of several.
-        path: PathBuf,
-    },
     /// The files hold tensors that the model does not have.
     #[error("{}: {count} unexpected tensors, the first one is {first}; does config.json belong to these weights?{kind}", path.display())]
     UnexpectedTensors {

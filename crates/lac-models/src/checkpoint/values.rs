@@ -280,7 +280,10 @@ mod tests {
             .collect();
         let read = |to| of(&bytes, Dtype::F64, &[4], to).ok().unwrap();
         let expected = values.map(|value| value as f32);
-        assert_eq!(read(WeightDtype::F32).try_to_vec::<f32>().unwrap(), expected);
+        assert_eq!(
+            read(WeightDtype::F32).try_to_vec::<f32>().unwrap(),
+            expected
+        );
         let halves = read(WeightDtype::F16).try_to_vec::<f16>().unwrap();
         assert_eq!(halves, expected.map(f16::from_f32));
         let brains = read(WeightDtype::Bf16).try_to_vec::<bf16>().unwrap();
