@@ -34,3 +34,6 @@ printf '%s' '~/$A/${A}/hub' >corpus/hub_cache/path
 printf '\x00{"base_model_name_or_path": "org/base"}' >corpus/foreign_folder/adapter
 printf '\x02%s' "$commit" >corpus/foreign_folder/reference
 printf '\x03version https://git-lfs.github.com/spec/v1\n' >corpus/foreign_folder/pointer
+for file in ../crates/lac-eval/tests/fixtures/samples/*.jsonl; do
+    with_choice 6 "$file" "$(basename "$file" .jsonl)"
+done
