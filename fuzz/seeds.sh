@@ -35,6 +35,14 @@ for codec in gzip lz4 brotli zstd; do
     with_choice 4 "../crates/lac-eval/tests/fixtures/codecs/boolq-pyarrow-$codec.parquet" "boolq-$codec"
 done
 with_choice 5 <(head -n 3 "$sets/boolq/train.jsonl") jsonl
+mkdir -p corpus/hub_cache corpus/foreign_folder
+commit=5f0b02c75b57c5855da9ae460ce51323ea669d8a
+printf '%s\n{"format_version": 1, "files": {"a": {}, "b": {}}}' "$commit" >corpus/hub_cache/listing
+printf '%s' 'hf://org/name@refs/pr/1' >corpus/hub_cache/name
+printf '%s' '~/$A/${A}/hub' >corpus/hub_cache/path
+printf '\x00{"base_model_name_or_path": "org/base"}' >corpus/foreign_folder/adapter
+printf '\x02%s' "$commit" >corpus/foreign_folder/reference
+printf '\x03version https://git-lfs.github.com/spec/v1\n' >corpus/foreign_folder/pointer
 for file in ../crates/lac-eval/tests/fixtures/samples/*.jsonl; do
     with_choice 6 "$file" "$(basename "$file" .jsonl)"
 done
