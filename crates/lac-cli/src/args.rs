@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::device::DeviceArg;
 use crate::memory::{self, Rows};
 use crate::model_path::LocalModel;
+use crate::numbers::number;
 use crate::one_of::one_of;
 use crate::progress;
 
@@ -79,7 +80,7 @@ impl ModelArgs {
 #[command(next_help_heading = "Gate and policy")]
 pub struct PolicyArgs {
     /// α: the share of the range of earlier deltas that a layer's delta has to reach
-    #[arg(long, default_value_t = lac_core::gate::DEFAULT_ALPHA)]
+    #[arg(long, default_value_t = lac_core::gate::DEFAULT_ALPHA, value_parser = number::<f32>)]
     pub alpha: f32,
     /// Round the gate's numbers as the paper's released code does for a bf16 model
     #[arg(long, value_parser = one_of(GateRounding::ALL, GateRounding::name), default_value = GateRounding::F32.name())]

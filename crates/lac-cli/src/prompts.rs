@@ -9,6 +9,7 @@ use lac_models::{
     tokenizer::EncodedChat,
 };
 
+use crate::numbers::whole;
 use crate::prompt_file::{PromptSource, Template, read_conversation, read_prompts};
 
 /// Options that name one prompt.
@@ -30,7 +31,7 @@ struct OnePrompt {
     #[arg(long, value_name = "TEXT")]
     prompt: Option<String>,
     /// Token ids as they are, without a beginning-of-text token: 1,2,3
-    #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    #[arg(long, value_name = "IDS", value_delimiter = ',', value_parser = whole(0..=u32::MAX))]
     prompt_ids: Option<Vec<u32>>,
     /// A JSON file with messages: [{"role": "user", "content": "…"}, …]
     #[arg(long, value_name = "FILE")]

@@ -6,6 +6,8 @@ use anyhow::{Result, bail};
 use clap::Args;
 use lac_trace::TraceReader;
 
+use crate::numbers::whole;
+
 /// Write a trace as JSON, CSV or Parquet
 ///
 /// What an interrupted run left in FILE.parquet.parts is a trace too: export it to FILE.parquet.
@@ -21,7 +23,7 @@ pub struct Export {
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// The sequence to write as JSON
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole(0..=u32::MAX))]
     sequence: u32,
 }
 

@@ -8,6 +8,7 @@ use lac_trace::file::TraceState;
 use lac_trace::report::{ReportConfig, TerminalConfig};
 use lac_trace::{Style, TraceReader, TraceReport};
 
+use crate::numbers::whole;
 use crate::output::{print_line, print_picture, warn_user};
 
 /// Statistics and pictures of traces: usage, voids, PP against RG, other α, several models
@@ -23,13 +24,13 @@ pub struct Report {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Tokens of each trace that the page shows one by one; charts and tables count all
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = whole(0..=usize::MAX))]
     max_tokens: usize,
     /// Without --out: tokens of each phase that are drawn in the terminal
-    #[arg(long, value_name = "N", default_value_t = 40, conflicts_with = "out")]
+    #[arg(long, value_name = "N", default_value_t = 40, conflicts_with = "out", value_parser = whole(0..=usize::MAX))]
     tokens: usize,
     /// Without --out: characters in a line, in place of the terminal's own width
-    #[arg(long, value_name = "N", conflicts_with = "out")]
+    #[arg(long, value_name = "N", conflicts_with = "out", value_parser = whole(0..=usize::MAX))]
     width: Option<usize>,
 }
 

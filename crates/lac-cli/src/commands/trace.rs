@@ -21,6 +21,7 @@ use crate::args::{ModelArgs, NO_TRACE_OF_SPECULATION, PolicyArgs, PolicyName};
 use crate::commands::generate::context_full;
 use crate::interrupt;
 use crate::memory::Rows;
+use crate::numbers::whole;
 use crate::output::{print_line, print_picture, warn_user, write_json};
 use crate::phase_pair::PhasePair;
 use crate::progress;
@@ -50,7 +51,7 @@ pub struct Trace {
     #[command(flatten)]
     prompt: PromptArgs,
     /// At most this many new tokens
-    #[arg(long, value_name = "N", default_value_t = 50)]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = whole(0..=usize::MAX))]
     max_new_tokens: usize,
     #[command(flatten)]
     sampling: SamplingArgs,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use lac_core::{
-    LayerPolicy, Off,
+    GateConfig, LayerPolicy, Off,
     generation::{Flow, Sampling},
     released_code::{FirstThreshold, GateRounding},
 };
@@ -24,6 +24,7 @@ use super::results::explain_format;
 use crate::args::{ModelArgs, PolicyArgs, PolicyName};
 use crate::interrupt;
 use crate::memory::Rows;
+use crate::numbers::{number, whole};
 use crate::one_of::one_of_explained;
 use crate::output::{note, print_line, warn_user};
 use crate::progress::Answering;
@@ -49,7 +50,8 @@ pub struct Run {
         value_name = "LIST",
         value_delimiter = ',',
         conflicts_with = "alpha",
-        help_heading = "Gate and policy"
+        help_heading = "Gate and policy",
+        value_parser = number::<f32>
     )]
     alphas: Vec<f32>,
     #[command(flatten)]
@@ -58,7 +60,13 @@ pub struct Run {
     #[arg(long, help_heading = "Gate and policy")]
     with_full: bool,
     /// Questions that go through the model side by side
-    #[arg(long, value_name = "N", default_value_t = 16, help_heading = "Run")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 16,
+        help_heading = "Run",
+        value_parser = whole(0..=usize::MAX)
+    )]
     batch_size: usize,
     /// Results, a JSON line per question and variant; a file that exists already is continued
     #[arg(long, value_name = "FILE", help_heading = "Run")]
@@ -106,6 +114,10 @@ impl Run {
 
         let prompt = prompt.with_batch_members(&requests, self.batch_size);
         self.gate.check(self.policy)?;
+        for &alpha in &self.alphas {
+            let gate = GateConfig::new(alpha);
+            gate.validate().context("--alphas")?;
+        }
         if self.policy == PolicyName::Speculative {
             self.speculation.check()?;
         }
