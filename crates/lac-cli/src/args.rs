@@ -18,6 +18,7 @@ use crate::memory::{self, Rows};
 use crate::model_path::LocalModel;
 use crate::numbers::number;
 use crate::one_of::one_of;
+use crate::out_file::Named;
 use crate::progress;
 
 /// Options that name the model, its data type and its device.
@@ -136,6 +137,12 @@ impl PolicyArgs {
             .with_first_threshold(self.first_threshold);
         gate.validate().context("--alpha")?;
         Ok(gate)
+    }
+
+    /// Returns the file of the plan.
+    pub fn file(&self) -> Option<Named<'_>> {
+        let plan = self.plan.as_ref();
+        plan.map(|path| ("--plan", path.as_path()))
     }
 
     /// Finds mistakes that these flags and `--policy` show without the model: called before its weights are read.

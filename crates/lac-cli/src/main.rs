@@ -16,6 +16,7 @@ mod memory;
 mod model_path;
 mod numbers;
 mod one_of;
+mod out_file;
 mod output;
 mod phase_pair;
 mod progress;

@@ -10,6 +10,7 @@ use lac_models::{
 };
 
 use crate::numbers::whole;
+use crate::out_file::Named;
 use crate::prompt_file::{PromptSource, Template, read_conversation, read_prompts};
 
 /// Options that name one prompt.
@@ -70,6 +71,12 @@ impl PromptArgs {
         self.source.prompt_ids.is_none()
     }
 
+    /// Returns the file that the prompt is read from.
+    pub fn file(&self) -> Option<Named<'_>> {
+        let messages = self.source.messages.as_ref();
+        messages.map(|path| ("--messages", path.as_path()))
+    }
+
     /// Renders the chat template and tokenises.
     pub fn resolve(&self, tokenizer: Option<&Tokenizer>) -> Result<Prompt> {
         let OnePrompt {
@@ -118,6 +125,12 @@ impl PromptArgs {
 }
 
 impl PromptsArgs {
+    /// Returns the file that prompts are read from.
+    pub fn file(&self) -> Option<Named<'_>> {
+        let prompts = self.source.prompts.as_ref();
+        prompts.map(|path| ("--prompts", path.as_path()))
+    }
+
     /// Returns the tokens of each prompt.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ use crate::interrupt;
 use crate::memory::Rows;
 use crate::numbers::{number, whole};
 use crate::one_of::one_of_explained;
+use crate::out_file;
 use crate::output::{note, print_line, write_json_readable};
 use crate::progress;
 use crate::prompts::PromptsArgs;
@@ -116,6 +117,7 @@ const POSITIONS_PER_TEXT: usize = 16;
 impl Plan {
     pub fn run(&self) -> Result<()> {
         let gate = self.gate()?;
+        out_file::check(("--out", &self.out), &[self.prompts.file()])?;
         let local = self.model.find()?;
         let folder = ModelFolder::open(local.path())?;
         let tokenizer = folder.tokenizer()?;

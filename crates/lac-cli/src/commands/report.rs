@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Args;
 use lac_trace::file::TraceState;
 use lac_trace::report::{ReportConfig, TerminalConfig};
 use lac_trace::{Style, TraceReader, TraceReport};
 
 use crate::numbers::whole;
+use crate::out_file;
 use crate::output::{print_line, print_picture, warn_user};
 
 /// Statistics and pictures of traces: usage, voids, PP against RG, other α, several models
@@ -41,6 +42,14 @@ fn terminal_width() -> usize {
 
 impl Report {
     pub fn run(&self) -> Result<()> {
+        if let Some(out) = &self.out {
+            out_file::check_not_stdout(("--out", out), "a report is a folder of files")?;
+            ensure!(
+                out.is_dir() || !out.exists(),
+                "--out {} is a file: a report is a folder of files",
+                out.display()
+            );
+        }
         let traces = self
             .traces
             .iter()

@@ -9,6 +9,8 @@ mod eval;
 mod failures;
 #[cfg(all(feature = "demo", unix))]
 mod faults;
+#[cfg(feature = "demo")]
+mod files;
 // When a child listens to Ctrl-C is seen in /proc.
 #[cfg(all(feature = "demo", target_os = "linux"))]
 mod interruptions;

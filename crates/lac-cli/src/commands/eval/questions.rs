@@ -13,6 +13,7 @@ use lac_eval::{Benchmark, DataSet, HarnessTask, ItemSelection, PromptSettings, P
 
 use crate::numbers::whole;
 use crate::one_of::{one_of, one_of_explained};
+use crate::out_file::Named;
 
 /// Options that name the questions.
 #[derive(Args)]
@@ -59,6 +60,11 @@ impl FromStr for ShardArg {
 }
 
 impl DataArgs {
+    /// Returns where the questions are read from.
+    pub fn place(&self) -> Named<'_> {
+        ("--data", &self.data)
+    }
+
     pub fn load(&self) -> Result<DataSet> {
         let split = if self.validation {
             Split::Validation

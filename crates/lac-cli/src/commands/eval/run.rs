@@ -26,6 +26,7 @@ use crate::interrupt;
 use crate::memory::Rows;
 use crate::numbers::{number, whole};
 use crate::one_of::one_of_explained;
+use crate::out_file;
 use crate::output::{note, print_line, warn_user};
 use crate::progress::Answering;
 use crate::sampling::warn_stop_tokens;
@@ -88,6 +89,10 @@ impl Run {
     pub fn run(&self) -> Result<()> {
         if self.batch_size == 0 {
             bail!("--batch-size is 0, expected at least 1");
+        }
+        if let Some(out) = &self.out {
+            let inputs = [Some(self.data.place()), self.gate.file()];
+            out_file::check_results(("--out", out), &inputs)?;
         }
         let data = self.data.load()?;
         describe(&data);

@@ -9,7 +9,6 @@ use lac_trace::probe::{Probe, ProbeConfig};
 use lac_trace::{Probed, TraceWriter};
 
 use crate::numbers::whole;
-use crate::output::print_line;
 
 /// Options that say which numbers are recorded, and where.
 #[derive(Args)]
@@ -85,21 +84,20 @@ impl Recording {
         )
     }
 
-    /// Makes the file and prints a summary of it.
-    pub fn finish(&self, writer: TraceWriter<'_>, usage: &Usage) -> Result<()> {
+    /// Makes the file and returns a summary of it, of three lines.
+    pub fn finish(&self, writer: TraceWriter<'_>, usage: &Usage) -> Result<String> {
         let n_sequences = writer.n_sequences();
         let n_tokens = writer.finish()?;
-        for (name, usage) in [("prompt", &usage.prompt), ("response", &usage.response)] {
-            print_line(&format!("{name}: {}", summary(usage)))?;
-        }
         let path = self.out.as_deref().unwrap_or("".as_ref());
         let sequences = if n_sequences == 1 {
             "sequence"
         } else {
             "sequences"
         };
-        print_line(&format!(
-            "{}: {n_tokens} tokens of {n_sequences} {sequences}",
+        Ok(format!(
+            "prompt: {}\nresponse: {}\n{}: {n_tokens} tokens of {n_sequences} {sequences}",
+            summary(&usage.prompt),
+            summary(&usage.response),
             path.display()
         ))
     }
