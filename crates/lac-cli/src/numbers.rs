@@ -1,4 +1,4 @@
-//! Flags that are numbers: a word that is none is refused with what is expected.
+//! Flags that are numbers: any other word is refused with what is expected.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -15,7 +15,7 @@ where
             .filter(|number| range.contains(number))
             .ok_or_else(|| {
                 let (least, most) = (range.start(), range.end());
-                // The end of a type's range would only tire the reader of a word.
+                // The largest number of a type concerns long numbers alone.
                 if word.len() > 3 && word.bytes().all(|byte| byte.is_ascii_digit()) {
                     format!("expected a whole number from {least} to {most}")
                 } else {

@@ -58,7 +58,7 @@ pub struct Choice {
 }
 
 impl SamplingArgs {
-    /// As if --greedy had been given alone.
+    /// Returns the flags of `--greedy` alone.
     pub fn greedy() -> Self {
         Self {
             greedy: true,
@@ -154,7 +154,7 @@ impl Choice {
         self.sampling == Sampling::Greedy
     }
 
-    /// The seed of the draws, where tokens are drawn.
+    /// Returns the seed of the draws, where tokens are drawn.
     pub fn seed(&self) -> Option<u64> {
         match &self.sampling {
             Sampling::Random(config) => Some(config.seed),
@@ -162,7 +162,7 @@ impl Choice {
         }
     }
 
-    /// How tokens are chosen, in words.
+    /// Returns how tokens are chosen, in words.
     pub fn describe(&self) -> String {
         let mut words = match &self.sampling {
             Sampling::Random(config) => {
@@ -184,32 +184,32 @@ impl Choice {
         };
         let neutral = LogitsProcessors::default();
         let processors = &self.processors;
-        let mut add = |is_set: bool, text: String| {
-            if is_set {
-                words.push_str(", ");
-                words.push_str(&text);
-            }
-        };
-        add(
-            processors.repetition_penalty != neutral.repetition_penalty,
-            format!("repetition penalty {}", processors.repetition_penalty),
-        );
-        add(
-            processors.no_repeat_ngram_size > 0,
-            format!("no repeated {}-gram", processors.no_repeat_ngram_size),
-        );
-        add(
-            processors.min_new_tokens > 0,
-            format!("at least {} new tokens", processors.min_new_tokens),
-        );
         let n_forbidden = processors.bad_words.len()
             + processors.suppressed.len()
             + processors.suppressed_at_begin.len();
-        add(n_forbidden > 0, format!("{n_forbidden} forbidden"));
+        let settings = [
+            (
+                processors.repetition_penalty != neutral.repetition_penalty,
+                format!("repetition penalty {}", processors.repetition_penalty),
+            ),
+            (
+                processors.no_repeat_ngram_size > 0,
+                format!("no repeated {}-gram", processors.no_repeat_ngram_size),
+            ),
+            (
+                processors.min_new_tokens > 0,
+                format!("at least {} new tokens", processors.min_new_tokens),
+            ),
+            (n_forbidden > 0, format!("{n_forbidden} forbidden")),
+        ];
+        for (_, text) in settings.iter().filter(|(is_set, _)| *is_set) {
+            words.push_str(", ");
+            words.push_str(text);
+        }
         words
     }
 
-    /// Whether the model's folder decided any of it.
+    /// Returns whether the model's folder decided any of it.
     pub fn is_of_folder(&self) -> bool {
         self.of_folder
     }
@@ -243,7 +243,7 @@ pub fn warn_stop_tokens(tokenizer: &Tokenizer) {
     }
 }
 
-/// A share as it was written: 0.9 and not 0.8999999761581421.
+/// Returns a share as it was written: 0.9 and not 0.8999999761581421.
 fn short(share: f32) -> f64 {
     share.to_string().parse().unwrap_or(f64::from(share))
 }

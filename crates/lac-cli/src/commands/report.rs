@@ -35,7 +35,7 @@ pub struct Report {
     width: Option<usize>,
 }
 
-/// The terminal's width; 100 where there is none.
+/// Returns the terminal's width; 100 where the output is not a terminal.
 fn terminal_width() -> usize {
     terminal_size::terminal_size().map_or(100, |(width, _)| usize::from(width.0))
 }

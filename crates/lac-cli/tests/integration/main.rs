@@ -11,6 +11,8 @@ mod failures;
 mod faults;
 #[cfg(feature = "demo")]
 mod files;
+#[cfg(all(feature = "demo", feature = "hub", unix))]
+mod hub_cache;
 // When a child listens to Ctrl-C is seen in /proc.
 #[cfg(all(feature = "demo", target_os = "linux"))]
 mod interruptions;

@@ -117,7 +117,13 @@ impl Run {
             return show(first, &tokenizer);
         }
 
-        let prompt = prompt.with_batch_members(&requests, self.batch_size);
+        let stop_tokens = tokenizer.stop_ids().iter().map(|&id| {
+            let text = tokenizer.id_to_piece(id).unwrap_or_default();
+            (id, text)
+        });
+        let prompt = prompt
+            .with_batch_members(&requests, self.batch_size)
+            .with_stop_tokens(stop_tokens);
         self.gate.check(self.policy)?;
         for &alpha in &self.alphas {
             let gate = GateConfig::new(alpha);
@@ -153,10 +159,11 @@ impl Run {
                 texts: self.prompt.stored_texts(data.benchmark),
             },
         };
-        let mut is_through = false;
+        let (mut is_through, mut n_pending) = (false, None);
         let outcome = evaluate(&model, &evaluation, &mut runs, &mut log, &mut |progress| {
             bar.show(progress);
             is_through = progress.n_done == progress.n_total;
+            n_pending.get_or_insert(progress.n_total - progress.n_done);
             if interrupt::is_requested() {
                 Flow::Stop
             } else {
@@ -174,9 +181,19 @@ impl Run {
                 None => "the answers so far are lost: --out keeps them".to_owned(),
             });
         }
+        let n_asked = n_pending.unwrap_or(0);
+        if n_asked == 0
+            && let Some(path) = &self.out
+        {
+            warn_user!(
+                "nothing was asked: {} has the answers to all {} questions, under these settings and of this model",
+                path.display(),
+                requests.len()
+            );
+        }
         let results = log.into_results();
         compare_with_logged(&data, &results);
-        let report = EvalReport::new(&[results]);
+        let report = EvalReport::new(&[results]).with_n_asked(n_asked);
         let text = render(&report, self.format, SubjectTables::Together)?;
         print_line(text.trim_end())
     }
@@ -297,6 +314,14 @@ fn compare_with_logged(data: &DataSet, results: &Results) {
                 seen.n_right_logged,
                 seen.n_right
             );
+            if seen.n_other_score > 0 {
+                note!(
+                    "{}: the harness's score is another for {} of them: it scores the task by a measure of its own, \
+                     and the table by the right options",
+                    settings.policy.label(),
+                    seen.n_other_score
+                );
+            }
         }
     }
 }
@@ -339,5 +364,9 @@ fn show(request: &Request, tokenizer: &Tokenizer) -> Result<()> {
             print_line(&format!("option:{}", pieces(&option.continuation)))?;
         }
     }
-    print_line(&format!("right: option {}", request.answer))
+    let right: Vec<String> = std::iter::once(&request.answer)
+        .chain(&request.also_right)
+        .map(ToString::to_string)
+        .collect();
+    print_line(&format!("right: option {}", right.join(", ")))
 }
