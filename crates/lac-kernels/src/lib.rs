@@ -50,6 +50,7 @@ pub use stub::{
 
 #[cfg(feature = "flex")]
 pub mod gate;
+pub mod quantized;
 #[cfg(feature = "flex")]
 pub mod threads;
 
@@ -57,6 +58,7 @@ pub mod threads;
 mod bandwidth;
 #[cfg(feature = "flex")]
 mod cpu;
+mod half_precision;
 mod slots;
 #[cfg(not(feature = "flex"))]
 mod stub;

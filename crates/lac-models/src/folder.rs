@@ -107,6 +107,24 @@ impl ModelFolder {
         &self.config
     }
 
+    /// Returns the checkpoint's own data type: the one that config.json names, as transformers takes it, else that of
+    /// most tensors. F64, and types that only quantised weights have, count as f32.
+    ///
+    /// # Errors
+    /// Those of [`checkpoint`](Self::checkpoint), where config.json names no type.
+    pub fn weight_dtype(&self) -> Result<WeightDtype, ModelError> {
+        if let Some(dtype) = self.config.weight_dtype() {
+            return Ok(dtype);
+        }
+        let dtypes = self.checkpoint()?.dtypes();
+        let most = dtypes.into_iter().max_by_key(|&(_, n_tensors)| n_tensors);
+        Ok(match most.as_ref().map(|(name, _)| name.as_str()) {
+            Some("F16") => WeightDtype::F16,
+            Some("BF16") => WeightDtype::Bf16,
+            _ => WeightDtype::F32,
+        })
+    }
+
     /// Opens the weights without reading them.
     ///
     /// # Errors

@@ -13,11 +13,12 @@ use lac_core::{
     },
     speculation::{AgreementSearch, CalibrationText, SearchStep, search_by_agreement},
 };
-use lac_models::{Decoder, DecoderConfig, ModelFolder};
+use lac_models::Decoder;
 
-use crate::args::{ModelArgs, PolicyArgs};
+use crate::args::PolicyArgs;
 use crate::interrupt;
 use crate::memory::Rows;
+use crate::model::ModelArgs;
 use crate::numbers::{number, whole};
 use crate::one_of::one_of_explained;
 use crate::out_file;
@@ -118,14 +119,11 @@ impl Plan {
     pub fn run(&self) -> Result<()> {
         let gate = self.gate()?;
         out_file::check(("--out", &self.out), &[self.prompts.file()])?;
-        let local = self.model.find()?;
-        let folder = ModelFolder::open(local.path())?;
+        let open = self.model.open()?;
+        let folder = &open.folder;
         let tokenizer = folder.tokenizer()?;
-        let DecoderConfig {
-            n_layers,
-            max_position_embeddings: max_context,
-            ..
-        } = folder.config().decoder;
+        let n_layers = folder.config().decoder.n_layers;
+        let max_context = open.max_context();
         let units = if self.choice.parts {
             Granularity::Sublayers
         } else {
@@ -138,8 +136,8 @@ impl Plan {
             n_slots: self.max_new_tokens,
         };
         let lower = "lower --max-new-tokens";
-        let model = self.model.load(&folder, rows, lower)?;
-        let fingerprint = self.model.fingerprint(&folder)?;
+        let model = open.load(rows, lower)?;
+        let fingerprint = open.fingerprint()?;
         let greedy = SamplingArgs::greedy();
         let config = greedy
             .choose(folder.path())?

@@ -17,6 +17,7 @@ mod hub_cache;
 #[cfg(all(feature = "demo", target_os = "linux"))]
 mod interruptions;
 #[cfg(all(feature = "demo", unix))]
+mod opening;
 mod other_models;
 mod output;
 mod plans;

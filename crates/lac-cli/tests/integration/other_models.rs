@@ -118,7 +118,9 @@ fn results_of_other_prompts_and_other_generation_are_refused() {
     let shots = ["--limit", "1", "--few-shot", "3"];
     let dev = place.path("sets/mmlu/all/dev-00000-of-00001.parquet");
     let other_dev = place.path("sets/mmlu/all/validation-00000-of-00001.parquet");
-    let cases: [(&str, &[&str], &Path, &dyn Fn(), &str); 4] = [
+    // The file of results, how it is made, the file that changes and how, and what the refusal names.
+    type Case<'a> = (&'a str, &'a [&'a str], &'a Path, &'a dyn Fn(), &'a str);
+    let cases: [Case<'_>; 4] = [
         (
             "stop.jsonl",
             &generative,

@@ -153,7 +153,7 @@ fn files_that_editors_saved_again_hold_the_same_questions() {
         check_failure(
             benchmark,
             name,
-            &utf16.collect::<Vec<u8>>(),
+            utf16.collect::<Vec<u8>>(),
             &["UTF-16", "save it as UTF-8"],
         );
     }
@@ -294,7 +294,7 @@ fn bad_files_are_named_with_their_row() {
     check_failure(
         boolq,
         "v.jsonl",
-        &format!("{good}\n{label}"),
+        format!("{good}\n{label}"),
         &["row 2", "label holds -1"],
     );
     let torn = format!("{good}\n{}", &good[..20]);

@@ -6,6 +6,7 @@
 mod corruption;
 mod data;
 mod harness;
+mod recorded;
 mod resuming;
 mod scoring;
 

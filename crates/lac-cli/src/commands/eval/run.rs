@@ -16,14 +16,15 @@ use lac_eval::{
     DataSet, EvalReport, Evaluation, ModelId, PolicyRun, PolicySettings, PromptSettings, Protocol,
     Request, ResultLog, Results, RunConfig, Settings, evaluate, requests,
 };
+use lac_models::Tokenizer;
 use lac_models::generation_defaults::GenerationDefaults;
-use lac_models::{ModelFolder, Tokenizer};
 
 use super::questions::{DataArgs, PromptArgs};
 use super::results::explain_format;
-use crate::args::{ModelArgs, PolicyArgs, PolicyName};
+use crate::args::{PolicyArgs, PolicyName};
 use crate::interrupt;
 use crate::memory::Rows;
+use crate::model::{ModelArgs, OpenModel};
 use crate::numbers::{number, whole};
 use crate::one_of::one_of_explained;
 use crate::out_file;
@@ -97,8 +98,8 @@ impl Run {
         let data = self.data.load()?;
         describe(&data);
         let mut prompt = self.prompt.settings(&data)?;
-        let local = self.model.find()?;
-        let folder = ModelFolder::open(local.path())?;
+        let open = self.model.open()?;
+        let folder = &open.folder;
         let tokenizer = folder.tokenizer()?;
         if !prompt.protocol.compares_likelihoods() {
             prompt.processors = GenerationDefaults::from_folder(folder.path())?.processors;
@@ -107,7 +108,7 @@ impl Run {
         if prompt.chat && !tokenizer.has_chat_template() {
             warn_user!("the model has no chat template and gets plain text");
         }
-        let max_context = folder.config().decoder.max_position_embeddings;
+        let max_context = open.max_context();
         let selection = self.data.selection();
         let requests = requests(&data, &selection, &prompt, &tokenizer, Some(max_context))?;
         let Some(first) = requests.first() else {
@@ -136,9 +137,9 @@ impl Run {
             batch: self.batch_size.min(requests.len()),
             n_slots: requests.iter().map(Request::n_tokens).max().unwrap_or(0),
         };
-        let model = self.model.load(&folder, rows, "lower --batch-size")?;
-        let mut runs = self.policy_runs(&prompt, &folder)?;
-        let settings = self.settings(&data, &prompt, &folder, &runs)?;
+        let model = open.load(rows, "lower --batch-size")?;
+        let mut runs = self.policy_runs(&prompt, &open)?;
+        let settings = self.settings(&data, &prompt, &open, &runs)?;
         let mut log = match &self.out {
             Some(path) => ResultLog::open(path, settings)?,
             None => ResultLog::in_memory(settings),
@@ -199,20 +200,20 @@ impl Run {
     }
 
     /// Makes the policies. Several α share a pass if one trace has all that they need.
-    fn policy_runs(&self, prompt: &PromptSettings, folder: &ModelFolder) -> Result<Vec<PolicyRun>> {
+    fn policy_runs(&self, prompt: &PromptSettings, open: &OpenModel<'_>) -> Result<Vec<PolicyRun>> {
         let is_plain = self.gate.gate_rounding == GateRounding::F32
             && prompt.quirks.first_threshold() == FirstThreshold::Zero;
         let alphas = &self.alphas[..];
         if self.policy != PolicyName::Speculative {
             for &alpha in alphas {
-                self.policy_at(alpha, prompt, folder)?;
+                self.policy_at(alpha, prompt, open)?;
             }
         }
         let mut runs = match self.policy {
-            PolicyName::Speculative => vec![self.speculative(prompt, folder)?],
+            PolicyName::Speculative => vec![self.speculative(prompt, open)?],
             _ if alphas.len() < 2 => {
                 let alpha = alphas.first().copied().unwrap_or(self.gate.alpha);
-                let run = PolicyRun::new(self.policy_at(alpha, prompt, folder)?);
+                let run = PolicyRun::new(self.policy_at(alpha, prompt, open)?);
                 match self.gate.plan_digest()? {
                     Some(digest) if self.policy == PolicyName::Planned => {
                         vec![run.with_details(&digest)]
@@ -230,7 +231,7 @@ impl Run {
             }
             _ => alphas
                 .iter()
-                .map(|&alpha| Ok(PolicyRun::new(self.policy_at(alpha, prompt, folder)?)))
+                .map(|&alpha| Ok(PolicyRun::new(self.policy_at(alpha, prompt, open)?)))
                 .collect::<Result<_>>()?,
         };
         let is_full = runs[0].variants()[0].is_full_model();
@@ -240,7 +241,7 @@ impl Run {
         Ok(runs)
     }
 
-    fn speculative(&self, prompt: &PromptSettings, folder: &ModelFolder) -> Result<PolicyRun> {
+    fn speculative(&self, prompt: &PromptSettings, open: &OpenModel<'_>) -> Result<PolicyRun> {
         if !self.alphas.is_empty() {
             bail!(
                 "--alphas: the full model verifies whatever α is; --alpha sets the gate for the usage in the table"
@@ -254,10 +255,10 @@ impl Run {
             );
         }
         let is_greedy = !matches!(prompt.sampling, Some(Sampling::Random(_)));
-        let verifier = Verifier::new(&self.model, folder, is_greedy);
+        let verifier = Verifier::new(open, is_greedy);
         let speculator = self
             .speculation
-            .speculator(&self.gate, verifier, || self.model.fingerprint(folder))?;
+            .speculator(&self.gate, verifier, || open.fingerprint())?;
         let details = self.speculation.details(&self.gate, verifier)?;
         Ok(PolicyRun::speculative(speculator).with_details(&details))
     }
@@ -266,22 +267,22 @@ impl Run {
         &self,
         alpha: f32,
         prompt: &PromptSettings,
-        folder: &ModelFolder,
+        open: &OpenModel<'_>,
     ) -> Result<Box<dyn LayerPolicy>> {
         let mut gate = self.gate.clone();
         gate.alpha = alpha;
         gate.first_threshold = prompt.quirks.first_threshold();
-        gate.policy(self.policy, &self.model, folder)
+        gate.policy(self.policy, open)
     }
 
     fn settings(
         &self,
         data: &DataSet,
         prompt: &PromptSettings,
-        folder: &ModelFolder,
+        open: &OpenModel<'_>,
         runs: &[PolicyRun],
     ) -> Result<Vec<Settings>> {
-        let fingerprint = self.model.fingerprint(folder)?.to_string();
+        let fingerprint = open.fingerprint()?.to_string();
         let name = &self.model.model;
         // A folder's name says enough; a hub id is one already.
         let name = if name.is_dir() {
@@ -294,7 +295,7 @@ impl Run {
         let model = ModelId {
             name,
             fingerprint,
-            dtype: self.model.dtype.name().to_owned(),
+            dtype: open.dtype.name().to_owned(),
         };
         Ok(Settings::of_runs(data, prompt, &model, runs))
     }

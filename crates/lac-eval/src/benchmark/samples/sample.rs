@@ -100,7 +100,7 @@ impl Kind {
         }
         let judgement = if has_unconditional(options, has("acc_mutual_info")) {
             Judgement::HighestAndUnconditional
-        } else if has("exact_match") && !has("acc") {
+        } else if has("exact_match") && !has("acc") && !has("acc_norm") {
             Judgement::Greedy
         } else {
             Judgement::Highest
