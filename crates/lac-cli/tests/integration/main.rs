@@ -9,6 +9,8 @@ mod eval;
 mod failures;
 #[cfg(all(feature = "demo", unix))]
 mod faults;
+#[cfg(feature = "demo")]
+mod files;
 #[cfg(all(feature = "demo", feature = "hub", unix))]
 mod hub_cache;
 // When a child listens to Ctrl-C is seen in /proc.
