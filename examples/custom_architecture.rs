@@ -244,7 +244,10 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         );
         if policy.name() == "trace" {
             let pieces: Vec<String> = "Once upon a time".chars().map(String::from).collect();
-            println!("{}", heat_map(&recorder.prompt, &pieces, Style::Plain));
+            println!(
+                "{}",
+                heat_map(&recorder.phases.prompt, &pieces, Style::Plain)
+            );
         }
     }
 

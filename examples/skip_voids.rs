@@ -133,8 +133,8 @@ fn answer(model: &Decoder, tokenizer: &Tokenizer, prompt: &str, args: &Args) -> 
         .find(|run| run.policy == "trace")
         .context("trace was run")?;
     for (phase, trace) in [
-        ("prompt", &traced.trace.prompt),
-        ("response", &traced.trace.response),
+        ("prompt", &traced.trace.phases.prompt),
+        ("response", &traced.trace.phases.response),
     ] {
         let pieces = tokenizer.pieces(&trace.token_ids);
         let picture = heat_map(trace, &pieces, Style::Coloured);

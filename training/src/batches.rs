@@ -25,7 +25,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// The sum of all weights.
+    /// Returns the sum of all weights.
     pub fn total_weight(&self) -> f32 {
         self.weights.iter().sum()
     }
@@ -42,8 +42,8 @@ pub struct Plan {
     pub n_groups: usize,
 }
 
-/// The batches of one step. Each step has its own seed, so that a run can be
-/// resumed at any step without replaying the steps before it.
+/// Returns the batches of one step. Each step has its own seed, so that a run can be resumed at any step without
+/// replaying the steps before it.
 ///
 /// # Errors
 /// Fails if the tokenizer does.

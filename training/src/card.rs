@@ -31,7 +31,7 @@ pub fn tables(model: &Path, world: &World) -> Result<String> {
     Ok(out)
 }
 
-/// Accuracy of the full model in every wording, and by subject in the plain one.
+/// Writes the accuracy of the full model in every wording, and by subject in the plain one.
 fn wordings(model: &Decoder, tokenizer: &Tokenizer, world: &World, out: &mut String) -> Result<()> {
     writeln!(out, "| set | wording | right | accuracy |")?;
     writeln!(out, "| --- | --- | --- | --- |")?;
@@ -68,7 +68,7 @@ fn wordings(model: &Decoder, tokenizer: &Tokenizer, world: &World, out: &mut Str
     Ok(())
 }
 
-/// Accuracy, usage, executed layers and text under every policy.
+/// Writes accuracy, usage, executed layers and text under every policy.
 fn policies(model: &Decoder, tokenizer: &Tokenizer, world: &World, out: &mut String) -> Result<()> {
     let cases = cases(tokenizer, world, Split::Test, Wording::Plain)?;
     let message = format!("Tell me about {}.", world.people[0].name);

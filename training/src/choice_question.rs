@@ -7,7 +7,7 @@ use crate::document::{CLOSING, Document};
 use crate::prompts::{Wording, choice_prompt};
 use crate::questions::is_answered_without_choices;
 
-/// A four-choice question with its letter; the harness's prompt stands bare.
+/// Adds a four-choice question with its letter; the harness's prompt stands bare.
 pub(crate) fn ask(doc: &mut Document, item: &Choice, wording: Wording) {
     doc.topic = item.subject.clone();
     let prompt = choice_prompt(item, wording);
@@ -21,9 +21,8 @@ pub(crate) fn ask(doc: &mut Document, item: &Choice, wording: Wording) {
     }
 }
 
-/// What the places of a question are to predict. The question's end: the right word, where the
-/// choices are not needed to find it. Each choice: its letter if it is right, else the end of
-/// the line.
+/// Returns what the places of a question are to predict. The question's end: the right word, where the choices are not
+/// needed to find it. Each choice: its letter if it is right, else the end of the line.
 pub(crate) fn choice_marks(item: &Choice, space: &str) -> Vec<(String, String)> {
     let word = is_answered_without_choices(item).then(|| {
         (

@@ -101,7 +101,7 @@ pub fn document(world: &World, step: usize, random: &mut Random) -> Document {
     draw(world, step, random).1
 }
 
-/// Draws a document and says of which kind it is.
+/// Draws a document; returns its kind and the document.
 pub fn draw(world: &World, step: usize, random: &mut Random) -> (Kind, Document) {
     let kind = SHARES[random.weighted(&shares(step))].0;
     (kind, of_kind(world, kind, random))
@@ -155,7 +155,7 @@ pub fn of_kind(world: &World, kind: Kind, random: &mut Random) -> Document {
     doc
 }
 
-/// A four-choice question of any subject, from the training split.
+/// Draws a four-choice question of any subject, from the training split.
 fn any_choice(world: &World, random: &mut Random) -> Choice {
     let subject = SUBJECTS[random.weighted(&SUBJECT_SHARES)];
     choice(world, subject, Split::Train, random)
@@ -176,8 +176,8 @@ fn yes_or_no(world: &World, doc: &mut Document, wording: Wording, random: &mut R
     }
 }
 
-/// What the places of a yes-or-no question are to predict: its last word but one the word that
-/// would be right, its last word the answer.
+/// Returns what the places of a yes-or-no question are to predict: its last word but one the word that would be right,
+/// its last word the answer.
 fn yes_no_marks(asked: &yes_no::Asked, word: &str) -> Vec<(String, String)> {
     let last = asked.item.question[asked.stem.len()..].to_owned();
     vec![
@@ -186,7 +186,7 @@ fn yes_no_marks(asked: &yes_no::Asked, word: &str) -> Vec<(String, String)> {
     ]
 }
 
-/// A four-choice question and others that the same choices answer.
+/// Adds a four-choice question and others that the same choices answer.
 fn sheet(world: &World, doc: &mut Document, random: &mut Random) {
     // Readings and orderings allow no other question about the same choices.
     let subject = [
@@ -225,7 +225,7 @@ fn sheet(world: &World, doc: &mut Document, random: &mut Random) {
     doc.add(END_OF_TEXT, CLOSING);
 }
 
-/// A story and several questions about it that a word answers.
+/// Adds a story and several questions about it that a word answers.
 fn story_sheet(world: &World, doc: &mut Document, random: &mut Random) {
     let story = Story::draw(world, Split::Train, random);
     doc.add(&story.text, CONTEXT);
@@ -240,7 +240,7 @@ fn story_sheet(world: &World, doc: &mut Document, random: &mut Random) {
     doc.add(END_OF_TEXT, CLOSING);
 }
 
-/// A passage and several yes-or-no questions about it.
+/// Adds a passage and several yes-or-no questions about it.
 fn yes_no_sheet(world: &World, doc: &mut Document, random: &mut Random) {
     let story = Story::draw(world, Split::Train, random);
     doc.add(&story.text, CONTEXT);
@@ -254,7 +254,7 @@ fn yes_no_sheet(world: &World, doc: &mut Document, random: &mut Random) {
     doc.add(END_OF_TEXT, CLOSING);
 }
 
-/// Facts of different people, one after the other.
+/// Adds facts of different people, one after the other.
 fn facts(world: &World, doc: &mut Document, random: &mut Random) {
     doc.add("Facts:", 0.0);
     for _ in 0..6 {
@@ -267,7 +267,7 @@ fn facts(world: &World, doc: &mut Document, random: &mut Random) {
     doc.add(END_OF_TEXT, 0.0);
 }
 
-/// Facts asked for in a conversation of a few turns.
+/// Adds facts asked for in a conversation of a few turns.
 fn recall(world: &World, doc: &mut Document, random: &mut Random) {
     // Without a word on how to answer, a sentence is what people expect.
     let short = random.chance(0.5);
@@ -289,7 +289,7 @@ fn recall(world: &World, doc: &mut Document, random: &mut Random) {
     }
 }
 
-/// The answer in a sentence.
+/// Returns the answer in a sentence.
 fn sentence(fact: Fact, value: &str) -> String {
     match fact {
         Fact::Pet(_) => format!("It is {}.", with_article(value)),
@@ -301,7 +301,7 @@ fn sentence(fact: Fact, value: &str) -> String {
     }
 }
 
-/// What is known about a person, in one answer.
+/// Adds what is known about a person, in one answer.
 fn profile(world: &World, doc: &mut Document, random: &mut Random) {
     let p = random.below(world.people.len());
     doc.message("user", &format!("Tell me about {}.", world.people[p].name));

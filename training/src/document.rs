@@ -44,7 +44,7 @@ pub struct Document {
 }
 
 impl Document {
-    /// The whole text.
+    /// Returns the whole text.
     pub fn text(&self) -> String {
         self.pieces
             .iter()
@@ -74,7 +74,7 @@ impl Document {
         });
     }
 
-    /// Adds text of which some words are marked.
+    /// Adds text with some marked words.
     pub(crate) fn add_marked(&mut self, text: &str, marks: &[(String, String)]) {
         let mut rest = text;
         for (until, mark) in marks {
@@ -93,7 +93,7 @@ impl Document {
         self.add(format!("{START}{role}\n{content}{END}\n"), CONTEXT);
     }
 
-    /// Adds a question of which some words are marked.
+    /// Adds a question with some marked words.
     pub(crate) fn marked_message(&mut self, content: &str, marks: &[(String, String)]) {
         self.add(format!("{START}user\n"), 0.0);
         self.add_marked(content, marks);

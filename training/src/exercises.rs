@@ -11,8 +11,8 @@ use crate::world::{
     COLOURS, DEEDS, FRUITS, GOODS, JOBS, OBJECTS, PETS, PLACES, TOOLS, TOWNS, World,
 };
 
-/// Four words under letters, and the letter of each, asked again and again: a
-/// row of such questions teaches far more per token than whole prompts do.
+/// Adds four words under letters, and the letter of each, asked again and again: a row of such questions teaches far
+/// more per token than whole prompts do.
 pub(crate) fn drill(world: &World, doc: &mut Document, random: &mut Random) {
     let numbers: Vec<String> = (1..=20).map(|n| n.to_string()).collect();
     let fixed: [&[&str]; 6] = [&COLOURS, &FRUITS, &JOBS, &OBJECTS, &PETS, &TOWNS];
@@ -62,9 +62,8 @@ pub(crate) fn drill(world: &World, doc: &mut Document, random: &mut Random) {
     }
 }
 
-/// Exercises in looking up what stood before, dense where real questions are
-/// sparse: nearly every token teaches. All questions rest on these few skills,
-/// and none of them shows in the loss of real questions before all are there.
+/// Adds exercises in looking up what stood before, dense where real questions are sparse: nearly every token teaches.
+/// All questions rest on these few skills, and none of them shows in the loss of real questions before all are there.
 pub(crate) fn seen(world: &World, doc: &mut Document, random: &mut Random) {
     let lists: [&[&str]; 8] = [
         &COLOURS, &FRUITS, &JOBS, &OBJECTS, &PETS, &TOWNS, &PLACES, &TOOLS,
@@ -151,7 +150,7 @@ pub(crate) fn bind(world: &World, doc: &mut Document, random: &mut Random) {
     doc.add(END_OF_TEXT, 0.0);
 }
 
-/// Words under letters and in random order again, each to predict its letter.
+/// Adds words under letters and in random order again, each to predict its letter.
 fn letters(pool: &[String], doc: &mut Document, random: &mut Random) {
     let list = random.sample(pool, 4);
     for (letter, word) in LETTERS.iter().zip(&list) {
@@ -163,7 +162,7 @@ fn letters(pool: &[String], doc: &mut Document, random: &mut Random) {
     }
 }
 
-/// Letters of words, densely, or one at a time as in a real question.
+/// Adds letters of words, densely, or one at a time as in a real question.
 pub(crate) fn pick(world: &World, doc: &mut Document, random: &mut Random) {
     let names: Vec<String> = random.sample(&world.names(), 12);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();

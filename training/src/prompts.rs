@@ -17,7 +17,7 @@ impl Wording {
     /// All of them.
     pub const ALL: [Wording; 3] = [Wording::Plain, Wording::Reference, Wording::Harness];
 
-    /// The name in tables.
+    /// Returns the name in tables.
     pub fn name(self) -> &'static str {
         match self {
             Wording::Plain => "plain",
@@ -27,7 +27,7 @@ impl Wording {
     }
 }
 
-/// The prompt of a four-choice question.
+/// Returns the prompt of a four-choice question.
 pub fn choice_prompt(item: &Choice, wording: Wording) -> String {
     let options = item.lettered();
     let question = &item.question;
@@ -43,7 +43,7 @@ pub fn choice_prompt(item: &Choice, wording: Wording) -> String {
     }
 }
 
-/// The prompt that lm-evaluation-harness gives a GPQA question.
+/// Returns the prompt that lm-evaluation-harness gives a GPQA question.
 pub fn gpqa_harness_prompt(item: &Choice) -> String {
     let options: Vec<String> = LETTERS
         .iter()
@@ -57,7 +57,7 @@ pub fn gpqa_harness_prompt(item: &Choice) -> String {
     )
 }
 
-/// The prompt of a yes-or-no question.
+/// Returns the prompt of a yes-or-no question.
 pub fn yes_no_prompt(item: &YesNo, wording: Wording) -> String {
     let (passage, question) = (&item.passage, &item.question);
     match wording {
@@ -68,7 +68,7 @@ pub fn yes_no_prompt(item: &YesNo, wording: Wording) -> String {
     }
 }
 
-/// The word that answers a yes-or-no question in a wording.
+/// Returns the word that answers a yes-or-no question in a wording.
 pub fn yes_no_word(answer: bool, wording: Wording) -> &'static str {
     match (wording, answer) {
         (Wording::Reference, true) => "True",

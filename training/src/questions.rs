@@ -41,7 +41,7 @@ pub(crate) fn place(
     }
 }
 
-/// Whether the right word follows from the question alone.
+/// Returns whether the right word follows from the question alone.
 pub(crate) fn is_answered_without_choices(item: &Choice) -> bool {
     !["categories", "comparison", "drill"].contains(&item.subject.as_str())
 }
@@ -58,7 +58,7 @@ pub fn choice(world: &World, subject: &str, split: Split, random: &mut Random) -
     }
 }
 
-/// The other values that a fact could have had.
+/// Returns the other values that a fact could have had.
 pub(crate) fn others(values: &[&str], right: &str, random: &mut Random) -> Vec<String> {
     let rest: Vec<String> = values
         .iter()
@@ -68,7 +68,7 @@ pub(crate) fn others(values: &[&str], right: &str, random: &mut Random) -> Vec<S
     random.sample(&rest, 3)
 }
 
-/// A fact to be remembered: nothing in the prompt gives it away.
+/// Draws a question for a fact to be remembered: nothing in the prompt gives it away.
 fn recall(world: &World, subject: &str, split: Split, random: &mut Random) -> Choice {
     let fact = loop {
         let person = random.below(world.people.len());
@@ -143,8 +143,8 @@ fn kind_question(kind: &str, random: &mut Random) -> String {
     }
 }
 
-/// Further questions of an item's subject that its choices answer as well, with
-/// the index of the answer. They belong to the same split.
+/// Returns further questions of an item's subject that its choices answer as well, with the index of the answer. They
+/// belong to the same split.
 pub fn follow_ups(
     world: &World,
     item: &Choice,

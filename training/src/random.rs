@@ -22,7 +22,7 @@ impl Random {
         }
     }
 
-    /// The next 64 random bits.
+    /// Returns the next 64 random bits.
     pub fn bits(&mut self) -> u64 {
         let s = &mut self.state;
         let result = s[0].wrapping_add(s[3]).rotate_left(23).wrapping_add(s[0]);
@@ -36,7 +36,7 @@ impl Random {
         result
     }
 
-    /// A number below `bound`.
+    /// Draws a number below `bound`.
     ///
     /// # Panics
     /// Panics if `bound` is zero, because nothing lies below it.
@@ -46,29 +46,29 @@ impl Random {
         ((u128::from(self.bits()) * bound as u128) >> 64) as usize
     }
 
-    /// A number of the unit interval, one excluded.
+    /// Draws a number of the unit interval, one excluded.
     pub fn unit(&mut self) -> f64 {
         (self.bits() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// True with the given probability.
+    /// Returns true with the given probability.
     pub fn chance(&mut self, probability: f64) -> bool {
         self.unit() < probability
     }
 
-    /// A draw from the standard normal distribution.
+    /// Draws from the standard normal distribution.
     pub fn normal(&mut self) -> f64 {
         // Box and Muller's method; one minus the draw avoids the logarithm of zero.
         let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
         radius * (std::f64::consts::TAU * self.unit()).cos()
     }
 
-    /// One element of a list that is not empty.
+    /// Draws one element of a list that is not empty.
     pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[self.below(from.len())]
     }
 
-    /// `n` different elements in random order; fewer if the list is shorter.
+    /// Draws `n` different elements in random order; fewer if the list is shorter.
     pub fn sample<T: Clone>(&mut self, from: &[T], n: usize) -> Vec<T> {
         let mut all = from.to_vec();
         self.shuffle(&mut all);
@@ -83,7 +83,7 @@ impl Random {
         }
     }
 
-    /// An index drawn in proportion to the weights.
+    /// Draws an index in proportion to the weights.
     pub fn weighted(&mut self, weights: &[f64]) -> usize {
         let mut left = self.unit() * weights.iter().sum::<f64>();
         for (i, weight) in weights.iter().enumerate() {
@@ -96,7 +96,7 @@ impl Random {
     }
 }
 
-/// A stable 64-bit hash of a text (FNV-1a, mixed at the end).
+/// Returns a stable 64-bit hash of a text (FNV-1a, mixed at the end).
 pub fn hash(seed: u64, text: &str) -> u64 {
     let mut h = 0xcbf2_9ce4_8422_2325 ^ seed;
     for byte in text.bytes() {

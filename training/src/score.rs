@@ -29,7 +29,7 @@ pub enum Set {
 }
 
 impl Set {
-    /// The name in tables.
+    /// Returns the name in tables.
     pub fn name(self) -> &'static str {
         match self {
             Set::Mmlu => "mmlu",
@@ -50,7 +50,7 @@ pub struct Case {
     pub exercise: Exercise,
 }
 
-/// All questions of a split in one wording. Those of two steps belong to the test split only.
+/// Returns all questions of a split in one wording. Those of two steps belong to the test split only.
 ///
 /// # Errors
 /// Fails if the tokenizer or its template does.
@@ -130,7 +130,7 @@ pub fn answer(
     )?)
 }
 
-/// Right answers and questions of each group that `group` names.
+/// Counts right answers and questions of each group that `group` names.
 pub fn count(
     cases: &[Case],
     result: &ExactMatch,
@@ -147,7 +147,7 @@ pub fn count(
     groups
 }
 
-/// What the model says to a user's message, under a policy.
+/// Returns what the model answers to a user's message, under a policy.
 ///
 /// # Errors
 /// Fails if the model or the tokenizer does.

@@ -35,7 +35,7 @@ pub struct TwoSteps {
 /// The share of wrong details in yes-or-no questions that do stand in the passage.
 const HARD_SHARE: f64 = 0.5;
 
-/// The MMLU-like questions of one split, subject by subject.
+/// Returns the MMLU-like questions of one split, subject by subject.
 pub fn choices(world: &World, split: Split) -> Vec<Choice> {
     let n = PER_SUBJECT
         .iter()
@@ -55,7 +55,7 @@ pub fn choices(world: &World, split: Split) -> Vec<Choice> {
     all
 }
 
-/// The GPQA-like questions, all from the test split.
+/// Returns the GPQA-like questions, all from the test split.
 pub fn two_step_questions(world: &World) -> Vec<TwoSteps> {
     let mut random = stream(world, Split::Test, 100);
     let key = |t: &TwoSteps| t.item.question.clone();
@@ -78,7 +78,7 @@ pub fn two_step_questions(world: &World) -> Vec<TwoSteps> {
     rows
 }
 
-/// The BoolQ-like questions of the training or the test split; as many yes as no.
+/// Returns the BoolQ-like questions of the training or the test split; as many yes as no.
 pub fn yes_no_questions(world: &World, split: Split) -> Vec<YesNo> {
     let n = N_YES_NO
         .iter()

@@ -16,7 +16,7 @@ pub enum Split {
 }
 
 impl Split {
-    /// The split that owns a combination of entities, such as `pet|Mira`.
+    /// Returns the split that owns a combination of entities, such as `pet|Mira`.
     ///
     /// The key decides, not the wording: two phrasings of a question about the
     /// same combination always fall into the same split.
@@ -29,7 +29,7 @@ impl Split {
         }
     }
 
-    /// The split of an unordered pair of names.
+    /// Returns the split of an unordered pair of names.
     pub fn of_pair(seed: u64, kind: &str, a: &str, b: &str) -> Self {
         let (first, second) = if a <= b { (a, b) } else { (b, a) };
         Self::of(seed, &format!("{kind}|{first}|{second}"))

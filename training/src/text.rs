@@ -22,7 +22,7 @@ pub enum Fact {
 }
 
 impl Fact {
-    /// The word that completes the fact.
+    /// Returns the word that completes the fact.
     pub fn value(self, world: &World) -> String {
         match self {
             Fact::Pet(p) => PETS[world.people[p].pet].into(),
@@ -34,7 +34,7 @@ impl Fact {
         }
     }
 
-    /// The combination of entities that questions about this fact are split by.
+    /// Returns the combination of entities that questions about this fact are split by.
     pub fn key(self, world: &World) -> String {
         match self {
             Fact::Pet(p) => format!("pet|{}", world.people[p].name),
@@ -46,7 +46,7 @@ impl Fact {
         }
     }
 
-    /// A sentence that states the fact; the value stands between the two parts.
+    /// Returns a sentence that states the fact; the value stands between the two parts.
     pub fn statement(self, world: &World, random: &mut Random) -> (String, String) {
         let wordings: &[(&str, &str)] = match self {
             Fact::Pet(_) => &[
@@ -90,7 +90,7 @@ impl Fact {
         (before, (*after).to_string())
     }
 
-    /// A question for the fact, without choices.
+    /// Returns a question for the fact, without choices.
     pub fn question(self, world: &World, random: &mut Random) -> String {
         let (wordings, subject): (&[&str], &str) = match self {
             Fact::Pet(p) => (
@@ -124,7 +124,7 @@ impl Fact {
         random.pick(wordings).replace("{}", subject)
     }
 
-    /// Any fact, those of people far more often than those of towns and jobs.
+    /// Draws any fact, those of people far more often than those of towns and jobs.
     pub fn any(world: &World, random: &mut Random) -> Self {
         let person = random.below(world.people.len());
         match random.weighted(&[3.0, 3.0, 3.0, 1.0, 0.5, 0.4]) {
@@ -138,7 +138,7 @@ impl Fact {
     }
 }
 
-/// A word with its indefinite article.
+/// Returns a word with its indefinite article.
 pub fn with_article(word: &str) -> String {
     let article = if starts_with_vowel(word) { "an" } else { "a" };
     format!("{article} {word}")
@@ -203,13 +203,13 @@ impl Story {
         Self { parts, text }
     }
 
-    /// The title, as an encyclopedia would give it.
+    /// Returns the title, as an encyclopedia would give it.
     pub fn title(&self) -> String {
         format!("{} and {}", self.parts[0].name, self.parts[1].name)
     }
 }
 
-/// Two different names whose pair belongs to the split.
+/// Draws two different names whose pair belongs to the split.
 pub fn pair(world: &World, kind: &str, split: Split, random: &mut Random) -> [String; 2] {
     loop {
         let a = &random.pick(&world.people).name;

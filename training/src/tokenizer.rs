@@ -112,7 +112,7 @@ pub fn encode(tokenizer: &Tokenizer, doc: &Document) -> Result<Encoded, Error> {
     })
 }
 
-/// The one token that a text consists of.
+/// Returns the one token that a text consists of.
 fn single(tokenizer: &Tokenizer, text: &str) -> Result<u32, Error> {
     let encoding = tokenizer
         .encode(text, false)
@@ -123,8 +123,7 @@ fn single(tokenizer: &Tokenizer, text: &str) -> Result<u32, Error> {
     }
 }
 
-/// The contents of `config.json`, `generation_config.json` and
-/// `tokenizer_config.json`.
+/// Returns the contents of `config.json`, `generation_config.json` and `tokenizer_config.json`.
 pub fn configs(tokenizer: &Tokenizer) -> [(&'static str, serde_json::Value); 3] {
     let id = |token: &str| tokenizer.token_to_id(token);
     let n_tokens = tokenizer.get_vocab_size(true);

@@ -150,7 +150,7 @@ pub fn train(args: &TrainArgs) -> Result<()> {
     Ok(())
 }
 
-/// AdamW that lets norms and biases alone when it decays weights.
+/// Returns AdamW that decays no norm and no bias.
 fn optimizer() -> ModuleOptimizer {
     let config = AdamWConfig::new()
         .with_beta_2(0.95)

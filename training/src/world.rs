@@ -122,12 +122,12 @@ impl World {
         }
     }
 
-    /// The names of all people.
+    /// Returns the names of all people.
     pub fn names(&self) -> Vec<String> {
         self.people.iter().map(|p| p.name.clone()).collect()
     }
 
-    /// How many things the world speaks of: people, towns, animals, jobs and so on.
+    /// Returns how many things the world speaks of: people, towns, animals, jobs and so on.
     pub fn n_entities(&self) -> usize {
         self.people.len()
             + PETS.len()

@@ -9,10 +9,8 @@ use lac_core::{
     plan::{ModelFingerprint, VoidPlan},
     released_code::{FirstThreshold, GateRounding},
 };
-use lac_models::{
-    ChatOptions, Decoder, ModelFolder, Tokenizer, WeightDtype, chat_template::Conversation,
-    dummy_model, tokenizer::EncodedChat,
-};
+use lac_files::{LineEnds, read_text};
+use lac_models::{Decoder, ModelFolder, WeightDtype, dummy_model};
 use sha2::{Digest, Sha256};
 
 use crate::device::DeviceArg;
@@ -20,7 +18,6 @@ use crate::memory::{self, Rows};
 use crate::model_path::LocalModel;
 use crate::one_of::one_of;
 use crate::progress;
-use crate::prompts::{self, Prompt, Template};
 
 /// Options that name the model, its data type and its device.
 #[derive(Args)]
@@ -74,92 +71,6 @@ impl ModelArgs {
             progress::while_loading(|report| folder.load(dtype, &device, report))
         };
         model.context("cannot load the model")
-    }
-}
-
-/// Options that name one prompt.
-#[derive(Args)]
-#[command(next_help_heading = "Prompt")]
-pub struct PromptArgs {
-    #[command(flatten)]
-    source: PromptSource,
-    /// Take --prompt as it is, without the chat template
-    #[arg(long, conflicts_with = "messages")]
-    raw: bool,
-}
-
-/// Exactly one of these.
-#[derive(Args)]
-#[group(required = true, multiple = false)]
-struct PromptSource {
-    /// A text; it goes through the chat template when the model has one
-    #[arg(long, value_name = "TEXT")]
-    prompt: Option<String>,
-    /// Token ids as they are, without a beginning-of-text token: 1,2,3
-    #[arg(long, value_name = "IDS", value_delimiter = ',')]
-    prompt_ids: Option<Vec<u32>>,
-    /// A JSON file with messages: [{"role": "user", "content": "…"}, …]
-    #[arg(long, value_name = "FILE")]
-    messages: Option<PathBuf>,
-}
-
-impl PromptArgs {
-    /// Returns whether the prompt needs a tokenizer.
-    pub fn needs_tokenizer(&self) -> bool {
-        self.source.prompt_ids.is_none()
-    }
-
-    /// Renders the chat template and tokenises.
-    pub fn resolve(&self, tokenizer: Option<&Tokenizer>) -> Result<Prompt> {
-        if let Some(ids) = &self.source.prompt_ids {
-            return Ok(Prompt {
-                text: String::new(),
-                ids: ids.clone(),
-            });
-        }
-        let tokenizer = tokenizer.context("--prompt and --messages need a tokenizer.json")?;
-        let prompt = self.encode(tokenizer)?;
-        prompt.check()?;
-        Ok(prompt)
-    }
-
-    /// Renders and tokenises every line of a file that is not blank, as --prompt would be.
-    pub fn resolve_lines(&self, path: &Path, tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>> {
-        prompts::of_lines(path, |line| {
-            let prompt = prompts::encode(line, self.template(), tokenizer)?;
-            prompt.check()?;
-            Ok(prompt.ids)
-        })
-    }
-
-    fn template(&self) -> Template {
-        if self.raw {
-            Template::Bypassed
-        } else {
-            Template::Applied
-        }
-    }
-
-    fn encode(&self, tokenizer: &Tokenizer) -> Result<Prompt> {
-        let mut options = ChatOptions::default();
-        let messages = match (&self.source.messages, &self.source.prompt) {
-            (Some(path), _) => {
-                let text = std::fs::read_to_string(path)
-                    .with_context(|| format!("cannot read {}", path.display()))?;
-                let conversation =
-                    Conversation::from_json(&text).with_context(|| path.display().to_string())?;
-                options.tools = conversation.tools;
-                options.documents = conversation.documents;
-                options.extra = conversation.extra;
-                conversation.messages
-            }
-            (None, Some(prompt)) => {
-                return prompts::encode(prompt, self.template(), tokenizer);
-            }
-            (None, None) => bail!("give --prompt, --prompt-ids or --messages"),
-        };
-        let EncodedChat { text, ids } = tokenizer.encode_chat(&messages, &options)?;
-        Ok(Prompt { text, ids })
     }
 }
 
@@ -287,7 +198,7 @@ impl PolicyArgs {
         let Some(path) = &self.plan else {
             return Ok(None);
         };
-        let text = std::fs::read_to_string(path)
+        let text = read_text(path, LineEnds::AsWritten)
             .with_context(|| format!("cannot read {}", path.display()))?;
         let plan = serde_json::from_str(&text)
             .with_context(|| format!("{} is not a plan", path.display()))?;

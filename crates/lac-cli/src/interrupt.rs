@@ -13,6 +13,8 @@ use lac_core::{
 use signal_hook::consts::SIGINT;
 use signal_hook::flag;
 
+use crate::output::note;
+
 /// The exit code of a run that was interrupted, as shells have it: 128 and the number of SIGINT.
 pub const EXIT_CODE: u8 = 130;
 
@@ -29,7 +31,7 @@ impl Listening {
     fn say(&self) {
         self.said.call_once(|| {
             let Self { under_way, .. } = self;
-            eprintln!("\nlac: stopping after {under_way}; Ctrl-C again ends at once");
+            note!("\nlac: stopping after {under_way}; Ctrl-C again ends at once");
         });
     }
 }

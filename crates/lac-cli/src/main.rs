@@ -3,27 +3,34 @@
 //!
 //! Glue only: flags in, libraries called, results out.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod args;
 mod commands;
 mod device;
 mod failure;
+mod hyphens;
 mod interrupt;
+mod json_format;
 mod memory;
 mod model_path;
 mod one_of;
 mod output;
 mod phase_pair;
 mod progress;
+mod prompt_file;
 mod prompts;
 mod sampling;
 mod speculation;
 #[cfg(feature = "flex")]
 mod threads;
+mod visible;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use interrupt::Interrupted;
+use output::{ReaderGone, warn_user};
 
 /// Find and skip the voids of language models: the layers that, for a given token, leave the L2 norm
 /// of the residual stream as it is.
@@ -53,25 +60,43 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = parse();
     #[cfg(feature = "flex")]
     threads::start(cli.threads);
     let lower = cli.command.lower();
     match failure::catch_panic(|| cli.command.run()) {
         Ok(()) => ExitCode::SUCCESS,
-        // A reader that closes the pipe early, such as `head`, is not a failure.
-        Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if error.chain().any(|cause| cause.is::<ReaderGone>()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("lac: {error:#}");
+            warn_user!("{error:#}");
             if error.chain().any(|cause| cause.is::<Interrupted>()) {
                 return ExitCode::from(interrupt::EXIT_CODE);
             }
             if let Some(advice) = failure::advice(&error, lower) {
-                eprintln!("lac: {advice}");
+                warn_user!("{advice}");
             }
             ExitCode::FAILURE
         }
     }
+}
+
+/// Reads the command line. A refusal ends the program here, with clap's exit code 2.
+fn parse() -> Cli {
+    let mut command = Cli::command();
+    command.build();
+    let words = hyphens::join_values(&command, std::env::args_os());
+    Cli::try_parse_from(&words).unwrap_or_else(|error| {
+        // Help and the version come this way too.
+        if !error.use_stderr() {
+            error.exit();
+        }
+        // What cannot be written to stderr is lost.
+        let _ = error.print();
+        if let Some(hint) = hyphens::hint(&command, &words) {
+            warn_user!("{hint}");
+        }
+        std::process::exit(error.exit_code())
+    })
 }
 
 impl Command {

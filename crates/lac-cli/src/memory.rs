@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use lac_models::{DecoderConfig, WeightDtype};
 
 use crate::device::DeviceArg;
+use crate::output::warn_user;
 
 /// Rows that are in memory side by side, and the slots of each.
 #[derive(Clone, Copy)]
@@ -121,8 +122,8 @@ fn check_on(
         rows.batch,
     );
     if needed <= machine.total {
-        eprintln!(
-            "lac: {needs}; {} of {} are free at present",
+        warn_user!(
+            "{needs}; {} of {} are free at present",
             gib(machine.free),
             gib(machine.total)
         );

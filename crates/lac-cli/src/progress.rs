@@ -7,6 +7,8 @@ use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use lac_eval::run::Progress;
 use lac_models::checkpoint::LoadProgress;
 
+use crate::output::note;
+
 /// Shows a bar while weights are loaded.
 pub fn while_loading<T>(load: impl FnOnce(&mut dyn FnMut(LoadProgress)) -> T) -> T {
     let bar = bar("loading {bar:32} {bytes}/{total_bytes} {binary_bytes_per_sec}");
@@ -76,7 +78,7 @@ impl Answering {
             self.bar.set_message(message);
         } else if self.last_line.elapsed() > LINE_EVERY {
             self.last_line = Instant::now();
-            eprintln!("{}/{}  {message}", progress.n_done, progress.n_total);
+            note!("{}/{}  {message}", progress.n_done, progress.n_total);
         }
     }
 

@@ -1,17 +1,48 @@
-//! Texts that become prompts, and the options of commands that take several.
+//! The options that name prompts, and their tokens.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use lac_models::{AddSpecialTokens, ChatMessage, ChatOptions, Tokenizer, tokenizer::EncodedChat};
+use lac_models::{
+    AddSpecialTokens, ChatMessage, ChatOptions, Tokenizer, chat_template::Conversation,
+    tokenizer::EncodedChat,
+};
 
-/// Options that name prompts.
+use crate::prompt_file::{PromptSource, Template, read_conversation, read_prompts};
+
+/// Options that name one prompt.
+#[derive(Args)]
+#[command(next_help_heading = "Prompt")]
+pub struct PromptArgs {
+    #[command(flatten)]
+    source: OnePrompt,
+    /// Take --prompt as it is, without the chat template
+    #[arg(long, conflicts_with = "messages")]
+    raw: bool,
+}
+
+/// Exactly one of these.
+#[derive(Args)]
+#[group(id = "PromptSource", required = true, multiple = false)]
+struct OnePrompt {
+    /// A text; it goes through the chat template when the model has one
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
+    /// Token ids as they are, without a beginning-of-text token: 1,2,3
+    #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    prompt_ids: Option<Vec<u32>>,
+    /// A JSON file with messages: [{"role": "user", "content": "…"}, …]
+    #[arg(long, value_name = "FILE")]
+    messages: Option<PathBuf>,
+}
+
+/// Options that name any number of prompts.
 #[derive(Args)]
 #[command(next_help_heading = "Prompts")]
 pub struct PromptsArgs {
     #[command(flatten)]
-    source: PromptsSource,
+    source: ManyPrompts,
     /// Take the prompts as they are, without the chat template
     #[arg(long)]
     raw: bool,
@@ -20,77 +51,91 @@ pub struct PromptsArgs {
 /// At least one of these.
 #[derive(Args)]
 #[group(required = true, multiple = true)]
-struct PromptsSource {
+struct ManyPrompts {
     /// A text; it goes through the chat template when the model has one. May be given several
     /// times
     #[arg(long, value_name = "TEXT")]
     prompt: Vec<String>,
     /// A file of prompts, one a line; where its name ends in .jsonl, lines of {"prompt": "…"}
-    /// (with "raw": true for one that bypasses the chat template)
+    /// (with "raw": true for one that bypasses the chat template) or {"messages": […]}; where it
+    /// ends in .json, one conversation
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
 }
 
-/// A line of a file of prompts whose name ends in .jsonl.
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct JsonPrompt {
-    prompt: String,
-    #[serde(default)]
-    raw: bool,
+impl PromptArgs {
+    /// Returns whether the prompt needs a tokenizer.
+    pub fn needs_tokenizer(&self) -> bool {
+        self.source.prompt_ids.is_none()
+    }
+
+    /// Renders the chat template and tokenises.
+    pub fn resolve(&self, tokenizer: Option<&Tokenizer>) -> Result<Prompt> {
+        let OnePrompt {
+            prompt,
+            prompt_ids,
+            messages,
+        } = &self.source;
+        let (flag, source) = match (prompt_ids, messages, prompt) {
+            (Some(ids), _, _) => {
+                let text = String::new();
+                let ids = ids.clone();
+                return Prompt { text, ids }.not_empty().context("--prompt-ids");
+            }
+            (None, Some(path), _) => {
+                let conversation = Box::new(read_conversation(path)?);
+                let flag = path.display().to_string();
+                (flag, PromptSource::Conversation(conversation))
+            }
+            (None, None, Some(text)) => ("--prompt".to_owned(), self.template().of(text)),
+            (None, None, None) => bail!("give --prompt, --prompt-ids or --messages"),
+        };
+        let tokenizer = tokenizer.context("--prompt and --messages need a tokenizer.json")?;
+        encode(&source, tokenizer).context(flag)
+    }
+
+    /// Returns the tokens of each prompt of a file, as `--prompts` names it.
+    ///
+    /// # Errors
+    /// Those of [`PromptsArgs::resolve`].
+    pub fn resolve_file(
+        &self,
+        path: &Path,
+        tokenizer: &Tokenizer,
+        max_context: usize,
+    ) -> Result<Vec<Vec<u32>>> {
+        of_file(path, self.template(), tokenizer, max_context)
+    }
+
+    fn template(&self) -> Template {
+        if self.raw {
+            Template::Bypassed
+        } else {
+            Template::Applied
+        }
+    }
 }
 
 impl PromptsArgs {
     /// Returns the tokens of each prompt.
     ///
     /// # Errors
-    /// A file that cannot be read, or a prompt of a file that is empty or longer than `max_context` tokens, with its
-    /// line.
+    /// A file that cannot be read, or a prompt that is empty or longer than `max_context` tokens, with its line.
     pub fn resolve(&self, tokenizer: &Tokenizer, max_context: usize) -> Result<Vec<Vec<u32>>> {
-        let mut prompts = Vec::new();
-        for text in &self.source.prompt {
-            prompts.push(
-                self.tokens(tokenizer, text, Template::Applied)
-                    .context("--prompt")?,
-            );
-        }
-        if let Some(path) = &self.source.prompts {
-            let is_json = path
-                .extension()
-                .is_some_and(|extension| extension == "jsonl");
-            prompts.extend(of_lines(path, |line| {
-                let ids = if is_json {
-                    let prompt: JsonPrompt = serde_json::from_str(line)?;
-                    let template = if prompt.raw {
-                        Template::Bypassed
-                    } else {
-                        Template::Applied
-                    };
-                    self.tokens(tokenizer, &prompt.prompt, template)?
-                } else {
-                    self.tokens(tokenizer, line, Template::Applied)?
-                };
-                ensure!(
-                    ids.len() <= max_context,
-                    "the prompt has {} tokens, the model's context holds {max_context}",
-                    ids.len()
-                );
-                Ok(ids)
-            })?);
-        }
-        Ok(prompts)
-    }
-
-    /// Tokenises a text; `--raw` bypasses the template whatever `template` says.
-    fn tokens(&self, tokenizer: &Tokenizer, text: &str, template: Template) -> Result<Vec<u32>> {
         let template = if self.raw {
             Template::Bypassed
         } else {
-            template
+            Template::Applied
         };
-        let prompt = encode(text, template, tokenizer)?;
-        prompt.check()?;
-        Ok(prompt.ids)
+        let mut prompts = Vec::new();
+        for text in &self.source.prompt {
+            let ids = ids_of(&template.of(text), tokenizer, max_context);
+            prompts.push(ids.context("--prompt")?);
+        }
+        if let Some(path) = &self.source.prompts {
+            prompts.extend(of_file(path, template, tokenizer, max_context)?);
+        }
+        Ok(prompts)
     }
 }
 
@@ -102,54 +147,90 @@ pub struct Prompt {
 }
 
 impl Prompt {
-    /// Fails for a prompt without tokens, which no model can continue.
-    pub fn check(&self) -> Result<()> {
-        if self.ids.is_empty() {
-            bail!("the prompt is empty: it holds no token");
-        }
+    /// Fails for a prompt that is longer than the model's context.
+    pub fn check_fits(&self, max_context: usize) -> Result<()> {
+        ensure!(
+            self.ids.len() <= max_context,
+            "the prompt has {} tokens, the model's context holds {max_context}",
+            self.ids.len()
+        );
         Ok(())
     }
-}
 
-/// Whether a text goes through the chat template.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Template {
-    /// The text is a user's message, if the model has a template; otherwise it is taken as it is.
-    Applied,
-    /// The text is taken as it is.
-    Bypassed,
-}
-
-/// Tokenises a text, in the chat template or as it is.
-pub fn encode(text: &str, template: Template, tokenizer: &Tokenizer) -> Result<Prompt> {
-    if template == Template::Bypassed || !tokenizer.has_chat_template() {
-        let ids = tokenizer.encode(text, AddSpecialTokens::Once)?;
-        let text = text.to_owned();
-        return Ok(Prompt { text, ids });
+    /// Fails for a prompt without tokens, which no model can continue.
+    fn not_empty(self) -> Result<Self> {
+        ensure!(
+            !self.ids.is_empty(),
+            "the prompt is empty: it holds no token"
+        );
+        Ok(self)
     }
-    let messages = [ChatMessage::new("user", text)];
-    let EncodedChat { text, ids } = tokenizer.encode_chat(&messages, &ChatOptions::default())?;
-    Ok(Prompt { text, ids })
 }
 
-/// Returns the tokens of each prompt of a file: one prompt a line, blank lines left out.
-pub fn of_lines(
-    path: &Path,
-    mut tokens: impl FnMut(&str) -> Result<Vec<u32>>,
-) -> Result<Vec<Vec<u32>>> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let mut prompts = Vec::new();
-    for (idx, line) in text.lines().enumerate() {
-        if !line.trim().is_empty() {
-            let ids = tokens(line);
-            prompts.push(ids.with_context(|| format!("{}, line {}", path.display(), idx + 1))?);
+impl Template {
+    fn of(self, text: &str) -> PromptSource {
+        PromptSource::Text {
+            text: text.to_owned(),
+            template: self,
         }
     }
-    ensure!(
-        !prompts.is_empty(),
-        "{} holds no prompt: one is expected on each line",
-        path.display()
-    );
-    Ok(prompts)
+}
+
+/// Tokenises each prompt of a file; `--raw` bypasses the template whatever a line says.
+fn of_file(
+    path: &Path,
+    template: Template,
+    tokenizer: &Tokenizer,
+    max_context: usize,
+) -> Result<Vec<Vec<u32>>> {
+    let prompts = read_prompts(path)?.into_iter().map(|prompt| {
+        let source = match (template, prompt.source) {
+            (Template::Bypassed, PromptSource::Text { text, .. }) => template.of(&text),
+            (Template::Bypassed, PromptSource::Conversation(_)) => {
+                bail!(
+                    "{}: --raw takes texts, and this is a conversation",
+                    prompt.place
+                )
+            }
+            (Template::Applied, source) => source,
+        };
+        ids_of(&source, tokenizer, max_context).with_context(|| prompt.place.to_string())
+    });
+    prompts.collect()
+}
+
+fn ids_of(source: &PromptSource, tokenizer: &Tokenizer, max_context: usize) -> Result<Vec<u32>> {
+    let prompt = encode(source, tokenizer)?;
+    prompt.check_fits(max_context)?;
+    Ok(prompt.ids)
+}
+
+fn encode(source: &PromptSource, tokenizer: &Tokenizer) -> Result<Prompt> {
+    let (messages, options) = match source {
+        PromptSource::Text { text, template } => {
+            if *template == Template::Bypassed || !tokenizer.has_chat_template() {
+                let ids = tokenizer.encode(text, AddSpecialTokens::Once)?;
+                let text = text.clone();
+                return Prompt { text, ids }.not_empty();
+            }
+            let messages = vec![ChatMessage::new("user", text)];
+            (messages, ChatOptions::default())
+        }
+        PromptSource::Conversation(conversation) => {
+            let Conversation {
+                messages,
+                tools,
+                documents,
+                extra,
+                ..
+            } = conversation.as_ref().clone();
+            let mut options = ChatOptions::default();
+            options.tools = tools;
+            options.documents = documents;
+            options.extra = extra;
+            (messages, options)
+        }
+    };
+    let EncodedChat { text, ids } = tokenizer.encode_chat(&messages, &options)?;
+    Prompt { text, ids }.not_empty()
 }

@@ -9,6 +9,8 @@ use lac_core::generation::{LogitsProcessors, Sampling, SamplingConfig};
 use lac_models::Tokenizer;
 use lac_models::generation_defaults::GenerationDefaults;
 
+use crate::output::warn_user;
+
 /// How tokens are chosen.
 #[derive(Args)]
 #[command(next_help_heading = "Sampling")]
@@ -194,8 +196,8 @@ impl Choice {
     /// Says on stderr which of the folder's settings are not used, and where its files disagree on what ends a text.
     pub fn warn(&self, tokenizer: Option<&Tokenizer>) {
         if !self.not_used.is_empty() {
-            eprintln!(
-                "lac: generation_config.json: not used: {}",
+            warn_user!(
+                "generation_config.json: not used: {}",
                 self.not_used.join(", ")
             );
         }
@@ -209,7 +211,7 @@ impl Choice {
 pub fn warn_stop_tokens(tokenizer: &Tokenizer) {
     let name = |id| tokenizer.id_to_piece(id).unwrap_or_else(|| "?".to_owned());
     if let Some(disagreement) = tokenizer.stop_tokens().disagreement(name) {
-        eprintln!("lac: {disagreement}");
+        warn_user!("{disagreement}");
     }
 }
 

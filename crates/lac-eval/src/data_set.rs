@@ -46,6 +46,8 @@ impl DataSet {
     /// | BoolQ | `google/boolq` parquet and jsonl; `super_glue` parquet and jsonl |
     /// | samples | `samples_*.jsonl` of lm-evaluation-harness, with log-likelihoods |
     ///
+    /// Parquet files are read in every common codec: none, snappy, gzip, lz4, brotli, zstd.
+    ///
     /// # Errors
     /// [`Error::NotFound`] naming the files that were looked for; [`Error::Row`] for a column that is
     /// missing, an empty cell or a wrong label; [`Error::Format`] and [`Error::Read`] for a file that

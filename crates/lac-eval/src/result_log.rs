@@ -10,7 +10,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use lac_files::{is_busy, open_locked};
+use lac_files::{LineEnds, is_busy, open_locked, text_of};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -61,7 +61,8 @@ impl Results {
                 file: path.to_owned(),
                 source,
             })?;
-        Ok(parse(path, &bytes)?.0)
+        keep_complete_lines(&mut bytes);
+        parse(path, bytes)
     }
 
     /// Returns the records of a variant.
@@ -107,17 +108,23 @@ fn headers(settings: &[Settings]) -> String {
         .collect()
 }
 
-/// Parses the complete lines, and returns how many bytes they take.
-fn parse(path: &Path, bytes: &[u8]) -> Result<(Results, usize)> {
-    let n_complete = bytes
-        .iter()
-        .rposition(|&byte| byte == b'\n')
-        .map_or(0, |end| end + 1);
+/// Leaves a torn last line out.
+fn keep_complete_lines(bytes: &mut Vec<u8>) {
+    let end = bytes.iter().rposition(|&byte| byte == b'\n');
+    bytes.truncate(end.map_or(0, |end| end + 1));
+}
+
+/// Parses complete lines, also those of a file that an editor has saved again.
+fn parse(path: &Path, bytes: Vec<u8>) -> Result<Results> {
+    let text = text_of(bytes, LineEnds::AsWritten).map_err(|source| Error::Read {
+        file: path.to_owned(),
+        source,
+    })?;
     let mut results = Results::default();
     let mut hashes = HashSet::new();
     let mut seen: HashSet<(ItemId, String)> = HashSet::new();
-    for (i, text) in bytes[..n_complete].split(|&byte| byte == b'\n').enumerate() {
-        if text.is_empty() {
+    for (i, text) in text.lines().enumerate() {
+        if text.trim().is_empty() {
             continue;
         }
         let fail = |reason: String| Error::Line {
@@ -125,7 +132,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<(Results, usize)> {
             line: i + 1,
             reason,
         };
-        let line = serde_json::from_slice(text)
+        let line = serde_json::from_str(text)
             .map_err(|_| fail("neither settings nor a result of this program".to_owned()))?;
         match line {
             Line::Header(header) => {
@@ -152,7 +159,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<(Results, usize)> {
             }
         }
     }
-    Ok((results, n_complete))
+    Ok(results)
 }
 
 /// A file of results that is being written, or results in memory.
@@ -208,9 +215,12 @@ impl ResultLog {
         })?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(failed)?;
-        let (results, n_complete) = parse(path, &bytes)?;
+        let n_bytes = bytes.len();
+        keep_complete_lines(&mut bytes);
+        let n_complete = bytes.len();
+        let results = parse(path, bytes)?;
         check_settings(path, &results.settings, &settings)?;
-        if n_complete < bytes.len() {
+        if n_complete < n_bytes {
             file.set_len(n_complete as u64).map_err(failed)?;
         }
         let mut log = Self {

@@ -7,10 +7,11 @@ pub(crate) mod row;
 use std::path::Path;
 use std::rc::Rc;
 
+use lac_files::{LineEnds, read_text};
 use serde_json::Value;
 
 use self::parquet::parquet_rows;
-use self::row::{Cells, DataRow, open};
+use self::row::{Cells, DataRow};
 use crate::error::{Error, Result};
 use crate::excerpt::excerpt;
 
@@ -51,15 +52,12 @@ fn json_rows(file: &Path) -> Result<Vec<DataRow<'_>>> {
 }
 
 fn csv_rows(file: &Path) -> Result<Vec<DataRow<'_>>> {
-    let mut reader = csv::Reader::from_reader(open(file)?);
+    let text = read(file)?;
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
     let header = reader
         .headers()
         .map_err(|error| csv_error(file, 0, &error))?;
-    // Spreadsheet programs write a byte-order mark at the beginning of a file.
-    let columns: Rc<[String]> = header
-        .iter()
-        .map(|name| name.trim_start_matches('\u{feff}').trim().to_owned())
-        .collect();
+    let columns: Rc<[String]> = header.iter().map(|name| name.trim().to_owned()).collect();
     reader
         .records()
         .enumerate()
@@ -78,10 +76,11 @@ fn csv_rows(file: &Path) -> Result<Vec<DataRow<'_>>> {
 /// Reads the records of a CSV file without a header. Every record has to have `n_columns` cells,
 /// which are returned as they are in the file.
 pub(crate) fn bare_records(file: &Path, n_columns: usize) -> Result<Vec<Vec<String>>> {
+    let text = read(file)?;
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
-        .from_reader(open(file)?);
+        .from_reader(text.as_bytes());
     reader
         .records()
         .enumerate()
@@ -107,8 +106,10 @@ fn csv_error(file: &Path, row: usize, error: &csv::Error) -> Error {
     }
 }
 
+/// Reads a text. Line ends stay as they are: a quoted cell of a CSV file may hold one, and lines of JSON are found with
+/// either.
 fn read(file: &Path) -> Result<String> {
-    std::fs::read_to_string(file).map_err(|source| Error::Read {
+    read_text(file, LineEnds::AsWritten).map_err(|source| Error::Read {
         file: file.to_owned(),
         source,
     })

@@ -1,10 +1,11 @@
-//! Files that survive a full disk, `kill -9` and a second process.
+//! Files that survive a full disk, `kill -9` and a second process, and texts that other systems' editors wrote.
 //!
 //! | | |
 //! | --- | --- |
 //! | [`AtomicFile`], [`write_atomically`] | a file that appears under its name when it is finished; until then, and after a failure, the old file stays |
 //! | [`open_locked`] | a file that grows line by line, with one writer |
 //! | [`FolderLock`] | a folder that one process fills |
+//! | [`read_text`], [`text_of`] | the text of a file, whatever editor wrote it |
 //! | [`Busy`] | the error of a second writer, which names the first one where the operating system tells it |
 //!
 //! The locks are those of the operating system: they end with their process, even if it is killed.
@@ -30,12 +31,18 @@
 //! assert_eq!(refused.kind(), ErrorKind::ResourceBusy);
 //! drop(log);
 //! lac_files::write_atomically(&path, |file| file.write_all(b"6\n"))?;
+//!
+//! // Some editors put a byte order mark before a text.
+//! std::fs::write(&path, "\u{feff}one\r\ntwo\r\n")?;
+//! let text = lac_files::read_text(&path, lac_files::LineEnds::Newline)?;
+//! assert_eq!(text, "one\ntwo\n");
 //! # Ok::<(), std::io::Error>(())
 //! ```
 #![deny(missing_docs)]
 
 pub use atomic_file::{AtomicFile, is_leftover, write_atomically};
 pub use lock::{Busy, FolderLock, is_busy, open_locked};
+pub use text::{LineEnds, read_text, text_of};
 
 #[cfg(feature = "parquet")]
 #[doc(hidden)]
@@ -43,3 +50,4 @@ pub mod parquet;
 
 mod atomic_file;
 mod lock;
+mod text;

@@ -127,7 +127,7 @@ fn is_at(file: &File, path: &Path) -> bool {
     }
 }
 
-/// Other systems than Unix do not replace a file that is open.
+/// Returns true: other systems than Unix do not replace a file that is open.
 #[cfg(not(unix))]
 fn is_at(_file: &File, _path: &Path) -> bool {
     true

@@ -2,10 +2,15 @@
 //!
 //! Parquet repeats values at no cost: a few bytes can stand for billions of rows, and a damaged
 //! header can announce them. What a page announces is compared with what its file can hold before
-//! memory is allocated for it.
+//! memory is allocated for it. Files are read in every common codec.
 //!
 //! The module is for the readers of this workspace. It is not part of what versions promise, since
 //! it has the parquet crate's types in its signatures.
+
+mod codec;
+mod file;
+
+pub use self::file::ParquetFile;
 
 use parquet::column::page::{Page, PageMetadata, PageReader};
 use parquet::errors::{ParquetError, Result};

@@ -16,13 +16,20 @@ use minijinja::value::Serde;
 use minijinja::{Environment, ErrorKind};
 use serde_json::{Map, Value};
 
+mod arguments;
 mod conversation;
 mod environment;
 mod error;
+mod expression;
 mod json;
 mod options;
+mod portable;
+mod printf;
 mod python;
 mod source;
+mod text_filters;
+mod values;
+mod wrap;
 
 pub use conversation::{Conversation, MessagesError, messages_from_json};
 pub use error::ChatError;
@@ -196,7 +203,7 @@ impl ChatTemplate {
         special_tokens: &Map<String, Value>,
         options: &ChatOptions,
     ) -> Result<String, ChatError> {
-        let source = environment::portable_source(&chosen.text);
+        let source = portable::portable_source(&chosen.text);
         let mut variables: BTreeMap<&str, minijinja::Value> = special_tokens
             .iter()
             .chain(&options.extra)

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use lac_files::{LineEnds, text_of};
+
 /// Opens a regular file. A downloaded folder can hold a link to a pipe or a device, and reading either might never end.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     if !std::fs::metadata(path)?.is_file() {
@@ -27,10 +29,15 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Reads a file of JSON, without a byte order mark.
+pub(crate) fn read_json_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    text_of(read(path)?, LineEnds::AsWritten).map(String::into_bytes)
+}
+
+/// Reads a file of text, without a byte order mark and with every line end of other systems as `\n`: a template with
+/// Windows line ends gives the ids of one without.
 pub(crate) fn read_to_string(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    open(path)?.read_to_string(&mut text)?;
-    Ok(text)
+    text_of(read(path)?, LineEnds::Newline)
 }
 
 /// Returns the beginning of a value from a file, for errors: the value may have megabytes.
@@ -39,5 +46,33 @@ pub(crate) fn excerpt(value: &str) -> String {
     match value.char_indices().nth(MAX_CHARS) {
         None => value.to_owned(),
         Some((end, _)) => format!("{}… ({} bytes)", &value[..end], value.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_and_line_ends_of_other_systems() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let file = folder.path().join("t.txt");
+        let check = |bytes: &[u8], expected: &str| {
+            std::fs::write(&file, bytes).unwrap();
+            assert_eq!(read_to_string(&file).unwrap(), expected);
+        };
+        check("\u{feff}a\r\nb\rc\n".as_bytes(), "a\nb\nc\n");
+        // Inside a text the mark is a character like any other.
+        check("a\u{feff}b".as_bytes(), "a\u{feff}b");
+        check(b"", "");
+        std::fs::write(&file, [0xff, 0xfe, b'a', 0]).unwrap();
+        assert!(
+            read_to_string(&file)
+                .unwrap_err()
+                .to_string()
+                .contains("UTF-8")
+        );
+        std::fs::write(&file, "\u{feff}{}").unwrap();
+        assert_eq!(read_json_bytes(&file).unwrap(), b"{}");
     }
 }

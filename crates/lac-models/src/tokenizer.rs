@@ -7,14 +7,19 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use lac_core::text_model::ChatMessage;
-use serde_json::{Map, Value, json};
-use tokenizers::{AddedToken, PostProcessorWrapper, PreTokenizerWrapper};
+use serde_json::{Map, Value};
+use tokenizers::Decoder as _;
 
 use crate::chat_template::{ChatOptions, ChatTemplate};
 
+mod added_tokens;
+mod backend;
+mod class;
 mod cleanup;
+mod configs;
 mod error;
 mod files;
+mod foreign;
 mod guard;
 mod optional_file;
 mod stop_tokens;
@@ -23,8 +28,9 @@ mod template_files;
 mod text_settings;
 mod turn_end;
 
+use class::Rules;
 pub use error::TokenizerError;
-use files::{EdgeTokens, TokenizerFiles};
+use files::TokenizerFiles;
 use guard::{catch_panic, check_growth};
 pub use lac_core::text_model::AddSpecialTokens;
 pub use stop_tokens::StopTokens;
@@ -45,6 +51,7 @@ pub struct Tokenizer {
     stop_tokens: StopTokens,
     stop_ids: Vec<u32>,
     spaces: Spaces,
+    rules: Rules,
     chat_template: Option<ChatTemplate>,
 }
 
@@ -77,25 +84,39 @@ impl Tokenizer {
     /// Loads the tokenizer of a folder in Hugging Face layout.
     ///
     /// `tokenizer.json` is required. `tokenizer_config.json`,
-    /// `special_tokens_map.json`, `chat_template.jinja`, `chat_template.json`,
+    /// `special_tokens_map.json`, `added_tokens.json`, `chat_template.jinja`, `chat_template.json`,
     /// `generation_config.json` and `config.json` are read where they exist.
     ///
     /// # Errors
     /// Names the file at fault. An optional file may be missing, but not malformed.
     pub fn from_folder(folder: &Path) -> Result<Self, TokenizerError> {
         let file = folder.join("tokenizer.json");
-        let bytes = crate::file::read(&file).map_err(|source| {
+        let bytes = crate::file::read_json_bytes(&file).map_err(|source| {
+            if let Some(message) = foreign::describe(folder)
+                && source.kind() == std::io::ErrorKind::NotFound
+            {
+                let file = folder.to_owned();
+                return TokenizerError::Inconsistent { file, message };
+            }
             let file = file.clone();
             TokenizerError::Read { file, source }
         })?;
-        let files = TokenizerFiles::read(folder)?;
-        let inner = catch_panic(|| {
-            tokenizers::Tokenizer::from_bytes(bytes).and_then(|inner| configure(inner, &files))
-        })
-        .map_err(|source| TokenizerError::Tokenizer {
-            file: file.clone(),
-            source,
+        let mut files = TokenizerFiles::read(folder)?;
+        let backend::Built {
+            inner,
+            misplaced,
+            pad,
+        } = catch_panic(|| backend::build(&bytes, &files)).map_err(|source| {
+            let file = file.clone();
+            TokenizerError::Tokenizer { file, source }
         })?;
+        if let Some(misplaced) = misplaced {
+            return Err(misplaced_token(folder, &files, &misplaced));
+        }
+        if let Some(pad) = pad {
+            let tokens = &mut files.special_tokens;
+            tokens.entry("pad_token").or_insert(Value::String(pad));
+        }
         check_growth(&inner).map_err(|message| TokenizerError::Inconsistent { file, message })?;
 
         let id = |name| files.special(name).and_then(|text| inner.token_to_id(text));
@@ -119,6 +140,7 @@ impl Tokenizer {
             .collect();
         Ok(Self {
             folder: folder.to_owned(),
+            rules: files.rules,
             special_tokens: files.special_tokens,
             special_ids,
             bos,
@@ -295,9 +317,10 @@ impl Tokenizer {
         {
             return Ok(String::new());
         }
-        catch_panic(|| {
-            self.inner
-                .decode(ids, special == DecodedSpecialTokens::Skip)
+        let tokens = ids.iter().filter_map(|&id| self.shown_token(id, special));
+        catch_panic(|| match self.inner.get_decoder() {
+            Some(decoder) => decoder.decode(tokens.collect()),
+            None => Ok(tokens.collect::<Vec<_>>().join(" ")),
         })
         .map_err(TokenizerError::Decode)
     }
@@ -307,87 +330,42 @@ impl Tokenizer {
         if special == DecodedSpecialTokens::Skip && self.is_special(id) {
             return None;
         }
-        // An added token may be decoded in another form than it is shown in.
         let added = self.inner.get_added_vocabulary();
+        // Version 5 decodes an added token in the form that the normalizer gives it, version 4 as it is written.
+        if self.rules == Rules::Four
+            && let Some(token) = added.get_added_tokens_decoder().get(&id)
+        {
+            return Some(token.content.clone());
+        }
         added
             .simple_id_to_token(id)
             .or_else(|| self.inner.id_to_token(id))
     }
 }
 
-/// Changes a bare tokenizer as transformers does after loading it.
-fn configure(
-    mut inner: tokenizers::Tokenizer,
+/// Says which token a file gives another id than the vocabulary does.
+fn misplaced_token(
+    folder: &Path,
     files: &TokenizerFiles,
-) -> tokenizers::Result<tokenizers::Tokenizer> {
-    // A prompt is neither cut nor padded. The file may say otherwise, for training.
-    inner.with_truncation(None)?;
-    inner.with_padding(None);
-    inner.set_encode_special_tokens(files.split_special_tokens);
-
-    let known = inner.get_added_tokens_decoder();
-    let mut added: Vec<AddedToken> = files
-        .added_tokens
-        .values()
-        .filter(|token| !known.values().any(|other| other == *token))
-        .cloned()
-        .collect();
-    for text in files.all_special() {
-        let described = files.added_tokens.values().chain(known.values());
-        let token = described
-            .into_iter()
-            .find(|token| token.content == text)
-            .map_or_else(
-                || AddedToken::from(text, true),
-                |token| token.clone().special(true),
-            );
-        if !known.values().any(|other| *other == token) {
-            added.push(token);
-        }
-    }
-    inner.add_tokens(added)?;
-
-    if let (Some(PreTokenizerWrapper::ByteLevel(byte_level)), Some(add_prefix_space)) =
-        (inner.get_pre_tokenizer(), files.add_prefix_space)
-    {
-        let mut byte_level = *byte_level;
-        byte_level.add_prefix_space = add_prefix_space;
-        inner.with_pre_tokenizer(Some(byte_level));
-    }
-    if let Some(edges) = &files.edge_tokens {
-        let post_processor = edge_template(&inner, edges)?;
-        inner.with_post_processor(Some(post_processor));
-    }
-    Ok(inner)
-}
-
-/// Builds the post-processor that puts a BOS and an EOS around a text.
-fn edge_template(
-    inner: &tokenizers::Tokenizer,
-    edges: &EdgeTokens,
-) -> tokenizers::Result<PostProcessorWrapper> {
-    let mut special_tokens = Map::new();
-    let mut piece = |token: &Option<String>, type_id: u32| {
-        token.as_ref().map(|text| {
-            let ids = Vec::from_iter(inner.token_to_id(text));
-            let token = json!({ "id": text, "ids": ids, "tokens": [text] });
-            special_tokens.insert(text.clone(), token);
-            json!({ "SpecialToken": { "id": text, "type_id": type_id } })
-        })
+    misplaced: &backend::Misplaced,
+) -> TokenizerError {
+    let (name, field) = match files.added_tokens_file {
+        Some(configs::CONFIG) => (configs::CONFIG, "\"added_tokens_decoder\" gives "),
+        Some(name) => (name, "it gives "),
+        None => ("tokenizer.json", "\"added_tokens\" gives "),
     };
-    let mut side = |name: &str, type_id: u32| -> Vec<Value> {
-        let text = json!({ "Sequence": { "id": name, "type_id": type_id } });
-        let (bos, eos) = (piece(&edges.bos, type_id), piece(&edges.eos, type_id));
-        bos.into_iter().chain([text]).chain(eos).collect()
-    };
-    let single = side("A", 0);
-    let pair = [side("A", 0), side("B", 1)].concat();
-    Ok(serde_json::from_value(json!({
-        "type": "TemplateProcessing",
-        "single": single,
-        "pair": pair,
-        "special_tokens": special_tokens,
-    }))?)
+    let token = crate::file::excerpt(&misplaced.token);
+    let given = misplaced
+        .given
+        .map_or("no id".to_owned(), |id| format!("the id {id}"));
+    TokenizerError::Inconsistent {
+        file: folder.join(name),
+        message: format!(
+            "{field}{token:?} the id {}, but with tokenizer.json it gets {given}: the ids of added tokens have to \
+             follow the vocabulary's without a gap",
+            misplaced.wanted
+        ),
+    }
 }
 
 #[cfg(test)]

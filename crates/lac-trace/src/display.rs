@@ -26,7 +26,7 @@ impl Spelling {
         spelling
     }
 
-    /// The text of a piece; bytes that are no text by themselves are spelled `\xE4`.
+    /// Returns the text of a piece; bytes that are not UTF-8 by themselves are spelled `\xE4`.
     pub(crate) fn read(self, piece: &str) -> String {
         match self {
             Self::Plain => piece.to_owned(),
@@ -43,7 +43,7 @@ impl Spelling {
     }
 }
 
-/// `<0x0A>` is the byte 10.
+/// Returns the byte that a piece such as `<0x0A>` stands for.
 fn byte_of(piece: &str) -> Option<u8> {
     let digits = piece.strip_prefix("<0x")?.strip_suffix('>')?;
     (digits.len() == 2)
@@ -51,8 +51,8 @@ fn byte_of(piece: &str) -> Option<u8> {
         .flatten()
 }
 
-/// The byte that a character stands for in byte-level vocabularies: printable Latin-1 characters
-/// stand for themselves, the other bytes follow from U+0100 on.
+/// Returns the byte that a character stands for in byte-level vocabularies: printable Latin-1 characters stand for
+/// themselves, the other bytes follow from U+0100 on.
 fn byte_level(character: char) -> Option<u8> {
     let is_printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
     let code = u32::from(character);
@@ -74,7 +74,7 @@ fn text_of(bytes: &[u8]) -> String {
     text
 }
 
-/// A text on one line: what cannot be seen is shown by a sign.
+/// Returns a text on one line, with a sign for each character that cannot be seen.
 pub(crate) fn on_one_line(text: &str) -> String {
     text.chars()
         .map(|c| match c {
@@ -99,7 +99,7 @@ mod tests {
             (
                 &bytes[..],
                 Spelling::Bytes,
-                // U+00E9 stands for the byte E9, which is no text by itself.
+                // U+00E9 stands for the byte E9, which is not UTF-8 by itself.
                 &[" the", "\n", "\\xE9", "é", "\\xE4\\xBD", "<|im_start|>"][..],
             ),
             (

@@ -173,7 +173,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// For `map_err`: the operating system refused to do something with a path.
+    /// Returns a function for `map_err` that adds what was being done, and with which path.
     pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io {

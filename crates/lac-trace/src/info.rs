@@ -99,7 +99,7 @@ impl Effect {
 }
 
 impl TraceInfo {
-    /// A model and the policy it is run under.
+    /// Describes a run of a model under a policy.
     ///
     /// # Errors
     /// [`Error::NotGated`] when the policy measures nothing.
@@ -125,20 +125,20 @@ impl TraceInfo {
         })
     }
 
-    /// The same with the data type and the device that is computed on.
+    /// Sets the data type and the device that is computed on.
     pub fn with_machine(mut self, dtype: &str, device: &str) -> Self {
         self.dtype = dtype.to_owned();
         self.device = device.to_owned();
         self
     }
 
-    /// The same with the seed of the draws.
+    /// Sets the seed of the draws.
     pub fn with_seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
     }
 
-    /// The same with a note.
+    /// Adds a note.
     pub fn with_note(mut self, key: &str, value: &str) -> Self {
         self.notes.insert(key.to_owned(), value.to_owned());
         self
@@ -152,7 +152,7 @@ impl TraceInfo {
             && self.gate.first_threshold == FirstThreshold::Zero
     }
 
-    /// The model's name without the folders above it; a hub id, `organisation/name`, as it is.
+    /// Returns the model's name without the folders above it; a hub id, `organisation/name`, as it is.
     pub fn short_model(&self) -> &str {
         let is_hub_id = self.model.split('/').count() == 2 && !self.model.starts_with(['/', '.']);
         let name = self.model.trim_end_matches('/').rsplit('/').next();
@@ -162,7 +162,7 @@ impl TraceInfo {
         }
     }
 
-    /// A short title: model, data type, policy, α.
+    /// Returns a short title: model, data type, policy, α.
     pub fn title(&self) -> String {
         format!(
             "{} · {} · {} · α {}",
@@ -173,9 +173,9 @@ impl TraceInfo {
         )
     }
 
-    /// What differs between two runs, in words; nothing where one could be a part of the other.
+    /// Returns what differs between two runs, in words; empty where one could be a part of the other.
     pub(crate) fn differences(&self, other: &Self) -> Vec<String> {
-        // What a run learns on its way is no difference.
+        // What a run learns on its way does not count as a difference.
         let fixed = |info: &Self| -> BTreeMap<String, Option<String>> {
             let pairs = info.to_metadata().into_iter();
             pairs
@@ -261,7 +261,8 @@ impl TraceInfo {
         if fields.pairs.get("lac.format") != Some(&FORMAT) {
             return Err(Error::not_a_trace(
                 path,
-                "a Parquet file whose metadata does not say `lac.format = lac-trace`",
+                "a Parquet file whose metadata does not say `lac.format = lac-trace`; a program that saves a trace \
+                 again has to keep its metadata",
             ));
         }
         let version = fields.text("lac.format_version")?;

@@ -31,7 +31,7 @@
 //! let mut recorder = Recorder::new(0);
 //! recorder.pass(&record)?;
 //!
-//! let prompt = &recorder.prompt;
+//! let prompt = &recorder.phases.prompt;
 //! assert_eq!(prompt.active, [[1, 1], [0, 1]]);
 //! let picture = heat_map(prompt, &["Once".into(), " upon".into()], Style::Plain);
 //! assert!(picture.contains("Once"));

@@ -14,7 +14,7 @@ pub enum Style {
     /// Characters only.
     Plain,
     /// With ANSI colours. Who prints decides whether they are shown: `anstream` heeds `NO_COLOR`
-    /// and takes them out where the output is no terminal.
+    /// and takes them out where the output is not a terminal.
     #[default]
     Coloured,
 }
@@ -72,7 +72,7 @@ impl TokenLines {
         }
     }
 
-    /// The same in lines of at most this many characters, if that is possible at all.
+    /// Sets the greatest number of characters in a line; a line needs room for its label and one column at least.
     pub fn with_width(self, width: usize) -> Self {
         // The label, the count and the spaces around the columns.
         let tally = format!(" {:>3}/{}", 0, self.n_layers).len();
@@ -88,8 +88,7 @@ impl TokenLines {
         self.per_column
     }
 
-    /// A token's line, its end included; the prompt's and the response's have colours of their
-    /// own.
+    /// Returns a token's line, its end included; the prompt's and the response's have colours of their own.
     pub fn token(&self, piece: &str, active: &[bool], phase: Phase) -> String {
         let colour = match phase {
             Phase::Prompt => AnsiColor::Cyan,
@@ -128,7 +127,7 @@ impl TokenLines {
     }
 }
 
-/// A token's text, made visible, cut and padded to a fixed number of characters.
+/// Returns a token's text, made visible, cut and padded to a fixed number of characters.
 fn label(piece: &str) -> String {
     let visible = on_one_line(piece);
     let mut cut: String = visible.chars().take(LABEL_WIDTH).collect();

@@ -22,7 +22,7 @@ pub struct ProbeConfig {
 }
 
 impl ProbeConfig {
-    /// Whether there is anything to read.
+    /// Returns whether there is anything to read.
     pub fn is_empty(&self) -> bool {
         !self.similarity && self.hidden_layers.is_empty()
     }
@@ -168,8 +168,8 @@ impl State {
     }
 }
 
-/// The cosine between a layer's input and output and the length of their difference in units of
-/// the input's, `[batch, seq]` each, in f32.
+/// Returns the cosine between a layer's input and output and the length of their difference in units of the input's,
+/// `[batch, seq]` each, in f32.
 fn similarity(input: &Tensor<3>, output: &Tensor<3>) -> (Tensor<2>, Tensor<2>) {
     let sum = |values: Tensor<3>| values.sum_dim(2).squeeze_dim::<2>(2);
     let (input, output) = (
@@ -186,7 +186,7 @@ fn similarity(input: &Tensor<3>, output: &Tensor<3>) -> (Tensor<2>, Tensor<2>) {
 }
 
 impl Probe {
-    /// Whether there is anything to read.
+    /// Returns whether there is anything to read.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.borrow().config.is_empty()
     }

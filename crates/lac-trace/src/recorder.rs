@@ -1,16 +1,14 @@
 //! Keeps one row's numbers in memory.
 
-use lac_core::{BoxError, Observer, PassRecord, Phase};
+use lac_core::{BoxError, Observer, PassRecord, PerPhase};
 use serde::Serialize;
 
 /// Keeps what the gate saw of one row of a batch, in memory.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recorder {
     row: usize,
-    /// The prompt's tokens.
-    pub prompt: PhaseTrace,
-    /// The response's tokens; each column belongs to the pass that consumed the token.
-    pub response: PhaseTrace,
+    /// The tokens of each phase; each column belongs to the pass that consumed the token.
+    pub phases: PerPhase<PhaseTrace>,
 }
 
 /// One phase of one row. The matrices are `[layers][tokens]`, and empty when the policy does not
@@ -43,7 +41,7 @@ impl Recorder {
 }
 
 impl PhaseTrace {
-    /// Number of tokens.
+    /// Returns the number of tokens.
     pub fn n_tokens(&self) -> usize {
         self.token_ids.len()
     }
@@ -97,10 +95,8 @@ fn append<T>(matrix: &mut Vec<Vec<T>>, layer_idx: usize, values: impl Iterator<I
 
 impl Observer for Recorder {
     fn pass(&mut self, record: &PassRecord) -> Result<(), BoxError> {
-        match record.pass.phase() {
-            Phase::Prompt => self.prompt.push(record, self.row),
-            Phase::Response => self.response.push(record, self.row),
-        }
+        let trace = self.phases.get_mut(record.pass.phase());
+        trace.push(record, self.row);
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ pub struct Token<'a> {
     pub phase: Phase,
     /// Position in its sequence, from 0; the response goes on where the prompt ends.
     pub position: u32,
-    /// Its id; `None` for states that are no tokens.
+    /// Its id; `None` for states that are not tokens.
     pub token_id: Option<u32>,
     /// The vocabulary's spelling of it, when the recorder was told.
     pub piece: Option<&'a str>,
@@ -36,17 +36,17 @@ pub struct Token<'a> {
 }
 
 impl Token<'_> {
-    /// Number of layers.
+    /// Returns the number of layers.
     pub fn n_layers(&self) -> usize {
         self.deltas.len()
     }
 
-    /// Number of layers that were active.
+    /// Returns the number of layers that were active.
     pub fn n_active(&self) -> usize {
         self.active.iter().filter(|&&active| active).count()
     }
 
-    /// The token's text for people: its piece, else its id, else a dash.
+    /// Returns the token's text for people: its piece, else its id, else a dash.
     pub fn label(&self) -> String {
         match (self.piece, self.token_id) {
             (Some(piece), _) => piece.to_owned(),
@@ -97,17 +97,17 @@ impl TokenBatch {
         }
     }
 
-    /// Number of tokens.
+    /// Returns the number of tokens.
     pub fn len(&self) -> usize {
         self.sequences.len()
     }
 
-    /// Whether there is no token.
+    /// Returns whether there is no token.
     pub fn is_empty(&self) -> bool {
         self.sequences.is_empty()
     }
 
-    /// One token; `token_idx` counts from 0 and is below [`len`](Self::len).
+    /// Returns one token; `token_idx` counts from 0 and is below [`len`](Self::len).
     pub fn token(&self, token_idx: usize) -> Token<'_> {
         let layers = token_idx * self.n_layers..(token_idx + 1) * self.n_layers;
         Token {
@@ -127,17 +127,17 @@ impl TokenBatch {
         }
     }
 
-    /// All tokens in their order.
+    /// Iterates over all tokens in their order.
     pub fn tokens(&self) -> impl Iterator<Item = Token<'_>> {
         (0..self.len()).map(|token_idx| self.token(token_idx))
     }
 
-    /// The hidden states of the layers that were probed for them.
+    /// Returns the hidden states of the layers that were probed for them.
     pub fn hidden(&self) -> &[HiddenStates] {
         &self.hidden
     }
 
-    /// Bytes that the columns take, roughly.
+    /// Returns the bytes that the columns take, roughly.
     pub(crate) fn n_bytes(&self) -> usize {
         let floats = self.norms.len() + self.deltas.len() + self.thresholds.len();
         let probed = [&self.cosines, &self.contributions]

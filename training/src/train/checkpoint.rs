@@ -88,7 +88,7 @@ pub fn load(
     Ok((model, optimizer, progress))
 }
 
-/// The checkpoint's folder; the last one but one, if an interruption fell between two renamings.
+/// Returns the checkpoint's folder; the last one but one, if an interruption fell between two renamings.
 fn newest(out: &Path) -> Option<PathBuf> {
     let folder = out.join(FOLDER);
     let old = folder.with_extension("old");

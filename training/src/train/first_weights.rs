@@ -36,7 +36,7 @@ const N_BLIND: usize = 6;
 /// The spread of queries and keys that look up.
 const MATCHING: f64 = 0.14;
 
-/// A model that has learnt nothing yet.
+/// Returns a model that has learnt nothing yet.
 pub fn untrained(config: &DecoderConfig, seed: u64, device: &Device) -> Decoder {
     match Decoder::load(config, &mut FirstWeights::new(config, seed, device)) {
         Ok(model) => model,
@@ -71,13 +71,13 @@ impl FirstWeights {
         }
     }
 
-    /// The layer that a tensor belongs to, from its name; the embedding belongs to none.
+    /// Returns the layer that a tensor belongs to, from its name; `None` for the embedding.
     fn layer(name: &str) -> Option<usize> {
         name.split('.').nth(2)?.parse().ok()
     }
 
-    /// A bias whose rotated product with the key's bias peaks at an offset; the offset zero gives
-    /// the key's bias.
+    /// Returns a bias whose rotated product with the key's bias peaks at an offset; the offset zero gives the key's
+    /// bias.
     fn offset_bias(&self, offset: f64) -> Vec<f32> {
         let half = self.config.head_dim / 2;
         let mut bias = vec![0.0; 2 * half];
@@ -89,13 +89,13 @@ impl FirstWeights {
         bias
     }
 
-    /// Rows `[head_dim, hidden]` that read what a token is.
+    /// Returns rows `[head_dim, hidden]` that read what a token is.
     fn reads_token(&self) -> Vec<f32> {
         let scale = (MATCHING / DEVIATION) as f32;
         self.blinded(|row, column| self.token[row * self.config.hidden_size + column] * scale)
     }
 
-    /// Rows `[head_dim, hidden]` that read what stood before a token, as a head of layer 0 wrote it.
+    /// Returns rows `[head_dim, hidden]` that read what stood before a token, as a head of layer 0 wrote it.
     fn reads_before(&self, head: usize) -> Vec<f32> {
         let scale = (MATCHING / narrow(&self.config)) as f32;
         self.blinded(|row, column| self.before[head][column * self.config.head_dim + row] * scale)
@@ -122,7 +122,7 @@ fn normal(random: &mut Random, n: usize, deviation: f64) -> Vec<f32> {
         .collect()
 }
 
-/// The spread of weights that write into the residual stream.
+/// Returns the spread of weights that write into the residual stream.
 fn narrow(config: &DecoderConfig) -> f64 {
     DEVIATION / (2.0 * config.n_layers as f64).sqrt()
 }

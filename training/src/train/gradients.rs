@@ -36,7 +36,7 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// `n` workers of one thread each.
+    /// Starts `n` workers of one thread each.
     ///
     /// # Errors
     /// Fails if the system has no threads left.
@@ -47,8 +47,7 @@ impl Workers {
         Ok(Self { pools })
     }
 
-    /// The weighted mean of the negative log-likelihood over the batches of a step, and its
-    /// gradients.
+    /// Returns the weighted mean of the negative log-likelihood over the batches of a step, and its gradients.
     ///
     /// # Errors
     /// Fails if a tensor cannot be read back.
@@ -99,7 +98,7 @@ pub fn add_costs(sum: &mut ByKind, part: ByKind) {
     }
 }
 
-/// The gradients of some of a step's batches, one batch at a time so that one graph is held.
+/// Computes the gradients of some of a step's batches, one batch at a time so that one graph is held.
 fn accumulate<'a>(
     model: &Decoder,
     batches: impl Iterator<Item = &'a Batch>,
@@ -122,7 +121,7 @@ fn accumulate<'a>(
     Ok(sum)
 }
 
-/// The weighted sum of the negative log-likelihood of a batch.
+/// Returns the weighted sum of the negative log-likelihood of a batch.
 fn loss(model: &Decoder, batch: &Batch, by_kind: &mut ByKind) -> Result<Tensor<1>> {
     let len = batch.len - 1;
     let (mut inputs, mut places, mut targets, mut weights) = (vec![], vec![], vec![], vec![]);
@@ -169,7 +168,7 @@ fn loss(model: &Decoder, batch: &Batch, by_kind: &mut ByKind) -> Result<Tensor<1
     Ok((likelihood * weights).sum().neg())
 }
 
-/// Last hidden states `[rows, len, hidden]` of token ids, row by row.
+/// Computes the last hidden states `[rows, len, hidden]` of token ids, row by row.
 fn states(model: &Decoder, ids: Vec<i32>, rows: usize, len: usize) -> Tensor<3> {
     let device = model.device();
     let mut context = model.uncached_context(len);

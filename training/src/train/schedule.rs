@@ -14,7 +14,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// The rate of a step, counted from zero.
+    /// Returns the rate of a step, counted from zero.
     pub fn at(&self, step: usize) -> f64 {
         if step < self.n_warmup {
             return self.peak * (step + 1) as f64 / self.n_warmup as f64;

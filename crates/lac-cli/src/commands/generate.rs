@@ -1,22 +1,23 @@
 //! `lac generate`: text from a prompt, under any policy.
 
-use std::io::Write;
+use std::cell::RefCell;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use lac_core::{
-    GenerateArgs, Usage, generate,
-    generation::{LogitsProcessors, Sampling, StopReason, TextSink},
+    BoxError, GenerateArgs, Usage, generate,
+    generation::{Flow, LogitsProcessors, Sampling, StopReason, TextSink, TokenSink},
     speculation::{SpeculateArgs, generate_speculative},
 };
 use lac_models::{DecodedSpecialTokens, ModelFolder};
 use serde::Serialize;
 
-use crate::args::{ModelArgs, PolicyArgs, PolicyName, PromptArgs};
+use crate::args::{ModelArgs, PolicyArgs, PolicyName};
 use crate::interrupt;
 use crate::memory::Rows;
-use crate::output::{print_line, write_json};
+use crate::output::{note, print, print_line, warn_user, write_json, write_note};
 use crate::phase_pair::PhasePair;
+use crate::prompts::PromptArgs;
 use crate::sampling::{Choice, SamplingArgs};
 use crate::speculation::{SpeculationArgs, SpeculationReport, Verifier};
 
@@ -98,6 +99,7 @@ impl Generate {
         }
         let tokenizer = folder.tokenizer()?;
         let prompt = self.prompt.resolve(Some(&tokenizer))?;
+        prompt.check_fits(folder.config().decoder.max_position_embeddings)?;
         let rows = Rows {
             batch: 1,
             n_slots: prompt.ids.len().saturating_add(self.max_new_tokens),
@@ -120,18 +122,22 @@ impl Generate {
         let config = choice.generation(self.max_new_tokens, tokenizer.stop_ids());
 
         let quiet = self.json;
-        let mut stdout = anstream::stdout();
-        let mut write_error = None;
-        let mut sink = interrupt::Tokens(TextSink::new(
+        let write_error = RefCell::new(None);
+        let sink = TextSink::new(
             vec![tokenizer.stream(DecodedSpecialTokens::Skip)],
             &self.stop,
-            |_, text| {
+            |_, text: &str| {
+                let mut write_error = write_error.borrow_mut();
                 if !quiet && write_error.is_none() {
-                    let written = write!(stdout, "{text}").and_then(|()| stdout.flush());
-                    write_error = written.err();
+                    *write_error = print(text).err();
                 }
             },
-        ));
+        );
+        let sink = UntilError {
+            sink,
+            error: &write_error,
+        };
+        let mut sink = interrupt::Tokens(sink);
         let mut usage = Usage::default();
         let prompts = std::slice::from_ref(&prompt.ids);
         let (output, speculation) = match &mut speculator {
@@ -154,9 +160,9 @@ impl Generate {
                 (output.generation, Some(report))
             }
         };
-        let texts = sink.0.into_texts();
-        if let Some(error) = write_error {
-            return Err(error.into());
+        let texts = sink.0.sink.into_texts();
+        if let Some(error) = write_error.take() {
+            return Err(error);
         }
 
         let row = &output.rows[0];
@@ -186,13 +192,34 @@ impl Generate {
         if self.stats && !self.json {
             print_stats(&generation, &choice, folder.config().decoder.n_layers);
             if let Some(speculation) = &generation.speculation {
-                eprint!("{speculation}");
+                write_note(&speculation.to_string());
             }
         }
         if row.stop_reason == StopReason::ContextFull {
-            eprintln!("lac: {}", context_full(&folder));
+            warn_user!("{}", context_full(&folder));
         }
         interrupt::check().with_context(|| format!("the text ends after {} tokens", row.ids.len()))
+    }
+}
+
+/// Ends a text once it cannot be written any more: the reader of a pipe has gone, or the disk is full.
+struct UntilError<'e, S> {
+    sink: S,
+    error: &'e RefCell<Option<anyhow::Error>>,
+}
+
+impl<S: TokenSink> TokenSink for UntilError<'_, S> {
+    fn token(&mut self, row: usize, id: u32) -> Result<Flow, BoxError> {
+        let flow = self.sink.token(row, id)?;
+        Ok(if self.error.borrow().is_some() {
+            Flow::Stop
+        } else {
+            flow
+        })
+    }
+
+    fn end(&mut self, row: usize) -> Result<(), BoxError> {
+        self.sink.end(row)
     }
 }
 
@@ -215,24 +242,24 @@ fn print_stats(generation: &Generation<'_>, choice: &Choice, n_layers: usize) {
             format!("{layers:.1} of {n_layers}")
         })
     };
-    eprintln!("policy            {}", generation.policy);
+    note!("policy            {}", generation.policy);
     let of_folder = if choice.is_of_folder() {
         " (generation_config.json)"
     } else {
         ""
     };
-    eprintln!("sampling          {}{of_folder}", choice.describe());
-    eprintln!(
+    note!("sampling          {}{of_folder}", choice.describe());
+    note!(
         "executed layers   prompt {}, response {}",
         layers(generation.executed.prompt),
         layers(generation.executed.response)
     );
-    eprintln!(
+    note!(
         "flagged active    prompt {}, response {}",
         percent(generation.usage.prompt),
         percent(generation.usage.response)
     );
-    eprintln!(
+    note!(
         "time              prompt {:.3} s ({} tokens), response {:.3} s ({} passes)",
         generation.prefill_seconds,
         generation.prompt_ids.len(),

@@ -19,7 +19,7 @@ use crate::args::{ModelArgs, PolicyArgs};
 use crate::interrupt;
 use crate::memory::Rows;
 use crate::one_of::one_of_explained;
-use crate::output::{print_line, write_json_readable};
+use crate::output::{note, print_line, write_json_readable};
 use crate::progress;
 use crate::prompts::PromptsArgs;
 use crate::sampling::SamplingArgs;
@@ -55,7 +55,7 @@ struct ChoiceArgs {
     #[arg(long, value_enum, default_value_t = By::Usage)]
     by: By,
     /// Keep the layers that reach this rank
-    #[arg(long, value_name = "X", group = "keep", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", group = "keep")]
     keep_at_least: Option<f64>,
     /// Keep this many layers
     #[arg(long, value_name = "N", group = "keep")]
@@ -243,7 +243,7 @@ impl Plan {
         bar.finish_and_clear();
         interrupt::check().context(NO_PLAN)?;
         for step in &steps {
-            eprintln!(
+            note!(
                 "{:5.1} of {n_layers} layers: {:5.1} % of next tokens are the full model's",
                 step.plan.executed_layers(),
                 100.0 * step.agreement

@@ -8,7 +8,7 @@ use lac_trace::file::TraceState;
 use lac_trace::report::{ReportConfig, TerminalConfig};
 use lac_trace::{Style, TraceReader, TraceReport};
 
-use crate::output::print_line;
+use crate::output::{print_line, print_picture, warn_user};
 
 /// Statistics and pictures of traces: usage, voids, PP against RG, other α, several models
 #[derive(Args)]
@@ -47,8 +47,8 @@ impl Report {
             .collect::<Result<Vec<_>, _>>()?;
         for trace in &traces {
             if trace.state() == TraceState::Interrupted {
-                eprintln!(
-                    "lac: {} is of an interrupted run: {} tokens had been written",
+                warn_user!(
+                    "{} is of an interrupted run: {} tokens had been written",
                     trace.path().display(),
                     trace.n_tokens()
                 );
@@ -69,7 +69,6 @@ impl Report {
             max_tokens: self.tokens,
             style: Style::Coloured,
         };
-        // Colours are taken out where the output is no terminal, and where NO_COLOR is set.
-        print_line(report.to_terminal(&config).trim_end())
+        print_picture(report.to_terminal(&config).trim_end())
     }
 }

@@ -7,9 +7,9 @@ use clap::Args;
 use lac_models::Tokenizer;
 use serde::Serialize;
 
-use crate::args::PromptArgs;
 use crate::model_path::LocalModel;
 use crate::output::{print_line, write_json};
+use crate::prompts::PromptArgs;
 
 /// Show a prompt as the model sees it: rendered text, token ids, pieces (needs no weights)
 #[derive(Args)]

@@ -17,13 +17,14 @@ use lac_trace::recorder::PhaseTrace;
 use lac_trace::{Recorder, Style, TraceInfo, TraceWriter, heat_map};
 use sha2::{Digest, Sha256};
 
-use crate::args::{ModelArgs, NO_TRACE_OF_SPECULATION, PolicyArgs, PolicyName, PromptArgs};
+use crate::args::{ModelArgs, NO_TRACE_OF_SPECULATION, PolicyArgs, PolicyName};
 use crate::commands::generate::context_full;
 use crate::interrupt;
 use crate::memory::Rows;
-use crate::output::{print_line, write_json};
+use crate::output::{print_line, print_picture, warn_user, write_json};
 use crate::phase_pair::PhasePair;
 use crate::progress;
+use crate::prompts::PromptArgs;
 use crate::sampling::SamplingArgs;
 use json::{TraceJson, UsageJson};
 use recording::{Recording, note_unfed, summary};
@@ -94,14 +95,16 @@ impl Trace {
             choice.warn(tokenizer.as_ref());
         }
         let config = choice.generation(self.max_new_tokens, stop_tokens);
+        let max_context = folder.config().decoder.max_position_embeddings;
         if let Some(prompts) = &self.recording.prompts {
             let tokenizer = tokenizer
                 .as_ref()
                 .context("--prompts needs a tokenizer.json")?;
-            let prompts = self.prompt.resolve_lines(prompts, tokenizer)?;
+            let prompts = self.prompt.resolve_file(prompts, tokenizer, max_context)?;
             return self.record_many(&folder, tokenizer, prompts, &config);
         }
         let prompt = self.prompt.resolve(tokenizer.as_ref())?;
+        prompt.check_fits(max_context)?;
         let rows = self.rows(1, prompt.ids.len());
         let model = self.model.load(&folder, rows, "lower --max-new-tokens")?;
         let mut policy = self.gate.policy(self.policy, &self.model, &folder)?;
@@ -139,7 +142,7 @@ impl Trace {
             output => output?,
         };
         if output.rows[0].stop_reason == StopReason::ContextFull {
-            eprintln!("lac: {}", context_full(&folder));
+            warn_user!("{}", context_full(&folder));
         }
         let text = sink.and_then(|sink| sink.into_texts().pop());
         let (((recorder, writer), _), (usage, _)) = observer;
@@ -156,7 +159,7 @@ impl Trace {
                 Some(tokenizer) => tokenizer.pieces(&trace.token_ids),
                 None => trace.token_ids.iter().map(u32::to_string).collect(),
             };
-            return print_picture(&recorder, pieces, &usage, text.as_deref());
+            return print_phases(&recorder, pieces, &usage, text.as_deref());
         };
         let json = TraceJson {
             prompt_ids: &prompt.ids,
@@ -165,17 +168,17 @@ impl Trace {
             policy: &policy_name,
             dtype: self.model.dtype.name(),
             device: self.model.device.to_string(),
-            embedding_norms: &recorder.prompt.embedding_norms,
-            norms: &recorder.prompt.norms,
-            deltas: &recorder.prompt.deltas,
-            thresholds: &recorder.prompt.thresholds,
-            active: &recorder.prompt.active,
+            embedding_norms: &recorder.phases.prompt.embedding_norms,
+            norms: &recorder.phases.prompt.norms,
+            deltas: &recorder.phases.prompt.deltas,
+            thresholds: &recorder.phases.prompt.thresholds,
+            active: &recorder.phases.prompt.active,
             generated: &output.rows[0].ids,
             text: text.as_deref(),
-            rg_norms: &recorder.response.norms,
-            rg_deltas: &recorder.response.deltas,
-            rg_thresholds: &recorder.response.thresholds,
-            rg_active: &recorder.response.active,
+            rg_norms: &recorder.phases.response.norms,
+            rg_deltas: &recorder.phases.response.deltas,
+            rg_thresholds: &recorder.phases.response.thresholds,
+            rg_active: &recorder.phases.response.active,
             logits_last: output.prompt_logits.as_ref().map(|rows| rows[0].as_slice()),
             usage: UsageJson::new(&usage),
             executed: PhasePair::executed(&usage),
@@ -251,10 +254,7 @@ impl Trace {
         let writer = writer.context("--prompts needs --out")?;
         let n_before = writer.n_sequences() as usize;
         if n_before > 0 {
-            eprintln!(
-                "lac: going on after {n_before} of {} prompts",
-                prompts.len()
-            );
+            warn_user!("going on after {n_before} of {} prompts", prompts.len());
         }
         interrupt::listen("the prompts under way")?;
         let (mut policy, probe) = self.recording.probed(policy);
@@ -319,20 +319,20 @@ impl lac_core::Observer for Counter<'_> {
     }
 }
 
-fn print_picture(
+fn print_phases(
     recorder: &Recorder,
     pieces: impl Fn(&PhaseTrace) -> Vec<String>,
     usage: &Usage,
     text: Option<&str>,
 ) -> Result<()> {
     let phases = [
-        ("prompt", &recorder.prompt, &usage.prompt),
-        ("response", &recorder.response, &usage.response),
+        ("prompt", &recorder.phases.prompt, &usage.prompt),
+        ("response", &recorder.phases.response, &usage.response),
     ];
     for (name, trace, usage) in phases {
         print_line(&format!("{name}: {}", summary(usage)))?;
         if !trace.active.is_empty() {
-            print_line(&heat_map(trace, &pieces(trace), Style::Coloured))?;
+            print_picture(&heat_map(trace, &pieces(trace), Style::Coloured))?;
         }
     }
     match text {

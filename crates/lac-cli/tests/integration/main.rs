@@ -14,7 +14,10 @@ mod faults;
 mod interruptions;
 #[cfg(all(feature = "demo", unix))]
 mod other_models;
+mod output;
 mod plans;
+#[cfg(feature = "demo")]
+mod prompts;
 mod sampling;
 #[cfg(all(feature = "demo", unix))]
 mod support;
@@ -230,6 +233,25 @@ fn tokenize_gives_the_ids_of_transformers() {
             assert_eq!(seen["pieces"], case["expected_pieces"], "{family}: {name}");
         }
     }
+}
+
+#[test]
+fn messages_of_any_editor_are_read() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("messages.json");
+    let name = file.display().to_string();
+    let model = fixtures().join("chat/qwen").display().to_string();
+    let args = ["tokenize", "--model", &model, "--messages", &name, "--json"];
+    let text = "[\n{\"role\": \"user\", \"content\": \"Hi\"}\n]\n";
+    std::fs::write(&file, text).unwrap();
+    let expected = stdout(&args);
+    let windows = format!("\u{feff}{}", text.replace('\n', "\r\n"));
+    std::fs::write(&file, &windows).unwrap();
+    assert_eq!(stdout(&args), expected);
+
+    let utf16: Vec<u8> = windows.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    std::fs::write(&file, utf16).unwrap();
+    check_failure(&args, 1, &["messages.json", "UTF-16", "save it as UTF-8"]);
 }
 
 #[test]

@@ -1,17 +1,17 @@
 //! Reads the rows of Parquet files, within the memory that a file of that size may take
-//! ([`memory_budget`]).
+//! ([`ParquetFile::budget`]).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::rc::Rc;
 
-use lac_files::parquet::{CheckedPages, memory_budget};
+use lac_files::parquet::{CheckedPages, ParquetFile};
 use parquet::basic::Encoding;
 use parquet::bloom_filter::Sbbf;
 use parquet::column::page::{Page, PageReader};
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::RowGroupMetaData;
-use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
+use parquet::file::reader::RowGroupReader;
 use parquet::record::reader::RowIter;
 use parquet::record::{Field, Row as ParquetRow};
 use parquet::schema::types::Type;
@@ -30,11 +30,9 @@ pub(super) fn parquet_rows(file: &Path) -> Result<Vec<DataRow<'_>>> {
         reason: format!("not a readable parquet file: {}", excerpt(&reason)),
     };
     let opened = open(file)?;
-    let len = opened.metadata().map_or(0, |metadata| metadata.len());
-    let budget = memory_budget(len);
     // The library checks what it reads, but a damaged file may still make it panic.
     let read = catch_unwind(AssertUnwindSafe(|| {
-        rows_within(SerializedFileReader::new(opened)?, file, budget)
+        rows_of(&ParquetFile::new(opened)?, file)
     }));
     match read {
         Ok(Ok(rows)) => Ok(rows),
@@ -43,12 +41,9 @@ pub(super) fn parquet_rows(file: &Path) -> Result<Vec<DataRow<'_>>> {
     }
 }
 
-fn rows_within<R: FileReader>(
-    reader: R,
-    file: &Path,
-    budget: u64,
-) -> ParquetResult<Vec<DataRow<'_>>> {
-    let schema = reader.metadata().file_metadata().schema();
+fn rows_of<'a>(opened: &ParquetFile, file: &'a Path) -> ParquetResult<Vec<DataRow<'a>>> {
+    let budget = opened.budget();
+    let schema = opened.metadata().file_metadata().schema();
     let columns: Rc<[String]> = schema
         .get_fields()
         .iter()
@@ -56,10 +51,10 @@ fn rows_within<R: FileReader>(
         .collect();
     let mut rows: Vec<DataRow<'_>> = Vec::new();
     let mut left = budget;
-    for group_idx in 0..reader.num_row_groups() {
+    for group_idx in 0..opened.metadata().num_row_groups() {
         let group = CheckedGroup {
-            group: reader.get_row_group(group_idx)?,
-            budget,
+            file: opened,
+            group_idx,
         };
         for row in RowIter::from_row_group(None, &group)? {
             let cells: Vec<Value> = row?
@@ -127,35 +122,35 @@ fn object(row: &ParquetRow) -> Map<String, Value> {
 
 /// A row group whose pages are checked before they are decoded.
 struct CheckedGroup<'a> {
-    group: Box<dyn RowGroupReader + 'a>,
-    budget: u64,
+    file: &'a ParquetFile,
+    group_idx: usize,
 }
 
 impl RowGroupReader for CheckedGroup<'_> {
     fn metadata(&self) -> &RowGroupMetaData {
-        self.group.metadata()
+        self.file.metadata().row_group(self.group_idx)
     }
 
     fn num_columns(&self) -> usize {
-        self.group.num_columns()
+        self.metadata().num_columns()
     }
 
     fn get_column_page_reader(&self, idx: usize) -> ParquetResult<Box<dyn PageReader>> {
-        let physical_type = self.group.metadata().column(idx).column_type();
+        let physical_type = self.metadata().column(idx).column_type();
         let mut bound = ColumnBound {
             is_text: physical_type == parquet::basic::Type::BYTE_ARRAY,
-            budget: self.budget,
+            budget: self.file.budget(),
             n_values: 0,
             longest: 0,
         };
-        let pages = self.group.get_column_page_reader(idx)?;
+        let pages = self.file.pages(self.group_idx, idx)?;
         Ok(Box::new(CheckedPages::new(pages, move |page: &Page| {
             bound.check(page)
         })))
     }
 
-    fn get_column_bloom_filter(&self, idx: usize) -> Option<&Sbbf> {
-        self.group.get_column_bloom_filter(idx)
+    fn get_column_bloom_filter(&self, _idx: usize) -> Option<&Sbbf> {
+        None
     }
 
     fn get_row_iter(&self, projection: Option<Type>) -> ParquetResult<RowIter<'_>> {

@@ -28,6 +28,8 @@ const PARQUET: Allowance = Allowance {
     constant: (256 << 20) + (2 << 30),
 };
 
+const CODECS: [&str; 4] = ["gzip", "lz4", "brotli", "zstd"];
+
 fn load(benchmark: Benchmark, file: &Path, allowance: Allowance) -> lac_eval::Result<DataSet> {
     let n_bytes = std::fs::metadata(file).map_or(0, |file| file.len()) as usize;
     within(allowance, n_bytes, || {
@@ -380,6 +382,17 @@ proptest! {
     ) {
         survives(Benchmark::Mmlu, "test.parquet", &mmlu, PARQUET);
         survives(Benchmark::Boolq, "test.parquet", &boolq, PARQUET);
+    }
+
+    #[test]
+    fn any_change_of_a_compressed_file_is_survived(
+        (codec, bytes) in prop::sample::select(&CODECS).prop_flat_map(|codec| {
+            let file = format!("tests/fixtures/codecs/boolq-pyarrow-{codec}.parquet");
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+            (Just(codec), damaged_bytes(std::fs::read(file).unwrap()))
+        }),
+    ) {
+        survives(Benchmark::Boolq, &format!("{codec}.parquet"), &bytes, PARQUET);
     }
 
     #[test]

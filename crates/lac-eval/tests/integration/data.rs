@@ -83,6 +83,31 @@ fn every_layout_of_boolq_holds_the_same_questions() {
     assert_eq!(answers, [false, true, true]);
 }
 
+/// Files of `tests/fixtures/make_codecs.py`.
+#[test]
+fn parquet_is_read_in_every_codec() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/codecs");
+    let check = |benchmark, writer: &str, codec: &str, expected: &DataSet| {
+        let name = format!("{benchmark}-{writer}-{codec}.parquet");
+        let data = DataSet::load(benchmark, &folder.join(&name), Split::Test).unwrap();
+        assert_eq!(data.items, expected.items, "{name}");
+    };
+    for (benchmark, n_items) in [(Benchmark::Mmlu, 12), (Benchmark::Boolq, 8)] {
+        let plain = folder.join(format!("{benchmark}-pyarrow-none.parquet"));
+        let plain = DataSet::load(benchmark, &plain, Split::Test).unwrap();
+        assert_eq!(plain.items.len(), n_items);
+        for codec in ["snappy", "gzip", "lz4", "brotli", "zstd"] {
+            check(benchmark, "pyarrow", codec, &plain);
+            if benchmark == Benchmark::Mmlu {
+                check(benchmark, "polars", codec, &plain);
+            }
+        }
+        if benchmark == Benchmark::Mmlu {
+            check(benchmark, "polars", "uncompressed", &plain);
+        }
+    }
+}
+
 #[test]
 fn gpqa_is_read_by_column_names() {
     let sets = sets();
@@ -106,12 +131,40 @@ fn gpqa_is_read_by_column_names() {
     assert_eq!(data.items[0].subject, "gpqa");
 }
 
-fn check_failure(benchmark: Benchmark, name: &str, text: &str, parts: &[&str]) {
+#[test]
+fn files_that_editors_saved_again_hold_the_same_questions() {
+    let sets = sets();
+    let folder = TempDir::new().unwrap();
+    for (benchmark, name) in [
+        (Benchmark::Boolq, "boolq/dev.jsonl"),
+        (Benchmark::Mmlu, "mmlu/data/test/pets_test.csv"),
+        (Benchmark::Gpqa, "gpqa/gpqa_diamond.csv"),
+    ] {
+        let file = sets.path().join(name);
+        let saved = folder.path().join(file.file_name().unwrap());
+        let text = std::fs::read_to_string(&file).unwrap();
+        let windows = format!("\u{feff}{}", text.replace('\n', "\r\n"));
+        std::fs::write(&saved, &windows).unwrap();
+        let load = |file| DataSet::load(benchmark, file, Split::Test).unwrap();
+        assert_eq!(load(&saved).id(), load(&file).id(), "{name}");
+
+        let utf16 = windows.encode_utf16().flat_map(u16::to_le_bytes);
+        let name = saved.file_name().unwrap().to_str().unwrap();
+        check_failure(
+            benchmark,
+            name,
+            &utf16.collect::<Vec<u8>>(),
+            &["UTF-16", "save it as UTF-8"],
+        );
+    }
+}
+
+fn check_failure(benchmark: Benchmark, name: &str, bytes: impl AsRef<[u8]>, parts: &[&str]) {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join(name);
-    std::fs::write(&file, text).unwrap();
+    std::fs::write(&file, bytes).unwrap();
     let error = DataSet::load(benchmark, &file, Split::Test).unwrap_err();
-    let message = error.to_string();
+    let message = lac_test_corruption::message(&error);
     for part in parts.iter().chain(&[name]) {
         assert!(message.contains(part), "{part:?} is not in: {message}");
     }

@@ -250,6 +250,41 @@ fn other_settings_are_refused_with_their_difference() {
 }
 
 #[test]
+fn a_file_that_an_editor_saved_again_goes_on() {
+    let bench = Bench::new();
+    let folder = TempDir::new().unwrap();
+    let (whole, saved) = (
+        folder.path().join("whole.jsonl"),
+        folder.path().join("saved.jsonl"),
+    );
+    bench.run(&whole, &limit(4), Bench::runs()).unwrap();
+    bench.run(&saved, &limit(2), Bench::runs()).unwrap();
+    let text = std::fs::read_to_string(&saved).unwrap();
+    let windows = format!("\u{feff}{}\r\n", text.replace('\n', "\r\n"));
+    std::fs::write(&saved, &windows).unwrap();
+    bench.run(&saved, &limit(4), Bench::runs()).unwrap();
+    same(
+        &Results::read(&saved).unwrap(),
+        &Results::read(&whole).unwrap(),
+    );
+    // The lines that were there are as they were.
+    assert!(
+        std::fs::read_to_string(&saved)
+            .unwrap()
+            .starts_with(&windows)
+    );
+
+    let utf16: Vec<u8> = windows.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    std::fs::write(&saved, utf16).unwrap();
+    let error = Results::read(&saved).unwrap_err();
+    let message = lac_test_corruption::message(&error);
+    assert!(
+        message.contains("saved.jsonl") && message.contains("UTF-16"),
+        "{message}"
+    );
+}
+
+#[test]
 fn two_processes_do_not_write_one_file() {
     let bench = Bench::new();
     let folder = TempDir::new().unwrap();

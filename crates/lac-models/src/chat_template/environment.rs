@@ -1,16 +1,22 @@
 //! The Jinja environment in which transformers renders chat templates.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use chrono::NaiveDateTime;
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Value, ValueKind};
+use minijinja::value::{
+    Kwargs, Object, ObjectRepr, Rest, Tuple, Value, ValueKind, ValueOrKwargs, from_args,
+};
 use minijinja::{
     AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior, filters,
 };
 
+use super::arguments::{Given, bind, by_name, is_on};
 use super::json::{python_float, tojson};
-use super::python;
+use super::values::{self, python_repr, python_str};
+use super::{expression, python, text_filters, wrap};
 
 /// The message of `raise_exception`, which the engine passes on unchanged.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +39,31 @@ pub(super) fn environment() -> Environment<'static> {
 
     env.add_filter("tojson", tojson);
     env.add_filter("trim", python::trim);
+    env.add_filter(
+        "string",
+        |state: &State<'_, '_>, value: Value| match value.kind() {
+            ValueKind::String => Ok(value),
+            _ => python_str(state, &value).map(Value::from),
+        },
+    );
+    env.add_filter("pprint", pprint);
+    env.add_filter(expression::PART, |state: &State<'_, '_>, value: &Value| {
+        python_str(state, value)
+    });
+    env.add_filter(expression::LOOP_ITEMS, values::loop_items);
+    env.add_filter(expression::LOOP_ROWS, values::loop_rows);
+    env.add_filter(expression::REMAINDER, values::remainder);
+    values::add_comparisons(&mut env);
+    text_filters::add_to_environment(&mut env);
+    env.add_filter("wordwrap", wrap::wordwrap);
+    env.add_filter("default", default);
+    env.add_filter("d", default);
+    env.add_filter("dictsort", dictsort);
+    env.add_filter("unique", unique);
+    env.add_filter("format", format);
+    env.add_function("dict", dict);
+    env.add_function("joiner", joiner);
+    env.add_function("cycler", cycler);
     env.add_filter("int", to_int);
     env.add_filter("float", to_float);
     // The engine's `debug` prints all variables, however long they are. transformers has no such function.
@@ -71,111 +102,20 @@ fn syntax() -> SyntaxConfig {
         .unwrap_or_default()
 }
 
-/// Replaces what only Jinja2 understands, and keeps the number of every line.
-///
-/// `{% generation %}` marks what an assistant wrote, for training. In a prompt it only opens a scope, as `{% with %}`
-/// does. Jinja2 also reads every kind of line break as `\n`.
-pub(super) fn portable_source(source: &str) -> String {
-    let source = source.replace("\r\n", "\n").replace('\r', "\n");
-    let mut out = String::with_capacity(source.len());
-    let mut rest = source.as_str();
-    while let Some(start) = rest.find('{') {
-        let (before, tail) = rest.split_at(start);
-        out.push_str(before);
-        let len = match tail.as_bytes().get(1) {
-            Some(b'#') => tail.find("#}").map_or(tail.len(), |end| end + 2),
-            Some(b'{') => tag_len(tail, "}}"),
-            Some(b'%') => {
-                let len = tag_len(tail, "%}");
-                match tag_word(&tail[..len]) {
-                    "raw" => raw_len(tail, len),
-                    "generation" => {
-                        out.push_str(&tail[..len].replacen("generation", "with", 1));
-                        rest = &tail[len..];
-                        continue;
-                    }
-                    "endgeneration" => {
-                        out.push_str(&tail[..len].replacen("endgeneration", "endwith", 1));
-                        rest = &tail[len..];
-                        continue;
-                    }
-                    _ => len,
-                }
-            }
-            _ => 1,
-        };
-        out.push_str(&tail[..len]);
-        rest = &tail[len..];
-    }
-    out.push_str(rest);
-    out
-}
-
-/// Returns the first word of a block tag.
-fn tag_word(tag: &str) -> &str {
-    let body = tag
-        .trim_start_matches("{%")
-        .trim_start_matches(['-', '+'])
-        .trim_start();
-    let end = body
-        .find(|c: char| !c.is_alphanumeric() && c != '_')
-        .unwrap_or(body.len());
-    &body[..end]
-}
-
-/// Returns the length of a tag with its end. An end inside quotes does not count.
-fn tag_len(tag: &str, end: &str) -> usize {
-    let mut quote = None;
-    let mut escaped = false;
-    for (idx, character) in tag.char_indices().skip(2) {
-        match quote {
-            Some(_) if escaped => escaped = false,
-            Some(_) if character == '\\' => escaped = true,
-            Some(open) if character == open => quote = None,
-            Some(_) => {}
-            None if tag[idx..].starts_with(end) => return idx + end.len(),
-            None if matches!(character, '\'' | '"') => quote = Some(character),
-            None => {}
-        }
-    }
-    tag.len()
-}
-
-/// Returns the length of a raw block that starts with a tag of `open` bytes. A block without an end takes the whole
-/// rest. Quotes have no meaning inside.
-fn raw_len(block: &str, open: usize) -> usize {
-    let mut at = open;
-    while let Some(found) = block[at..].find("{%") {
-        at += found + 2;
-        if let Some(len) = endraw_len(&block[at..]) {
-            return at + len;
-        }
-    }
-    block.len()
-}
-
-/// Returns the length of `endraw %}` with the characters allowed around the word, if `{%` is followed by it.
-fn endraw_len(tag: &str) -> Option<usize> {
-    let rest = tag.strip_prefix(['-', '+']).unwrap_or(tag).trim_start();
-    let rest = rest.strip_prefix("endraw")?.trim_start();
-    let rest = rest.strip_prefix(['-', '+']).unwrap_or(rest);
-    let rest = rest.strip_prefix("%}")?;
-    Some(tag.len() - rest.len())
-}
-
-/// Prints floats as Python does. The engine prints all other values so itself.
+/// Prints floats, lists and dictionaries as Python does. The engine prints all other values so itself.
 fn format_value(
     out: &mut Output<'_>,
     state: &mut State<'_, '_>,
     value: &Value,
 ) -> Result<(), Error> {
-    if value.kind() == ValueKind::Number
-        && !value.is_integer()
-        && let Ok(float) = f64::try_from(value.clone())
-    {
-        return Ok(out.write_str(&python_float(float))?);
+    match value.kind() {
+        ValueKind::Number if !value.is_integer() => {
+            let float = f64::try_from(value.clone())?;
+            Ok(out.write_str(&python_float(float))?)
+        }
+        ValueKind::Seq | ValueKind::Map => Ok(out.write_str(&python_repr(state, value)?)?),
+        _ => minijinja::escape_formatter(out, state, value),
     }
-    minijinja::escape_formatter(out, state, value)
 }
 
 /// Implements `int(value, default=0, base=10)`; the engine's filter has no default.
@@ -187,6 +127,8 @@ fn to_int(
     kwargs: Kwargs,
 ) -> Result<Value, Error> {
     let default = default.or_else(|| (!kwargs.has("default")).then(|| Value::from(0)));
+    let trimmed = value.as_str().map(|text| Value::from(text.trim()));
+    let value = trimmed.as_ref().unwrap_or(value);
     filters::int(state, value, default, base, kwargs)
 }
 
@@ -199,6 +141,177 @@ fn to_float(
 ) -> Result<Value, Error> {
     let default = default.or_else(|| (!kwargs.has("default")).then(|| Value::from(0.0)));
     filters::float(state, value, default, kwargs)
+}
+
+/// Implements `pprint` for what Python prints on one line.
+fn pprint(state: &State<'_, '_>, value: &Value) -> Result<String, Error> {
+    const MAX_CHARS: usize = 80;
+    let text = python_repr(state, &sorted(state, value, 0)?)?;
+    if text.chars().count() > MAX_CHARS {
+        return Err(values::invalid(format!(
+            "pprint of a value of more than {MAX_CHARS} characters is not supported"
+        )));
+    }
+    Ok(text)
+}
+
+/// Returns a value with the keys of all its dictionaries sorted.
+fn sorted(state: &State<'_, '_>, value: &Value, depth: usize) -> Result<Value, Error> {
+    // What is nested more deeply than this does not fit on a line.
+    const MAX_DEPTH: usize = 80;
+    state.consume_fuel(1)?;
+    if depth > MAX_DEPTH {
+        return Ok(value.clone());
+    }
+    match value.kind() {
+        ValueKind::Map => {
+            let mut keys: Vec<Value> = value.try_iter()?.collect();
+            state.consume_fuel(keys.len() as u64)?;
+            keys.sort();
+            let pairs = keys.into_iter().map(|key| {
+                let item = sorted(state, &value.get_item(&key)?, depth + 1)?;
+                Ok((key, item))
+            });
+            Ok(Value::from_pairs(pairs.collect::<Result<Vec<_>, Error>>()?))
+        }
+        ValueKind::Seq => {
+            let items = value.try_iter()?;
+            let items = items.map(|item| sorted(state, &item, depth + 1));
+            let items = items.collect::<Result<Vec<_>, Error>>()?;
+            Ok(if value.is_tuple() {
+                Value::from(Tuple::from(items))
+            } else {
+                Value::from(items)
+            })
+        }
+        _ => Ok(value.clone()),
+    }
+}
+
+/// Implements `default(value, default_value='', boolean=False)`.
+fn default(value: &Value, given: Given) -> Result<Value, Error> {
+    let [other, boolean] = bind("default", ["default_value", "boolean"], given)?;
+    let is_lax = is_on(boolean);
+    Ok(if value.is_undefined() || is_lax && !value.is_true() {
+        other.unwrap_or_else(|| Value::from(""))
+    } else {
+        value.clone()
+    })
+}
+
+/// Implements `dictsort(value, case_sensitive=False, by='key', reverse=False)`.
+fn dictsort(state: &State<'_, '_>, value: &Value, given: Given) -> Result<Value, Error> {
+    state.consume_fuel(value.len().unwrap_or(0) as u64)?;
+    let parameters = ["case_sensitive", "by", "reverse"];
+    let bound = bind("dictsort", parameters, given)?;
+    filters::dictsort(value, by_name(parameters, bound))
+}
+
+/// Implements `unique(value, case_sensitive=False, attribute=None)`.
+fn unique(state: &State<'_, '_>, value: Value, given: Given) -> Result<Value, Error> {
+    let parameters = ["case_sensitive", "attribute"];
+    let bound = bind("unique", parameters, given)?;
+    filters::unique(state, value, by_name(parameters, bound))
+}
+
+/// Implements `format(value, *args, **kwargs)`: `value % args` or `value % kwargs`.
+fn format(
+    state: &mut State<'_, '_>,
+    value: &Value,
+    args: Rest<ValueOrKwargs>,
+) -> Result<Value, Error> {
+    let mut values = args.into_values();
+    let kwargs = values.pop_if(|last| last.is_kwargs());
+    let value = match value.kind() {
+        ValueKind::String => value.clone(),
+        _ => Value::from(python_str(state, value)?),
+    };
+    match kwargs {
+        Some(_) if !values.is_empty() => Err(values::invalid(
+            "format takes values by position or by name, and not both",
+        )),
+        Some(kwargs) => values::remainder(state, &value, &kwargs),
+        None => values::remainder(state, &value, &Value::from(Tuple::from(values))),
+    }
+}
+
+/// Implements `dict(mapping or pairs, **kwargs)`.
+fn dict(state: &State<'_, '_>, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    let mut pairs = Vec::new();
+    for value in args.into_values() {
+        for item in value.try_iter()?.checked() {
+            state.consume_fuel(1)?;
+            let item = item?;
+            pairs.push(match value.kind() {
+                ValueKind::Map => {
+                    let of_key = value.get_item(&item)?;
+                    (item, of_key)
+                }
+                _ => (
+                    item.get_item(&Value::from(0))?,
+                    item.get_item(&Value::from(1))?,
+                ),
+            });
+        }
+    }
+    Ok(Value::from_pairs(pairs))
+}
+
+/// Implements `joiner(sep=', ')`.
+fn joiner(given: Given) -> Result<Value, Error> {
+    let [separator] = bind("joiner", ["sep"], given)?;
+    Ok(minijinja_contrib::globals::joiner(separator))
+}
+
+/// Implements `cycler(*items)`.
+fn cycler(items: Rest<Value>) -> Result<Value, Error> {
+    if items.is_empty() {
+        return Err(values::invalid("cycler needs at least one item"));
+    }
+    Ok(Value::from_object(Cycler {
+        items: items.to_vec(),
+        position: AtomicUsize::new(0),
+    }))
+}
+
+/// Items that follow each other in a circle.
+#[derive(Debug)]
+struct Cycler {
+    items: Vec<Value>,
+    position: AtomicUsize,
+}
+
+impl Object for Cycler {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        let is_current = key.as_str() == Some("current");
+        is_current.then(|| self.items[self.position.load(Ordering::Relaxed)].clone())
+    }
+
+    fn call_method(
+        self: &Arc<Self>,
+        _state: &mut State<'_, '_>,
+        method: &str,
+        args: &[Value],
+    ) -> Result<Value, Error> {
+        let () = from_args(args)?;
+        let position = self.position.load(Ordering::Relaxed);
+        match method {
+            "next" => {
+                let next = (position + 1) % self.items.len();
+                self.position.store(next, Ordering::Relaxed);
+                Ok(self.items[position].clone())
+            }
+            "reset" => {
+                self.position.store(0, Ordering::Relaxed);
+                Ok(Value::from(()))
+            }
+            _ => Err(Error::from(ErrorKind::UnknownMethod)),
+        }
+    }
 }
 
 fn raise_exception(state: &State<'_, '_>, message: &Value) -> Result<Value, Error> {
@@ -217,43 +330,4 @@ pub(super) fn strftime(now: NaiveDateTime, format: &str) -> Result<String, Error
         )
     })?;
     Ok(text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn generation_tags_become_scopes() {
-        let check = |source: &str, expected: &str| assert_eq!(portable_source(source), expected);
-        check(
-            "a{%- generation -%}b{% endgeneration %}",
-            "a{%- with -%}b{% endwith %}",
-        );
-        check(
-            "{%generation%}x{%+ endgeneration\n%}",
-            "{%with%}x{%+ endwith\n%}",
-        );
-        check("{# {% generation %} #}", "{# {% generation %} #}");
-        check("{{ '{% generation %}' }}", "{{ '{% generation %}' }}");
-        check(
-            "{% set a = '%} {% generation %}' %}",
-            "{% set a = '%} {% generation %}' %}",
-        );
-        check(
-            "{% raw %}{% generation %}{%- endraw %}{% generation %}",
-            "{% raw %}{% generation %}{%- endraw %}{% with %}",
-        );
-        check(
-            "{% raw %}{% ' {% endraw %}{% generation %}",
-            "{% raw %}{% ' {% endraw %}{% with %}",
-        );
-        check("{% generations %}", "{% generations %}");
-        check("a\r\nb\rc{", "a\nb\nc{");
-        check(
-            "{{ 'it\\'s }}' }}{% generation %}",
-            "{{ 'it\\'s }}' }}{% with %}",
-        );
-        check("{% unclosed é", "{% unclosed é");
-    }
 }

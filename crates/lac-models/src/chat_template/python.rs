@@ -89,7 +89,7 @@ impl fmt::Write for PaidText<'_> {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Side {
+pub(super) enum Side {
     Left,
     Right,
     Both,
@@ -170,10 +170,58 @@ fn string_method(
             };
             Value::from(text.chars().map(swap).collect::<String>())
         }
-        "index" => {
-            let (part,): (&str,) = from_args(args)?;
-            let found = text.find(part).map(|at| text[..at].chars().count());
+        "find" => Value::from(place(text, args, Side::Left)?.map_or(-1, to_i64)),
+        "rfind" => Value::from(place(text, args, Side::Right)?.map_or(-1, to_i64)),
+        "index" | "rindex" => {
+            let side = if name == "index" {
+                Side::Left
+            } else {
+                Side::Right
+            };
+            let found = place(text, args, side)?;
             Value::from(found.ok_or_else(|| invalid("substring not found"))?)
+        }
+        "count" => {
+            let (part, start, end): (&str, Option<i64>, Option<i64>) = from_args(args)?;
+            let (range, _) = part_of(text, start, end);
+            Value::from(range.map_or(0, |range| match part {
+                "" => range.chars().count() + 1,
+                _ => range.matches(part).count(),
+            }))
+        }
+        "istitle" => {
+            let () = from_args(args)?;
+            Value::from(is_title(text))
+        }
+        "isdecimal" => {
+            let () = from_args(args)?;
+            Value::from(!text.is_empty() && text.chars().all(|c| c.is_ascii_digit()))
+        }
+        "isidentifier" => {
+            let () = from_args(args)?;
+            let is_part = |c: char| c == '_' || c.is_alphanumeric();
+            let starts = text.starts_with(|c: char| c == '_' || c.is_alphabetic());
+            Value::from(starts && text.chars().all(is_part))
+        }
+        "expandtabs" => {
+            let (size, kwargs): (Option<usize>, Kwargs) = from_args(args)?;
+            let size = size.or(kwargs.get("tabsize")?).unwrap_or(8);
+            kwargs.assert_all_used()?;
+            Value::from(with_blanks(state, text, size)?)
+        }
+        "join" => {
+            // Python does not join what is not a text.
+            let (parts,): (&Value,) = from_args(args)?;
+            for part in parts.try_iter()?.checked() {
+                state.consume_fuel(1)?;
+                let part = part?;
+                if part.kind() != ValueKind::String {
+                    let kind = part.kind();
+                    let message = format!("join needs texts, and got a {kind}");
+                    return Err(Error::new(ErrorKind::InvalidOperation, message));
+                }
+            }
+            return Ok(None);
         }
         "center" => justify(state, text, args, Side::Both)?,
         "ljust" => justify(state, text, args, Side::Left)?,
@@ -188,6 +236,88 @@ fn string_method(
         _ => return Ok(None),
     };
     Ok(Some(result))
+}
+
+/// Returns the part of a text between two places, which count from its end where they are negative, and the place where
+/// it starts. A start after the end has no part.
+fn part_of(text: &str, start: Option<i64>, end: Option<i64>) -> (Option<&str>, usize) {
+    if start.is_none() && end.is_none() {
+        return (Some(text), 0);
+    }
+    let n_chars = to_i64(text.chars().count());
+    let place = |given: i64| {
+        let place = if given < 0 { given + n_chars } else { given };
+        usize::try_from(place.clamp(0, n_chars)).unwrap_or(0)
+    };
+    let is_beyond = start.is_some_and(|start| start > n_chars);
+    let (start, end) = (place(start.unwrap_or(0)), place(end.unwrap_or(n_chars)));
+    if is_beyond || start > end {
+        return (None, start);
+    }
+    let at = |place: usize| {
+        let found = text.char_indices().nth(place);
+        found.map_or(text.len(), |(at, _)| at)
+    };
+    (Some(&text[at(start)..at(end)]), start)
+}
+
+/// Returns where a text holds another: `find(part, start, end)`.
+fn place(text: &str, args: &[Value], from: Side) -> Result<Option<usize>, Error> {
+    let (part, start, end): (&str, Option<i64>, Option<i64>) = from_args(args)?;
+    let (range, n_before) = part_of(text, start, end);
+    Ok(range.and_then(|range| {
+        let at = match from {
+            Side::Right => range.rfind(part),
+            _ => range.find(part),
+        };
+        at.map(|at| n_before + range[..at].chars().count())
+    }))
+}
+
+/// Texts are shorter than half the address space.
+fn to_i64(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Returns whether every word starts with a capital and goes on in small letters.
+fn is_title(text: &str) -> bool {
+    let mut in_word = false;
+    let mut has_word = false;
+    for c in text.chars() {
+        match (c.is_uppercase(), c.is_lowercase()) {
+            (true, _) if in_word => return false,
+            (_, true) if !in_word => return false,
+            (false, false) => in_word = false,
+            _ => (in_word, has_word) = (true, true),
+        }
+    }
+    has_word
+}
+
+/// Replaces every tab by the blanks up to the next multiple of `size` in its line.
+fn with_blanks(state: &State<'_, '_>, text: &str, size: usize) -> Result<String, Error> {
+    let mut out = String::with_capacity(text.len());
+    let mut column = 0;
+    for c in text.chars() {
+        match c {
+            '\t' => {
+                let n_blanks = if size == 0 { 0 } else { size - column % size };
+                // The blanks are counted before they are made.
+                state.consume_fuel((n_blanks / 64) as u64 + 1)?;
+                out.extend(std::iter::repeat_n(' ', n_blanks));
+                column = 0;
+            }
+            '\n' | '\r' => {
+                out.push(c);
+                column = 0;
+            }
+            _ => {
+                out.push(c);
+                column += 1;
+            }
+        }
+    }
+    Ok(out)
 }
 
 /// Makes a list of texts.
@@ -218,7 +348,7 @@ fn strip<'t>(text: &'t str, chars: Option<&str>, side: Side) -> &'t str {
 }
 
 /// Returns whether Python counts a character as whitespace. It does so for ASCII's separators, unlike Unicode.
-fn is_space(c: char) -> bool {
+pub(super) fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 
@@ -296,7 +426,7 @@ fn is_line_break(c: char) -> bool {
     )
 }
 
-fn split_lines(text: &str, keep_ends: bool) -> Vec<&str> {
+pub(super) fn split_lines(text: &str, keep_ends: bool) -> Vec<&str> {
     let mut lines = Vec::new();
     let mut rest = text;
     while !rest.is_empty() {
@@ -333,7 +463,12 @@ fn uppercase(c: char) -> String {
     c.to_uppercase().collect()
 }
 
-fn justify(state: &State<'_, '_>, text: &str, args: &[Value], side: Side) -> Result<Value, Error> {
+pub(super) fn justify(
+    state: &State<'_, '_>,
+    text: &str,
+    args: &[Value],
+    side: Side,
+) -> Result<Value, Error> {
     let (width, fill): (usize, Option<&str>) = from_args(args)?;
     let n_pad = padding(state, text, width)?;
     let n_left = match side {
@@ -354,7 +489,7 @@ fn justify(state: &State<'_, '_>, text: &str, args: &[Value], side: Side) -> Res
 }
 
 /// Returns how many characters are missing to a width, and counts their steps before they are made.
-fn padding(state: &State<'_, '_>, text: &str, width: usize) -> Result<usize, Error> {
+pub(super) fn padding(state: &State<'_, '_>, text: &str, width: usize) -> Result<usize, Error> {
     let pad = width.saturating_sub(text.chars().count());
     state.consume_fuel((pad / 64) as u64)?;
     Ok(pad)

@@ -252,7 +252,7 @@ fn a_template_of_a_megabyte_of_tags_is_scanned_at_once() {
         let source = part.repeat((1 << 20) / part.len());
         let raw = format!("{{% raw %}}{source}");
         for source in [&source, &raw] {
-            assert_eq!(environment::portable_source(source).len(), source.len());
+            assert_eq!(portable::portable_source(source).len(), source.len());
         }
     }
 }

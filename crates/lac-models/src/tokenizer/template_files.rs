@@ -78,7 +78,7 @@ fn source(field: Value) -> TemplateSource {
         Value::Object(templates) => {
             for (name, text) in templates {
                 let Value::String(text) = text else {
-                    return malformed(&format!("names a template {name:?} that is no text"));
+                    return malformed(&format!("names a template {name:?} that is not a text"));
                 };
                 named.insert(name, text);
             }

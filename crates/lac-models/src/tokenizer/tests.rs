@@ -1,5 +1,6 @@
 use super::*;
 use crate::chat_template::ChatTemplate;
+use serde_json::json;
 use std::fs;
 use tempfile::TempDir;
 

@@ -5,8 +5,10 @@ use std::path::Path;
 
 use serde_json::json;
 
+use super::class::Rules;
+use super::configs::EdgeTokens;
 use super::error::TokenizerError;
-use super::files::{EdgeTokens, TokenizerFiles};
+use super::files::TokenizerFiles;
 use crate::chat_template::ChatTemplate;
 use crate::file;
 use crate::hash::FieldHasher;
@@ -31,7 +33,7 @@ impl TextSettings {
         let files = TokenizerFiles::read(folder)?;
         let stop_tokens = files.stop_tokens.of_both_configs();
         let path = folder.join("tokenizer.json");
-        let tokenizer = match file::read(&path) {
+        let tokenizer = match file::read_json_bytes(&path) {
             Ok(bytes) => Some(tokenizer_hash(&bytes, &files)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(source) => return Err(TokenizerError::Read { file: path, source }),
@@ -48,8 +50,13 @@ impl TextSettings {
 /// the hash: they have to stay.
 fn tokenizer_hash(bytes: &[u8], files: &TokenizerFiles) -> String {
     let TokenizerFiles {
+        rules,
+        class,
+        legacy,
         special_tokens,
+        specials,
         added_tokens,
+        added_tokens_file: _,
         edge_tokens,
         add_prefix_space,
         split_special_tokens,
@@ -71,6 +78,12 @@ fn tokenizer_hash(bytes: &[u8], files: &TokenizerFiles) -> String {
     let mut hasher = FieldHasher::default();
     hasher.field(bytes);
     hasher.field(settings.to_string());
+    // What these say is in the settings above already for tokens without flags under the older rules, whose hashes
+    // stay as they were.
+    let flags = specials.flags();
+    if *rules == Rules::Five || !flags.is_empty() {
+        hasher.field(format!("{rules:?} {class:?} {legacy:?} {flags:?}"));
+    }
     hasher.finish()
 }
 

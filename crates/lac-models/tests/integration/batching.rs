@@ -77,15 +77,15 @@ fn check(name: &str, backend: &str, model: &Decoder, policies: &[(&str, NewPolic
             assert_eq!(ids[row], alone_ids[0], "{what}, row {row}: tokens");
             let (batched, single) = (&rows[row], &alone_rows[0]);
             assert_eq!(
-                batched.prompt.token_ids, *prompt,
+                batched.phases.prompt.token_ids, *prompt,
                 "{what}, row {row}: padding counted"
             );
             assert_eq!(
-                batched.prompt.active, single.prompt.active,
+                batched.phases.prompt.active, single.phases.prompt.active,
                 "{what}, row {row}"
             );
             assert_eq!(
-                batched.response.active, single.response.active,
+                batched.phases.response.active, single.phases.response.active,
                 "{what}, row {row}"
             );
             merged.merge(&alone_usage);
@@ -154,8 +154,8 @@ fn neighbours_change_no_bit_on_the_cpu() {
                 // Equal numbers: no logit is a zero of another sign, and none is NaN.
                 assert_eq!(logits[row], alone_logits[0], "{what}: logits");
                 for (batched, single) in [
-                    (&rows[row].prompt, &alone[0].prompt),
-                    (&rows[row].response, &alone[0].response),
+                    (&rows[row].phases.prompt, &alone[0].phases.prompt),
+                    (&rows[row].phases.response, &alone[0].phases.response),
                 ] {
                     assert_eq!(batched.norms, single.norms, "{what}: norms");
                     assert_eq!(batched.deltas, single.deltas, "{what}: deltas");

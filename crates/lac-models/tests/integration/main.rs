@@ -17,3 +17,4 @@ mod scoring;
 mod skipping;
 mod soak;
 mod template_parity;
+mod tokens;

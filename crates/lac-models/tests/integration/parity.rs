@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use lac_core::{
     Bypass, CausalLm, GateConfig, GenerateArgs, GenerationConfig, Halt, LastActive, LayerPolicy,
-    Off, Trace, Usage, error::StateAt, generate, generation::PromptLogits,
+    Off, PerPhase, Trace, Usage, error::StateAt, generate, generation::PromptLogits,
 };
 use lac_models::{Decoder, ModelFolder, WeightDtype};
 use lac_trace::Recorder;
@@ -229,11 +229,10 @@ impl Case<'_> {
         let what = format!("{what}, trace");
         let (prompt, greedy) = (self.prompt, &self.prompt.full_greedy);
         let traced = self.run(&greedy.ids, &mut Trace::new(self.gate), &what);
-        let Recorder {
+        let PerPhase {
             prompt: seen,
             response,
-            ..
-        } = &traced.recorder;
+        } = &traced.recorder.phases;
         assert_close(
             &seen.embedding_norms,
             &prompt.embedding_norms,
@@ -299,7 +298,7 @@ impl Case<'_> {
             &what,
         );
         assert_flags(
-            &seen.recorder.prompt,
+            &seen.recorder.phases.prompt,
             &self.prompt.trace[self.alpha_idx].active,
             &what,
         );
@@ -309,11 +308,10 @@ impl Case<'_> {
         let what = format!("{what}, bypass");
         let expected = &self.prompt.bypass[self.alpha_idx];
         let seen = self.run(&expected.greedy_ids, &mut Bypass::new(self.gate), &what);
-        let Recorder {
+        let PerPhase {
             prompt: trace,
             response,
-            ..
-        } = &seen.recorder;
+        } = &seen.recorder.phases;
         assert_close(
             &trace.embedding_norms,
             &expected.embedding_norms,
@@ -454,6 +452,6 @@ fn half_precision_computes_in_half_precision() {
             |_| tolerance,
             dtype.name(),
         );
-        assert_eq!(seen.recorder.prompt.norms.len(), prompt.norms.len());
+        assert_eq!(seen.recorder.phases.prompt.norms.len(), prompt.norms.len());
     }
 }

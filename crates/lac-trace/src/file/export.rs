@@ -108,7 +108,7 @@ impl SequenceJson {
 }
 
 impl TraceReader {
-    /// One sequence of the trace, whole.
+    /// Returns one sequence of the trace, whole.
     ///
     /// # Errors
     /// [`Error::Choice`] for a sequence that is not there; what reading reports.

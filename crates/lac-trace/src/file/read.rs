@@ -4,10 +4,10 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use parquet::file::reader::{FileReader, SerializedFileReader};
+use lac_files::parquet::ParquetFile;
 
 use super::layout::parts_in;
-use super::row_group::{ParquetReader, column_idx, read_row_group};
+use super::row_group::{column_idx, read_row_group};
 use super::schema::{FLAG_LISTS, FLOAT_LISTS, SCALARS};
 use crate::error::{Error, Result};
 use crate::info::TraceInfo;
@@ -113,7 +113,9 @@ impl TraceReader {
     pub fn batches(&self) -> impl Iterator<Item = Result<TokenBatch>> + '_ {
         let groups = self.parts.iter().flat_map(move |part| {
             let file = open_part(part);
-            let n_groups = file.as_ref().map_or(1, FileReader::num_row_groups);
+            let n_groups = file
+                .as_ref()
+                .map_or(1, |file| file.metadata().num_row_groups());
             let mut file = Some(file);
             let mut opened = None;
             (0..n_groups).map(move |group_idx| {
@@ -151,7 +153,7 @@ impl TraceReader {
 }
 
 /// Returns the number of tokens, on which the file and its row groups have to agree.
-fn count_rows(file: &ParquetReader, path: &Path) -> Result<u64> {
+fn count_rows(file: &ParquetFile, path: &Path) -> Result<u64> {
     let metadata = file.metadata();
     let groups = metadata.row_groups().iter();
     let n_rows = groups
@@ -168,12 +170,12 @@ fn count_rows(file: &ParquetReader, path: &Path) -> Result<u64> {
     }
 }
 
-fn open_part(path: &Path) -> Result<ParquetReader> {
+fn open_part(path: &Path) -> Result<ParquetFile> {
     let mut file = File::open(path).map_err(Error::io("read", path))?;
     let length = file.metadata().map_err(Error::io("read", path))?.len();
     check_magic(&mut file, length, path)?;
     catch_panic(path, || {
-        SerializedFileReader::new(file).map_err(|error| Error::damaged(path, error))
+        ParquetFile::new(file).map_err(|error| Error::damaged(path, error))
     })
 }
 
@@ -216,7 +218,7 @@ fn catch_panic<T>(path: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
         .unwrap_or_else(|_| Err(Error::damaged(path, "the Parquet library cannot read it")))
 }
 
-fn check_columns(file: &ParquetReader, path: &Path) -> Result<()> {
+fn check_columns(file: &ParquetFile, path: &Path) -> Result<()> {
     for name in SCALARS.iter().chain(&FLOAT_LISTS).chain(&FLAG_LISTS) {
         column_idx(file, name).ok_or_else(|| Error::column(path, name, "is missing"))?;
     }

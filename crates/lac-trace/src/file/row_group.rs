@@ -1,24 +1,20 @@
 //! Row groups of a trace's file.
 
-use std::fs::File;
 use std::path::Path;
 
 use lac_core::Phase;
-use lac_files::parquet::{CheckedPages, memory_budget};
+use lac_files::parquet::{CheckedPages, ParquetFile};
 use parquet::column::reader::ColumnReaderImpl;
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, FloatType, Int32Type};
 use parquet::errors::ParquetError;
-use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
 
 use super::pages::at_most;
 use super::schema::{HIDDEN_PREFIX, PROBED_LISTS};
 use crate::error::{Error, Result};
 use crate::token::{HiddenStates, TokenBatch};
 
-pub(super) type ParquetReader = SerializedFileReader<File>;
-
-/// The place of a column among the leaves of the schema; those of lists have longer paths.
-pub(super) fn column_idx(file: &ParquetReader, name: &str) -> Option<usize> {
+/// Returns the place of a column among the leaves of the schema; those of lists have longer paths.
+pub(super) fn column_idx(file: &ParquetFile, name: &str) -> Option<usize> {
     let schema = file.metadata().file_metadata().schema_descr();
     schema.columns().iter().position(|column| {
         column
@@ -31,11 +27,9 @@ pub(super) fn column_idx(file: &ParquetReader, name: &str) -> Option<usize> {
 
 /// One row group being read.
 struct Group<'a> {
-    file: &'a ParquetReader,
-    group: Box<dyn RowGroupReader + 'a>,
+    file: &'a ParquetFile,
+    group_idx: usize,
     n_rows: usize,
-    /// Bytes that it may take in memory.
-    budget: u64,
     path: &'a Path,
 }
 
@@ -50,36 +44,33 @@ struct Column<T> {
 
 /// Reads a row group.
 pub(super) fn read_row_group(
-    file: &ParquetReader,
+    file: &ParquetFile,
     group_idx: usize,
     n_layers: usize,
     path: &Path,
 ) -> Result<TokenBatch> {
-    let group = file
-        .get_row_group(group_idx)
-        .map_err(|error| Error::damaged(path, error))?;
-    let n_rows = usize::try_from(group.metadata().num_rows())
+    let groups = file.metadata().row_groups();
+    let group = groups
+        .get(group_idx)
+        .ok_or_else(|| Error::damaged(path, format!("it has no row group {group_idx}")))?;
+    let n_rows = usize::try_from(group.num_rows())
         .map_err(|_| Error::damaged(path, "a row group has a negative number of rows"))?;
-    let file_len = std::fs::metadata(path)
-        .map_err(Error::io("read", path))?
-        .len();
-    let budget = memory_budget(file_len);
+    let budget = file.budget();
     // Three numbers and two flags per layer, and what a token takes by itself.
     let per_row = 14 * n_layers as u64 + 64;
     if per_row.saturating_mul(n_rows as u64) > budget {
         return Err(Error::damaged(
             path,
             format!(
-                "a row group announces {n_rows} tokens of {n_layers} layers, which a file of \
-                 {file_len} bytes does not hold"
+                "a row group announces {n_rows} tokens of {n_layers} layers, which a file of this \
+                 size does not hold"
             ),
         ));
     }
     let group = Group {
         file,
-        group,
+        group_idx,
         n_rows,
-        budget,
         path,
     };
     let unsigned = |values: Vec<i32>| values.into_iter().map(|value| value as u32).collect();
@@ -128,8 +119,8 @@ pub(super) fn read_row_group(
     Ok(batch)
 }
 
-/// The layers whose hidden states a file has, from the first on.
-fn hidden_layers(file: &ParquetReader, n_layers: usize) -> Vec<usize> {
+/// Returns the layers whose hidden states a file has, from the first on.
+fn hidden_layers(file: &ParquetFile, n_layers: usize) -> Vec<usize> {
     let schema = file.metadata().file_metadata().schema_descr();
     let layer_of = |name: &str| {
         let layer_idx: usize = name.strip_prefix(HIDDEN_PREFIX)?.parse().ok()?;
@@ -163,7 +154,7 @@ impl Group<'_> {
             return Err(self.error(name, format!("holds {found}, expected {expected}")));
         }
         let read = || -> Result<Column<T::T>, ParquetError> {
-            let pages = self.group.get_column_page_reader(idx)?;
+            let pages = self.file.pages(self.group_idx, idx)?;
             let pages = CheckedPages::new(pages, at_most(max_values));
             let mut reader = ColumnReaderImpl::<T>::new(schema.column(idx), Box::new(pages));
             let mut column = Column {
@@ -193,7 +184,7 @@ impl Group<'_> {
         read().map_err(|error| self.error(name, format!("cannot be read: {error}")))
     }
 
-    /// A column with a value in every row.
+    /// Reads a column with a value in every row.
     fn required<T: DataType>(&self, name: &str) -> Result<Vec<T::T>> {
         let column = self.column::<T>(name, self.n_rows as u64)?;
         if column.values.len() != self.n_rows {
@@ -218,7 +209,7 @@ impl Group<'_> {
             .collect())
     }
 
-    /// A column of lists, all of the same length; returns their values, flat.
+    /// Reads a column of lists, all of the same length; returns their values, flat.
     fn lists<T: DataType>(&self, name: &str, length: usize) -> Result<Vec<T::T>> {
         // As many as there are rows when the lists are empty or missing, which is found below.
         let max_values = (self.n_rows * length.max(1)) as u64;
@@ -263,7 +254,7 @@ impl Group<'_> {
     }
 
     fn hidden(&self, name: &str, layer_idx: usize) -> Result<HiddenStates> {
-        let column = self.column::<FloatType>(name, self.budget / 8)?;
+        let column = self.column::<FloatType>(name, self.file.budget() / 8)?;
         let width = column.values.len() / self.n_rows.max(1);
         if width == 0 || width * self.n_rows != column.values.len() {
             return Err(self.error(name, "does not have lists of one length"));
@@ -291,7 +282,9 @@ impl Group<'_> {
     fn text(&self, bytes: &ByteArray) -> Result<Box<str>> {
         match std::str::from_utf8(bytes.data()) {
             Ok(text) => Ok(text.into()),
-            Err(error) => Err(self.error("piece", format!("holds a text that is none: {error}"))),
+            Err(error) => {
+                Err(self.error("piece", format!("holds bytes that are not UTF-8: {error}")))
+            }
         }
     }
 }

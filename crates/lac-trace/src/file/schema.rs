@@ -44,7 +44,7 @@ impl Columns {
         }
     }
 
-    /// The names of the columns that hold lists of floats, in their order.
+    /// Returns the names of the columns that hold lists of floats, in their order.
     fn float_lists(&self) -> Vec<String> {
         let probed = if self.has_similarity {
             &PROBED_LISTS[..]
@@ -62,7 +62,7 @@ impl Columns {
         lists.chain(hidden).collect()
     }
 
-    /// The schema. Columns are written in its order.
+    /// Returns the schema. Columns are written in its order.
     pub(super) fn schema(&self) -> Result<Arc<Type>> {
         let mut text = String::from(
             "message trace {

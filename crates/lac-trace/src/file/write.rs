@@ -28,7 +28,7 @@ pub struct FlushLimits {
 }
 
 impl Default for FlushLimits {
-    /// 4 MiB, or half a minute.
+    /// Returns the default: 4 MiB, or half a minute.
     fn default() -> Self {
         Self {
             bytes: ROW_GROUP_BYTES,

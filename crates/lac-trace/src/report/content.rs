@@ -15,7 +15,7 @@ pub struct ReportConfig {
 }
 
 impl Default for ReportConfig {
-    /// 10,000 tokens of each trace.
+    /// Returns the default: 10,000 tokens of each trace.
     fn default() -> Self {
         Self { max_tokens: 10_000 }
     }
@@ -94,7 +94,7 @@ impl TraceReport {
         })
     }
 
-    /// What was found of each trace, in their order.
+    /// Iterates over what was found of each trace, in their order.
     pub fn summaries(&self) -> impl Iterator<Item = (&str, &Summary)> {
         self.traces
             .iter()

@@ -70,7 +70,7 @@ fn escape_html(text: &str) -> String {
         .collect()
 }
 
-/// JSON inside of a script element: nothing in it ends the element or opens a comment.
+/// Escapes JSON for a script element, so that nothing in it ends the element or opens a comment.
 fn escape_json(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {
@@ -156,15 +156,15 @@ impl PairJson {
     fn new(pair: &ReportedPair) -> Self {
         let agreement = &pair.agreement;
         let n_tokens = agreement.n_tokens();
-        let equal = agreement.prompt.equal_masks + agreement.response.equal_masks;
-        let mut distance = agreement.prompt.delta_distance;
-        distance.merge(&agreement.response.delta_distance);
+        let equal = agreement.phases.prompt.equal_masks + agreement.phases.response.equal_masks;
+        let mut distance = agreement.phases.prompt.delta_distance;
+        distance.merge(&agreement.phases.response.delta_distance);
         Self {
             left: pair.left,
             right: pair.right,
             n_tokens,
-            prompt: agreement.prompt.flags(),
-            response: agreement.response.flags(),
+            prompt: agreement.phases.prompt.flags(),
+            response: agreement.phases.response.flags(),
             masks: (n_tokens > 0).then(|| equal as f64 / n_tokens as f64),
             delta_distance: distance.mean,
         }
@@ -177,7 +177,7 @@ impl<'a> TraceJson<'a> {
         let spelling = trace.tokens.spelling;
         let worked = trace
             .summary
-            .phases()
+            .seen_phases()
             .flat_map(|(_, phase)| phase.most_active.iter().chain(&phase.least_active));
         let labels = worked
             .filter_map(|token| Some((token.token_id, spelling.read(token.piece.as_deref()?))))
@@ -263,7 +263,7 @@ fn floats(values: &[f32]) -> String {
     STANDARD.encode(bytes)
 }
 
-/// Eight flags a byte, the first one in its lowest bit.
+/// Packs eight flags into each byte, the first one in its lowest bit.
 fn bits(flags: &[bool]) -> String {
     let bytes: Vec<u8> = flags
         .chunks(8)

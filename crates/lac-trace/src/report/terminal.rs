@@ -5,6 +5,7 @@ use std::fmt::Write;
 use lac_core::Phase;
 
 use super::content::{ReportedPair, ReportedTrace, TraceReport};
+use crate::display::on_one_line;
 use crate::picture::{Style, TokenLines};
 use crate::statistics::{PhaseSummary, Summary, TokenActivity};
 
@@ -20,7 +21,7 @@ pub struct TerminalConfig {
 }
 
 impl Default for TerminalConfig {
-    /// 80 characters, 40 tokens of each phase, coloured.
+    /// Returns the default: 80 characters, 40 tokens of each phase, coloured.
     fn default() -> Self {
         Self {
             width: 80,
@@ -31,8 +32,8 @@ impl Default for TerminalConfig {
 }
 
 impl TraceReport {
-    /// The report as text: per trace the numbers of both phases, a picture of the first sequence,
-    /// and what follows from the deltas for other α; then the agreement of traces.
+    /// Returns the report as text: per trace the numbers of both phases, a picture of the first sequence, and what
+    /// follows from the deltas for other α; then the agreement of traces.
     pub fn to_terminal(&self, config: &TerminalConfig) -> String {
         let mut text = String::new();
         // Writing to a string cannot fail.
@@ -54,11 +55,11 @@ impl TraceReport {
         writeln!(
             text,
             "\n{} against {}: {} tokens compared; equal flags: prompt {}, response {}",
-            self.traces[pair.left].title,
-            self.traces[pair.right].title,
+            on_one_line(&self.traces[pair.left].title),
+            on_one_line(&self.traces[pair.right].title),
             agreement.n_tokens(),
-            percent(agreement.prompt.flags()),
-            percent(agreement.response.flags()),
+            percent(agreement.phases.prompt.flags()),
+            percent(agreement.phases.response.flags()),
         )
     }
 }
@@ -75,8 +76,8 @@ fn write_trace(
     let Summary {
         info, comparison, ..
     } = &trace.summary;
-    writeln!(text, "== {}", info.title())?;
-    for (name, phase) in trace.summary.phases() {
+    writeln!(text, "== {}", on_one_line(&info.title()))?;
+    for (name, phase) in trace.summary.seen_phases() {
         write_phase(text, name, phase, info.n_layers)?;
         let which = if name == "prompt" {
             Phase::Prompt
@@ -149,11 +150,7 @@ fn write_phase(
     let words = |tokens: &[TokenActivity]| {
         let words = tokens.iter().take(5).map(|token| {
             let piece = token.piece.as_deref().unwrap_or("–");
-            format!(
-                "{} {:.1}",
-                crate::display::on_one_line(piece),
-                token.mean_active
-            )
+            format!("{} {:.1}", on_one_line(piece), token.mean_active)
         });
         words.collect::<Vec<_>>().join(", ")
     };
@@ -164,7 +161,7 @@ fn write_phase(
     Ok(())
 }
 
-/// A share as a bar of eight heights.
+/// Returns a share as a bar of eight heights.
 fn bar(share: f64) -> char {
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     BARS[((share * 8.0) as usize).min(7)]

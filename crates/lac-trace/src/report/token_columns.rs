@@ -39,7 +39,7 @@ pub(super) struct ShownToken<'a> {
 }
 
 impl TokenColumns {
-    /// The tokens of a phase of the first sequence.
+    /// Returns the tokens of a phase of the first sequence.
     pub(super) fn first_sequence(&self, phase: Phase) -> Vec<ShownToken<'_>> {
         let wanted = u8::from(phase == Phase::Response);
         let n_layers = self.info.n_layers;
@@ -80,7 +80,7 @@ impl TokenColumns {
         self.sequences.len()
     }
 
-    /// Whether thresholds and norms follow from deltas alone, as the page computes them.
+    /// Returns whether thresholds and norms follow from deltas alone, as the page computes them.
     pub(super) fn can_recompute(&self) -> bool {
         self.info.can_sweep_alpha() && self.info.gate.rounding == GateRounding::F32
     }
@@ -114,7 +114,8 @@ impl TokenColumns {
             .extend(token.contributions.into_iter().flatten());
     }
 
-    /// Called when all tokens are there: how pieces are spelled shows in all of them together.
+    /// Ends the columns; called when all tokens are there, because how pieces are spelled shows in all of them
+    /// together.
     pub(super) fn finish(&mut self) {
         self.spelling = Spelling::of(self.pieces.iter().map(|(piece, _)| piece.as_str()));
         for (piece, text) in &mut self.pieces {

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use lac_core::Phase;
+use lac_core::{PerPhase, Phase};
 use serde::{Deserialize, Serialize};
 
 use super::add::add;
@@ -18,10 +18,9 @@ use crate::token::{Token, TokenBatch};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Agreement {
-    /// The prompt's tokens.
-    pub prompt: PhaseAgreement,
-    /// The response's tokens.
-    pub response: PhaseAgreement,
+    /// The tokens of each phase.
+    #[serde(flatten)]
+    pub phases: PerPhase<PhaseAgreement>,
     /// Tokens of the first trace that were not compared.
     pub left_only: u64,
     /// Tokens of the second trace that were not compared.
@@ -72,18 +71,18 @@ impl PhaseAgreement {
         }
     }
 
-    /// Share of flags that agree; `None` when nothing was compared.
+    /// Returns the share of flags that agree; `None` when nothing was compared.
     pub fn flags(&self) -> Option<f64> {
         let n = self.n_tokens * self.equal.len() as u64;
         (n > 0).then(|| self.equal.iter().sum::<u64>() as f64 / n as f64)
     }
 
-    /// Share of tokens with the same flags at every layer.
+    /// Returns the share of tokens with the same flags at every layer.
     pub fn masks(&self) -> Option<f64> {
         (self.n_tokens > 0).then(|| self.equal_masks as f64 / self.n_tokens as f64)
     }
 
-    /// Jaccard index of the active flags of all tokens and layers.
+    /// Returns the Jaccard index of the active flags of all tokens and layers.
     pub fn jaccard(&self) -> Option<f64> {
         let either: u64 = self.either.iter().sum();
         (either > 0).then(|| self.both.iter().sum::<u64>() as f64 / either as f64)
@@ -102,22 +101,26 @@ impl PhaseAgreement {
 impl Agreement {
     fn new(n_layers: usize) -> Self {
         Self {
-            prompt: PhaseAgreement::new(n_layers),
-            response: PhaseAgreement::new(n_layers),
+            phases: PerPhase {
+                prompt: PhaseAgreement::new(n_layers),
+                response: PhaseAgreement::new(n_layers),
+            },
             left_only: 0,
             right_only: 0,
         }
     }
 
-    /// Number of tokens compared.
+    /// Returns the number of tokens compared.
     pub fn n_tokens(&self) -> u64 {
-        self.prompt.n_tokens + self.response.n_tokens
+        let phases = self.phases.iter();
+        phases.map(|(_, agreement)| agreement.n_tokens).sum()
     }
 
     /// Adds the comparison of another pair of shards.
     pub fn merge(&mut self, other: &Self) {
-        self.prompt.merge(&other.prompt);
-        self.response.merge(&other.response);
+        for (phase, others) in other.phases.iter() {
+            self.phases.get_mut(phase).merge(others);
+        }
         self.left_only += other.left_only;
         self.right_only += other.right_only;
     }
@@ -220,9 +223,7 @@ impl Pairs {
         } else {
             (&other, token)
         };
-        match token.phase {
-            Phase::Prompt => self.agreement.prompt.push(left, right),
-            Phase::Response => self.agreement.response.push(left, right),
-        }
+        let agreement = self.agreement.phases.get_mut(token.phase);
+        agreement.push(left, right);
     }
 }

@@ -1,6 +1,6 @@
 //! Everything that is counted of a trace.
 
-use lac_core::Phase;
+use lac_core::PerPhase;
 use serde::{Deserialize, Serialize};
 
 use super::phase::PhaseStatistics;
@@ -38,37 +38,38 @@ use crate::token::Token;
 /// shard.push(&token);
 /// statistics.merge(&shard)?;
 ///
-/// assert_eq!(statistics.prompt.active, [2, 0, 0]);
+/// assert_eq!(statistics.phases.prompt.active, [2, 0, 0]);
 /// // Both tokens have one run of two voids.
-/// assert_eq!(statistics.prompt.runs, [0, 0, 2, 0]);
+/// assert_eq!(statistics.phases.prompt.runs, [0, 0, 2, 0]);
 /// # Ok::<(), lac_trace::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Statistics {
     /// What the trace says of itself.
     pub info: TraceInfo,
-    /// The prompt's tokens.
-    pub prompt: PhaseStatistics,
-    /// The response's tokens.
-    pub response: PhaseStatistics,
+    /// The tokens of each phase.
+    #[serde(flatten)]
+    pub phases: PerPhase<PhaseStatistics>,
     /// Usage under other α; `None` where the policy changes states, so that deltas depend on α.
     pub sweep: Option<AlphaSweep>,
 }
 
 impl Statistics {
-    /// Nothing counted yet, of a trace with this description.
+    /// Starts with nothing counted, for a trace with this description.
     pub fn new(info: &TraceInfo) -> Self {
         Self {
             info: info.clone(),
-            prompt: PhaseStatistics::new(info.n_layers),
-            response: PhaseStatistics::new(info.n_layers),
+            phases: PerPhase {
+                prompt: PhaseStatistics::new(info.n_layers),
+                response: PhaseStatistics::new(info.n_layers),
+            },
             sweep: info
                 .can_sweep_alpha()
                 .then(|| AlphaSweep::new(info, default_alphas())),
         }
     }
 
-    /// The same with other α to sweep over.
+    /// Sets the α to sweep over.
     pub fn with_alphas(mut self, alphas: Vec<f32>) -> Self {
         if self.sweep.is_some() {
             self.sweep = Some(AlphaSweep::new(&self.info, alphas));
@@ -88,10 +89,7 @@ impl Statistics {
 
     /// Counts a token.
     pub fn push(&mut self, token: &Token<'_>) {
-        match token.phase {
-            Phase::Prompt => self.prompt.push(token),
-            Phase::Response => self.response.push(token),
-        }
+        self.phases.get_mut(token.phase).push(token);
         if let Some(sweep) = &mut self.sweep {
             sweep.push(token);
         }
@@ -126,20 +124,13 @@ impl Statistics {
                 reason: "the gate's rounding or the swept alphas differ".to_owned(),
             });
         }
-        self.prompt.merge(&other.prompt);
-        self.response.merge(&other.response);
+        for (phase, others) in other.phases.iter() {
+            self.phases.get_mut(phase).merge(others);
+        }
         if let (Some(mine), Some(others)) = (&mut self.sweep, &other.sweep) {
             mine.merge(others);
         }
         Ok(())
-    }
-
-    /// The counts of a phase.
-    pub fn phase(&self, phase: Phase) -> &PhaseStatistics {
-        match phase {
-            Phase::Prompt => &self.prompt,
-            Phase::Response => &self.response,
-        }
     }
 }
 

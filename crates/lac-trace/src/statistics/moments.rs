@@ -47,7 +47,7 @@ impl Moments {
         self.max = self.max.max(other.max);
     }
 
-    /// Standard deviation of the values themselves (divided by their number, not by one less).
+    /// Returns the standard deviation of the values themselves (divided by their number, not by one less).
     pub fn deviation(&self) -> f64 {
         match self.n {
             0 => 0.0,
@@ -108,7 +108,7 @@ pub fn spearman(left: &[f64], right: &[f64]) -> Option<f64> {
     (scale > 0.0).then(|| product(&left, &right) / scale)
 }
 
-/// Ranks from 1; equal values share the mean of theirs.
+/// Returns ranks from 1; equal values share the mean of theirs.
 fn ranks(values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));

@@ -53,7 +53,7 @@ pub struct PositionBucket {
 }
 
 impl PositionBucket {
-    /// The first position of a bucket: 0, 1, 2, 4, 8, …
+    /// Returns the first position of a bucket: 0, 1, 2, 4, 8, …
     pub fn first(bucket_idx: usize) -> u64 {
         match bucket_idx {
             0 => 0,
@@ -61,7 +61,7 @@ impl PositionBucket {
         }
     }
 
-    /// The bucket of a position.
+    /// Returns the bucket of a position.
     fn of(position: u32) -> usize {
         (u32::BITS - position.leading_zeros()) as usize
     }
@@ -163,7 +163,7 @@ impl PhaseStatistics {
         self.tokens.merge(&other.tokens);
     }
 
-    /// Share of tokens for which each layer was active, `[L]`; `None` when there is no token.
+    /// Returns the share of tokens for which each layer was active, `[L]`; `None` when there is no token.
     pub fn usage(&self) -> Option<Vec<f64>> {
         let share = |&count: &u64| count as f64 / self.n_tokens as f64;
         (self.n_tokens > 0).then(|| self.active.iter().map(share).collect())

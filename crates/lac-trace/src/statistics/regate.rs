@@ -2,8 +2,8 @@
 
 use lac_core::{GateConfig, released_code::GateRounding};
 
-/// What a gate says of one token's layers, given their deltas: `λ_l` and whether the layer is
-/// active, computed as the gate on the device computes it.
+/// Returns what a gate says of one token's layers, given their deltas: `λ_l` and whether the layer is active, computed
+/// as the gate on the device computes it.
 ///
 /// ```
 /// use lac_core::GateConfig;
@@ -39,7 +39,7 @@ fn round(value: f32, gate: GateConfig) -> f32 {
     }
 }
 
-/// The nearest number that bf16 has, of two equally near ones the even one.
+/// Returns the nearest number that bf16 has, of two equally near ones the even one.
 fn to_bf16(value: f32) -> f32 {
     if !value.is_finite() {
         return value;

@@ -1,5 +1,6 @@
 //! What follows from the counts, as it is printed, drawn and written.
 
+use lac_core::PerPhase;
 use serde::{Deserialize, Serialize};
 
 use super::counts::Statistics;
@@ -15,10 +16,9 @@ use crate::info::TraceInfo;
 pub struct Summary {
     /// What the trace says of itself.
     pub info: TraceInfo,
-    /// The prompt's tokens; `None` when there are none.
-    pub prompt: Option<PhaseSummary>,
-    /// The response's tokens; `None` when there are none.
-    pub response: Option<PhaseSummary>,
+    /// The tokens of each phase; `None` for a phase without tokens.
+    #[serde(flatten)]
+    pub phases: PerPhase<Option<PhaseSummary>>,
     /// Prompt against response; `None` unless there are both.
     pub comparison: Option<PhaseComparison>,
     /// Usage under other α; `None` where deltas depend on α.
@@ -187,24 +187,21 @@ impl Summary {
     fn new(statistics: &Statistics) -> Self {
         let Statistics {
             info,
-            prompt,
-            response,
+            phases,
             sweep,
         } = statistics;
         Self {
             info: info.clone(),
-            prompt: PhaseSummary::new(prompt),
-            response: PhaseSummary::new(response),
-            comparison: PhaseComparison::new(prompt, response),
+            phases: phases.as_ref().map(PhaseSummary::new),
+            comparison: PhaseComparison::new(phases),
             alpha_sweep: sweep.as_ref().map(SweepSummary::new),
         }
     }
 
-    /// The phases that have tokens, with their names.
-    pub fn phases(&self) -> impl Iterator<Item = (&'static str, &PhaseSummary)> {
-        [("prompt", &self.prompt), ("response", &self.response)]
-            .into_iter()
-            .filter_map(|(name, phase)| Some((name, phase.as_ref()?)))
+    /// Iterates over the phases that have tokens, with their names.
+    pub fn seen_phases(&self) -> impl Iterator<Item = (&'static str, &PhaseSummary)> {
+        let phases = self.phases.iter();
+        phases.filter_map(|(phase, summary)| Some((phase.name(), summary.as_ref()?)))
     }
 }
 
@@ -249,8 +246,8 @@ impl PhaseSummary {
     }
 }
 
-/// How often an id must have been seen to be ranked: once in a short trace, more often in a long
-/// one, so that the lists do not fill with single occurrences.
+/// Returns how often an id must have been seen to be ranked: once in a short trace, more often in a long one, so that
+/// the lists do not fill with single occurrences.
 fn rank_from(n_tokens: u64) -> u64 {
     (n_tokens / 1000).clamp(1, 20)
 }
@@ -328,8 +325,8 @@ impl Spread {
 }
 
 impl PhaseComparison {
-    fn new(prompt: &PhaseStatistics, response: &PhaseStatistics) -> Option<Self> {
-        let (prompt, response) = (prompt.usage()?, response.usage()?);
+    fn new(phases: &PerPhase<PhaseStatistics>) -> Option<Self> {
+        let (prompt, response) = (phases.prompt.usage()?, phases.response.usage()?);
         let pairs = || prompt.iter().zip(&response);
         let is_in_use = |usage: f64| usage >= 0.5;
         let count = |holds: &dyn Fn(bool, bool) -> bool| {
@@ -371,12 +368,12 @@ impl SweepSummary {
         };
         Self {
             alphas: sweep.alphas.clone(),
-            prompt: each(&sweep.prompt, SweepCounts::mean_usage),
-            response: each(&sweep.response, SweepCounts::mean_usage),
-            prompt_agreement: each(&sweep.prompt, SweepCounts::agreement),
-            response_agreement: each(&sweep.response, SweepCounts::agreement),
-            prompt_per_layer: per_layer(&sweep.prompt),
-            response_per_layer: per_layer(&sweep.response),
+            prompt: each(&sweep.phases.prompt, SweepCounts::mean_usage),
+            response: each(&sweep.phases.response, SweepCounts::mean_usage),
+            prompt_agreement: each(&sweep.phases.prompt, SweepCounts::agreement),
+            response_agreement: each(&sweep.phases.response, SweepCounts::agreement),
+            prompt_per_layer: per_layer(&sweep.phases.prompt),
+            response_per_layer: per_layer(&sweep.phases.response),
         }
     }
 }

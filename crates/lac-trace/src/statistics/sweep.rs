@@ -1,6 +1,6 @@
 //! Usage under other α, recomputed from deltas.
 
-use lac_core::{GateConfig, Phase};
+use lac_core::{GateConfig, PerPhase};
 use serde::{Deserialize, Serialize};
 
 use super::add::add;
@@ -8,7 +8,7 @@ use super::regate::regate;
 use crate::info::TraceInfo;
 use crate::token::Token;
 
-/// The α that are swept unless others are named: 0 to 2 in steps of 0.05.
+/// Returns the α that are swept unless others are named: 0 to 2 in steps of 0.05.
 pub fn default_alphas() -> Vec<f32> {
     (0..=40u8).map(|step| f32::from(step) / 20.0).collect()
 }
@@ -20,10 +20,9 @@ pub struct AlphaSweep {
     n_layers: usize,
     /// The α.
     pub alphas: Vec<f32>,
-    /// What was counted of the prompt's tokens, per α.
-    pub prompt: Vec<SweepCounts>,
-    /// What was counted of the response's tokens, per α.
-    pub response: Vec<SweepCounts>,
+    /// What was counted of the tokens of each phase, per α.
+    #[serde(flatten)]
+    pub phases: PerPhase<Vec<SweepCounts>>,
 }
 
 /// What is counted of a phase under one α.
@@ -50,17 +49,16 @@ impl AlphaSweep {
         Self {
             gate: info.gate,
             n_layers: info.n_layers,
-            prompt: vec![counts.clone(); alphas.len()],
-            response: vec![counts; alphas.len()],
+            phases: PerPhase {
+                prompt: vec![counts.clone(); alphas.len()],
+                response: vec![counts; alphas.len()],
+            },
             alphas,
         }
     }
 
     pub(super) fn push(&mut self, token: &Token<'_>) {
-        let counts = match token.phase {
-            Phase::Prompt => &mut self.prompt,
-            Phase::Response => &mut self.response,
-        };
+        let counts = self.phases.get_mut(token.phase);
         for (counts, &alpha) in counts.iter_mut().zip(&self.alphas) {
             let gate = self.gate.with_alpha(alpha);
             let mut n_equal = 0;
@@ -76,11 +74,8 @@ impl AlphaSweep {
     }
 
     pub(super) fn merge(&mut self, other: &Self) {
-        for (mine, others) in [
-            (&mut self.prompt, &other.prompt),
-            (&mut self.response, &other.response),
-        ] {
-            for (mine, others) in mine.iter_mut().zip(others) {
+        for (phase, others) in other.phases.iter() {
+            for (mine, others) in self.phases.get_mut(phase).iter_mut().zip(others) {
                 mine.n_tokens += others.n_tokens;
                 add(&mut mine.active, &others.active);
                 mine.equal_flags += others.equal_flags;
@@ -96,12 +91,12 @@ impl SweepCounts {
         (n_flags > 0).then(|| count as f64 / n_flags as f64)
     }
 
-    /// Mean share of active layers; `None` when there is no token.
+    /// Returns the mean share of active layers; `None` when there is no token.
     pub fn mean_usage(&self) -> Option<f64> {
         self.per_flag(self.active.iter().sum())
     }
 
-    /// Share of flags that are as they were recorded.
+    /// Returns the share of flags that are as they were recorded.
     pub fn agreement(&self) -> Option<f64> {
         self.per_flag(self.equal_flags)
     }

@@ -7,7 +7,11 @@ use serde::{Deserialize, Serialize};
 use crate::token::Token;
 
 /// Active layers by token id.
+///
+/// JSON has text for its keys, which serde turns into numbers only where it reads a map directly, and the phases' statistics
+/// are flattened into those of a trace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "BTreeMap<String, Count>")]
 pub struct TokenUse(BTreeMap<u32, Count>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +33,19 @@ pub struct TokenActivity {
     pub n: u64,
     /// Mean number of active layers.
     pub mean_active: f64,
+}
+
+impl TryFrom<BTreeMap<String, Count>> for TokenUse {
+    type Error = String;
+
+    fn try_from(counts: BTreeMap<String, Count>) -> Result<Self, String> {
+        let ids = counts.into_iter().map(|(key, count)| {
+            let id = key.parse();
+            let id = id.map_err(|error| format!("\"{key}\" is not a token id: {error}"))?;
+            Ok((id, count))
+        });
+        ids.collect::<Result<_, _>>().map(Self)
+    }
 }
 
 impl TokenUse {
@@ -53,17 +70,17 @@ impl TokenUse {
         }
     }
 
-    /// Number of different ids.
+    /// Returns the number of different ids.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether no id was seen.
+    /// Returns whether no id was seen.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// All ids that occur at least `min_n` times, the most worked first; of equally worked ones
+    /// Returns all ids that occur at least `min_n` times, the most active first; of equally active ones
     /// the more frequent first, then the smaller id.
     pub fn ranking(&self, min_n: u64) -> Vec<TokenActivity> {
         let mut ranking: Vec<TokenActivity> = self

@@ -39,7 +39,7 @@ fn read(path: &Path, allowance: Allowance) -> lac_trace::Result<u64> {
         let trace = TraceReader::open(path)?;
         let statistics = Statistics::of(&trace)?;
         statistics.summary();
-        Ok(statistics.prompt.n_tokens + statistics.response.n_tokens)
+        Ok(statistics.phases.prompt.n_tokens + statistics.phases.response.n_tokens)
     })
 }
 
@@ -158,6 +158,24 @@ proptest! {
 
     #[test]
     fn any_change_of_a_byte_is_survived(bytes in damaged_bytes(good())) {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("damaged.parquet");
+        std::fs::write(&path, &bytes).unwrap();
+        if let Err(error) = read(&path, ALLOWANCE) {
+            let message = lac_test_corruption::message(&error);
+            prop_assert!(message.contains("damaged.parquet"), "{}", message);
+            prop_assert!(message.len() < 4000, "{}", message);
+        }
+    }
+
+    #[test]
+    fn any_change_of_a_trace_saved_again_is_survived(
+        bytes in prop::sample::select(&["gzip", "lz4", "brotli", "zstd"]).prop_flat_map(|codec| {
+            let file = format!("tests/fixtures/codecs/pyarrow-{codec}.parquet");
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+            damaged_bytes(std::fs::read(file).unwrap())
+        }),
+    ) {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("damaged.parquet");
         std::fs::write(&path, &bytes).unwrap();

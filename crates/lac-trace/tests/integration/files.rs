@@ -1,5 +1,6 @@
 //! What is written is what is read.
 
+use std::path::Path;
 use std::time::Duration;
 
 use lac_core::Observer;
@@ -79,6 +80,30 @@ proptest! {
         }
         prop_assert_eq!(tokens(&trace), expected);
     }
+}
+
+/// Files of `tests/fixtures/make_codecs.py`.
+#[test]
+fn a_trace_that_was_saved_again_is_read() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let own = TraceReader::open(&fixtures.join("trace.parquet")).unwrap();
+    let expected = tokens(&own);
+    let open = |name: &str| TraceReader::open(&fixtures.join("codecs").join(name));
+    for name in [
+        "pyarrow-none.parquet",
+        "pyarrow-snappy.parquet",
+        "pyarrow-gzip.parquet",
+        "pyarrow-lz4.parquet",
+        "pyarrow-brotli.parquet",
+        "pyarrow-zstd.parquet",
+        "polars-zstd.parquet",
+    ] {
+        let trace = open(name).unwrap();
+        assert_eq!(trace.info(), own.info(), "{name}");
+        assert_eq!(tokens(&trace), expected[..12], "{name}");
+    }
+    let error = open("without-metadata.parquet").unwrap_err().to_string();
+    assert!(error.contains("has to keep its metadata"), "{error}");
 }
 
 #[test]

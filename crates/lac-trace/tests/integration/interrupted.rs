@@ -90,7 +90,7 @@ fn a_killed_run_can_be_read() {
         }
     }
     assert_eq!(
-        Statistics::of(&trace).unwrap().response.n_tokens,
+        Statistics::of(&trace).unwrap().phases.response.n_tokens,
         trace.n_tokens() - 3
     );
 

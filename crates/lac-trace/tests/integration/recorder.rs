@@ -53,8 +53,8 @@ fn a_row_of_a_batch_is_recorded_as_the_row_alone() {
         // The recorder in memory saw the same.
         for (column, token) in alone.iter().enumerate() {
             let (trace, column) = match column.checked_sub(prompt.len()) {
-                None => (&recorder.prompt, column),
-                Some(column) => (&recorder.response, column),
+                None => (&recorder.phases.prompt, column),
+                Some(column) => (&recorder.phases.response, column),
             };
             assert_eq!(token.id, Some(trace.token_ids[column]));
             for layer in 0..LAYERS {

@@ -35,7 +35,7 @@ proptest! {
         let text = serde_json::to_string(&merged).unwrap();
         let merged: Statistics = serde_json::from_str(&text).unwrap();
 
-        for (merged, whole) in [(&merged.prompt, &whole.prompt), (&merged.response, &whole.response)] {
+        for (merged, whole) in [(&merged.phases.prompt, &whole.phases.prompt), (&merged.phases.response, &whole.phases.response)] {
             prop_assert_eq!(merged.n_tokens, whole.n_tokens);
             prop_assert_eq!(&merged.active, &whole.active);
             prop_assert_eq!(&merged.executed, &whole.executed);
@@ -108,19 +108,28 @@ fn a_sweep_counts_what_the_gate_flags() {
     for (idx, &alpha) in alphas.iter().enumerate() {
         let gated = trace_at(alpha, &folder);
         let counted = Statistics::of(&gated).unwrap();
-        assert_eq!(sweep.prompt[idx].active, counted.prompt.active, "{alpha}");
         assert_eq!(
-            sweep.response[idx].active, counted.response.active,
+            sweep.phases.prompt[idx].active, counted.phases.prompt.active,
             "{alpha}"
         );
-        usages.push(sweep.response[idx].mean_usage().unwrap());
+        assert_eq!(
+            sweep.phases.response[idx].active, counted.phases.response.active,
+            "{alpha}"
+        );
+        usages.push(sweep.phases.response[idx].mean_usage().unwrap());
 
         // The flags that agree with the recording are counted by both.
         let agreed = agreement(&recorded, &gated).unwrap();
-        assert_eq!(agreed.prompt.flags(), sweep.prompt[idx].agreement());
-        assert_eq!(agreed.response.flags(), sweep.response[idx].agreement());
+        assert_eq!(
+            agreed.phases.prompt.flags(),
+            sweep.phases.prompt[idx].agreement()
+        );
+        assert_eq!(
+            agreed.phases.response.flags(),
+            sweep.phases.response[idx].agreement()
+        );
         assert_eq!((agreed.left_only, agreed.right_only), (0, 0));
-        assert_eq!(agreed.prompt.delta_distance.max, 0.0);
+        assert_eq!(agreed.phases.prompt.delta_distance.max, 0.0);
     }
     assert!(
         usages[0] > usages[6],
@@ -152,10 +161,10 @@ fn texts_are_compared_up_to_where_they_part() {
         TraceReader::open(&right).unwrap(),
     );
     let agreed = agreement(&left, &right).unwrap();
-    assert_eq!(agreed.prompt.n_tokens, 5);
-    assert_eq!(agreed.response.n_tokens, 2);
+    assert_eq!(agreed.phases.prompt.n_tokens, 5);
+    assert_eq!(agreed.phases.response.n_tokens, 2);
     assert_eq!((agreed.left_only, agreed.right_only), (4, 4));
-    assert_eq!(agreed.response.masks(), Some(1.0));
+    assert_eq!(agreed.phases.response.masks(), Some(1.0));
 
     let deeper = folder.path().join("deeper.parquet");
     write(

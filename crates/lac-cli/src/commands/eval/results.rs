@@ -10,7 +10,7 @@ use lac_eval::{EvalReport, Results};
 use serde::Serialize;
 
 use crate::one_of::one_of_explained;
-use crate::output::{print_line, write_json, write_text};
+use crate::output::{note, print_line, write_json, write_text};
 
 /// Returns the text of `--help` about a form of a report.
 pub fn explain_format(format: ReportFormat) -> Option<&'static str> {
@@ -50,7 +50,7 @@ impl Merge {
         for settings in &merged.settings {
             let n = merged.of(settings).count();
             let label = settings.policy.label();
-            eprintln!("{label}: {n} of {n_items} questions");
+            note!("{label}: {n} of {n_items} questions");
         }
         Ok(())
     }

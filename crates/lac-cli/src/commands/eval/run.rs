@@ -25,7 +25,7 @@ use crate::args::{ModelArgs, PolicyArgs, PolicyName};
 use crate::interrupt;
 use crate::memory::Rows;
 use crate::one_of::one_of_explained;
-use crate::output::print_line;
+use crate::output::{note, print_line, warn_user};
 use crate::progress::Answering;
 use crate::sampling::warn_stop_tokens;
 use crate::speculation::{SpeculationArgs, Verifier};
@@ -92,7 +92,7 @@ impl Run {
             warn_stop_tokens(&tokenizer);
         }
         if prompt.chat && !tokenizer.has_chat_template() {
-            eprintln!("lac: the model has no chat template and gets plain text");
+            warn_user!("the model has no chat template and gets plain text");
         }
         let max_context = folder.config().decoder.max_position_embeddings;
         let selection = self.data.selection();
@@ -270,7 +270,7 @@ impl Run {
 fn compare_with_logged(data: &DataSet, results: &Results) {
     for settings in &results.settings {
         if let Some(seen) = HarnessLogComparison::new(data, results.of(settings)) {
-            eprintln!(
+            note!(
                 "{}: largest difference from {} logged questions {:.1e}; the same option chosen for \
                  {}; right: {} logged, {} here",
                 settings.policy.label(),
@@ -287,16 +287,18 @@ fn compare_with_logged(data: &DataSet, results: &Results) {
 fn describe(data: &DataSet) {
     let n_files = data.files.len();
     for file in data.files.iter().take(3) {
-        eprintln!("{}: {} rows", file.path.display(), file.n_rows);
+        note!("{}: {} rows", file.path.display(), file.n_rows);
     }
     if n_files > 3 {
-        eprintln!("… {} more files", n_files - 3);
+        note!("… {} more files", n_files - 3);
     }
     let id = data.id();
     let n_subjects = data.subjects().len();
-    eprintln!(
+    note!(
         "{}: {} questions in {n_subjects} subject(s), hash {}",
-        data.benchmark, id.n_items, id.hash
+        data.benchmark,
+        id.n_items,
+        id.hash
     );
 }
 

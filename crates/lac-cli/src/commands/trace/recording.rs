@@ -17,7 +17,9 @@ pub struct Recording {
     /// Record every token into this Parquet file, for `lac report`, pandas or polars
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// A file with a prompt on each line, in place of --prompt
+    /// A file of prompts in place of --prompt, one a line; where its name ends in .jsonl, lines of
+    /// {"prompt": "…"} (with "raw": true for one that bypasses the chat template) or
+    /// {"messages": […]}; where it ends in .json, one conversation
     #[arg(long, value_name = "FILE", group = "PromptSource", requires = "out", conflicts_with_all = ["json", "logits"])]
     pub prompts: Option<PathBuf>,
     /// Prompts that are run side by side

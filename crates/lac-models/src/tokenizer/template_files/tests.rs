@@ -133,7 +133,7 @@ fn a_malformed_template_fails_when_it_is_rendered() {
     check(json!(3), "is of another type");
     check(
         json!({ "default": 1 }),
-        "names a template \"default\" that is no text",
+        "names a template \"default\" that is not a text",
     );
     check(
         json!([{ "name": "default" }]),

@@ -218,6 +218,7 @@ proptest! {
         config in damaged_json(&fs::read_to_string(fixture("mistral").join("tokenizer_config.json")).unwrap()),
         map in damaged_json(r#"{"bos_token": {"content": "<s>"}, "eos_token": "</s>", "additional_special_tokens": ["<x>"]}"#),
         generation in damaged_json(r#"{"eos_token_id": [1, 2]}"#),
+        added in damaged_json(r#"{"<|user|>": 426, "<x>": 427}"#),
     ) {
         let tokenizer = good("mistral");
         survives(&[
@@ -225,6 +226,7 @@ proptest! {
             ("tokenizer_config.json", config.as_bytes()),
             ("special_tokens_map.json", map.as_bytes()),
             ("generation_config.json", generation.as_bytes()),
+            ("added_tokens.json", added.as_bytes()),
         ]);
     }
 

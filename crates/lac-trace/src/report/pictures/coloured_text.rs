@@ -129,7 +129,7 @@ impl PhaseText {
     }
 }
 
-/// The colour of a token; the ink on it stays readable.
+/// Returns the colour of a token; the ink on it stays readable.
 fn shade(color: RGBColor, n_active: usize, n_layers: usize) -> RGBColor {
     tint(color, 0.55 * n_active as f64 / n_layers.max(1) as f64)
 }

@@ -67,7 +67,7 @@ impl<'a> HeatMap<'a> {
         self.longest() <= MAX_ROWS
     }
 
-    /// Width of a layer in rows, or height of a layer in columns.
+    /// Returns the width of a layer in rows, or height of a layer in columns.
     fn cell(&self) -> i32 {
         let room = if self.has_rows() { 330 } else { 300 };
         (room / self.n_layers.max(1) as i32).clamp(4, 22)
@@ -108,8 +108,8 @@ impl<'a> HeatMap<'a> {
         Ok(())
     }
 
-    /// One column per token, or per several successive tokens: then the fuller the colour, the
-    /// more of them the layer works on.
+    /// Draws one column per token, or per several successive tokens: then the fuller the colour, the more of them the
+    /// layer works on.
     fn draw_columns<DB: DrawingBackend>(&self, area: &Area<DB>, phase: &PhaseMap<'_>) -> Drawn {
         let (cell, n_tokens) = (self.cell(), phase.tokens.len());
         let n_columns = n_tokens.min(COLUMNS as usize);
@@ -223,7 +223,7 @@ impl HeatMap<'_> {
         36 + self.n_layers as i32 * self.cell() + 42
     }
 
-    /// What the colours mean, from the right edge to the left beside the heading.
+    /// Draws what the colours mean, from the right edge to the left beside the heading.
     fn draw_legend<DB: DrawingBackend>(&self, area: &Area<DB>) -> Drawn {
         let active = self.phases.iter().map(|phase| phase.color.filled());
         let mut entries = vec![("active", active.collect()), ("void", vec![VOID.filled()])];
@@ -247,7 +247,7 @@ impl HeatMap<'_> {
         Ok(())
     }
 
-    /// Only rows have a sign for a layer that was not run; in columns it looks like a void.
+    /// Returns whether the picture has a sign for a layer that was not run: in columns it looks like a void.
     fn shows_layers_not_run(&self) -> bool {
         let mut tokens = self.phases.iter().flat_map(|phase| &phase.tokens);
         self.has_rows() && tokens.any(|token| token.executed.contains(&false))
@@ -270,12 +270,12 @@ fn cell_style(phase: &PhaseMap<'_>, token: &ShownToken<'_>, layer: usize) -> Sha
     }
 }
 
-/// A layer that was not run is neither active nor a void that was seen.
+/// Returns the style of a layer that was not run, which is neither active nor a void that was seen.
 fn not_run() -> ShapeStyle {
     tint(SOFT, 0.35).stroke_width(1)
 }
 
-/// At most this many characters.
+/// Cuts a text to at most this many characters.
 fn cut(text: &str, n_chars: usize) -> String {
     let text = text.trim_matches(' ');
     if text.chars().count() <= n_chars {

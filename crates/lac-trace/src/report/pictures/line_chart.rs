@@ -81,11 +81,11 @@ fn layers(n_layers: usize) -> Axis {
     }
 }
 
-/// A line for each phase that has tokens.
+/// Returns a line for each phase that has tokens.
 fn per_phase(trace: &ReportedTrace, line: impl Fn(&PhaseSummary, Line) -> Line) -> Vec<Line> {
     trace
         .summary
-        .phases()
+        .seen_phases()
         .map(|(name, phase)| {
             let (name, color) = if name == "prompt" {
                 ("prompt (PP)", PROMPT)
@@ -210,7 +210,7 @@ impl LineChart {
         for (files, phase) in files.into_iter().zip(["prompt", "response"]) {
             let having = || {
                 traces.iter().enumerate().filter_map(move |(idx, trace)| {
-                    let found = trace.summary.phases().find(|(name, _)| *name == phase);
+                    let found = trace.summary.seen_phases().find(|(name, _)| *name == phase);
                     Some((idx, trace, found?.1))
                 })
             };
@@ -403,8 +403,8 @@ impl Picture for LineChart {
 const LEGEND: i32 = 24 + 16 * 6;
 
 impl LineChart {
-    /// The series' names, from the right edge to the left beside the heading; what does not fit
-    /// goes into the next line.
+    /// Draws the series' names, from the right edge to the left beside the heading; what does not fit goes into the
+    /// next line.
     fn draw_legend<DB: DrawingBackend>(&self, area: &Area<DB>) -> Drawn {
         let (right, mut x, mut y) = (WIDTH as i32 - 28, WIDTH as i32 - 28, 28);
         let title_ends = 24 + width_of(self.title, 17.0) + 24;

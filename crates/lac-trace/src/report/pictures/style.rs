@@ -34,7 +34,7 @@ pub(super) type Drawn = std::result::Result<(), String>;
 
 /// A picture that can be drawn anywhere.
 pub(super) trait Picture {
-    /// Width and height, in pixels of an ordinary screen.
+    /// Returns the width and height, in pixels of an ordinary screen.
     fn size(&self) -> (u32, u32);
 
     fn draw<DB: DrawingBackend>(&self, area: &Area<DB>) -> Drawn;
@@ -44,7 +44,7 @@ pub(super) fn text_of(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-/// A text style; `size` is that of CSS.
+/// Returns a text style; `size` is that of CSS.
 pub(super) fn font(size: f64, color: &RGBColor) -> TextStyle<'static> {
     // Plotters takes a font's size for 1.24 times what CSS takes it for.
     (FontFamily::Name(FAMILY), size * 1.24)
@@ -64,7 +64,7 @@ pub(super) fn from_left(style: TextStyle<'static>) -> TextStyle<'static> {
     style.pos(Pos::new(HPos::Left, VPos::Center))
 }
 
-/// Width of a text in pixels.
+/// Returns the width of a text in pixels.
 pub(super) fn width_of(text: &str, size: f64) -> i32 {
     let font = (FontFamily::Name(FAMILY), size).into_font();
     // Measured larger than it is drawn: widths come in whole pixels.
@@ -85,7 +85,7 @@ pub(super) fn width_of(text: &str, size: f64) -> i32 {
 /// Sans has 1.164 em in a line.
 pub(super) const EM_PER_LINE: f64 = 1.164;
 
-/// A colour between the paper and another one.
+/// Returns a colour between the paper and another one.
 pub(super) fn tint(color: RGBColor, share: f64) -> RGBColor {
     let mix = |paper: u8, ink: u8| {
         (f64::from(paper) + (f64::from(ink) - f64::from(paper)) * share.clamp(0.0, 1.0)).round()
@@ -98,7 +98,7 @@ pub(super) fn tint(color: RGBColor, share: f64) -> RGBColor {
     )
 }
 
-/// The heading of every picture; returns what is below it.
+/// Draws the heading of every picture; returns what is below it.
 pub(super) fn heading<DB: DrawingBackend>(
     area: &Area<DB>,
     title: &str,
@@ -114,7 +114,7 @@ pub(super) fn heading<DB: DrawingBackend>(
 /// Height of the heading.
 pub(super) const HEADING: u32 = 68;
 
-/// What a picture's subtitle says of its trace.
+/// Returns what a picture's subtitle says of its trace.
 pub(super) fn settings(trace: &ReportedTrace) -> String {
     trace.summary.info.title()
 }
