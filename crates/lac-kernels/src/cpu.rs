@@ -13,7 +13,7 @@ mod sublayers;
 mod tests;
 
 pub use storage::has_cpu_kernel;
-pub use sublayers::{GatedMlp, LinearMap, Norm, QkvHeads, QkvProjection};
+pub use sublayers::{GatedMlp, LinearMap, Norm, QkvHeads, QkvProjection, Residual};
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
@@ -84,12 +84,7 @@ pub fn gated_linear(
 ///
 /// # Panics
 /// If [`has_cpu_kernel`] is false for one of the tensors.
-pub fn rms_norm(
-    hidden: Tensor<3>,
-    weight: Tensor<1>,
-    epsilon: f64,
-    form: NormForm,
-) -> Tensor<3> {
+pub fn rms_norm(hidden: Tensor<3>, weight: Tensor<1>, epsilon: f64, form: NormForm) -> Tensor<3> {
     let (hidden, weight) = (primitive(hidden), primitive(weight));
     tensor(for_data_type!(hidden, |E| norm::rms_norm::<E>(
         hidden, weight, epsilon, form
@@ -157,7 +152,7 @@ fn fuses(hidden: &Tensor<3>, weights: &[&Tensor<2>], n_units: usize, unit: usize
 /// Returns queries, keys and values `[batch, seq, heads * head_dim]` of `[batch, seq, hidden]`; `None` where
 /// [`fuses_tokens`] is false for their weights, or the states have another data type.
 pub fn queries_keys_values(hidden: &Tensor<3>, qkv: &QkvProjection) -> Option<[Tensor<3>; 3]> {
-    let hidden = states_like(&qkv.norm.weight, hidden)?;
+    let hidden = states_like(&qkv.weights[0], hidden)?;
     let heads = for_data_type!(hidden, |E| fused::heads::<E>(hidden, qkv));
     Some(heads?.map(tensor))
 }
@@ -176,7 +171,7 @@ pub fn add_linear(hidden: &Tensor<3>, input: &Tensor<3>, linear: &LinearMap) -> 
 /// Returns norm and gated MLP of the residual stream `[batch, seq, hidden]`, added to it; `None` where [`fuses_tokens`]
 /// is false for the MLP's weights, or the states have another data type.
 pub fn add_mlp(hidden: &Tensor<3>, mlp: &GatedMlp) -> Option<Tensor<3>> {
-    let hidden = states_like(&mlp.norm.weight, hidden)?;
+    let hidden = states_like(&mlp.weights[0], hidden)?;
     let sum = for_data_type!(hidden, |E| fused::add_mlp::<E>(hidden, mlp));
     sum.map(tensor)
 }
@@ -194,8 +189,8 @@ pub fn layer(
 ) -> Option<[Tensor<3>; 3]> {
     let dtype = hidden.dtype();
     let has_dtype = |weight: &FlexTensor| weight.dtype() == dtype;
-    (has_dtype(&output.weight) && has_dtype(&mlp.norm.weight)).then_some(())?;
-    let hidden = states_like(&qkv.norm.weight, hidden)?;
+    (has_dtype(&output.weight) && has_dtype(&mlp.weights[0])).then_some(())?;
+    let hidden = states_like(&qkv.weights[0], hidden)?;
     let outputs = for_data_type!(hidden, |E| fused::layer::<E>(
         hidden, qkv, output, mlp, slots, scores
     ));

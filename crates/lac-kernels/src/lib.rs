@@ -38,7 +38,7 @@
 pub use bandwidth::parallel_read;
 #[cfg(feature = "flex")]
 pub use cpu::{
-    GatedMlp, LinearMap, Norm, QkvHeads, QkvProjection, add_linear, add_mlp, attend,
+    GatedMlp, LinearMap, Norm, QkvHeads, QkvProjection, Residual, add_linear, add_mlp, attend,
     fuses_sequences, fuses_tokens, gated_linear, has_cpu_kernel, layer, linear,
     queries_keys_values, rms_norm, rotate,
 };
@@ -46,7 +46,7 @@ pub use settings::{Activation, NormForm, Scores};
 pub use slots::AttendedSlots;
 #[cfg(not(feature = "flex"))]
 pub use stub::{
-    GatedMlp, LinearMap, Norm, QkvHeads, QkvProjection, add_linear, add_mlp, attend,
+    GatedMlp, LinearMap, Norm, QkvHeads, QkvProjection, Residual, add_linear, add_mlp, attend,
     fuses_sequences, fuses_tokens, gated_linear, has_cpu_kernel, layer, linear,
     queries_keys_values, rms_norm, rotate,
 };

@@ -19,11 +19,13 @@ pub enum NormForm {
     /// The state is multiplied by the weight, after it was rounded to its data type.
     #[default]
     Weight,
-    /// The state is multiplied by one plus the weight, in f32, and the product is rounded.
+    /// The state is multiplied by the weight in f32, and the product is rounded.
+    WeightInF32,
+    /// The state is multiplied by one plus the weight in f32, and the product is rounded.
     OnePlusWeight,
 }
 
-/// What becomes of a query's product with a key before the softmax.
+/// How products of queries and keys are changed before the softmax.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scores {
     /// The products are multiplied by this number.

@@ -22,6 +22,25 @@ impl Norm {
     }
 }
 
+/// How a sublayer's outputs are added to the residual stream: normed, then multiplied.
+#[derive(Clone, Debug)]
+pub struct Residual {
+    /// The norm of the outputs; `None` adds them as they are.
+    pub norm: Option<Norm>,
+    /// The number that the outputs are multiplied by.
+    pub multiplier: f32,
+}
+
+impl Residual {
+    /// Returns a plain residual connection: no norm, and a multiplier of 1.
+    pub fn plain() -> Self {
+        Self {
+            norm: None,
+            multiplier: 1.0,
+        }
+    }
+}
+
 /// What is done with the heads of queries and keys once they are projected.
 #[derive(Clone, Debug)]
 pub struct QkvHeads {
@@ -41,12 +60,12 @@ pub struct QkvProjection(Never);
 impl QkvProjection {
     /// Returns `None`: no kernel was compiled in.
     pub fn new(
-        norm: Norm,
+        _norm: Option<Norm>,
         _weights: [Tensor<2>; 3],
         _biases: [Option<Tensor<1>>; 3],
         _heads: QkvHeads,
     ) -> Option<Self> {
-        match norm.0 {}
+        None
     }
 }
 
@@ -56,7 +75,7 @@ pub struct LinearMap(Never);
 
 impl LinearMap {
     /// Returns `None`: no kernel was compiled in.
-    pub fn new(_weight: Tensor<2>, _bias: Option<Tensor<1>>) -> Option<Self> {
+    pub fn new(_weight: Tensor<2>, _bias: Option<Tensor<1>>, _residual: Residual) -> Option<Self> {
         None
     }
 }
@@ -67,8 +86,13 @@ pub struct GatedMlp(Never);
 
 impl GatedMlp {
     /// Returns `None`: no kernel was compiled in.
-    pub fn new(norm: Norm, _weights: [Tensor<2>; 3], _activation: Activation) -> Option<Self> {
-        match norm.0 {}
+    pub fn new(
+        _norm: Option<Norm>,
+        _weights: [Tensor<2>; 3],
+        _activation: Activation,
+        _residual: Residual,
+    ) -> Option<Self> {
+        None
     }
 }
 

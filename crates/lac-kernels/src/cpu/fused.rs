@@ -3,6 +3,7 @@
 //!
 //! The operations are those of the other files, in their order and rounded as they are: the bits are the same.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use burn::backend::flex::FlexTensor;
@@ -12,10 +13,10 @@ use super::attention::{Attention, StridedRows};
 use super::dot::{Dot, ReadFrom, Rows};
 use super::linear_map::{by_inputs, gated, project, rows, tasks_by_inputs};
 use super::norm::norm_rows;
-use super::numeric::add_rows;
+use super::numeric::{add_rows, multiply_rows};
 use super::rotary::rotate_heads;
 use super::storage::{contiguous, values};
-use super::sublayers::{GatedMlp, LinearMap, Norm, QkvProjection};
+use super::sublayers::{GatedMlp, LinearMap, Norm, QkvProjection, Residual};
 use crate::settings::Scores;
 use crate::slots::AttendedSlots;
 
@@ -137,6 +138,27 @@ impl Norm {
     }
 }
 
+/// The states after the norm before a sublayer; without a norm, as they are.
+fn normed<'a, E: Dot>(norm: Option<&Norm>, states: &'a [E]) -> Cow<'a, [E]> {
+    match norm {
+        None => Cow::Borrowed(states),
+        Some(norm) => Cow::Owned(norm.norm(states)),
+    }
+}
+
+impl Residual {
+    /// Adds the states of some tokens to a sublayer's outputs for them, which are normed and multiplied first.
+    fn add<E: Dot>(&self, states: &[E], outputs: &mut [E]) {
+        if let Some(norm) = &self.norm {
+            outputs.copy_from_slice(&norm.norm(outputs));
+        }
+        if self.multiplier != 1.0 {
+            multiply_rows(outputs, self.multiplier);
+        }
+        add_rows(states, outputs);
+    }
+}
+
 impl QkvProjection {
     /// Queries, keys and values of some tokens of the pass, whose states are given.
     fn write<E: Dot>(
@@ -151,7 +173,7 @@ impl QkvProjection {
             let n_pairs = rotation[0].layout().shape()[3];
             (rotation.each_ref().map(StridedRows::<E>::of), n_pairs)
         });
-        let normed = self.norm.norm(states);
+        let normed = normed(self.norm.as_ref(), states);
         let width = weights[0].width();
         let inputs = Rows::new(&normed, width, width, tokens.len());
         let project = |idx: usize, outputs: &mut [E]| {
@@ -187,7 +209,7 @@ impl LinearMap {
     fn add<E: Dot>(&self, inputs: Rows<'_, E>, states: &[E], outputs: &mut [E]) {
         let bias = self.bias.as_ref().map(values);
         project(rows(&self.weight), bias, inputs, ReadFrom::Cache, outputs);
-        add_rows(states, outputs);
+        self.residual.add(states, outputs);
     }
 }
 
@@ -195,7 +217,7 @@ impl GatedMlp {
     /// The MLP's outputs of some tokens, added to their states.
     fn add<E: Dot>(&self, states: &[E], outputs: &mut [E]) {
         let [gate, up, down] = self.weights.each_ref().map(rows::<E>);
-        let normed = self.norm.norm(states);
+        let normed = normed(self.norm.as_ref(), states);
         let n_rows = states.len() / gate.width();
         let inputs = Rows::new(&normed, gate.width(), gate.width(), n_rows);
         let mut inner = vec![E::default(); n_rows * gate.len()];
@@ -208,7 +230,7 @@ impl GatedMlp {
         );
         let inner = Rows::new(&inner, gate.len(), gate.len(), n_rows);
         project(down, None, inner, ReadFrom::Cache, outputs);
-        add_rows(states, outputs);
+        self.residual.add(states, outputs);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use burn::backend::flex::FlexTensor;
 
-use super::numeric::{scale_rows, scale_rows_one_plus, sum_squares};
+use super::numeric::{scale_rows, scale_rows_in_f32, sum_squares};
 use super::storage::{contiguous, values};
 use crate::settings::NormForm;
 use crate::threads;
@@ -54,7 +54,8 @@ pub(super) fn norm_rows<E: Value>(
         let scale = (mean_square + epsilon as f32).sqrt().recip();
         match form {
             NormForm::Weight => scale_rows(state, scale, weight, output),
-            NormForm::OnePlusWeight => scale_rows_one_plus(state, scale, weight, output),
+            NormForm::WeightInF32 => scale_rows_in_f32(state, scale, 0.0, weight, output),
+            NormForm::OnePlusWeight => scale_rows_in_f32(state, scale, 1.0, weight, output),
         }
     }
 }

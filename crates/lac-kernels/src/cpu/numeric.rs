@@ -177,10 +177,19 @@ vectorised! {
 }
 
 vectorised! {
-    /// `outputs := row * scale * (1 + weight)`, rounded once.
-    fn scale_rows_one_plus<E: Value>(row: &[E], scale: f32, weight: &[E], outputs: &mut [E]) {
+    /// `outputs := row * scale * (offset + weight)`, rounded once.
+    fn scale_rows_in_f32<E: Value>(row: &[E], scale: f32, offset: f32, weight: &[E], outputs: &mut [E]) {
         for ((output, value), weight) in outputs.iter_mut().zip(row).zip(weight) {
-            *output = E::narrow(value.widen() * scale * (1.0 + weight.widen()));
+            *output = E::narrow(value.widen() * scale * (offset + weight.widen()));
+        }
+    }
+}
+
+vectorised! {
+    /// `values := values * multiplier`.
+    fn multiply_rows<E: Value>(values: &mut [E], multiplier: f32) {
+        for value in values.iter_mut() {
+            *value = E::narrow(value.widen() * multiplier);
         }
     }
 }

@@ -28,6 +28,31 @@ impl Norm {
     }
 }
 
+/// How a sublayer's outputs are added to the residual stream: normed, then multiplied.
+#[derive(Clone, Debug)]
+pub struct Residual {
+    /// The norm of the outputs; `None` adds them as they are.
+    pub norm: Option<Norm>,
+    /// The number that the outputs are multiplied by.
+    pub multiplier: f32,
+}
+
+impl Residual {
+    /// Returns a plain residual connection: no norm, and a multiplier of 1.
+    pub fn plain() -> Self {
+        Self {
+            norm: None,
+            multiplier: 1.0,
+        }
+    }
+
+    fn has_dtype(&self, dtype: DType) -> bool {
+        self.norm
+            .as_ref()
+            .is_none_or(|norm| norm.weight.dtype() == dtype)
+    }
+}
+
 /// What is done with the heads of queries and keys once they are projected.
 #[derive(Clone, Debug)]
 pub struct QkvHeads {
@@ -43,7 +68,7 @@ pub struct QkvHeads {
 /// Norm, projections to queries, keys and values, and norms and rotation of queries and keys.
 #[derive(Clone, Debug)]
 pub struct QkvProjection {
-    pub(super) norm: Norm,
+    pub(super) norm: Option<Norm>,
     /// `[heads * head_dim, hidden]`, of queries, keys and values; contiguous.
     pub(super) weights: [FlexTensor; 3],
     /// `[heads * head_dim]`, contiguous.
@@ -56,16 +81,16 @@ pub struct QkvProjection {
 }
 
 impl QkvProjection {
-    /// Makes the projection of the norm before it, weights `[heads * head_dim, hidden]` and biases `[heads * head_dim]`
+    /// Makes the projection of the norm before it, if it has one, weights `[heads * head_dim, hidden]` and biases `[heads * head_dim]`
     /// of queries, keys and values, and what is done with the heads. Returns `None` where a tensor has no kernel or
-    /// another data type than the norm, or where the widths of the heads' norms do not divide theirs.
+    /// another data type than the others, or where the widths of the heads' norms do not divide theirs.
     pub fn new(
-        norm: Norm,
+        norm: Option<Norm>,
         weights: [Tensor<2>; 3],
         biases: [Option<Tensor<1>>; 3],
         heads: QkvHeads,
     ) -> Option<Self> {
-        let dtype = norm.weight.dtype();
+        let dtype = weights[0].dtype();
         let [queries, keys, values] = weights.map(gathered);
         let rotation = match heads.rotation {
             None => None,
@@ -93,53 +118,67 @@ impl QkvProjection {
         are_whole.then_some(())?;
         let rest = projection.biases.iter().flatten();
         let rest = rest.chain(projection.rotation.iter().flatten());
-        let rest = rest.chain(head_norms.map(|norm| &norm.weight));
+        let norms = head_norms.chain(&projection.norm);
+        let rest = rest.chain(norms.map(|norm| &norm.weight));
         have_dtype(dtype, projection.weights.iter().chain(rest)).then_some(projection)
     }
 }
 
-/// A linear map with or without a bias.
+/// A linear map with or without a bias, whose outputs are added to the residual stream.
 #[derive(Clone, Debug)]
 pub struct LinearMap {
     /// `[out, in]`, contiguous.
     pub(super) weight: FlexTensor,
     /// `[out]`, contiguous.
     pub(super) bias: Option<FlexTensor>,
+    pub(super) residual: Residual,
 }
 
 impl LinearMap {
-    /// Makes a linear map of a weight `[out, in]` and a bias `[out]`. Returns `None` where one of them has no kernel,
-    /// or the two have different data types.
-    pub fn new(weight: Tensor<2>, bias: Option<Tensor<1>>) -> Option<Self> {
+    /// Makes a linear map of a weight `[out, in]`, a bias `[out]` and the residual connection. Returns `None` where one
+    /// of them has no kernel or another data type than the others.
+    pub fn new(weight: Tensor<2>, bias: Option<Tensor<1>>, residual: Residual) -> Option<Self> {
         let map = Self {
             weight: gathered(weight)?,
             bias: gathered_bias(bias)?,
+            residual,
         };
-        have_dtype(map.weight.dtype(), &map.bias).then_some(map)
+        let dtype = map.weight.dtype();
+        (have_dtype(dtype, &map.bias) && map.residual.has_dtype(dtype)).then_some(map)
     }
 }
 
 /// Norm and gated MLP, `down(activation(gate(x)) * up(x))`.
 #[derive(Clone, Debug)]
 pub struct GatedMlp {
-    pub(super) norm: Norm,
+    pub(super) norm: Option<Norm>,
     /// Gate, up `[intermediate, hidden]` and down `[hidden, intermediate]`; contiguous.
     pub(super) weights: [FlexTensor; 3],
     pub(super) activation: Activation,
+    pub(super) residual: Residual,
 }
 
 impl GatedMlp {
-    /// Makes a gated MLP of the norm before it, the weights of gate, up `[intermediate, hidden]` and down
-    /// `[hidden, intermediate]`, and the function that gates. Returns `None` where a weight has no kernel or another
-    /// data type than the norm.
-    pub fn new(norm: Norm, weights: [Tensor<2>; 3], activation: Activation) -> Option<Self> {
+    /// Makes a gated MLP of the norm before it, if it has one, the weights of gate, up `[intermediate, hidden]` and
+    /// down `[hidden, intermediate]`, the function that gates, and the residual connection. Returns `None` where a
+    /// weight has no kernel or another data type than the others.
+    pub fn new(
+        norm: Option<Norm>,
+        weights: [Tensor<2>; 3],
+        activation: Activation,
+        residual: Residual,
+    ) -> Option<Self> {
+        let dtype = weights[0].dtype();
         let [gate, up, down] = weights.map(gathered);
         let mlp = Self {
             norm,
             weights: [gate?, up?, down?],
             activation,
+            residual,
         };
-        have_dtype(mlp.norm.weight.dtype(), &mlp.weights).then_some(mlp)
+        let norm = mlp.norm.iter().map(|norm| &norm.weight);
+        let is_taken = have_dtype(dtype, mlp.weights.iter().chain(norm));
+        (is_taken && mlp.residual.has_dtype(dtype)).then_some(mlp)
     }
 }
 

@@ -153,10 +153,14 @@ fn gated_maps() {
 
 #[test]
 fn norms() {
-    for (dtype, form) in DTYPES
-        .into_iter()
-        .flat_map(|dtype| [NormForm::Weight, NormForm::OnePlusWeight].map(|form| (dtype, form)))
-    {
+    for (dtype, form) in DTYPES.into_iter().flat_map(|dtype| {
+        [
+            NormForm::Weight,
+            NormForm::WeightInF32,
+            NormForm::OnePlusWeight,
+        ]
+        .map(|form| (dtype, form))
+    }) {
         for width in [1, 7, 128, 1000] {
             let hidden = values(3 * width, 7);
             let weight = values(width, 8);
@@ -167,7 +171,7 @@ fn norms() {
                 form,
             );
             let one = match form {
-                NormForm::Weight => 0.0,
+                NormForm::Weight | NormForm::WeightInF32 => 0.0,
                 NormForm::OnePlusWeight => 1.0,
             };
             let expected: Vec<f64> = hidden

@@ -1,9 +1,9 @@
 //! Sublayers in one pass over the tokens against the operations one by one.
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, FloatDType, Tensor};
 
 use super::super::{
-    GatedMlp, LinearMap, Norm, QkvHeads, QkvProjection, add_linear, add_mlp, attend,
+    GatedMlp, LinearMap, Norm, QkvHeads, QkvProjection, Residual, add_linear, add_mlp, attend,
     fuses_sequences, fuses_tokens, gated_linear, layer, linear, queries_keys_values, rms_norm,
     rotate,
 };
@@ -21,6 +21,16 @@ struct Choices {
     /// `None` for heads that are not rotated.
     n_pairs: Option<usize>,
     soft_cap: Option<f32>,
+    norms: Norms,
+    multiplier: f32,
+}
+
+/// Where a sublayer has norms.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Norms {
+    Before,
+    After,
+    BeforeAndAfter,
 }
 
 const LLAMA: Choices = Choices {
@@ -29,6 +39,8 @@ const LLAMA: Choices = Choices {
     normed_heads: [0, 0],
     n_pairs: Some(5),
     soft_cap: None,
+    norms: Norms::Before,
+    multiplier: 1.0,
 };
 
 const ALL_CHOICES: [Choices; 4] = [
@@ -39,17 +51,21 @@ const ALL_CHOICES: [Choices; 4] = [
         activation: Activation::GeluTanh,
         normed_heads: [1, 1],
         soft_cap: Some(0.5),
+        norms: Norms::BeforeAndAfter,
         ..LLAMA
     },
-    // Norms of all heads together; a rotation of six values in ten.
+    // Norms of all heads together; a rotation of six values in ten; norms after the sublayers alone.
     Choices {
+        form: NormForm::WeightInF32,
+        norms: Norms::After,
         normed_heads: [6, 2],
         n_pairs: Some(3),
         ..LLAMA
     },
-    // No rotation.
+    // No rotation; a multiplier.
     Choices {
         n_pairs: None,
+        multiplier: 0.22,
         ..LLAMA
     },
 ];
@@ -98,6 +114,24 @@ fn compare_one_pass(choices: Choices) {
         let norm_weight = |seed| vector(hidden_size, seed);
         let form = choices.form;
         let norm = |seed| Norm::new(norm_weight(seed), 1e-5, form).unwrap();
+        let norm_before = |seed| (choices.norms != Norms::After).then(|| norm(seed));
+        let normed_before = |states: Tensor<3>, seed| match choices.norms {
+            Norms::After => states,
+            _ => rms_norm(states, norm_weight(seed), 1e-5, form),
+        };
+        let residual = |seed| Residual {
+            norm: (choices.norms != Norms::Before).then(|| norm(seed)),
+            multiplier: choices.multiplier,
+        };
+        let add = |states: Tensor<3>, outputs: Tensor<3>, seed| {
+            let outputs = match choices.norms {
+                Norms::Before => outputs,
+                _ => rms_norm(outputs, norm_weight(seed), 1e-5, form),
+            };
+            // In f32, since burn rounds a number to the tensor's data type before it multiplies.
+            let multiplied = outputs.cast(FloatDType::F32) * choices.multiplier;
+            states + multiplied.cast(float_dtype(dtype))
+        };
         let weights = [
             matrix(n_queries, hidden_size, 32),
             matrix(n_keys, hidden_size, 33),
@@ -112,7 +146,7 @@ fn compare_one_pass(choices: Choices) {
             })
         });
         let widths = choices.normed_heads.map(|n_heads| n_heads * head_dim);
-        let head_weights = [0, 1].map(|idx| vector(widths[idx], 70 + idx as u64));
+        let head_weights = [0, 1].map(|idx| vector(widths[idx].max(1), 70 + idx as u64));
         let head_norms = || {
             let norm = |weight: &Tensor<1>| Norm::new(weight.clone(), 1e-6, form).unwrap();
             head_weights.each_ref().map(norm)
@@ -122,10 +156,11 @@ fn compare_one_pass(choices: Choices) {
             norms: (widths[0] > 0).then(head_norms),
             rotation: rotation.clone(),
         };
-        let qkv = QkvProjection::new(norm(31), weights.clone(), biases.clone(), heads).unwrap();
+        let qkv =
+            QkvProjection::new(norm_before(31), weights.clone(), biases.clone(), heads).unwrap();
         assert!(fuses_tokens(&hidden, &weights.each_ref()));
         let found = queries_keys_values(&hidden, &qkv).expect("small enough for one pass");
-        let normed = rows(rms_norm(hidden.clone(), norm_weight(31), 1e-5, form));
+        let normed = rows(normed_before(hidden.clone(), 31));
         let [queries, keys, own_values] = linear(normed, weights.clone(), biases.clone());
         let of_heads = |projected: Tensor<2>, idx: usize| {
             let [n_tokens, n_outs] = projected.dims();
@@ -161,10 +196,10 @@ fn compare_one_pass(choices: Choices) {
         };
         let attended = attend(queries, keys.clone(), own_values.clone(), &slots, scores);
         let output_weight = matrix(hidden_size, n_queries, 39);
-        let output = |bias| LinearMap::new(output_weight.clone(), bias).unwrap();
+        let output = |bias| LinearMap::new(output_weight.clone(), bias, residual(71)).unwrap();
         let between = |bias: Option<Tensor<1>>| {
             let [sum] = linear(rows(attended.clone()), [output_weight.clone()], [bias]);
-            hidden.clone() + sum.reshape(shape)
+            add(hidden.clone(), sum.reshape(shape), 71)
         };
         for bias in [None, Some(vector(hidden_size, 40))] {
             let found = add_linear(&hidden, &attended, &output(bias.clone()));
@@ -178,13 +213,19 @@ fn compare_one_pass(choices: Choices) {
             matrix(hidden_size, inner, 43),
         ];
         let activation = choices.activation;
-        let mlp = GatedMlp::new(norm(44), mlp_weights.clone(), activation).unwrap();
+        let mlp = GatedMlp::new(
+            norm_before(44),
+            mlp_weights.clone(),
+            activation,
+            residual(72),
+        )
+        .unwrap();
         let between = between(None);
         let found = add_mlp(&between, &mlp).expect("small enough for one pass");
-        let normed = rows(rms_norm(between.clone(), norm_weight(44), 1e-5, form));
+        let normed = rows(normed_before(between.clone(), 44));
         let [gate, up, down] = mlp_weights.clone();
         let [sum] = linear(gated_linear(normed, gate, up, activation), [down], [None]);
-        let expected = read(between + sum.reshape(shape));
+        let expected = read(add(between, sum.reshape(shape), 72));
         assert_same(read(found), expected.clone(), "MLP");
 
         let all: Vec<&Tensor<2>> = weights
@@ -205,6 +246,14 @@ fn compare_one_pass(choices: Choices) {
     }
 }
 
+fn float_dtype(dtype: DType) -> FloatDType {
+    match dtype {
+        DType::F16 => FloatDType::F16,
+        DType::BF16 => FloatDType::BF16,
+        _ => FloatDType::F32,
+    }
+}
+
 /// What is asked with shapes alone is what the operations do.
 #[test]
 fn sublayers_are_fused_where_their_shapes_say_so() {
@@ -218,7 +267,7 @@ fn sublayers_are_fused_where_their_shapes_say_so() {
                 DType::F32,
             );
             let weight = tensor(&values(width * width, 61), [width, width], DType::F32);
-            let map = LinearMap::new(weight.clone(), None).unwrap();
+            let map = LinearMap::new(weight.clone(), None, Residual::plain()).unwrap();
             assert_eq!(fuses_tokens(&hidden, &[&weight]), expected, "{n_tokens}");
             let sum = add_linear(&hidden, &hidden, &map);
             assert_eq!(sum.is_some(), expected, "{n_tokens} tokens, {width}");
@@ -230,14 +279,22 @@ fn sublayers_are_fused_where_their_shapes_say_so() {
 fn descriptions_take_one_data_type() {
     let weight = |dtype| tensor(&values(12, 62), [3, 4], dtype);
     let bias = |dtype| tensor(&values(3, 63), [3], dtype);
-    assert!(LinearMap::new(weight(DType::BF16), Some(bias(DType::BF16))).is_some());
-    assert!(LinearMap::new(weight(DType::BF16), Some(bias(DType::F32))).is_none());
+    let map = |dtype, bias| LinearMap::new(weight(dtype), bias, Residual::plain());
+    assert!(map(DType::BF16, Some(bias(DType::BF16))).is_some());
+    assert!(map(DType::BF16, Some(bias(DType::F32))).is_none());
     let weight_of_norm = tensor(&values(4, 64), [4], DType::F32);
     let norm = Norm::new(weight_of_norm, 1e-5, NormForm::Weight);
     let norm = norm.expect("a tensor with a kernel");
     let weights = [(); 3].map(|()| weight(DType::F16));
-    assert!(GatedMlp::new(norm, weights, Activation::Silu).is_none());
-    let map = LinearMap::new(weight(DType::F32), None).unwrap();
+    let residual = Residual {
+        norm: Some(norm.clone()),
+        multiplier: 1.0,
+    };
+    for (norm, residual) in [(Some(norm), Residual::plain()), (None, residual)] {
+        let mlp = GatedMlp::new(norm, weights.clone(), Activation::Silu, residual);
+        assert!(mlp.is_none());
+    }
+    let map = map(DType::F32, None).unwrap();
     let states = tensor(&values(4, 65), [1, 1, 4], DType::F16);
     assert!(add_linear(&states, &states, &map).is_none());
 }
