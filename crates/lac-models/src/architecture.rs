@@ -1,10 +1,15 @@
 //! From a Hugging Face `config.json` to a [`DecoderConfig`]: one file per architecture, with what is peculiar to it.
 
 mod error;
+mod family;
 mod fields;
+mod known_fields;
 mod llama;
 mod mistral;
+mod quantization;
 mod qwen2;
+mod rope;
+mod shared;
 
 use std::path::Path;
 
@@ -13,46 +18,9 @@ use serde_json::Value;
 use crate::decoder::DecoderConfig;
 use crate::file::{self, excerpt};
 pub use error::ConfigError;
-use error::MAX_PARAMETERS;
+pub use family::Architecture;
 use fields::Fields;
-
-/// The families of checkpoints that can be loaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Architecture {
-    /// Llama 2, 3, 3.1, 3.2 and their relatives.
-    Llama,
-    /// Mistral 7B and its relatives.
-    Mistral,
-    /// Qwen2 and Qwen2.5.
-    Qwen2,
-}
-
-impl Architecture {
-    /// Returns the name in `model_type`.
-    pub fn model_type(self) -> &'static str {
-        match self {
-            Architecture::Llama => "llama",
-            Architecture::Mistral => "mistral",
-            Architecture::Qwen2 => "qwen2",
-        }
-    }
-
-    /// Returns the name in `architectures`.
-    fn class_name(self) -> &'static str {
-        match self {
-            Architecture::Llama => "LlamaForCausalLM",
-            Architecture::Mistral => "MistralForCausalLM",
-            Architecture::Qwen2 => "Qwen2ForCausalLM",
-        }
-    }
-
-    const ALL: [Architecture; 3] = [
-        Architecture::Llama,
-        Architecture::Mistral,
-        Architecture::Qwen2,
-    ];
-}
+use known_fields::{Meaning, Sizes};
 
 /// The contents of a `config.json`.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,24 +30,37 @@ pub struct ModelConfig {
     pub architecture: Architecture,
     /// Sizes and choices.
     pub decoder: DecoderConfig,
-    /// The data type the checkpoint was saved in, as the file names it.
+    /// The data type the checkpoint was saved in, as the file names it, without `torch.`.
     pub saved_dtype: Option<String>,
     /// Tokens that end a text.
     pub eos_token_ids: Vec<u32>,
+    /// Fields that decide nothing, in the order of their names; those of objects as `rope_scaling.finetuned`.
+    pub ignored_fields: Vec<String>,
+    /// Those of them of which nothing is known. They may ask for something that is not computed.
+    pub unknown_fields: Vec<String>,
+}
+
+/// A `config.json` with all that is wrong with it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ConfigReport {
+    /// The configuration, as far as it can be told. With `problems` beside it no model is to be made of it.
+    pub config: Option<ModelConfig>,
+    /// Why the file cannot be used.
+    pub problems: Vec<ConfigError>,
 }
 
 impl ModelConfig {
     /// Reads a `config.json`.
     ///
+    /// A field is read, or it is known to change no result, or it is known to change results and an error, or it is in
+    /// [`unknown_fields`](Self::unknown_fields). Absent fields and fields that are null mean what they mean to the
+    /// model's class in transformers.
+    ///
     /// # Errors
-    /// A field is missing or impossible, or would change the result and is not supported. An unknown field is taken to
-    /// change the result unless it is null, false or begins with `_`.
+    /// A field is missing or impossible, or would change the result and is not supported.
     pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
-        let text = file::read_to_string(path).map_err(|source| ConfigError::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?;
-        Self::from_json(&text, path)
+        Self::from_json(&read(path)?, path)
     }
 
     /// Reads the text of a `config.json`. Errors name `path`.
@@ -87,61 +68,142 @@ impl ModelConfig {
     /// # Errors
     /// Those of [`ModelConfig::from_file`].
     pub fn from_json(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let malformed = |reason: String| ConfigError::Malformed {
-            path: path.to_owned(),
-            reason,
-        };
-        let object = match serde_json::from_str(text) {
-            Ok(Value::Object(object)) => object,
-            Ok(_) => return Err(malformed("it holds another kind of value".to_owned())),
-            Err(error) => return Err(malformed(excerpt(&error.to_string()))),
-        };
-        let mut fields = Fields::new(object, path);
-        let architecture = architecture(&mut fields)?;
-        let decoder = match architecture {
-            Architecture::Llama => llama::decoder_config(&mut fields)?,
-            Architecture::Mistral => mistral::decoder_config(&mut fields)?,
-            Architecture::Qwen2 => qwen2::decoder_config(&mut fields)?,
-        };
-        let n_parameters = decoder.n_parameters();
-        if n_parameters > MAX_PARAMETERS {
-            return Err(ConfigError::TooLarge {
-                path: path.to_owned(),
-                fields: "vocab_size, hidden_size, intermediate_size, num_hidden_layers, \
-                         num_attention_heads and head_dim",
-                n_parameters,
-            });
+        let report = ConfigReport::of_json(text, path);
+        match (ConfigError::of(report.problems), report.config) {
+            (None, Some(config)) => Ok(config),
+            (Some(error), _) => Err(error),
+            // A file without a configuration has a problem.
+            (None, None) => Err(malformed(path, "it holds no configuration".to_owned())),
         }
-        let saved_dtype = fields.text("torch_dtype")?.or(fields.text("dtype")?);
-        let eos_token_ids = fields.token_ids("eos_token_id")?;
-        fields.finish()?;
-        Ok(Self {
-            architecture,
-            decoder,
-            saved_dtype,
-            eos_token_ids,
+    }
+
+    /// Checks that every field is known. Errors name `path`.
+    ///
+    /// # Errors
+    /// [`ConfigError::UnknownFields`].
+    pub fn check_fields_are_known(&self, path: &Path) -> Result<(), ConfigError> {
+        if self.unknown_fields.is_empty() {
+            return Ok(());
+        }
+        Err(ConfigError::UnknownFields {
+            path: path.to_owned(),
+            fields: self.unknown_fields.clone(),
         })
+    }
+
+    /// Returns a sentence that names all unknown fields, or `None` where there are none. A
+    /// program that loads the model shows it to its user.
+    pub fn warning(&self) -> Option<String> {
+        if self.unknown_fields.is_empty() {
+            return None;
+        }
+        Some(format!(
+            "nothing is known of these fields of config.json, which are passed over: {}",
+            error::excerpts(&self.unknown_fields)
+        ))
     }
 }
 
-fn architecture(fields: &mut Fields<'_>) -> Result<Architecture, ConfigError> {
-    let supported = "llama, mistral and qwen2 are";
-    let model_type = fields.text("model_type")?;
-    let Some(model_type) = model_type else {
-        return Err(fields.missing("model_type", "llama, mistral or qwen2"));
-    };
-    let architecture = Architecture::ALL
-        .into_iter()
-        .find(|architecture| architecture.model_type() == model_type)
-        .ok_or_else(|| fields.unsupported("model_type", &model_type, supported))?;
-    if let Some(classes) = fields.take("architectures") {
-        let expected = architecture.class_name();
-        let names_it = classes
-            .as_array()
-            .is_some_and(|classes| classes.iter().any(|class| class == expected));
-        if !names_it {
-            return Err(fields.unsupported("architectures", &classes, &format!("{expected} is")));
+impl ConfigReport {
+    /// Reads a `config.json`, and goes on where a field cannot be used.
+    pub fn of_file(path: &Path) -> Self {
+        match read(path) {
+            Ok(text) => Self::of_json(&text, path),
+            Err(error) => Self::failed(error),
         }
     }
-    Ok(architecture)
+
+    /// Reads the text of a `config.json`, and goes on where a field cannot be used. Errors name `path`.
+    pub fn of_json(text: &str, path: &Path) -> Self {
+        let object = match serde_json::from_str(text.strip_prefix('\u{feff}').unwrap_or(text)) {
+            Ok(Value::Object(object)) => object,
+            Ok(_) => {
+                let reason = "it holds another kind of value".to_owned();
+                return Self::failed(malformed(path, reason));
+            }
+            Err(error) => return Self::failed(malformed(path, excerpt(&error.to_string()))),
+        };
+        let mut fields = Fields::new(object, path);
+        let Some(architecture) = family::architecture(&mut fields) else {
+            return Self {
+                config: None,
+                problems: fields.into_findings().problems,
+            };
+        };
+        let (decoder, class_eos) = match architecture {
+            Architecture::Llama => (llama::decoder_config(&mut fields), llama::EOS_TOKEN_ID),
+            Architecture::Mistral => (mistral::decoder_config(&mut fields), mistral::EOS_TOKEN_ID),
+            Architecture::Qwen2 => (qwen2::decoder_config(&mut fields), qwen2::EOS_TOKEN_ID),
+        };
+        shared::check_size(&mut fields, &decoder);
+        let class_eos = class_eos.map(|id| vec![id]);
+        let eos_token_ids = fields.token_ids("eos_token_id").or(class_eos, None);
+        let saved_dtype = saved_dtype(&mut fields);
+        for field in ["quantization_config", "quantization", "compression_config"] {
+            let value = fields.take(field);
+            match value.as_ref().and_then(quantization::describe) {
+                Some(found) => fields.quantized(field, &found.method, found.instead),
+                None if value.is_some() => fields.ignore(field),
+                None => {}
+            }
+        }
+        pass_over_the_rest(&mut fields, &decoder);
+        let findings = fields.into_findings();
+        Self {
+            config: Some(ModelConfig {
+                architecture,
+                decoder,
+                saved_dtype,
+                eos_token_ids: eos_token_ids.unwrap_or_default(),
+                ignored_fields: findings.ignored,
+                unknown_fields: findings.unknown,
+            }),
+            problems: findings.problems,
+        }
+    }
+
+    fn failed(problem: ConfigError) -> Self {
+        Self {
+            config: None,
+            problems: vec![problem],
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    file::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn malformed(path: &Path, reason: String) -> ConfigError {
+    ConfigError::Malformed {
+        path: path.to_owned(),
+        reason,
+    }
+}
+
+/// Takes the data type that the checkpoint was saved in. Newer files call it `dtype`, and that one counts where both
+/// are there.
+fn saved_dtype(fields: &mut Fields<'_>) -> Option<String> {
+    let older = fields.text("torch_dtype").or(None, None);
+    let newer = fields.text("dtype").or(None, None);
+    let name = newer.or(older)?;
+    Some(name.strip_prefix("torch.").unwrap_or(&name).to_owned())
+}
+
+/// Decides on the fields that no reader took.
+fn pass_over_the_rest(fields: &mut Fields<'_>, decoder: &DecoderConfig) {
+    let sizes = Sizes {
+        hidden_size: decoder.hidden_size,
+        head_dim: decoder.head_dim,
+    };
+    for (field, value) in fields.take_left() {
+        match known_fields::meaning(&field, &value, sizes) {
+            Meaning::Inert => fields.ignore(&field),
+            Meaning::Unknown => fields.ignore_unknown(&field),
+            Meaning::Unsupported(supported) => fields.unsupported(&field, &value, supported),
+        }
+    }
 }

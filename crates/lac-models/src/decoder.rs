@@ -247,7 +247,7 @@ impl CausalLm for Decoder {
     }
 
     fn max_context(&self) -> Option<usize> {
-        Some(self.config.max_position_embeddings)
+        Some(self.config.max_context())
     }
 
     fn device(&self) -> Device {

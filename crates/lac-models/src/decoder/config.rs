@@ -1,6 +1,6 @@
 //! The sizes of a decoder, and the choices in which architectures differ.
 
-use super::rope::RopeConfig;
+use super::rope::{RopeConfig, RopeScaling};
 
 /// Whether a group of projections has biases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -180,6 +180,42 @@ impl DecoderConfig {
         self
     }
 
+    /// Returns how many tokens a text may have: `max_position_embeddings`, or more where the rotary positions are
+    /// stretched beyond it. A linear factor multiplies it. With llama3, a `max_position_embeddings` that is no more than
+    /// the training context is that context, and multiplied as well; a larger one is already the stretched number.
+    pub fn max_context(&self) -> usize {
+        let positions = self.max_position_embeddings;
+        let factor = match self.rope.scaling {
+            RopeScaling::Linear { factor } => factor,
+            RopeScaling::Llama3 {
+                factor,
+                original_max_position_embeddings,
+                ..
+            } if positions <= original_max_position_embeddings => factor,
+            _ => 1.0,
+        };
+        // A factor below 1 makes wavelengths shorter; the positions that were trained stay.
+        let stretched = (positions as f64 * factor.max(1.0)).floor();
+        (stretched as usize).min((1 << 31) - 1).max(positions)
+    }
+
+    /// Returns where [`max_context`](Self::max_context) comes from, in words for an error.
+    pub fn describe_context(&self) -> String {
+        let positions = self.max_position_embeddings;
+        let stretched = match self.rope.scaling {
+            _ if self.max_context() == positions => None,
+            RopeScaling::Linear { factor } => Some(("linear", factor)),
+            RopeScaling::Llama3 { factor, .. } => Some(("llama3", factor)),
+            RopeScaling::None => None,
+        };
+        match stretched {
+            None => format!("max_position_embeddings {positions}"),
+            Some((kind, factor)) => {
+                format!("max_position_embeddings {positions} times the {kind} factor {factor}")
+            }
+        }
+    }
+
     /// Returns why no decoder can have these sizes.
     pub(super) fn contradiction(&self) -> Option<&'static str> {
         let sizes = [
@@ -199,7 +235,7 @@ impl DecoderConfig {
             Some("n_kv_heads does not divide n_heads")
         } else if !self
             .rope
-            .has_finite_angles(self.head_dim, self.max_position_embeddings)
+            .has_finite_angles(self.head_dim, self.max_context())
         {
             Some("rotary angles are infinite")
         } else {

@@ -70,7 +70,7 @@ impl RopeConfig {
     }
 
     /// Returns the angle per position of each pair of a head, `head_dim / 2` angles.
-    pub(super) fn inverse_frequencies(&self, head_dim: usize) -> Vec<f32> {
+    pub fn inverse_frequencies(&self, head_dim: usize) -> Vec<f32> {
         (0..head_dim / 2)
             .map(|pair| self.inverse_frequency(pair, head_dim) as f32)
             .collect()

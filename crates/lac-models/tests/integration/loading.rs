@@ -89,7 +89,11 @@ fn settings_that_would_change_the_result_are_refused() {
     }
     check(
         "qwen2",
-        |folder| set_field(folder, "use_sliding_window", "true"),
+        |folder| {
+            set_field(folder, "use_sliding_window", "true");
+            set_field(folder, "sliding_window", "8");
+            set_field(folder, "max_window_layers", "1");
+        },
         &["config.json", "use_sliding_window"],
     );
 }

@@ -5,6 +5,7 @@
 mod batching;
 mod burn_module;
 mod chat_parity;
+mod configs;
 mod corruption;
 mod demo;
 mod devices;
