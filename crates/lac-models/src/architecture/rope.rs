@@ -34,10 +34,7 @@ pub(super) fn rope_config(fields: &mut Fields<'_>, max_position_embeddings: usiz
     let original = fields.limit("original_max_position_embeddings");
     let mut inner = match scaling_fields(fields) {
         None => {
-            return RopeConfig {
-                theta: outer_theta(fields, theta),
-                scaling: RopeScaling::None,
-            };
+            return RopeConfig::new(outer_theta(fields, theta));
         }
         Some(inner) => inner,
     };
@@ -88,7 +85,7 @@ pub(super) fn rope_config(fields: &mut Fields<'_>, max_position_embeddings: usiz
         }
     }
     fields.absorb(inner);
-    RopeConfig { theta, scaling }
+    RopeConfig::new(theta).with_scaling(scaling)
 }
 
 fn outer_theta(fields: &mut Fields<'_>, theta: Given<f64>) -> f64 {

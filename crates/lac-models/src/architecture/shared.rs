@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::error::MAX_PARAMETERS;
 use super::fields::{Fields, Given};
 use super::rope::rope_config;
-use crate::decoder::{DecoderConfig, HeadKind, ProjectionBias};
+use crate::decoder::{DecoderConfig, HeadKind};
 
 /// What a class of transformers takes for fields that the file does not have.
 pub(super) struct ClassDefaults {
@@ -66,27 +66,16 @@ pub(super) fn shared_config(fields: &mut Fields<'_>, defaults: ClassDefaults) ->
     let rope = rope_config(fields, max_position_embeddings);
     let rms_norm_eps = rms_norm_eps(fields);
     let config = DecoderConfig {
-        vocab_size,
-        hidden_size,
         intermediate_size,
-        n_layers,
-        n_heads,
         n_kv_heads,
         head_dim,
         rms_norm_eps,
         max_position_embeddings,
         rope,
-        sliding_window: None,
-        qkv_bias: ProjectionBias::Absent,
-        o_bias: ProjectionBias::Absent,
-        mlp_bias: ProjectionBias::Absent,
         head,
+        ..DecoderConfig::new(vocab_size, hidden_size, n_layers, n_heads)
     };
-    if !fields.has_problems()
-        && !config
-            .rope
-            .has_finite_angles(head_dim, config.max_context())
-    {
+    if !fields.has_problems() && !config.has_finite_angles() {
         let expected = "a base and factors that give finite angles: a base of 1 or more, factors not \
                         next to 0";
         fields.invalid("rope_theta", &format!("{:?}", config.rope), expected);
