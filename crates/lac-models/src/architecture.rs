@@ -3,13 +3,23 @@
 mod error;
 mod family;
 mod fields;
+mod gemma2;
+mod gemma3;
+mod granite;
 mod known_fields;
 mod llama;
+mod ministral;
 mod mistral;
+mod olmo2;
+mod olmo3;
+mod phi3;
 mod quantization;
 mod qwen2;
+mod qwen3;
 mod rope;
+mod scaling;
 mod shared;
+mod smollm3;
 
 use std::path::Path;
 
@@ -130,13 +140,10 @@ impl ConfigReport {
                 problems: fields.into_findings().problems,
             };
         };
-        let (decoder, class_eos) = match architecture {
-            Architecture::Llama => (llama::decoder_config(&mut fields), llama::EOS_TOKEN_ID),
-            Architecture::Mistral => (mistral::decoder_config(&mut fields), mistral::EOS_TOKEN_ID),
-            Architecture::Qwen2 => (qwen2::decoder_config(&mut fields), qwen2::EOS_TOKEN_ID),
-        };
+        let family = architecture.family();
+        let decoder = (family.decoder_config)(&mut fields);
         shared::check_size(&mut fields, &decoder);
-        let class_eos = class_eos.map(|id| vec![id]);
+        let class_eos = family.eos_token_id.map(|id| vec![id]);
         let eos_token_ids = fields.token_ids("eos_token_id").or(class_eos, None);
         let saved_dtype = saved_dtype(&mut fields);
         for field in ["quantization_config", "quantization", "compression_config"] {

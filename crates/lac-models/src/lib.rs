@@ -1,4 +1,5 @@
-//! Llama, Mistral and Qwen2 in burn, loaded from Hugging Face folders and ready for lac-core.
+//! Llama, Mistral, Qwen, Gemma, SmolLM3, Granite, OLMo and Phi in burn, loaded from Hugging Face folders and ready for
+//! lac-core.
 //!
 //! [`ModelFolder`] opens a folder with `config.json`, safetensors files and `tokenizer.json`;
 //! [`ModelFolder::load`] gives a [`Decoder`], which implements [`lac_core::CausalLm`], so that

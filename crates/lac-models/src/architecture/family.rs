@@ -1,48 +1,128 @@
-//! Which family a `config.json` belongs to.
+//! Which family a `config.json` belongs to: the list of families, and the one that a file names.
 
 use serde_json::Value;
 
 use super::fields::Fields;
+use super::{llama, mistral, ministral, qwen2, qwen3, gemma2, gemma3, smollm3, granite, olmo2, olmo3, phi3};
+use crate::decoder::DecoderConfig;
+
+/// What a file of this folder states of its family.
+pub(super) struct Family {
+    /// The name in `model_type`.
+    pub(super) model_type: &'static str,
+    /// The name in `architectures`.
+    pub(super) class_name: &'static str,
+    /// The class's end of a text, where the file names none.
+    pub(super) eos_token_id: Option<u32>,
+    /// Reads the sizes and the choices.
+    pub(super) decoder_config: fn(&mut Fields<'_>) -> DecoderConfig,
+}
 
 /// The families of checkpoints that can be loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Architecture {
-    /// Llama 2, 3, 3.1, 3.2 and their relatives.
+    /// Llama 2, 3, 3.1, 3.2, 3.3 and their relatives.
     Llama,
-    /// Mistral 7B and its relatives.
+    /// Mistral 7B, Nemo, Small and their relatives.
     Mistral,
+    /// Ministral 8B: a Mistral with windows in some layers.
+    Ministral,
     /// Qwen2 and Qwen2.5.
     Qwen2,
+    /// Qwen3.
+    Qwen3,
+    /// Gemma 2.
+    Gemma2,
+    /// Gemma 3, models of text alone.
+    Gemma3,
+    /// SmolLM3.
+    SmolLm3,
+    /// Granite 3 and the dense models of Granite 4.
+    Granite,
+    /// OLMo 2.
+    Olmo2,
+    /// OLMo 3.
+    Olmo3,
+    /// Phi-3, Phi-3.5, Phi-4 and Phi-4-mini.
+    Phi3,
 }
 
 impl Architecture {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::Llama,
+        Self::Mistral,
+        Self::Ministral,
+        Self::Qwen2,
+        Self::Qwen3,
+        Self::Gemma2,
+        Self::Gemma3,
+        Self::SmolLm3,
+        Self::Granite,
+        Self::Olmo2,
+        Self::Olmo3,
+        Self::Phi3,
+    ];
+
     /// Returns the name in `model_type`.
     pub fn model_type(self) -> &'static str {
-        match self {
-            Architecture::Llama => "llama",
-            Architecture::Mistral => "mistral",
-            Architecture::Qwen2 => "qwen2",
-        }
+        self.family().model_type
     }
 
-    /// Returns the name in `architectures`.
-    fn class_name(self) -> &'static str {
+    pub(super) fn family(self) -> &'static Family {
         match self {
-            Architecture::Llama => "LlamaForCausalLM",
-            Architecture::Mistral => "MistralForCausalLM",
-            Architecture::Qwen2 => "Qwen2ForCausalLM",
+            Self::Llama => &llama::FAMILY,
+            Self::Mistral => &mistral::FAMILY,
+            Self::Ministral => &ministral::FAMILY,
+            Self::Qwen2 => &qwen2::FAMILY,
+            Self::Qwen3 => &qwen3::FAMILY,
+            Self::Gemma2 => &gemma2::FAMILY,
+            Self::Gemma3 => &gemma3::FAMILY,
+            Self::SmolLm3 => &smollm3::FAMILY,
+            Self::Granite => &granite::FAMILY,
+            Self::Olmo2 => &olmo2::FAMILY,
+            Self::Olmo3 => &olmo3::FAMILY,
+            Self::Phi3 => &phi3::FAMILY,
         }
     }
-
-    const ALL: [Architecture; 3] = [
-        Architecture::Llama,
-        Architecture::Mistral,
-        Architecture::Qwen2,
-    ];
 }
 
-const SUPPORTED: &str = "llama, mistral and qwen2 are";
+/// What families need that is not computed here.
+const LACKING: &[(&[&str], &str)] = &[
+    (
+        &[
+            "gemma3", "gemma4", "mistral3", "llava", "llava_next", "llama4", "mllama", "paligemma", "phi3_v",
+            "phi4_multimodal", "pixtral", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "idefics3", "smolvlm",
+        ],
+        "a vision tower beside the text model",
+    ),
+    (
+        &[
+            "mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "granitemoe", "granitemoeshared", "phimoe", "minimax",
+            "dbrx", "ernie4_5_moe", "glm4_moe",
+        ],
+        "experts and a router",
+    ),
+    (
+        &["gpt_oss"],
+        "attention sinks, experts and a router",
+    ),
+    (
+        &["deepseek_v2", "deepseek_v3", "deepseek_v32", "minicpm3", "kimi_k2"],
+        "multi-head latent attention",
+    ),
+    (
+        &[
+            "mamba", "mamba2", "falcon_mamba", "falcon_h1", "jamba", "bamba", "zamba2", "nemotron_h",
+            "granitemoehybrid", "lfm2", "recurrent_gemma", "qwen3_next", "olmo_hybrid", "rwkv",
+        ],
+        "layers that keep a state in place of keys and values",
+    ),
+    (&["gemma3n"], "embeddings of every layer and layers that share keys and values"),
+    (&["cohere", "cohere2", "phi", "gpt_neox", "falcon"], "attention and MLP of one input, side by side"),
+    (&["t5", "bart", "whisper"], "an encoder"),
+];
 
 /// Finds the family as transformers does, by `model_type`; without one, by the class in `architectures`. Names are
 /// compared without regard to case, since older files write `LLaMAForCausalLM`.
@@ -52,13 +132,13 @@ pub(super) fn architecture(fields: &mut Fields<'_>) -> Option<Architecture> {
     let is_named = |name: &str, known: &str| name.eq_ignore_ascii_case(known);
     let by_class = |class: &String| {
         let mut all = Architecture::ALL.into_iter();
-        all.find(|architecture| is_named(class, architecture.class_name()))
+        all.find(|architecture| is_named(class, architecture.family().class_name))
     };
     let Some(model_type) = named else {
         let architecture = classes.iter().find_map(by_class);
         match (architecture, classes.is_empty()) {
             (Some(_), _) => {}
-            (None, true) => fields.missing("model_type", "llama, mistral or qwen2"),
+            (None, true) => fields.missing("model_type", "the name of a family, such as llama or qwen3"),
             (None, false) => unsupported_class(fields, &classes),
         }
         return architecture;
@@ -66,10 +146,10 @@ pub(super) fn architecture(fields: &mut Fields<'_>) -> Option<Architecture> {
     let mut all = Architecture::ALL.into_iter();
     let found = all.find(|architecture| is_named(&model_type, architecture.model_type()));
     let Some(architecture) = found else {
-        fields.unsupported("model_type", &model_type, SUPPORTED);
+        unsupported_type(fields, &model_type);
         return None;
     };
-    // Each of the three computes what model_type says, whichever class saved the file.
+    // Each of them computes what model_type says, whichever class saved the file.
     if classes.is_empty() || classes.iter().any(|class| by_class(class).is_some()) {
         return Some(architecture);
     }
@@ -82,8 +162,19 @@ pub(super) fn architecture(fields: &mut Fields<'_>) -> Option<Architecture> {
     Some(architecture)
 }
 
+fn unsupported_type(fields: &mut Fields<'_>, model_type: &str) {
+    let supported = Architecture::ALL.map(Architecture::model_type).join(", ");
+    let name = model_type.to_ascii_lowercase();
+    let row = LACKING.iter().find(|(names, _)| names.iter().any(|known| name == *known));
+    let supported = match row {
+        None => format!("{supported} are"),
+        Some((_, lacking)) => format!("it needs {lacking}; {supported} are"),
+    };
+    fields.unsupported("model_type", &model_type, &supported);
+}
+
 fn unsupported_class(fields: &mut Fields<'_>, classes: &[String]) {
-    let supported = Architecture::ALL.map(Architecture::class_name).join(", ");
+    let supported = Architecture::ALL.map(|architecture| architecture.family().class_name).join(", ");
     let supported = format!("models that predict the next token are ({supported})");
     fields.unsupported("architectures", &classes.join(", "), &supported);
 }

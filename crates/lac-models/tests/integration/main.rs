@@ -10,6 +10,7 @@ mod corruption;
 mod demo;
 mod devices;
 mod expected;
+mod families;
 mod fingerprint;
 mod generation_defaults;
 mod loading;
