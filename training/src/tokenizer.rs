@@ -156,7 +156,7 @@ pub fn configs(tokenizer: &Tokenizer) -> [(&'static str, serde_json::Value); 3] 
         "rope_theta": 1000000.0,
         "sliding_window": null,
         "tie_word_embeddings": true,
-        "torch_dtype": "bfloat16",
+        "torch_dtype": "float32",
         "use_cache": true,
         "use_sliding_window": false,
         "vocab_size": n_tokens,

@@ -100,6 +100,7 @@ fn fixtures(python: &Path) -> Result<()> {
         ("lac-demo", "make_expected.py"),
         ("lac-eval", "make_harness.py"),
         ("lac-trace", "make_expected.py"),
+        ("lac-kernels", "make_blocks.py"),
     ] {
         let folder = root()
             .join("crates")

@@ -9,11 +9,12 @@ use anyhow::{Context, Result, ensure};
 use crate::process::{cargo, output, root, run};
 
 /// The published crates, each after those that it needs.
-const CRATES: [&str; 8] = [
+const CRATES: [&str; 9] = [
     "lac-kernels",
     "lac-core",
     "lac-demo",
     "lac-files",
+    "lac-hub",
     "lac-models",
     "lac-trace",
     "lac-eval",

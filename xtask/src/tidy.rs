@@ -41,6 +41,7 @@ pub fn tidy() -> Result<()> {
         ("lac-eval", &["lac-models", "lac-trace"][..]),
         ("lac-demo", &["lac-core", "burn"][..]),
         ("lac-files", &["lac-core", "burn"][..]),
+        ("lac-hub", &["lac-core", "burn"][..]),
     ] {
         let dependencies = dependencies(&["-p", crate_name])?;
         for other in forbidden {

@@ -10,69 +10,10 @@ use lac_core::{
     released_code::{FirstThreshold, GateRounding},
 };
 use lac_files::{LineEnds, read_text};
-use lac_models::{Decoder, ModelFolder, WeightDtype, dummy_model};
 use sha2::{Digest, Sha256};
 
-use crate::device::DeviceArg;
-use crate::memory::{self, Rows};
-use crate::model_path::LocalModel;
+use crate::model::OpenModel;
 use crate::one_of::one_of;
-use crate::progress;
-
-/// Options that name the model, its data type and its device.
-#[derive(Args)]
-#[command(next_help_heading = "Model")]
-pub struct ModelArgs {
-    /// Folder in Hugging Face layout (config.json, safetensors, tokenizer.json), an id on the
-    /// Hugging Face hub (organisation/name), or demo for the small model that lac carries
-    #[arg(long, value_name = "DIR")]
-    pub model: PathBuf,
-    /// Data type to compute in
-    #[arg(long, value_parser = one_of(WeightDtype::ALL, WeightDtype::name), default_value = WeightDtype::F32.name())]
-    pub dtype: WeightDtype,
-    /// Device to compute on: cpu, wgpu, vulkan or cuda, with a number after a colon where there
-    /// are several (`lac devices` lists them)
-    #[arg(long, default_value = "cpu")]
-    pub device: DeviceArg,
-    /// Random weights of config.json's shape in place of the folder's own
-    #[arg(long)]
-    pub dummy_weights: bool,
-}
-
-/// The seed of `--dummy-weights`.
-const DUMMY_SEED: u64 = 0;
-
-impl ModelArgs {
-    /// Finds the model's folder, fetching it first when it is named by a hub id.
-    pub fn find(&self) -> Result<LocalModel> {
-        LocalModel::find(&self.model)
-    }
-
-    /// Returns the fingerprint that plans, results and traces are checked against. It costs nothing once the model is
-    /// loaded; before, all weights are read for it.
-    pub fn fingerprint(&self, folder: &ModelFolder) -> Result<ModelFingerprint> {
-        Ok(if self.dummy_weights {
-            folder.dummy_fingerprint(DUMMY_SEED)?
-        } else {
-            folder.fingerprint()?
-        })
-    }
-
-    /// Loads the weights, with a progress bar, unless this machine cannot hold them and `rows`; `lower` names the
-    /// flags that `rows` come from.
-    pub fn load(&self, folder: &ModelFolder, rows: Rows, lower: &str) -> Result<Decoder> {
-        let config = &folder.config().decoder;
-        let dtype = self.dtype;
-        memory::check(&self.device, config, dtype, rows, lower)?;
-        let device = self.device.open()?;
-        let model = if self.dummy_weights {
-            dummy_model(config, dtype, &device, DUMMY_SEED)
-        } else {
-            progress::while_loading(|report| folder.load(dtype, &device, report))
-        };
-        model.context("cannot load the model")
-    }
-}
 
 /// What happens to void layers.
 #[derive(Args, Clone)]
@@ -149,13 +90,8 @@ impl PolicyArgs {
 
     /// Makes the policy of that name. Call it once the model is loaded: a plan is checked against the hash of its
     /// weights, which was taken while they were read.
-    pub fn policy(
-        &self,
-        name: PolicyName,
-        model: &ModelArgs,
-        folder: &ModelFolder,
-    ) -> Result<Box<dyn LayerPolicy>> {
-        self.policy_on(name, || model.fingerprint(folder))
+    pub fn policy(&self, name: PolicyName, model: &OpenModel<'_>) -> Result<Box<dyn LayerPolicy>> {
+        self.policy_on(name, || model.fingerprint())
     }
 
     /// Makes the policy of that name for a model whose `fingerprint` is computed only if a plan is checked.

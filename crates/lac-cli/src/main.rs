@@ -8,11 +8,13 @@
 mod args;
 mod commands;
 mod device;
+mod dtype;
 mod failure;
 mod hyphens;
 mod interrupt;
 mod json_format;
 mod memory;
+mod model;
 mod model_path;
 mod one_of;
 mod output;

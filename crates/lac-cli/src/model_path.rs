@@ -1,8 +1,13 @@
 //! What `--model` names: a folder, the embedded model, or a model on the Hugging Face hub.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use lac_hub::{
+    Environment, HubError, HubSettings, Repository, RepositoryKind, SnapshotChoice, WantedFiles,
+};
+use lac_models::model_files;
 use tempfile::TempDir;
 
 /// The name of the embedded model; write `./demo` for a folder of that name.
@@ -22,10 +27,10 @@ impl LocalModel {
         if model.as_os_str() == DEMO {
             return demo::unpack();
         }
-        let path = match hub_id(model) {
-            Some(id) => hub::folder(id)?,
-            // ModelFolder::open reports a path that does not exist.
-            None => model.to_owned(),
+        let path = if model.exists() {
+            model.to_owned()
+        } else {
+            hub_folder(model)?
         };
         Ok(Self {
             path,
@@ -38,18 +43,61 @@ impl LocalModel {
     }
 }
 
-/// Returns the path as a hub id if it has the form `organisation/name` and nothing on this machine has that path.
-fn hub_id(model: &Path) -> Option<&str> {
-    let id = model.to_str()?;
-    let (organisation, name) = id.split_once('/')?;
-    let is_plain = |part: &str| {
-        !part.is_empty()
-            && !part.starts_with('.')
-            && part
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+/// Returns the snapshot of the repository that a path names which does not exist on this machine.
+fn hub_folder(model: &Path) -> Result<PathBuf> {
+    let named = || format!("--model {}: there is no such folder", model.display());
+    let repository = match model.to_str().map(|id| (id, parse(id))) {
+        Some((_, Ok(repository))) => repository,
+        Some((id, Err(error))) if ["https:", "hf:"].iter().any(|start| id.starts_with(start)) => {
+            return Err(error).with_context(named);
+        }
+        // ModelFolder::open reports a path that does not exist.
+        _ => return Ok(model.to_owned()),
     };
-    (is_plain(organisation) && is_plain(name) && !model.exists()).then_some(id)
+    let settings = HubSettings::from_environment(&Environment::of_process());
+    let snapshot = if repository.id().contains('/') {
+        lac_hub::find(&settings, &repository, &ModelFiles).with_context(named)?
+    } else {
+        // More likely a mistyped path than one of the hub's oldest repositories: the hub is not asked.
+        match lac_hub::cached(&settings, &repository) {
+            Ok(snapshot) => snapshot,
+            Err(_) => return Ok(model.to_owned()),
+        }
+    };
+    if snapshot.choice() == SnapshotChoice::OnlyOne {
+        eprintln!(
+            "lac: the local Hugging Face cache does not say which commit of {} main is at; the only one there is \
+             taken, {}",
+            repository.id(),
+            snapshot.commit()
+        );
+    }
+    Ok(snapshot.folder())
+}
+
+fn parse(id: &str) -> Result<Repository, HubError> {
+    Repository::parse(RepositoryKind::Model, id)
+}
+
+/// The files of a model, for lac-hub.
+struct ModelFiles;
+
+impl WantedFiles for ModelFiles {
+    fn optional(&self) -> &[&str] {
+        model_files::SILENT_FILES
+    }
+
+    fn is_wanted(&self, path: &str, listing: &BTreeSet<String>) -> bool {
+        model_files::is_needed(path, listing)
+    }
+
+    fn missing(&self, folder: &Path) -> Vec<String> {
+        model_files::missing(folder)
+    }
+
+    fn check(&self, listing: &BTreeSet<String>) -> Result<(), String> {
+        model_files::check(listing)
+    }
 }
 
 #[cfg(feature = "demo")]
@@ -77,112 +125,5 @@ mod demo {
 
     pub fn unpack() -> Result<LocalModel> {
         bail!("--model demo: this lac was compiled without demo; name a folder or a hub id");
-    }
-}
-
-#[cfg(not(feature = "hub"))]
-mod hub {
-    use std::path::PathBuf;
-
-    use anyhow::{Result, bail};
-
-    pub fn folder(id: &str) -> Result<PathBuf> {
-        bail!("--model {id}: there is no such folder, and this lac was compiled without hub");
-    }
-}
-
-#[cfg(feature = "hub")]
-mod hub {
-    use std::collections::BTreeSet;
-    use std::path::{Path, PathBuf};
-
-    use anyhow::{Context, Result};
-    use hf_hub::api::sync::{ApiBuilder, ApiRepo};
-    use hf_hub::{Cache, CacheRepo};
-    use lac_models::checkpoint::Checkpoint;
-
-    const CONFIG: &str = "config.json";
-    const WEIGHTS: &str = "model.safetensors";
-    const INDEX: &str = "model.safetensors.index.json";
-
-    /// Small files that a model may have.
-    const OPTIONAL: &[&str] = &[
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "special_tokens_map.json",
-        "generation_config.json",
-        "chat_template.jinja",
-        "chat_template.json",
-    ];
-
-    pub fn folder(id: &str) -> Result<PathBuf> {
-        if let Some(folder) = cached(&Cache::from_env().model(id.to_owned())) {
-            return Ok(folder);
-        }
-        download(id).with_context(|| {
-            format!("--model {id}: there is no such folder, and the hub's model cannot be fetched")
-        })
-    }
-
-    /// The cached snapshot, if its configuration and all its weights are there.
-    fn cached(repo: &CacheRepo) -> Option<PathBuf> {
-        let config = repo.get(CONFIG)?;
-        if repo.get(WEIGHTS).is_none() {
-            for shard in Checkpoint::shard_names(&repo.get(INDEX)?).ok()? {
-                repo.get(&shard)?;
-            }
-        }
-        config.parent().map(Path::to_owned)
-    }
-
-    fn download(id: &str) -> Result<PathBuf> {
-        let repo = ApiBuilder::from_env().build()?.model(id.to_owned());
-        let files: BTreeSet<String> = repo
-            .info()?
-            .siblings
-            .into_iter()
-            .map(|file| file.rfilename)
-            .collect();
-        let config = repo.get(CONFIG)?;
-        for name in OPTIONAL.iter().filter(|name| files.contains(**name)) {
-            repo.get(name)?;
-        }
-        if files.contains(WEIGHTS) {
-            repo.get(WEIGHTS)?;
-        } else {
-            download_shards(&repo)?;
-        }
-        let folder = config.parent().context("the cache has no folder")?;
-        Ok(folder.to_owned())
-    }
-
-    fn download_shards(repo: &ApiRepo) -> Result<()> {
-        let index = repo.get(INDEX)?;
-        for shard in Checkpoint::shard_names(&index)? {
-            repo.get(&shard)?;
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hub_ids_are_told_from_paths() {
-        for (model, is_id) in [
-            ("Qwen/Qwen2.5-0.5B-Instruct", true),
-            ("./Qwen/model", false),
-            ("../models/llama", false),
-            ("model", false),
-            ("/models/llama", false),
-            ("a/b/c", false),
-            ("org/na me", false),
-        ] {
-            assert_eq!(hub_id(model.as_ref()).is_some(), is_id, "{model}");
-        }
-        // This crate's own sources are there, so they are a path.
-        assert_eq!(hub_id("src/commands".as_ref()), None);
     }
 }

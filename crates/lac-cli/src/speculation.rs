@@ -11,10 +11,11 @@ use lac_core::{
         Speculator, Ties,
     },
 };
-use lac_models::{ModelFolder, WeightDtype};
+use lac_models::WeightDtype;
 use serde::Serialize;
 
-use crate::args::{ModelArgs, PolicyArgs};
+use crate::args::PolicyArgs;
+use crate::model::OpenModel;
 use crate::one_of::one_of;
 
 /// Options that say how tokens are drafted and verified.
@@ -47,11 +48,11 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Describes a folder's model under these flags.
-    pub fn new(model: &ModelArgs, folder: &ModelFolder, is_greedy: bool) -> Self {
+    /// Describes an open model.
+    pub fn new(model: &OpenModel<'_>, is_greedy: bool) -> Self {
         Self {
             dtype: model.dtype,
-            n_layers: folder.config().decoder.n_layers,
+            n_layers: model.folder.config().decoder.n_layers,
             is_greedy,
         }
     }

@@ -53,6 +53,13 @@ pub trait TextModel {
     /// Returns the tokens that end an answer. They are the same at every call.
     fn stop_tokens(&self) -> &[u32];
 
+    /// Returns the token that stands before a text without a context, so that its first token can be scored: the
+    /// tokenizer's BOS, or its EOS where it has none, as in lm-evaluation-harness. Called once for each empty context;
+    /// `None`, the default, is an error there.
+    fn start_token(&self) -> Option<u32> {
+        None
+    }
+
     /// Returns the token that fills up shorter texts of a batch: the tokenizer's own, or the one that ends a text where
     /// it has none, as in the paper's released code. Called only where that code's padding is reproduced; `None`, the
     /// default, is an error there.

@@ -53,18 +53,16 @@ impl DataSet {
     /// missing, an empty cell or a wrong label; [`Error::Format`] and [`Error::Read`] for a file that
     /// cannot be read.
     pub fn load(benchmark: Benchmark, path: &Path, split: Split) -> Result<Self> {
-        let found = match (path.exists(), path.to_str().and_then(cached_dataset)) {
-            (false, Some(snapshot)) => snapshot,
-            _ => path.to_owned(),
+        let found = match path.to_str() {
+            _ if path.exists() => path.to_owned(),
+            Some(id) => cached_dataset(id)?,
+            None => {
+                return Err(Error::NotFound {
+                    path: path.to_owned(),
+                    reason: "there is no such file or folder".to_owned(),
+                });
+            }
         };
-        if !found.exists() {
-            return Err(Error::NotFound {
-                path: path.to_owned(),
-                reason: "there is no such file or folder, and no data set of that id in the local \
-                         Hugging Face cache"
-                    .to_owned(),
-            });
-        }
         let Questions {
             items,
             examples,

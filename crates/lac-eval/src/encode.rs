@@ -87,6 +87,8 @@ impl Encoder<'_> {
             row: self.item.row,
             subject: self.item.subject.clone(),
             answer: question.answer,
+            also_right: question.also_right,
+            judgement: question.judgement,
             order: question.order,
             option_texts: question
                 .options
@@ -171,6 +173,9 @@ impl Encoder<'_> {
         continuation: &str,
         special: AddSpecialTokens,
     ) -> Result<ScoredOption> {
+        if context.is_empty() {
+            return self.unconditional(continuation);
+        }
         let kept = context.trim_end();
         let moved = format!("{}{continuation}", &context[kept.len()..]);
         // The harness lets the tokenizer add its special tokens to rendered chats too, unless they
@@ -180,13 +185,39 @@ impl Encoder<'_> {
             other => other,
         };
         let joined = self.encode(&format!("{kept}{moved}"), special)?;
-        let mut context = self.encode(kept, special)?;
+        let context = self.encode(kept, special)?;
         let continuation = joined.get(context.len()..).unwrap_or_default().to_vec();
-        if continuation.is_empty() {
-            return Err(self.item_error(format!("{moved:?} adds no token to its context")));
-        }
         if context.is_empty() {
             return Err(self.item_error("the context holds no token".to_owned()));
+        }
+        self.fitting(context, continuation, &moved)
+    }
+
+    /// Tokenises a continuation without a context as the harness does: it follows the token that begins a text. Where
+    /// it begins with that token itself, the rest is scored.
+    fn unconditional(&self, continuation: &str) -> Result<ScoredOption> {
+        let Some(start) = self.text.start_token() else {
+            return Err(self.item_error(
+                "a context is empty, and the tokenizer has neither BOS nor EOS to stand for it"
+                    .to_owned(),
+            ));
+        };
+        let mut ids = self.encode(continuation, AddSpecialTokens::Never)?;
+        if ids.first() == Some(&start) {
+            ids.remove(0);
+        }
+        self.fitting(vec![start], ids, continuation)
+    }
+
+    /// Makes a context and its continuation fit the model.
+    fn fitting(
+        &self,
+        mut context: Vec<u32>,
+        continuation: Vec<u32>,
+        text: &str,
+    ) -> Result<ScoredOption> {
+        if continuation.is_empty() {
+            return Err(self.item_error(format!("{text:?} adds no token to its context")));
         }
         if continuation.len() >= self.max_context {
             return Err(self.item_error(format!(

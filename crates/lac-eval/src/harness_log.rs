@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use crate::data_set::DataSet;
-use crate::item::{Content, ItemId};
-use crate::record::{Record, first_of_largest};
+use crate::item::{Content, ItemId, Logged};
+use crate::judgement::Judgement;
+use crate::record::Record;
 
 /// How far this program and the harness agree about the same prompts.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,19 +21,22 @@ pub struct HarnessLogComparison {
     pub n_right_logged: usize,
     /// Number of right answers by this program's log-likelihoods.
     pub n_right: usize,
+    /// Number of questions whose logged score is another than the one that the logged log-likelihoods give: the
+    /// harness scores their task by a measure of its own.
+    pub n_other_score: usize,
 }
 
 impl HarnessLogComparison {
     /// Compares records with the log-likelihoods that were logged for their questions; `None` if
     /// none were.
     pub fn new<'a>(data: &DataSet, records: impl IntoIterator<Item = &'a Record>) -> Option<Self> {
-        let logged: HashMap<&ItemId, &[f64]> = data
+        let logged: HashMap<&ItemId, (&Logged, Judgement)> = data
             .items
             .iter()
             .filter_map(|item| match &item.content {
-                Content::Scripted { expected, .. } if !expected.is_empty() => {
-                    Some((&item.id, &expected[..]))
-                }
+                Content::Scripted {
+                    logged, judgement, ..
+                } if !logged.log_likelihoods.is_empty() => Some((&item.id, (logged, *judgement))),
                 _ => None,
             })
             .collect();
@@ -42,19 +46,24 @@ impl HarnessLogComparison {
             n_same_choice: 0,
             n_right_logged: 0,
             n_right: 0,
+            n_other_score: 0,
         };
         for record in records {
-            let (Some(expected), Some(values)) =
+            let (Some((logged, judgement)), Some(values)) =
                 (logged.get(&record.item), &record.log_likelihoods)
             else {
                 continue;
             };
-            let chosen = first_of_largest(expected);
+            let is_right = |option| record.is_right_option(option);
+            let chosen = judgement.chosen(&logged.log_likelihoods, &logged.greedy, is_right);
+            let is_right = chosen.is_some_and(is_right);
             seen.n += 1;
             seen.n_same_choice += usize::from(record.predicted == chosen);
-            seen.n_right_logged += usize::from(chosen == Some(record.answer));
+            seen.n_right_logged += usize::from(is_right);
             seen.n_right += usize::from(record.is_right());
-            for (a, b) in values.iter().zip(*expected) {
+            let is_other = |score: f64| score != f64::from(u8::from(is_right));
+            seen.n_other_score += usize::from(logged.score.is_some_and(is_other));
+            for (a, b) in values.iter().zip(&logged.log_likelihoods) {
                 seen.largest_difference = seen.largest_difference.max((a - b).abs());
             }
         }

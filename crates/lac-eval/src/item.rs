@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::judgement::Judgement;
 use crate::short_hash::short_hash;
 
 /// The id of a question: a hash of its contents, the same on every machine.
@@ -72,11 +73,26 @@ pub enum Content {
     Scripted {
         /// A context and its continuation, per option.
         options: Vec<(String, String)>,
-        /// Index of the right option.
+        /// Index of the right option, the first of several.
         answer: usize,
-        /// The log-likelihoods that the other program found.
-        expected: Vec<f64>,
+        /// The other right options, where there are several.
+        also_right: Vec<usize>,
+        /// How an option is chosen.
+        judgement: Judgement,
+        /// What the other program found.
+        logged: Logged,
     },
+}
+
+/// What another program found of a question.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Logged {
+    /// The log-likelihood of each option; empty if it was not logged.
+    pub log_likelihoods: Vec<f64>,
+    /// Whether each option is the greedy text; as many as log-likelihoods.
+    pub greedy: Vec<bool>,
+    /// The question's score, 0 or 1; tasks with a measure of their own log other numbers.
+    pub score: Option<f64>,
 }
 
 impl Content {
@@ -107,13 +123,23 @@ impl Content {
                 add(&answer.to_string());
             }
             Content::Scripted {
-                options, answer, ..
+                options,
+                answer,
+                also_right,
+                judgement,
+                ..
             } => {
                 for (context, continuation) in options {
                     add(context);
                     add(continuation);
                 }
                 add(&answer.to_string());
+                for option in also_right {
+                    add(&option.to_string());
+                }
+                if *judgement == Judgement::Greedy {
+                    add("greedy");
+                }
             }
         }
     }

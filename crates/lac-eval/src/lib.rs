@@ -61,7 +61,8 @@ pub mod data {
     pub use crate::benchmark::spec::{DataFile, Split};
     pub use crate::data_set::{DataId, DataSet};
     pub use crate::hub::cached_dataset;
-    pub use crate::item::{Content, Item, ItemId};
+    pub use crate::item::{Content, Item, ItemId, Logged};
+    pub use crate::judgement::Judgement;
     pub use crate::selection::{ItemSelection, Shard};
 }
 
@@ -99,6 +100,7 @@ mod harness_log;
 mod hub;
 mod item;
 mod item_usage;
+mod judgement;
 mod merge;
 mod option_order;
 mod policy_run;
@@ -113,6 +115,7 @@ mod runner;
 mod score;
 mod selection;
 mod short_hash;
+mod shown_texts;
 mod table;
 #[cfg(test)]
 mod test_model;

@@ -36,6 +36,10 @@ pub struct PromptSettings {
     /// act in transformers' `generate` on greedy text too.
     #[serde(default, skip_serializing_if = "LogitsProcessors::is_neutral")]
     pub processors: LogitsProcessors,
+    /// The tokens that end an answer, where text is generated; set by [`PromptSettings::with_stop_tokens`]. `None` in
+    /// files of earlier versions, which did not record them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_tokens: Option<Vec<StopToken>>,
     /// Which questions share a batch, where a quirk makes results depend on it
     /// ([`Quirks::depends_on_batch`]); set by [`PromptSettings::with_batch_members`].
     #[serde(
@@ -44,6 +48,15 @@ pub struct PromptSettings {
         skip_serializing_if = "Option::is_none"
     )]
     pub batch_members: Option<BatchMembers>,
+}
+
+/// A token that ends an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopToken {
+    /// Its id.
+    pub id: u32,
+    /// Its spelling in the vocabulary.
+    pub text: String,
 }
 
 impl PromptSettings {
@@ -86,8 +99,22 @@ impl PromptSettings {
             max_new_tokens: Some(64),
             sampling: Some(Sampling::Greedy),
             processors: LogitsProcessors::default(),
+            stop_tokens: None,
             batch_members: None,
         }
+    }
+
+    /// Records the tokens that end an answer, each with its spelling in the vocabulary; changes nothing where
+    /// log-likelihoods are compared. They have to be the model's own, in any order.
+    pub fn with_stop_tokens(mut self, tokens: impl IntoIterator<Item = (u32, String)>) -> Self {
+        self.stop_tokens = (!self.protocol.compares_likelihoods()).then(|| {
+            let tokens = tokens.into_iter();
+            let mut tokens: Vec<StopToken> =
+                tokens.map(|(id, text)| StopToken { id, text }).collect();
+            tokens.sort_by_key(|token| token.id);
+            tokens
+        });
+        self
     }
 
     /// Sets which questions share a batch, where a quirk makes results depend on it; changes

@@ -3,6 +3,7 @@
 use lac_core::text_model::ChatMessage;
 
 use crate::item::{Content, Item};
+use crate::judgement::Judgement;
 
 /// A question as it is put to a model.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,8 +12,12 @@ pub struct Question {
     pub prompt: Prompt,
     /// The options that are scored, or that are looked for in an answer.
     pub options: Vec<QuestionOption>,
-    /// Index of the right option.
+    /// Index of the right option, the first of several.
     pub answer: usize,
+    /// The other right options, where there are several.
+    pub also_right: Vec<usize>,
+    /// How an option is chosen by log-likelihoods.
+    pub judgement: Judgement,
     /// For each option shown, its index in the file; `None` where the file's order is shown.
     pub order: Option<Vec<usize>>,
     /// Whether the options are lettered, or no and yes.
@@ -100,10 +105,20 @@ impl<'a> ShownItem<'a> {
         options: Vec<QuestionOption>,
         kind: OptionKind,
     ) -> Question {
+        let (also_right, judgement) = match &self.item.content {
+            Content::Scripted {
+                also_right,
+                judgement,
+                ..
+            } => (also_right.clone(), *judgement),
+            _ => (Vec::new(), Judgement::Highest),
+        };
         Question {
             prompt,
             options,
             answer: self.answer(),
+            also_right,
+            judgement,
             order: self.order.clone(),
             kind,
         }

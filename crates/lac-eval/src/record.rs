@@ -5,8 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::answer::{chosen_option, said_yes};
 use crate::item::ItemId;
 use crate::item_usage::{Drafts, ItemUsage};
+use crate::judgement::{Judgement, first_of_largest};
 use crate::question::OptionKind;
 use crate::request::Request;
+use crate::score::ItemScore;
 
 /// One question's result under one set of settings: a line of a file of results.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,16 +22,27 @@ pub struct Record {
     pub row: usize,
     /// Its subject.
     pub subject: String,
-    /// Index of the right option among those shown.
+    /// Index of the right option among those shown, the first of several.
     pub answer: usize,
-    /// Index of the chosen option; `None` when no answer was found in the text.
+    /// The other right options, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also_right: Vec<usize>,
+    /// Index of the chosen option; `None` when no answer was found in the text. Where options are chosen by the greedy
+    /// text, it is the number of options if the text is none of them.
     pub predicted: Option<usize>,
     /// Index of the option with the highest log-likelihood per character.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predicted_norm: Option<usize>,
-    /// Log-likelihood of each option, natural logarithm.
+    /// Index of the option whose log-likelihood its context raises most: the harness's `acc_mutual_info`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted_mutual_info: Option<usize>,
+    /// Log-likelihood of each option, natural logarithm; then those of the options without their contexts, where the
+    /// harness scored them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_likelihoods: Option<Vec<f64>>,
+    /// Whether each option is the greedy text, where that decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub greedy: Option<Vec<bool>>,
     /// For each option shown, its index in the file; `None` where the file's order is shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<Vec<usize>>,
@@ -51,14 +64,34 @@ pub struct Record {
 impl Record {
     /// Returns whether the right option was chosen.
     pub fn is_right(&self) -> bool {
-        self.predicted == Some(self.answer)
+        self.predicted
+            .is_some_and(|predicted| self.is_right_option(predicted))
+    }
+
+    pub(crate) fn is_right_option(&self, option: usize) -> bool {
+        option == self.answer || self.also_right.contains(&option)
+    }
+
+    /// Returns the chosen option, for comparisons with [`answer`](Self::answer): any right option counts as that one.
+    pub(crate) fn canonical_choice(&self) -> Option<usize> {
+        if self.is_right() {
+            Some(self.answer)
+        } else {
+            self.predicted
+        }
+    }
+
+    /// Returns whether the right option is the one that its context raises most; `None` where that was not scored.
+    pub fn is_right_by_mutual_info(&self) -> Option<bool> {
+        self.predicted_mutual_info
+            .map(|predicted| self.is_right_option(predicted))
     }
 
     /// Returns whether the right option has the highest log-likelihood per character; `None` where
     /// text was generated.
     pub fn is_right_norm(&self) -> Option<bool> {
         self.predicted_norm
-            .map(|predicted| predicted == self.answer)
+            .map(|predicted| self.is_right_option(predicted))
     }
 
     /// Checks that a record from a file can be counted.
@@ -77,18 +110,29 @@ impl Record {
     pub(crate) fn scored(
         request: &Request,
         settings: &str,
-        log_likelihoods: Vec<f64>,
-        usage: ItemUsage,
+        ItemScore {
+            log_likelihoods,
+            greedy,
+            usage,
+        }: ItemScore,
         seconds: f64,
     ) -> Self {
+        let judgement = request.judgement;
+        let n_options = judgement.n_options(log_likelihoods.len());
         let per_character: Vec<f64> = log_likelihoods
             .iter()
+            .take(n_options)
             .zip(&request.option_lengths)
             .map(|(value, &length)| value / length.max(1) as f64)
             .collect();
         Self {
-            predicted: first_of_largest(&log_likelihoods),
-            predicted_norm: first_of_largest(&per_character),
+            predicted: judgement
+                .chosen(&log_likelihoods, &greedy, |option| request.is_right(option)),
+            predicted_norm: (judgement != Judgement::Greedy)
+                .then(|| first_of_largest(&per_character))
+                .flatten(),
+            predicted_mutual_info: judgement.chosen_by_mutual_info(&log_likelihoods),
+            greedy: (judgement == Judgement::Greedy).then_some(greedy),
             log_likelihoods: Some(log_likelihoods),
             ..Self::blank(request, settings, usage, seconds)
         }
@@ -121,9 +165,12 @@ impl Record {
             row: request.row,
             subject: request.subject.clone(),
             answer: request.answer,
+            also_right: request.also_right.clone(),
             predicted: None,
             predicted_norm: None,
+            predicted_mutual_info: None,
             log_likelihoods: None,
+            greedy: None,
             order: request.order.clone(),
             text: None,
             prompt: None,
@@ -132,15 +179,4 @@ impl Record {
             seconds,
         }
     }
-}
-
-/// Returns the first index of the largest value, as numpy's `argmax` does.
-pub(crate) fn first_of_largest(values: &[f64]) -> Option<usize> {
-    let mut best: Option<usize> = None;
-    for (i, value) in values.iter().enumerate() {
-        if best.is_none_or(|best| *value > values[best]) {
-            best = Some(i);
-        }
-    }
-    best
 }

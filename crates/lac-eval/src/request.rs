@@ -1,6 +1,7 @@
 //! A question as token ids.
 
 use crate::item::ItemId;
+use crate::judgement::Judgement;
 use crate::question::OptionKind;
 
 /// A tokenised question.
@@ -12,8 +13,12 @@ pub struct Request {
     pub row: usize,
     /// The item's subject.
     pub subject: String,
-    /// Index of the right option among those shown.
+    /// Index of the right option among those shown, the first of several.
     pub answer: usize,
+    /// The other right options, where there are several.
+    pub also_right: Vec<usize>,
+    /// How an option is chosen by log-likelihoods.
+    pub judgement: Judgement,
     /// For each option shown, its index in the file; `None` where the file's order is shown.
     pub order: Option<Vec<usize>>,
     /// The text of each option.
@@ -49,6 +54,11 @@ pub struct ScoredOption {
 }
 
 impl Request {
+    /// Returns whether an option is right.
+    pub fn is_right(&self, option: usize) -> bool {
+        option == self.answer || self.also_right.contains(&option)
+    }
+
     /// Returns the number of tokens that are fed, the options' included.
     pub fn n_tokens(&self) -> usize {
         match &self.feed {

@@ -181,6 +181,19 @@ fn check(
             requests.len()
         )));
     }
+    if let Some(recorded) = &prompt.stop_tokens {
+        let mut recorded: Vec<u32> = recorded.iter().map(|token| token.id).collect();
+        let mut own = evaluation.text.stop_tokens().to_vec();
+        for ids in [&mut recorded, &mut own] {
+            ids.sort_unstable();
+            ids.dedup();
+        }
+        if recorded != own {
+            return Err(Error::Mismatch(format!(
+                "the settings name the stop tokens {recorded:?}, and the model's are {own:?}"
+            )));
+        }
+    }
     if runs.iter().any(PolicyRun::is_one_by_one) {
         prompt.quirks.check_one_by_one()?;
     }

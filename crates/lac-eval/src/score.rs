@@ -26,6 +26,8 @@ use crate::request::ScoredOption;
 pub(crate) struct ItemScore {
     /// Log-likelihood of each option, natural logarithm.
     pub log_likelihoods: Vec<f64>,
+    /// Whether every token of each option is the most likely one.
+    pub greedy: Vec<bool>,
     /// The usage of the layers.
     pub usage: ItemUsage,
 }
@@ -63,6 +65,7 @@ pub(crate) fn score_batch<M: CausalLm + ?Sized>(
         .map(|(options, usage)| {
             let score = |usage| ItemScore {
                 log_likelihoods: vec![0.0; options.len()],
+                greedy: vec![true; options.len()],
                 usage,
             };
             usage.into_iter().map(score).collect()
@@ -74,7 +77,8 @@ pub(crate) fn score_batch<M: CausalLm + ?Sized>(
             for (variant, score) in scores[target.question].iter_mut().enumerate() {
                 // Runs whose variants share their answers have one state.
                 let value = values[variant.min(values.len() - 1)][i];
-                score.log_likelihoods[target.option] += f64::from(value);
+                score.log_likelihoods[target.option] += f64::from(value.log_probability);
+                score.greedy[target.option] &= value.is_greedy;
             }
         }
     }

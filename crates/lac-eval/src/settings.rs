@@ -5,7 +5,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 pub use crate::policy_settings::PolicySettings;
-pub use crate::prompt_settings::PromptSettings;
+pub use crate::prompt_settings::{PromptSettings, StopToken};
 pub use crate::protocol::Protocol;
 pub use crate::words::Passages;
 
@@ -13,6 +13,7 @@ use crate::benchmark::Benchmark;
 use crate::data_set::{DataId, DataSet};
 use crate::policy_run::PolicyRun;
 use crate::short_hash::short_hash;
+use crate::shown_texts::{examples_hash, words_hash};
 
 /// Which model, and the data type it computes in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,6 +44,13 @@ pub struct Settings {
     /// The policy that decides about its layers.
     #[serde(rename = "skipping")]
     pub policy: PolicySettings,
+    /// A hash of all questions in words, without solved examples: of whatever the protocol, the data set's files and
+    /// this version make of them. `None` in files of earlier versions, which did not record it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub words: Option<String>,
+    /// A hash of the solved examples that are shown; `None` where none are, and in files of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub examples: Option<String>,
 }
 
 /// The version of [`Settings`].
@@ -56,6 +64,8 @@ impl Settings {
         model: &ModelId,
         runs: &[PolicyRun],
     ) -> Vec<Self> {
+        let words = Some(words_hash(data, prompt));
+        let examples = examples_hash(data, prompt.few_shot);
         let variants = runs.iter().flat_map(PolicyRun::variants);
         variants
             .map(|policy| Self {
@@ -65,6 +75,8 @@ impl Settings {
                 prompt: prompt.clone(),
                 model: model.clone(),
                 policy: policy.clone(),
+                words: words.clone(),
+                examples: examples.clone(),
             })
             .collect()
     }
@@ -107,6 +119,9 @@ impl Settings {
     }
 }
 
+/// Settings that earlier versions did not record.
+const RECORDED_SINCE: [&str; 3] = ["words", "examples", "asking.stop_tokens"];
+
 fn differ(path: &str, before: &Value, now: &Value, lines: &mut Vec<String>) {
     if let (Value::Object(before), Value::Object(now)) = (before, now) {
         let mut keys: Vec<&String> = before.keys().chain(now.keys()).collect();
@@ -127,6 +142,9 @@ fn differ(path: &str, before: &Value, now: &Value, lines: &mut Vec<String>) {
             ("model.fingerprint", Some(before), Some(now)) => {
                 differing_components(path, before, now, lines);
             }
+            _ if before.is_null() && RECORDED_SINCE.contains(&path) => lines.push(format!(
+                "{path}: not recorded in the file, {now} now: an earlier version wrote it, begin a new file"
+            )),
             _ => lines.push(format!("{path}: {before} in the file, {now} now")),
         }
     }

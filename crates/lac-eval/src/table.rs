@@ -4,11 +4,12 @@ pub(crate) mod files;
 mod parquet;
 pub(crate) mod row;
 
+use std::fs::File;
 use std::path::Path;
 use std::rc::Rc;
 
-use lac_files::{LineEnds, read_text};
-use serde_json::Value;
+use lac_files::{FileForm, LineEnds, check_form, read_text};
+use serde_json::{Map, Value};
 
 use self::parquet::parquet_rows;
 use self::row::{Cells, DataRow};
@@ -19,6 +20,7 @@ use crate::excerpt::excerpt;
 /// header.
 pub(crate) fn rows(file: &Path) -> Result<Vec<DataRow<'_>>> {
     let end = file.extension().and_then(|end| end.to_str());
+    check(file)?;
     match end {
         Some("parquet") => parquet_rows(file),
         Some("jsonl" | "json") => json_rows(file),
@@ -32,6 +34,17 @@ pub(crate) fn rows(file: &Path) -> Result<Vec<DataRow<'_>>> {
 
 fn json_rows(file: &Path) -> Result<Vec<DataRow<'_>>> {
     let text = read(file)?;
+    // Some programs write one list in the place of lines.
+    if text.trim_start().starts_with('[')
+        && let Ok(objects) = serde_json::from_str::<Vec<Map<String, Value>>>(&text)
+    {
+        let rows = objects.into_iter().enumerate().map(|(i, cells)| DataRow {
+            file,
+            number: i + 1,
+            cells: Cells::Object(cells),
+        });
+        return Ok(rows.collect());
+    }
     let mut rows = Vec::new();
     for (i, line) in text.lines().enumerate() {
         if line.trim().is_empty() {
@@ -76,6 +89,7 @@ fn csv_rows(file: &Path) -> Result<Vec<DataRow<'_>>> {
 /// Reads the records of a CSV file without a header. Every record has to have `n_columns` cells,
 /// which are returned as they are in the file.
 pub(crate) fn bare_records(file: &Path, n_columns: usize) -> Result<Vec<Vec<String>>> {
+    check(file)?;
     let text = read(file)?;
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
@@ -104,6 +118,17 @@ fn csv_error(file: &Path, row: usize, error: &csv::Error) -> Error {
         row,
         reason: error.to_string(),
     }
+}
+
+/// Checks that a file is not something else that was downloaded in its place.
+fn check(file: &Path) -> Result<()> {
+    let form = |mut opened| check_form(&mut opened, FileForm::Data);
+    File::open(file)
+        .and_then(form)
+        .map_err(|source| Error::Read {
+            file: file.to_owned(),
+            source,
+        })
 }
 
 /// Reads a text. Line ends stay as they are: a quoted cell of a CSV file may hold one, and lines of JSON are found with

@@ -6,6 +6,7 @@
 //! | [`open_locked`] | a file that grows line by line, with one writer |
 //! | [`FolderLock`] | a folder that one process fills |
 //! | [`read_text`], [`text_of`] | the text of a file, whatever editor wrote it |
+//! | [`recognise`], [`check_form`] | what a file is that does not hold what it should: a pointer of git-lfs, a page, an archive |
 //! | [`Busy`] | the error of a second writer, which names the first one where the operating system tells it |
 //!
 //! The locks are those of the operating system: they end with their process, even if it is killed.
@@ -41,6 +42,7 @@
 #![deny(missing_docs)]
 
 pub use atomic_file::{AtomicFile, is_leftover, write_atomically};
+pub use foreign::{FileForm, check_form, recognise};
 pub use lock::{Busy, FolderLock, is_busy, open_locked};
 pub use text::{LineEnds, read_text, text_of};
 
@@ -49,5 +51,6 @@ pub use text::{LineEnds, read_text, text_of};
 pub mod parquet;
 
 mod atomic_file;
+mod foreign;
 mod lock;
 mod text;

@@ -3,6 +3,8 @@
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
+use crate::foreign::{FileForm, binary, recognise};
+
 /// What is made of line ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineEnds {
@@ -35,9 +37,12 @@ pub fn read_text(path: &Path, line_ends: LineEnds) -> io::Result<String> {
 /// any other.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidData`] for bytes that are not UTF-8. It names the line of the first wrong byte, or the encoding
+/// [`ErrorKind::InvalidData`] for a pointer of git-lfs, and for bytes that are not UTF-8. It names the line of the first wrong byte, or the encoding
 /// where a byte order mark does.
 pub fn text_of(bytes: Vec<u8>, line_ends: LineEnds) -> io::Result<String> {
+    if let Some(what) = recognise(&bytes, FileForm::FreeText) {
+        return Err(io::Error::new(ErrorKind::InvalidData, what));
+    }
     let mut text = String::from_utf8(bytes).map_err(|error| {
         let n_valid = error.utf8_error().valid_up_to();
         io::Error::new(ErrorKind::InvalidData, reason(error.as_bytes(), n_valid))
@@ -56,6 +61,9 @@ fn reason(bytes: &[u8], n_valid: usize) -> String {
     let mark = OTHER_MARKS.iter().find(|(mark, _)| bytes.starts_with(mark));
     if let Some((_, encoding)) = mark {
         return format!("it is {encoding} text, as its byte order mark says: save it as UTF-8");
+    }
+    if let Some(what) = binary(bytes) {
+        return what.to_owned();
     }
     let before = &bytes[..n_valid];
     let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;

@@ -1,13 +1,13 @@
 //! The operations on burn-flex: threads over rows of weights, tokens or heads.
 
 mod attention;
-mod dot;
+pub(crate) mod dot;
 mod fused;
-mod linear_map;
+pub(crate) mod linear_map;
 mod norm;
-mod numeric;
+pub(crate) mod numeric;
 mod rotary;
-mod storage;
+pub(crate) mod storage;
 mod sublayers;
 #[cfg(test)]
 mod tests;

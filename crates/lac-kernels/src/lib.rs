@@ -53,6 +53,7 @@ pub use stub::{
 
 #[cfg(feature = "flex")]
 pub mod gate;
+pub mod quantized;
 #[cfg(feature = "flex")]
 pub mod threads;
 
@@ -60,6 +61,7 @@ pub mod threads;
 mod bandwidth;
 #[cfg(feature = "flex")]
 mod cpu;
+mod half_precision;
 mod settings;
 mod slots;
 #[cfg(not(feature = "flex"))]

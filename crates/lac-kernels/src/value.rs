@@ -1,7 +1,11 @@
 //! Data types of weights and hidden states.
 
+use std::borrow::Cow;
+
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::tensor::{Bytes, DType, Shape, bf16, f16};
+
+use crate::half_precision::{widen_bf16, widen_f16};
 
 /// A data type that weights and states come in.
 pub(crate) trait Value: Copy + Default + Send + Sync + 'static {
@@ -25,6 +29,11 @@ pub(crate) trait Value: Copy + Default + Send + Sync + 'static {
     /// The values themselves, where they are f32.
     fn as_f32_mut(_values: &mut [Self]) -> Option<&mut [f32]> {
         None
+    }
+
+    /// All values in f32, exactly.
+    fn widen_all(values: &[Self]) -> Cow<'_, [f32]> {
+        values.iter().map(|value| value.widen()).collect()
     }
 
     /// The value in f32, exactly.
@@ -70,6 +79,10 @@ impl Value for f32 {
         Some(values)
     }
 
+    fn widen_all(values: &[Self]) -> Cow<'_, [f32]> {
+        Cow::Borrowed(values)
+    }
+
     #[inline(always)]
     fn widen(self) -> f32 {
         self
@@ -86,7 +99,7 @@ impl Value for bf16 {
 
     #[inline(always)]
     fn widen(self) -> f32 {
-        f32::from_bits(u32::from(self.to_bits()) << 16)
+        widen_bf16(self.to_bits())
     }
 
     /// In integers and without a branch, so that loops over it vectorise.
@@ -103,15 +116,9 @@ impl Value for bf16 {
 impl Value for f16 {
     held_as!(DType::F16);
 
-    /// The exponent's bias differs by 112, denormals included; NaN and infinity keep the highest exponent. In
-    /// integers, because the compiler vectorises that and not a table of cases.
     #[inline(always)]
     fn widen(self) -> f32 {
-        let bits = u32::from(self.to_bits());
-        let magnitude = bits & 0x7fff;
-        let scaled = f32::from_bits(magnitude << 13) * f32::from_bits((127 + 112) << 23);
-        let special = if magnitude >= 0x7c00 { 0x7f80_0000 } else { 0 };
-        f32::from_bits(scaled.to_bits() | special | ((bits & 0x8000) << 16))
+        widen_f16(self.to_bits())
     }
 
     #[inline(always)]

@@ -25,6 +25,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::checkpoint::WeightDtype;
 use crate::decoder::DecoderConfig;
 use crate::file::{self, excerpt};
 pub use error::ConfigError;
@@ -84,6 +85,17 @@ impl ModelConfig {
             (Some(error), _) => Err(error),
             // A file without a configuration has a problem.
             (None, None) => Err(malformed(path, "it holds no configuration".to_owned())),
+        }
+    }
+
+    /// Returns the data type that the checkpoint was saved in, as `dtype` or `torch_dtype` names it; `None` where they
+    /// name none that can be computed in. float64 counts as f32.
+    pub fn weight_dtype(&self) -> Option<WeightDtype> {
+        match self.saved_dtype.as_deref()? {
+            "float32" | "float" | "float64" | "double" => Some(WeightDtype::F32),
+            "float16" | "half" => Some(WeightDtype::F16),
+            "bfloat16" => Some(WeightDtype::Bf16),
+            _ => None,
         }
     }
 

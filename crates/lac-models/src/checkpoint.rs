@@ -2,6 +2,7 @@
 
 mod dtype;
 mod error;
+mod foreign;
 mod hash;
 mod index;
 mod shard;
@@ -20,6 +21,7 @@ use crate::file;
 use crate::hash::FieldHasher;
 pub use dtype::WeightDtype;
 pub use error::CheckpointError;
+pub(crate) use foreign::{describe_file, describe_folder, describe_names};
 use hash::TensorHash;
 use index::Index;
 use shard::{Shard, n_bytes};
@@ -88,8 +90,10 @@ impl Checkpoint {
         } else if file::is_there(&index) {
             Self::open_index(folder, index)
         } else {
-            Err(CheckpointError::NoWeights {
-                folder: folder.to_owned(),
+            let folder = folder.to_owned();
+            Err(match describe_folder(&folder) {
+                None => CheckpointError::NoWeights { folder },
+                Some(what) => CheckpointError::ForeignWeights { folder, what },
             })
         }
     }

@@ -4,9 +4,11 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use lac_files::{LineEnds, text_of};
+use lac_files::{FileForm, LineEnds, check_form, text_of};
 
-/// Opens a regular file. A downloaded folder can hold a link to a pipe or a device, and reading either might never end.
+/// Opens a regular file that is what its name says. A downloaded folder can hold a link to a pipe or a device, and
+/// reading either might never end; and what was downloaded may be a pointer to the file, or a page that says why it is
+/// not to be had.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::new(
@@ -14,7 +16,14 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
             "it is not a regular file",
         ));
     }
-    File::open(path)
+    let mut file = File::open(path)?;
+    // A template may begin with any text.
+    let form = match path.extension().and_then(|end| end.to_str()) {
+        Some("jinja") => FileForm::FreeText,
+        _ => FileForm::Data,
+    };
+    check_form(&mut file, form)?;
+    Ok(file)
 }
 
 /// Returns whether the folder has an entry of that name, even a link that leads nowhere. The error is then about the

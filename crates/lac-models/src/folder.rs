@@ -8,8 +8,11 @@ use burn::tensor::Device;
 use lac_core::plan::ModelFingerprint;
 
 use crate::architecture::{ConfigError, ModelConfig};
-use crate::checkpoint::{Checkpoint, CheckpointError, LoadProgress, WeightDtype};
+use crate::checkpoint::{
+    Checkpoint, CheckpointError, LoadProgress, WeightDtype, describe_file, describe_folder,
+};
 use crate::decoder::{Decoder, DecoderConfig, DummyWeights, HeadKind};
+use crate::file;
 use crate::fingerprint;
 use crate::stamps::Stamps;
 use crate::tokenizer::{Tokenizer, TokenizerError};
@@ -23,6 +26,14 @@ pub enum ModelError {
     NotAFolder {
         /// The path as given.
         path: PathBuf,
+    },
+    /// There is something else than a model's folder.
+    #[error("{} is not a model that can be loaded: {what}", path.display())]
+    Foreign {
+        /// The path as given.
+        path: PathBuf,
+        /// What it is, and what to do about it.
+        what: String,
     },
     /// The configuration cannot be used.
     #[error(transparent)]
@@ -64,8 +75,17 @@ impl ModelFolder {
     /// The folder does not exist, or its configuration cannot be used.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, ModelError> {
         let path = path.into();
+        if path.is_file() {
+            let what = describe_file(&path);
+            return Err(ModelError::Foreign { path, what });
+        }
         if !path.is_dir() {
             return Err(ModelError::NotAFolder { path });
+        }
+        if !file::is_there(&path.join("config.json"))
+            && let Some(what) = describe_folder(&path)
+        {
+            return Err(ModelError::Foreign { path, what });
         }
         let stamps = Stamps::of(&path);
         let config = ModelConfig::from_file(&path.join("config.json"))?;
@@ -85,6 +105,24 @@ impl ModelFolder {
     /// Returns the contents of `config.json`.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// Returns the checkpoint's own data type: the one that config.json names, as transformers takes it, else that of
+    /// most tensors. F64, and types that only quantised weights have, count as f32.
+    ///
+    /// # Errors
+    /// Those of [`checkpoint`](Self::checkpoint), where config.json names no type.
+    pub fn weight_dtype(&self) -> Result<WeightDtype, ModelError> {
+        if let Some(dtype) = self.config.weight_dtype() {
+            return Ok(dtype);
+        }
+        let dtypes = self.checkpoint()?.dtypes();
+        let most = dtypes.into_iter().max_by_key(|&(_, n_tensors)| n_tensors);
+        Ok(match most.as_ref().map(|(name, _)| name.as_str()) {
+            Some("F16") => WeightDtype::F16,
+            Some("BF16") => WeightDtype::Bf16,
+            _ => WeightDtype::F32,
+        })
     }
 
     /// Opens the weights without reading them.

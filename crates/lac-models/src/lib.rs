@@ -57,6 +57,7 @@ pub mod chat_template;
 pub mod checkpoint;
 pub mod decoder;
 pub mod generation_defaults;
+pub mod model_files;
 pub mod shape;
 pub mod tokenizer;
 

@@ -47,6 +47,10 @@ impl TextModel for Tokenizer {
         self.stop_ids()
     }
 
+    fn start_token(&self) -> Option<u32> {
+        self.bos_id().or(self.eos_id())
+    }
+
     fn pad_token(&self) -> Option<u32> {
         self.pad_id().or(self.eos_id())
     }

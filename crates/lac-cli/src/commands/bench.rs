@@ -15,9 +15,10 @@ use lac_models::{Decoder, DecoderConfig, WeightDtype, bandwidth::read_bandwidth}
 
 use crate::args::{PolicyArgs, PolicyName};
 use crate::device::DeviceArg;
+use crate::dtype::DtypeArg;
 use crate::interrupt;
 use crate::memory::{self, Rows};
-use crate::one_of::one_of;
+use crate::one_of::one_of_explained;
 use crate::output::{print_line, write_json};
 use crate::phase_pair::PhasePair;
 use crate::progress;
@@ -39,11 +40,11 @@ pub struct Bench {
     /// Data types to compute in
     #[arg(
         long,
-        value_parser = one_of(WeightDtype::ALL, WeightDtype::name),
+        value_parser = one_of_explained(DtypeArg::ALL, DtypeArg::name, DtypeArg::explain),
         value_delimiter = ',',
-        default_value = WeightDtype::F32.name()
+        default_value = DtypeArg::Auto.name()
     )]
-    dtype: Vec<WeightDtype>,
+    dtype: Vec<DtypeArg>,
     /// Device to compute on: cpu, wgpu, vulkan or cuda, with a number after a colon where there are several
     #[arg(long, default_value = "cpu")]
     device: DeviceArg,
@@ -137,7 +138,7 @@ impl Bench {
             bail!("--policy speculative continues one row at a time: leave --batch at 1");
         }
         let config = source.config()?;
-        let room = config.max_position_embeddings;
+        let room = config.max_context();
         if self.prompt_tokens == 0 || self.prompt_tokens + self.new_tokens > room {
             bail!(
                 "--prompt-tokens {} and --new-tokens {}: together they may be 3 to {room}, the model's context",
@@ -151,14 +152,15 @@ impl Bench {
             n_slots: self.prompt_tokens + self.new_tokens,
         };
         // All data types beforehand: a refusal of the last one would throw the others' times away.
-        for &dtype in &self.dtype {
+        let dtypes = source.dtypes(&self.dtype, &self.device)?;
+        for &dtype in &dtypes {
             let lower = "lower --batch or --prompt-tokens";
             memory::check(&self.device, &config, dtype, rows, lower)?;
         }
 
         let mut cases = Vec::new();
         let mut read_bandwidths = Vec::new();
-        for &dtype in &self.dtype {
+        for &dtype in &dtypes {
             let model = source.load(dtype, &device)?;
             interrupt::listen("the run under way")?;
             cases.extend(self.measure(&model, &source, dtype, &mut read_bandwidths)?);

@@ -9,12 +9,13 @@ use lac_core::{
     generation::{Flow, LogitsProcessors, Sampling, StopReason, TextSink, TokenSink},
     speculation::{SpeculateArgs, generate_speculative},
 };
-use lac_models::{DecodedSpecialTokens, ModelFolder};
+use lac_models::DecodedSpecialTokens;
 use serde::Serialize;
 
-use crate::args::{ModelArgs, PolicyArgs, PolicyName};
+use crate::args::{PolicyArgs, PolicyName};
 use crate::interrupt;
 use crate::memory::Rows;
+use crate::model::{ModelArgs, OpenModel};
 use crate::output::{note, print, print_line, warn_user, write_json, write_note};
 use crate::phase_pair::PhasePair;
 use crate::prompts::PromptArgs;
@@ -65,6 +66,7 @@ struct Generation<'a> {
     ids: &'a [u32],
     text: &'a str,
     stop_reason: lac_core::generation::StopReason,
+    dtype: &'static str,
     policy: &'a str,
     sampling: &'a Sampling,
     #[serde(skip_serializing_if = "LogitsProcessors::is_neutral")]
@@ -91,25 +93,25 @@ impl Generate {
         } else {
             self.policy
         };
-        let local = self.model.find()?;
-        let folder = ModelFolder::open(local.path())?;
+        let open = self.model.open()?;
+        let folder = &open.folder;
         self.gate.check(policy)?;
         if is_speculative {
             self.speculation.check()?;
         }
         let tokenizer = folder.tokenizer()?;
         let prompt = self.prompt.resolve(Some(&tokenizer))?;
-        prompt.check_fits(folder.config().decoder.max_position_embeddings)?;
+        prompt.check_fits(open.max_context())?;
         let rows = Rows {
             batch: 1,
             n_slots: prompt.ids.len().saturating_add(self.max_new_tokens),
         };
-        let model = self.model.load(&folder, rows, "lower --max-new-tokens")?;
-        let mut policy = self.gate.policy(policy, &self.model, &folder)?;
+        let model = open.load(rows, "lower --max-new-tokens")?;
+        let mut policy = self.gate.policy(policy, &open)?;
         let choice = self.sampling.choose(folder.path())?;
         choice.warn(Some(&tokenizer));
-        let verifier = Verifier::new(&self.model, &folder, choice.is_greedy());
-        let fingerprint = || self.model.fingerprint(&folder);
+        let verifier = Verifier::new(&open, choice.is_greedy());
+        let fingerprint = || open.fingerprint();
         let mut speculator = if is_speculative {
             Some(
                 self.speculation
@@ -171,6 +173,7 @@ impl Generate {
             ids: &row.ids,
             text: &texts[0],
             stop_reason: row.stop_reason,
+            dtype: open.dtype.name(),
             policy: match &speculation {
                 Some(_) => "speculative",
                 None => policy.name(),
@@ -190,13 +193,13 @@ impl Generate {
             print_line("")?;
         }
         if self.stats && !self.json {
-            print_stats(&generation, &choice, folder.config().decoder.n_layers);
+            print_stats(&open, &generation, &choice);
             if let Some(speculation) = &generation.speculation {
                 write_note(&speculation.to_string());
             }
         }
         if row.stop_reason == StopReason::ContextFull {
-            warn_user!("{}", context_full(&folder));
+            warn_user!("{}", context_full(&open));
         }
         interrupt::check().with_context(|| format!("the text ends after {} tokens", row.ids.len()))
     }
@@ -224,14 +227,15 @@ impl<S: TokenSink> TokenSink for UntilError<'_, S> {
 }
 
 /// Why a text is shorter than was asked for.
-pub fn context_full(folder: &ModelFolder) -> String {
+pub fn context_full(model: &OpenModel<'_>) -> String {
     format!(
         "the text ends where the model's context of {} tokens is full",
-        folder.config().decoder.max_position_embeddings
+        model.max_context()
     )
 }
 
-fn print_stats(generation: &Generation<'_>, choice: &Choice, n_layers: usize) {
+fn print_stats(model: &OpenModel<'_>, generation: &Generation<'_>, choice: &Choice) {
+    let n_layers = model.folder.config().decoder.n_layers;
     let percent = |share: Option<f64>| {
         share.map_or("not gated".to_owned(), |share| {
             format!("{:.1} %", 100.0 * share)
@@ -242,6 +246,7 @@ fn print_stats(generation: &Generation<'_>, choice: &Choice, n_layers: usize) {
             format!("{layers:.1} of {n_layers}")
         })
     };
+    note!("computed in       {}", model.describe_machine());
     note!("policy            {}", generation.policy);
     let of_folder = if choice.is_of_folder() {
         " (generation_config.json)"

@@ -13,11 +13,12 @@ use lac_core::{
     },
     speculation::{AgreementSearch, CalibrationText, SearchStep, search_by_agreement},
 };
-use lac_models::{Decoder, DecoderConfig, ModelFolder};
+use lac_models::Decoder;
 
-use crate::args::{ModelArgs, PolicyArgs};
+use crate::args::PolicyArgs;
 use crate::interrupt;
 use crate::memory::Rows;
+use crate::model::ModelArgs;
 use crate::one_of::one_of_explained;
 use crate::output::{note, print_line, write_json_readable};
 use crate::progress;
@@ -115,14 +116,11 @@ const POSITIONS_PER_TEXT: usize = 16;
 impl Plan {
     pub fn run(&self) -> Result<()> {
         let gate = self.gate()?;
-        let local = self.model.find()?;
-        let folder = ModelFolder::open(local.path())?;
+        let open = self.model.open()?;
+        let folder = &open.folder;
         let tokenizer = folder.tokenizer()?;
-        let DecoderConfig {
-            n_layers,
-            max_position_embeddings: max_context,
-            ..
-        } = folder.config().decoder;
+        let n_layers = folder.config().decoder.n_layers;
+        let max_context = open.max_context();
         let units = if self.choice.parts {
             Granularity::Sublayers
         } else {
@@ -135,8 +133,8 @@ impl Plan {
             n_slots: self.max_new_tokens,
         };
         let lower = "lower --max-new-tokens";
-        let model = self.model.load(&folder, rows, lower)?;
-        let fingerprint = self.model.fingerprint(&folder)?;
+        let model = open.load(rows, lower)?;
+        let fingerprint = open.fingerprint()?;
         let greedy = SamplingArgs::greedy();
         let config = greedy
             .choose(folder.path())?

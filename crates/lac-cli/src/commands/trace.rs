@@ -12,15 +12,16 @@ use lac_core::{
     generation::{PromptLogits, StopReason, TextSink},
     plan::FingerprintPart,
 };
-use lac_models::{DecodedSpecialTokens, ModelFolder, Tokenizer};
+use lac_models::{DecodedSpecialTokens, Tokenizer};
 use lac_trace::recorder::PhaseTrace;
 use lac_trace::{Recorder, Style, TraceInfo, TraceWriter, heat_map};
 use sha2::{Digest, Sha256};
 
-use crate::args::{ModelArgs, NO_TRACE_OF_SPECULATION, PolicyArgs, PolicyName};
+use crate::args::{NO_TRACE_OF_SPECULATION, PolicyArgs, PolicyName};
 use crate::commands::generate::context_full;
 use crate::interrupt;
 use crate::memory::Rows;
+use crate::model::{ModelArgs, OpenModel};
 use crate::output::{print_line, print_picture, warn_user, write_json};
 use crate::phase_pair::PhasePair;
 use crate::progress;
@@ -71,8 +72,8 @@ pub struct Trace {
 
 impl Trace {
     pub fn run(&self) -> Result<()> {
-        let local = self.model.find()?;
-        let folder = ModelFolder::open(local.path())?;
+        let open = self.model.open()?;
+        let folder = &open.folder;
         self.gate.check(self.policy)?;
         ensure!(
             self.policy != PolicyName::Speculative,
@@ -95,20 +96,20 @@ impl Trace {
             choice.warn(tokenizer.as_ref());
         }
         let config = choice.generation(self.max_new_tokens, stop_tokens);
-        let max_context = folder.config().decoder.max_position_embeddings;
+        let max_context = open.max_context();
         if let Some(prompts) = &self.recording.prompts {
             let tokenizer = tokenizer
                 .as_ref()
                 .context("--prompts needs a tokenizer.json")?;
             let prompts = self.prompt.resolve_file(prompts, tokenizer, max_context)?;
-            return self.record_many(&folder, tokenizer, prompts, &config);
+            return self.record_many(&open, tokenizer, prompts, &config);
         }
         let prompt = self.prompt.resolve(tokenizer.as_ref())?;
         prompt.check_fits(max_context)?;
         let rows = self.rows(1, prompt.ids.len());
-        let model = self.model.load(&folder, rows, "lower --max-new-tokens")?;
-        let mut policy = self.gate.policy(self.policy, &self.model, &folder)?;
-        let mut writer = self.writer(&folder, policy.as_ref(), tokenizer.as_ref(), None)?;
+        let model = open.load(rows, "lower --max-new-tokens")?;
+        let mut policy = self.gate.policy(self.policy, &open)?;
+        let mut writer = self.writer(&open, policy.as_ref(), tokenizer.as_ref(), None)?;
         interrupt::listen("the token under way")?;
         let policy_name = policy.name().to_owned();
         let (mut policy, probe) = self.recording.probed(policy.as_mut());
@@ -142,7 +143,7 @@ impl Trace {
             output => output?,
         };
         if output.rows[0].stop_reason == StopReason::ContextFull {
-            warn_user!("{}", context_full(&folder));
+            warn_user!("{}", context_full(&open));
         }
         let text = sink.and_then(|sink| sink.into_texts().pop());
         let (((recorder, writer), _), (usage, _)) = observer;
@@ -166,7 +167,7 @@ impl Trace {
             layers: folder.config().decoder.n_layers,
             alpha: self.gate.alpha,
             policy: &policy_name,
-            dtype: self.model.dtype.name(),
+            dtype: open.dtype.name(),
             device: self.model.device.to_string(),
             embedding_norms: &recorder.phases.prompt.embedding_norms,
             norms: &recorder.phases.prompt.norms,
@@ -190,7 +191,7 @@ impl Trace {
     /// `run`.
     fn writer<'t>(
         &self,
-        folder: &ModelFolder,
+        open: &OpenModel<'_>,
         policy: &dyn LayerPolicy,
         tokenizer: Option<&'t Tokenizer>,
         run: Option<&str>,
@@ -198,6 +199,7 @@ impl Trace {
         let Some(path) = &self.recording.out else {
             return Ok(None);
         };
+        let folder = &open.folder;
         let n_layers = folder.config().decoder.n_layers;
         if let Some(layer) = self
             .recording
@@ -211,11 +213,11 @@ impl Trace {
             );
         }
         let model = self.model.model.display().to_string();
-        let fingerprint = self.model.fingerprint(folder)?;
+        let fingerprint = open.fingerprint()?;
         let choice = self.sampling.choose(folder.path())?;
         let mut info = TraceInfo::new(&model, n_layers, policy)
             .context("--out")?
-            .with_machine(self.model.dtype.name(), &self.model.device.to_string())
+            .with_machine(open.dtype.name(), &self.model.device.to_string())
             .with_note("sampling", &choice.describe());
         for part in RECORDED_PARTS {
             info = info.with_note(&format!("model {}", part.name()), &fingerprint.part(part));
@@ -237,7 +239,7 @@ impl Trace {
     /// Traces many prompts, some at a time.
     fn record_many(
         &self,
-        folder: &ModelFolder,
+        open: &OpenModel<'_>,
         tokenizer: &Tokenizer,
         prompts: Vec<Vec<u32>>,
         config: &GenerationConfig,
@@ -246,11 +248,11 @@ impl Trace {
         let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
         let rows = self.rows(batch_size.min(prompts.len()), longest);
         let lower = "lower --batch or --max-new-tokens";
-        let model = self.model.load(folder, rows, lower)?;
-        let mut policy = self.gate.policy(self.policy, &self.model, folder)?;
+        let model = open.load(rows, lower)?;
+        let mut policy = self.gate.policy(self.policy, open)?;
         let policy = policy.as_mut();
         let run = self.digest(&prompts, config)?;
-        let writer = self.writer(folder, policy, Some(tokenizer), Some(&run))?;
+        let writer = self.writer(open, policy, Some(tokenizer), Some(&run))?;
         let writer = writer.context("--prompts needs --out")?;
         let n_before = writer.n_sequences() as usize;
         if n_before > 0 {

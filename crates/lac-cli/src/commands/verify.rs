@@ -3,12 +3,13 @@
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use lac_core::speculation::{Divergence, SpeculationStats, Verification, verify_speculation};
-use lac_models::{DecodedSpecialTokens, ModelFolder, Tokenizer};
+use lac_models::{DecodedSpecialTokens, Tokenizer};
 use serde::Serialize;
 
-use crate::args::{ModelArgs, PolicyArgs, PolicyName};
+use crate::args::{PolicyArgs, PolicyName};
 use crate::interrupt;
 use crate::memory::Rows;
+use crate::model::ModelArgs;
 use crate::output::{print_line, write_json};
 use crate::progress;
 use crate::prompts::PromptsArgs;
@@ -73,23 +74,23 @@ struct Side {
 
 impl Verify {
     pub fn run(&self) -> Result<()> {
-        let local = self.model.find()?;
-        let folder = ModelFolder::open(local.path())?;
+        let open = self.model.open()?;
+        let folder = &open.folder;
         let tokenizer = folder.tokenizer()?;
         self.gate.check(PolicyName::Speculative)?;
         self.speculation.check()?;
-        let max_context = folder.config().decoder.max_position_embeddings;
+        let max_context = open.max_context();
         let prompts = self.prompts.resolve(&tokenizer, max_context)?;
         let rows = Rows {
             batch: 1,
             n_slots: self.max_new_tokens,
         };
         let lower = "lower --max-new-tokens";
-        let model = self.model.load(&folder, rows, lower)?;
-        let verifier = Verifier::new(&self.model, &folder, true);
+        let model = open.load(rows, lower)?;
+        let verifier = Verifier::new(&open, true);
         let mut speculator = self
             .speculation
-            .speculator(&self.gate, verifier, || self.model.fingerprint(&folder))?;
+            .speculator(&self.gate, verifier, || open.fingerprint())?;
         let greedy = SamplingArgs::greedy();
         let config = greedy
             .choose(folder.path())?

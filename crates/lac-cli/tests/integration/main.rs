@@ -9,10 +9,13 @@ mod eval;
 mod failures;
 #[cfg(all(feature = "demo", unix))]
 mod faults;
+#[cfg(all(feature = "demo", feature = "hub", unix))]
+mod hub_cache;
 // When a child listens to Ctrl-C is seen in /proc.
 #[cfg(all(feature = "demo", target_os = "linux"))]
 mod interruptions;
 #[cfg(all(feature = "demo", unix))]
+mod opening;
 mod other_models;
 mod output;
 mod plans;

@@ -78,7 +78,93 @@ fn results_of_another_model_are_refused() {
     }
     // As it was, the file goes on, wherever the model is.
     std::fs::write(model.join("README.md"), "text").unwrap();
-    Lac::start(&args).end().check(0, &[]);
+    let ended = Lac::start(&args).end();
+    ended.check(
+        0,
+        &["nothing was asked", "r.jsonl has the answers to all 2"],
+    );
+    let as_json = [&args[..], &["--format".into(), "json".into()]].concat();
+    let n_asked = |args: &[String]| {
+        let ended = Lac::start(args).end();
+        let report: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+        (report["n_asked"].clone(), ended.stderr)
+    };
+    let (n, stderr) = n_asked(&as_json);
+    assert_eq!(n, 0, "{stderr}");
+    let more = [
+        &place.eval("r.jsonl", &["--limit", "3"])[..],
+        &as_json[as_json.len() - 2..],
+    ]
+    .concat();
+    let (n, stderr) = n_asked(&more);
+    assert_eq!(n, 1);
+    assert!(!stderr.contains("nothing was asked"), "{stderr}");
+}
+
+/// What decides a generated text, or what is shown before a question.
+#[test]
+fn results_of_other_prompts_and_other_generation_are_refused() {
+    let place = Place::new();
+    let model = place.path("model");
+    let generation = model.join("generation_config.json");
+    let generative = [
+        "--limit",
+        "1",
+        "--protocol",
+        "generative",
+        "--max-new-tokens",
+        "2",
+    ];
+    let shots = ["--limit", "1", "--few-shot", "3"];
+    let dev = place.path("sets/mmlu/all/dev-00000-of-00001.parquet");
+    let other_dev = place.path("sets/mmlu/all/validation-00000-of-00001.parquet");
+    // The file of results, how it is made, the file that changes and how, and what the refusal names.
+    type Case<'a> = (&'a str, &'a [&'a str], &'a Path, &'a dyn Fn(), &'a str);
+    let cases: [Case<'_>; 4] = [
+        (
+            "stop.jsonl",
+            &generative,
+            &generation,
+            &|| edit(&generation, "2,", "5,"),
+            "asking.stop_tokens",
+        ),
+        (
+            "penalty.jsonl",
+            &generative,
+            &generation,
+            &|| edit(&generation, "{", r#"{"repetition_penalty": 1.1,"#),
+            "asking.processors",
+        ),
+        (
+            "template.jsonl",
+            &generative,
+            &model.join("tokenizer_config.json"),
+            &|| edit(&model.join("tokenizer_config.json"), "assistant", "answer"),
+            "chat template",
+        ),
+        (
+            "shots.jsonl",
+            &shots,
+            &dev,
+            &|| {
+                std::fs::copy(&other_dev, &dev).unwrap();
+            },
+            "examples: ",
+        ),
+    ];
+    for (out, extra, file, change, part) in cases {
+        let args = place.eval(out, extra);
+        Lac::start(&args).end().check(0, &[]);
+        let results = std::fs::read(place.path(out)).unwrap();
+        let original = std::fs::read(file).unwrap();
+        change();
+        let started = format!("{out} was started with other settings");
+        Lac::start(&args)
+            .end()
+            .check(1, &[&started, part, "in the file"]);
+        assert_eq!(std::fs::read(place.path(out)).unwrap(), results, "{out}");
+        std::fs::write(file, original).unwrap();
+    }
 }
 
 #[test]

@@ -7,7 +7,8 @@ use lac_core::{
 
 use super::*;
 use crate::benchmark::{Benchmark, HarnessTask};
-use crate::item::{Content, ItemNamer};
+use crate::item::{Content, ItemNamer, Logged};
+use crate::judgement::Judgement;
 use crate::released_code::Quirk;
 
 const BOS: u32 = 256;
@@ -47,6 +48,10 @@ impl TextModel for Bytes {
 
     fn stop_tokens(&self) -> &[u32] {
         &[]
+    }
+
+    fn start_token(&self) -> Option<u32> {
+        Some(BOS)
     }
 }
 
@@ -124,7 +129,9 @@ fn spaces_at_a_contexts_end_go_over_to_the_continuation() {
             ("So:".into(), " no".into()),
         ],
         answer: 0,
-        expected: Vec::new(),
+        also_right: Vec::new(),
+        judgement: Judgement::Highest,
+        logged: Logged::default(),
     };
     let settings = PromptSettings::lm_eval(HarnessTask::Samples, 0);
     let all = requests(&data, &ItemSelection::default(), &settings, &Bytes, None).unwrap();
@@ -132,6 +139,54 @@ fn spaces_at_a_contexts_end_go_over_to_the_continuation() {
     assert_eq!((seen[0].0.as_str(), seen[1].0.as_str()), (" \nyes", " no"));
     assert_eq!(seen[0].1, seen[1].1);
     assert_eq!(all[0].option_lengths, [3, 2]);
+}
+
+#[test]
+fn a_text_without_a_context_follows_the_token_that_begins_texts() {
+    struct NoStart;
+
+    impl TextModel for NoStart {
+        fn encode(&self, text: &str, special: AddSpecialTokens) -> Result<Vec<u32>, BoxError> {
+            Bytes.encode(text, special)
+        }
+
+        fn decode(&self, ids: &[u32]) -> Result<String, BoxError> {
+            Bytes.decode(ids)
+        }
+
+        fn has_chat_template(&self) -> bool {
+            false
+        }
+
+        fn render_chat(&self, _: &[ChatMessage]) -> Result<String, BoxError> {
+            Ok(String::new())
+        }
+
+        fn stop_tokens(&self) -> &[u32] {
+            &[]
+        }
+    }
+
+    let mut data = data("Q?");
+    data.benchmark = Benchmark::Samples;
+    data.items[0].content = Content::Scripted {
+        options: vec![
+            (String::new(), "ab".into()),
+            // The token itself is no part of what is scored.
+            (String::new(), "<s>c".into()),
+        ],
+        answer: 0,
+        also_right: Vec::new(),
+        judgement: Judgement::Highest,
+        logged: Logged::default(),
+    };
+    let settings = PromptSettings::lm_eval(HarnessTask::Samples, 0);
+    let ask =
+        |text: &dyn TextModel| requests(&data, &ItemSelection::default(), &settings, text, Some(3));
+    let seen = options(&ask(&Bytes).unwrap()[0]);
+    assert_eq!(seen, [("ab".into(), vec![BOS]), ("c".into(), vec![BOS])]);
+    let error = ask(&NoStart).unwrap_err().to_string();
+    assert!(error.contains("neither BOS nor EOS"), "{error}");
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub struct Score {
     pub standard_error: Option<f64>,
     /// Accuracy by log-likelihood per character.
     pub accuracy_norm: Option<f64>,
+    /// Accuracy by what a context adds to each log-likelihood, where the harness scored that (`acc_mutual_info`).
+    pub accuracy_mutual_info: Option<f64>,
     /// Share of layers flagged active over the prompts' tokens (PP).
     pub usage_prompt: Option<f64>,
     /// Share of layers flagged active over the responses' tokens (RG).
@@ -73,10 +75,14 @@ pub(super) fn score(records: &[&Record]) -> Score {
     let n = records.len();
     let percent = |count: usize| 100.0 * count as f64 / n.max(1) as f64;
     let n_right = records.iter().filter(|record| record.is_right()).count();
-    let norms: Vec<bool> = records
-        .iter()
-        .filter_map(|record| record.is_right_norm())
-        .collect();
+    // A measure that some questions lack is none of all.
+    let accuracy_by = |is_right: fn(&Record) -> Option<bool>| {
+        let right: Vec<bool> = records
+            .iter()
+            .filter_map(|record| is_right(record))
+            .collect();
+        (right.len() == n && n > 0).then(|| percent(right.iter().filter(|right| **right).count()))
+    };
     let usage = total_usage(records.iter().map(|record| &record.usage));
     let share = |share: Option<f64>| share.map(|share| 100.0 * share);
     Score {
@@ -88,8 +94,8 @@ pub(super) fn score(records: &[&Record]) -> Score {
             .count(),
         accuracy: percent(n_right),
         standard_error: standard_error(n_right, n).map(|error| 100.0 * error),
-        accuracy_norm: (norms.len() == n && n > 0)
-            .then(|| percent(norms.iter().filter(|right| **right).count())),
+        accuracy_norm: accuracy_by(Record::is_right_norm),
+        accuracy_mutual_info: accuracy_by(Record::is_right_by_mutual_info),
         usage_prompt: share(usage.prompt.share()),
         usage_response: share(usage.response.share()),
         executed_prompt: usage.prompt.executed_per_pass(),

@@ -20,6 +20,10 @@ use crate::statistics::{AnswerPair, PairedComparison};
 pub struct EvalReport {
     /// The tables.
     pub tables: Vec<ReportTable>,
+    /// How many questions the run asked that the report is of, the others having been answered before; `None` for
+    /// reports of files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub n_asked: Option<usize>,
 }
 
 /// The results of one protocol, benchmark and model, with a row for each variant.
@@ -95,7 +99,14 @@ impl EvalReport {
         }
         Self {
             tables: tables.into_iter().map(table).collect(),
+            n_asked: None,
         }
+    }
+
+    /// The same with the number of questions that were asked just now.
+    pub fn with_n_asked(mut self, n_asked: usize) -> Self {
+        self.n_asked = Some(n_asked);
+        self
     }
 }
 
@@ -131,7 +142,11 @@ fn pairs(first: &HashMap<&ItemId, &Record>, second: &[&Record]) -> Vec<AnswerPai
         .iter()
         .filter_map(|record| {
             let other = first.get(&record.item)?;
-            Some((other.predicted, record.predicted, record.answer))
+            Some((
+                other.canonical_choice(),
+                record.canonical_choice(),
+                record.answer,
+            ))
         })
         .collect()
 }

@@ -72,8 +72,7 @@ impl<M: CausalLm + ?Sized> BatchRun<'_, M> {
         for (request, scores) in batch.requests.iter().zip(scores) {
             for (variant, score) in scores.into_iter().enumerate() {
                 let hash = &self.hashes[variant];
-                let values = score.log_likelihoods;
-                let record = Record::scored(request, hash, values, score.usage, seconds);
+                let record = Record::scored(request, hash, score, seconds);
                 records.push((variant, record));
             }
         }

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use lac_core::{CausalLm, Pass, PassRecord, Result, generation::forward_hidden};
 
 use super::plan::{FeedPlan, PassRows, Target};
-use super::read;
+use super::read::{self, TokenScore};
 use crate::item_usage::{BatchUsage, CountedRow, ItemUsage};
 use crate::policy_run::PolicyRun;
 
@@ -129,12 +129,12 @@ impl<M: CausalLm + ?Sized> Feeder<'_, M> {
         })
     }
 
-    /// Reads the log-probabilities of a pass's targets, for each of its states.
-    pub(super) fn read(&self, fed: &FedPass) -> Result<Vec<Vec<f32>>> {
+    /// Reads the scores of a pass's targets, for each of its states.
+    pub(super) fn read(&self, fed: &FedPass) -> Result<Vec<Vec<TokenScore>>> {
         let pass = &fed.record.pass;
         fed.states
             .iter()
-            .map(|hidden| read::log_probabilities(self.model, hidden, pass, &fed.targets))
+            .map(|hidden| read::token_scores(self.model, hidden, pass, &fed.targets))
             .collect()
     }
 }

@@ -153,10 +153,94 @@ fn files_that_editors_saved_again_hold_the_same_questions() {
         check_failure(
             benchmark,
             name,
-            &utf16.collect::<Vec<u8>>(),
+            utf16.collect::<Vec<u8>>(),
             &["UTF-16", "save it as UTF-8"],
         );
     }
+}
+
+/// Rows by hand: the right options, the first one apart.
+#[test]
+fn samples_name_their_right_options() {
+    let check = |rows: &[&str], expected: &[&[usize]]| {
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("samples_x_1.jsonl");
+        for text in [rows.join("\n"), format!("[\n{}\n]", rows.join(",\n"))] {
+            std::fs::write(&file, text).unwrap();
+            let data = DataSet::load(Benchmark::Samples, &file, Split::Test).unwrap();
+            let right = |item: &Item| match &item.content {
+                Content::Scripted {
+                    answer, also_right, ..
+                } => [&[*answer][..], also_right].concat(),
+                other => panic!("{other:?}"),
+            };
+            let right: Vec<Vec<usize>> = data.items.iter().map(right).collect();
+            assert_eq!(right, expected, "{rows:?}");
+        }
+    };
+    let pairs = r#"[["c", " 1"], ["c", " 2"], ["c", " 3"]]"#;
+    let row =
+        |target: &str, more: &str| format!(r#"{{"arguments": {pairs}, "target": {target}{more}}}"#);
+    // A number is an index, unless the harness's own score says that it is a text.
+    check(&[&row("1", "")], &[&[1]]);
+    check(&[&row("\"1\"", "")], &[&[1]]);
+    let resps = r#", "resps": [[["-1.0", "False"]], [["-2.0", "False"]], [["-3.0", "False"]]]"#;
+    let first_chosen = |acc: &str| format!(r#"{resps}, "acc": {acc}"#);
+    check(
+        &[
+            &row("\"1\"", &first_chosen("1.0")),
+            &row("\"2\"", &first_chosen("0.0")),
+        ],
+        &[&[0], &[1]],
+    );
+    check(
+        &[
+            &row("\"0\"", &first_chosen("1.0")),
+            &row("\"1\"", &first_chosen("0.0")),
+        ],
+        &[&[0], &[1]],
+    );
+    check(&[&row("[0, 2]", "")], &[&[0, 2]]);
+    check(&[&row("1.0", "")], &[&[1]]);
+    check(&[&row("true", "")], &[&[1]]);
+    // Rows of a second filter say the same again.
+    check(
+        &[
+            &row("0", r#", "filter": "none""#),
+            &row("0", r#", "filter": "other""#),
+            &row("2", r#", "filter": "none""#),
+        ],
+        &[&[0], &[2]],
+    );
+    // Winogrande's form, by a score and by hand.
+    let contexts = |more: &str| format!(r#"{{"arguments": [["a", " x."], ["b", " x."]], {more}}}"#);
+    let logged = r#""resps": [[["-1.0", "False"]], [["-2.0", "False"]]]"#;
+    check(
+        &[
+            &contexts(&format!(r#""target": "x.", {logged}, "acc": 1.0"#)),
+            &contexts(&format!(r#""target": "x.", {logged}, "acc": 0.0"#)),
+            &contexts(r#""target": 1"#),
+        ],
+        &[&[0], &[1], &[1]],
+    );
+    check_failure(
+        Benchmark::Samples,
+        "samples_x_1.jsonl",
+        contexts(r#""target": "x.""#),
+        &["row 1", "as in winogrande"],
+    );
+    check_failure(
+        Benchmark::Samples,
+        "samples_x_1.jsonl",
+        r#"{"arguments": [["c", " a", {"visual": []}], ["c", " b", {"visual": []}]], "target": 0}"#,
+        &["row 1", "images or sound"],
+    );
+    check_failure(
+        Benchmark::Samples,
+        "samples_x_1.jsonl",
+        r#"{"arguments": [["c", " a"]], "target": 0}"#,
+        &["row 1", "two or more pairs"],
+    );
 }
 
 fn check_failure(benchmark: Benchmark, name: &str, bytes: impl AsRef<[u8]>, parts: &[&str]) {
@@ -210,7 +294,7 @@ fn bad_files_are_named_with_their_row() {
     check_failure(
         boolq,
         "v.jsonl",
-        &format!("{good}\n{label}"),
+        format!("{good}\n{label}"),
         &["row 2", "label holds -1"],
     );
     let torn = format!("{good}\n{}", &good[..20]);

@@ -136,6 +136,90 @@ fn boolq_with_titles() {
     check("boolq", &load(Benchmark::Boolq), &prompt);
 }
 
+/// Scores what the harness logged of a task, and holds every number against its own. The files are
+/// made by `tests/fixtures/make_samples.py`.
+fn check_logged(task: &str, metric: &str) -> Vec<(Value, Record)> {
+    let file = fixture(&format!("samples/samples_{task}_2026.jsonl"));
+    let lines: Vec<Value> = std::fs::read_to_string(&file)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let data = DataSet::load(Benchmark::Samples, &file, Split::Test).unwrap();
+    assert_eq!(data.items[0].subject, task);
+    let prompt = PromptSettings::lm_eval(HarnessTask::Samples, 0);
+    let (mut records, _) = run(&data, &ItemSelection::default(), &prompt);
+    records.sort_by_key(|record| record.row);
+    let seen = HarnessLogComparison::new(&data, &records).unwrap();
+    assert_eq!(
+        (seen.n, seen.n_same_choice),
+        (lines.len(), lines.len()),
+        "{task}"
+    );
+    assert_eq!(seen.n_other_score, 0, "{task}");
+    let pairs: Vec<(Value, Record)> = lines.into_iter().zip(records).collect();
+    for (line, record) in &pairs {
+        let logged = line["resps"].as_array().unwrap().iter();
+        let logged: Vec<f64> = logged
+            .map(|answer| answer[0][0].as_str().unwrap().parse().unwrap())
+            .collect();
+        close(record.log_likelihoods.as_ref().unwrap(), &logged, task);
+        let is_right = f64::from(u8::from(record.is_right()));
+        assert_eq!(line[metric].as_f64(), Some(is_right), "{task}: {line}");
+    }
+    pairs
+}
+
+#[test]
+fn every_kind_of_task_that_the_harness_logs() {
+    let n_right = |pairs: &[(Value, Record)]| {
+        let right = pairs.iter().filter(|(_, record)| record.is_right());
+        (right.count(), pairs.len())
+    };
+    // Contexts that are empty: this tokenizer has no BOS, and EOS takes its place.
+    assert_eq!(n_right(&check_logged("blimp_made_up", "acc")), (3, 4));
+    check_logged("xnli_en", "acc");
+    // Targets that are texts, of which some could be truth values.
+    check_logged("pubmedqa", "acc");
+    check_logged("anli_r1", "acc");
+    // One that is a truth value.
+    check_logged("truths", "acc");
+    // Several contexts and one continuation.
+    let (n, of) = n_right(&check_logged("winogrande", "acc"));
+    assert!(0 < n && n < of, "{n} of {of}");
+    // Several right options.
+    check_logged("several", "acc");
+    // One continuation, right if it is what the model writes; and several of them.
+    let (n, of) = n_right(&check_logged("lambada_openai", "acc"));
+    assert!(0 < n && n < of, "{n} of {of}");
+    check_logged("webqs", "exact_match");
+
+    for (line, record) in check_logged("commonsense_qa", "acc") {
+        assert_eq!(record.log_likelihoods.as_ref().unwrap().len(), 10);
+        let of = |right: Option<bool>| right.map(|right| f64::from(u8::from(right)));
+        assert_eq!(line["acc_norm"].as_f64(), of(record.is_right_norm()));
+        let by_context = record.is_right_by_mutual_info();
+        assert_eq!(line["acc_mutual_info"].as_f64(), of(by_context));
+    }
+}
+
+#[test]
+fn tasks_of_other_kinds_are_named() {
+    for (task, kind) in [
+        ("wikitext", "a loglikelihood_rolling task"),
+        ("generated", "a generate_until task"),
+    ] {
+        let name = format!("samples_{task}_2026.jsonl");
+        let file = fixture(&format!("samples/{name}"));
+        let error = DataSet::load(Benchmark::Samples, &file, Split::Test).unwrap_err();
+        let message = error.to_string();
+        assert!(
+            message.contains(kind) && message.contains(&name),
+            "{message}"
+        );
+    }
+}
+
 /// The harness's option order cannot be had from a seed; its own log has it.
 #[test]
 fn gpqa_from_what_the_harness_logged() {

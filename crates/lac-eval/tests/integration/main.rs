@@ -6,6 +6,7 @@
 mod corruption;
 mod data;
 mod harness;
+mod recorded;
 mod resuming;
 mod scoring;
 
@@ -15,10 +16,9 @@ use burn::tensor::{Device, Int, Tensor};
 use lac_core::{BoxError, CausalLm, LayerPolicy, LayerStack, Off, Pass, PolicyEffect};
 use lac_eval::data::Split;
 use lac_eval::run::StoredTexts;
-use lac_eval::settings::SETTINGS_VERSION;
 use lac_eval::{
-    Benchmark, DataSet, Evaluation, ItemSelection, ModelId, PolicyRun, PolicySettings,
-    PromptSettings, RunConfig, Settings,
+    Benchmark, DataSet, Evaluation, ItemSelection, ModelId, PolicyRun, PromptSettings, RunConfig,
+    Settings,
 };
 use lac_models::{Decoder, ModelFolder, Tokenizer, WeightDtype, decoder::DecoderContext};
 use tempfile::TempDir;
@@ -56,22 +56,12 @@ fn policy_run(policy: impl LayerPolicy + 'static) -> PolicyRun {
 }
 
 fn settings(data: &DataSet, prompt: &PromptSettings, runs: &[PolicyRun]) -> Vec<Settings> {
-    let of_run = |policy: &PolicySettings| Settings {
-        version: SETTINGS_VERSION,
-        benchmark: data.benchmark,
-        data: data.id(),
-        prompt: prompt.clone(),
-        model: ModelId {
-            name: "demo".into(),
-            fingerprint: "demo".into(),
-            dtype: "f32".into(),
-        },
-        policy: policy.clone(),
+    let model = ModelId {
+        name: "demo".into(),
+        fingerprint: "demo".into(),
+        dtype: "f32".into(),
     };
-    runs.iter()
-        .flat_map(PolicyRun::variants)
-        .map(of_run)
-        .collect()
+    Settings::of_runs(data, prompt, &model, runs)
 }
 
 fn limit(n: usize) -> ItemSelection {

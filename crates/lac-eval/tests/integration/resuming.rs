@@ -21,15 +21,15 @@ use tempfile::TempDir;
 
 use crate::{FailsAt, evaluation, limit, load, model, policy_run, settings};
 
-struct Bench {
-    model: Decoder,
-    tokenizer: Tokenizer,
-    data: DataSet,
-    prompt: PromptSettings,
+pub struct Bench {
+    pub model: Decoder,
+    pub tokenizer: Tokenizer,
+    pub data: DataSet,
+    pub prompt: PromptSettings,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let (model, tokenizer) = model();
         Self {
             model,
@@ -39,7 +39,7 @@ impl Bench {
         }
     }
 
-    fn runs() -> Vec<PolicyRun> {
+    pub fn runs() -> Vec<PolicyRun> {
         vec![
             policy_run(Off),
             policy_run(LastActive::new(GateConfig::new(0.4))),
@@ -50,7 +50,7 @@ impl Bench {
         settings(&self.data, &self.prompt, &Self::runs())
     }
 
-    fn run(
+    pub fn run(
         &self,
         path: &Path,
         selection: &ItemSelection,

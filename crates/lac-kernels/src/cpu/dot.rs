@@ -14,7 +14,7 @@ use self::instructions::{Instructions, padded};
 use crate::value::Value;
 
 /// Values of a product that are summed in lanes before the lanes are added up.
-const BLOCK: usize = 1024;
+pub(crate) const BLOCK: usize = 1024;
 
 /// Dot products of every left row with every right row, none of them longer than [`BLOCK`].
 ///
@@ -84,7 +84,7 @@ pub(super) fn prefetch<E>(values: *const E) {
 
 /// Where left rows are read from, which says in what order they are best read. The sums are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ReadFrom {
+pub(crate) enum ReadFrom {
     /// A cache: several rows at once, so that no sum waits for the one before.
     Cache,
     /// Memory: one row after another, as long as there are few right rows to meet it.
@@ -96,7 +96,7 @@ const FEW: usize = 4;
 
 /// Rows side by side in a slice.
 #[derive(Clone, Copy)]
-pub(super) struct Rows<'a, E> {
+pub(crate) struct Rows<'a, E> {
     values: &'a [E],
     stride: usize,
     width: usize,
@@ -105,7 +105,7 @@ pub(super) struct Rows<'a, E> {
 
 impl<'a, E> Rows<'a, E> {
     /// `n_rows` rows of `width` values, each `stride` after the one before.
-    pub(super) fn new(values: &'a [E], stride: usize, width: usize, n_rows: usize) -> Self {
+    pub(crate) fn new(values: &'a [E], stride: usize, width: usize, n_rows: usize) -> Self {
         // Indexing once says that every row lies within the values.
         let values = &values[..if n_rows == 0 {
             0
@@ -120,15 +120,21 @@ impl<'a, E> Rows<'a, E> {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.n_rows
     }
 
-    pub(super) fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         self.width
     }
 
-    pub(super) fn slice(&self, rows: std::ops::Range<usize>) -> Self {
+    /// The values of all rows, where rows stand side by side.
+    pub(crate) fn values(&self) -> &'a [E] {
+        debug_assert_eq!(self.stride, self.width, "rows side by side");
+        self.values
+    }
+
+    pub(crate) fn slice(&self, rows: std::ops::Range<usize>) -> Self {
         Self::new(
             &self.values[(rows.start * self.stride).min(self.values.len())..],
             self.stride,
@@ -138,7 +144,7 @@ impl<'a, E> Rows<'a, E> {
     }
 
     #[inline(always)]
-    pub(super) fn row(&self, row: usize) -> &'a [E] {
+    pub(crate) fn row(&self, row: usize) -> &'a [E] {
         &self.values[row * self.stride..][..self.width]
     }
 }
@@ -225,7 +231,7 @@ fn put(outputs: &mut [f32], totals: &[f32], start: usize) {
 }
 
 /// A data type with dot products.
-pub(super) trait Dot: Value {
+pub(crate) trait Dot: Value {
     /// The dot product of every left row with every right row, written to `outputs[right * stride + left]`.
     /// All rows are equally wide, and wider than nothing.
     fn products(

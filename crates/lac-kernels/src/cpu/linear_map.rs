@@ -65,7 +65,7 @@ pub(super) fn linear<E: Dot, const N: usize>(
             }
         });
     }
-    let tasks = tasks_by_outs(&n_outs, n_rows, width);
+    let tasks = tasks_by_outs(&n_outs, n_rows, width, TILE);
     by_outs(n_rows, n_outs, tasks, |task, block: &mut [E]| {
         let weight = weights[task.weight_idx].slice(task.outs.clone());
         let bias = biases[task.weight_idx].map(|bias| &bias[task.outs.clone()]);
@@ -94,7 +94,7 @@ pub(super) fn gated_linear<E: Dot>(
         return output;
     }
     // A task reads the same rows of both weights.
-    let tasks = tasks_by_outs(&n_outs, n_rows, 2 * inputs.width());
+    let tasks = tasks_by_outs(&n_outs, n_rows, 2 * inputs.width(), TILE);
     let [output] = by_outs(n_rows, n_outs, tasks, |task, block: &mut [E]| {
         let weights = [gate, up].map(|weight| weight.slice(task.outs.clone()));
         gated(weights, activation, inputs, from, block);
@@ -112,13 +112,19 @@ pub(super) fn project<E: Dot>(
 ) {
     with_sums(outputs, |sums| {
         products(weight, inputs, from, sums);
-        let Some(bias) = bias else { return };
-        for sums in sums.chunks_exact_mut(bias.len()) {
-            for (sum, bias) in sums.iter_mut().zip(bias) {
-                *sum = E::round(*sum) + bias.widen();
-            }
+        if let Some(bias) = bias {
+            add_bias(bias, sums);
         }
     });
+}
+
+/// Adds a bias to the sums `[inputs, rows]`, which are rounded first, as an operation before would.
+pub(crate) fn add_bias<E: Value>(bias: &[E], sums: &mut [f32]) {
+    for sums in sums.chunks_exact_mut(bias.len()) {
+        for (sum, bias) in sums.iter_mut().zip(bias) {
+            *sum = E::round(*sum) + bias.widen();
+        }
+    }
 }
 
 /// `activation(gate · x) * (up · x)` of some inputs and some rows of both weights: `[inputs, rows]`.
@@ -141,7 +147,7 @@ pub(super) fn gated<E: Dot>(
 }
 
 /// Lets `work` write sums, and rounds them where f32 is not the data type.
-fn with_sums<E: Value>(outputs: &mut [E], work: impl FnOnce(&mut [f32])) {
+pub(crate) fn with_sums<E: Value>(outputs: &mut [E], work: impl FnOnce(&mut [f32])) {
     if let Some(outputs) = E::as_f32_mut(outputs) {
         return work(outputs);
     }
@@ -174,14 +180,19 @@ fn n_values<E>(weights: &[Rows<'_, E>]) -> usize {
 }
 
 /// Some rows of a weight.
-struct Task {
-    weight_idx: usize,
-    outs: Range<usize>,
+pub(crate) struct Task {
+    pub(crate) weight_idx: usize,
+    pub(crate) outs: Range<usize>,
 }
 
 /// Cuts weights of `n_outs` rows into tasks, weight after weight, so that what comes from memory is read once.
-/// `width` multiplications are made for each row and input.
-fn tasks_by_outs(n_outs: &[usize], n_inputs: usize, width: usize) -> Vec<Task> {
+/// `width` multiplications are made for each row and input; rows of a task are a multiple of `tile`.
+pub(crate) fn tasks_by_outs(
+    n_outs: &[usize],
+    n_inputs: usize,
+    width: usize,
+    tile: usize,
+) -> Vec<Task> {
     let mut n_left: usize = n_outs.iter().sum();
     let n_threads = n_threads(n_left * n_inputs * width);
     let max_outs = if n_inputs > MANY_INPUTS {
@@ -193,7 +204,7 @@ fn tasks_by_outs(n_outs: &[usize], n_inputs: usize, width: usize) -> Vec<Task> {
     for (weight_idx, &n_outs) in n_outs.iter().enumerate() {
         let mut start = 0;
         while start < n_outs {
-            let share = share(n_left, n_threads, TILE).min(max_outs);
+            let share = share(n_left, n_threads, tile).min(max_outs);
             let outs = start..(start + share).min(n_outs);
             n_left -= outs.len();
             start = outs.end;
@@ -281,7 +292,7 @@ pub(super) fn by_inputs<E: Value, const N: usize>(
 }
 
 /// Calls `work` with the place of a block `[rows, some outs]` for each task: `[rows, outs]` for each weight.
-fn by_outs<E: Value, const N: usize>(
+pub(crate) fn by_outs<E: Value, const N: usize>(
     n_inputs: usize,
     n_outs: [usize; N],
     tasks: Vec<Task>,
@@ -345,7 +356,7 @@ fn assemble<E: Value>(
 }
 
 /// The rows of a contiguous matrix.
-pub(super) fn rows<E: Value>(matrix: &FlexTensor) -> Rows<'_, E> {
+pub(crate) fn rows<E: Value>(matrix: &FlexTensor) -> Rows<'_, E> {
     let shape = matrix.layout().shape();
     let (n_rows, width) = (shape[0], shape[1]);
     Rows::new(values(matrix), width, width, n_rows)

@@ -10,7 +10,7 @@ use crate::value::Value;
 macro_rules! vectorised {
     ($(#[$doc:meta])* fn $name:ident<E: Value>($($argument:ident: $type:ty),* $(,)?) $(-> $output:ty)? $body:block) => {
         $(#[$doc])*
-        pub(super) fn $name<E: Value>($($argument: $type),*) $(-> $output)? {
+        pub(crate) fn $name<E: Value>($($argument: $type),*) $(-> $output)? {
             #[inline(always)]
             fn body<E: Value>($($argument: $type),*) $(-> $output)? $body
 

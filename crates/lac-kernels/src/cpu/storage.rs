@@ -17,13 +17,13 @@ pub fn has_cpu_kernel<const D: usize>(tensor: &Tensor<D>) -> bool {
 }
 
 /// burn-flex's own tensor. Panics where [`has_cpu_kernel`] is false.
-pub(super) fn primitive<const D: usize>(tensor: Tensor<D>) -> FlexTensor {
+pub(crate) fn primitive<const D: usize>(tensor: Tensor<D>) -> FlexTensor {
     let primitive = tensor.try_into_primitive::<Flex>();
     primitive.expect("kernels are asked for only where has_cpu_kernel says so")
 }
 
 /// The tensor with its values in order, side by side; a copy only where they are not.
-pub(super) fn contiguous(tensor: FlexTensor) -> FlexTensor {
+pub(crate) fn contiguous(tensor: FlexTensor) -> FlexTensor {
     if tensor.layout().contiguous_offsets().is_some() {
         tensor
     } else {
@@ -32,7 +32,7 @@ pub(super) fn contiguous(tensor: FlexTensor) -> FlexTensor {
 }
 
 /// The values of a contiguous tensor.
-pub(super) fn values<E: Value>(tensor: &FlexTensor) -> &[E] {
+pub(crate) fn values<E: Value>(tensor: &FlexTensor) -> &[E] {
     let start = tensor.layout().start_offset();
     &E::storage(tensor)[start..start + tensor.layout().num_elements()]
 }

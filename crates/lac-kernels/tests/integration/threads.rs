@@ -11,6 +11,7 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
+use lac_kernels::quantized::{self, Activations, BlockFormat, QuantizedMatrix};
 use lac_kernels::threads::{AlreadyStarted, HostThreads, ThreadConfig, configure};
 use lac_kernels::{Activation, AttendedSlots, Scores, attend, gated_linear, linear};
 
@@ -44,7 +45,7 @@ fn in_own_process(test: &str, body: fn() -> u64) -> u64 {
     value.parse().unwrap()
 }
 
-/// A hash of the bits of four operations, all of them large enough to be spread over threads.
+/// A hash of the bits of some operations, all of them large enough to be spread over threads.
 fn compute() -> u64 {
     let tensor = |shape: [usize; 2], seed: usize, dtype| {
         let value = |idx: usize| ((idx * 37 + seed * 11) % 129) as f32 / 64.0 - 1.0;
@@ -69,7 +70,14 @@ fn compute() -> u64 {
             let [output] = linear(input.clone(), [weight.clone()], [None]);
             hash(output);
             let up = tensor([n_out, n_in], 3, dtype);
-            hash(gated_linear(input, weight, up, Activation::Silu));
+            hash(gated_linear(input.clone(), weight, up, Activation::Silu));
+            let matrix = quantized(n_out, n_in);
+            for activations in [Activations::Exact, Activations::Int8] {
+                let [output] = quantized::linear(input.clone(), [&matrix], [None], activations);
+                hash(output);
+                let input = input.clone();
+                hash(quantized::swiglu(input, &matrix, &matrix, activations));
+            }
         }
         let heads = |n_heads, seed| {
             let states = tensor([n_heads, 40 * 16], seed, dtype);
@@ -86,6 +94,13 @@ fn compute() -> u64 {
         hash(attended.reshape([40, 6 * 16]));
     }
     hasher.finish()
+}
+
+/// A matrix of `[n_out, n_in]` in Q4_0.
+fn quantized(n_out: usize, n_in: usize) -> QuantizedMatrix {
+    let value = |idx: usize| ((idx * 41) % 131) as f32 / 64.0 - 1.0;
+    let values: Vec<f32> = (0..n_out * n_in).map(value).collect();
+    QuantizedMatrix::quantize(BlockFormat::Q4_0, [n_out, n_in], &values).unwrap()
 }
 
 /// What one thread computes, the caller's, without any setting but their number.

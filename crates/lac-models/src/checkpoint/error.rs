@@ -24,6 +24,14 @@ pub enum CheckpointError {
         /// The folder.
         folder: PathBuf,
     },
+    /// The folder has weights in another form, or something else than a model.
+    #[error("{} has no weights that can be loaded: {what}", folder.display())]
+    ForeignWeights {
+        /// The folder.
+        folder: PathBuf,
+        /// What is there instead, and what to do about it.
+        what: String,
+    },
     /// A file is not a safetensors file, or was cut off.
     #[error("{} is not a whole safetensors file: {reason}", path.display())]
     Malformed {

@@ -6,13 +6,24 @@ use clap::Args;
 use lac_core::plan::ModelFingerprint;
 use lac_models::{Decoder, DecoderConfig, ModelFolder, ModelShape, WeightDtype, dummy_model};
 
+use crate::device::DeviceArg;
+use crate::dtype::{DtypeArg, dtype_for};
+use crate::model::{Strictness, open_folder, saved_dtype};
 use crate::model_path::LocalModel;
 use crate::progress;
+
+#[derive(Args)]
+pub struct BenchModel {
+    #[command(flatten)]
+    source: SourceArgs,
+    #[command(flatten)]
+    strictness: Strictness,
+}
 
 /// Exactly one of these.
 #[derive(Args)]
 #[group(required = true, multiple = false)]
-pub struct BenchModel {
+struct SourceArgs {
     /// Folder in Hugging Face layout, an id on the Hugging Face hub, or demo
     #[arg(long, value_name = "DIR")]
     model: Option<std::path::PathBuf>,
@@ -33,10 +44,10 @@ pub enum Source {
 
 impl BenchModel {
     pub fn open(&self) -> Result<Source> {
-        match (&self.model, self.shape) {
+        match (&self.source.model, self.source.shape) {
             (Some(model), _) => {
                 let local = LocalModel::find(model)?;
-                let folder = ModelFolder::open(local.path())?;
+                let folder = open_folder(&local, self.strictness)?;
                 Ok(Source::Folder {
                     name: model.display().to_string(),
                     folder: Box::new(folder),
@@ -61,6 +72,21 @@ impl Source {
             Source::Folder { folder, .. } => folder.config().decoder.clone(),
             Source::Shape(shape) => shape.config()?.decoder,
         })
+    }
+
+    /// Returns the data types that are asked for, each once.
+    pub fn dtypes(&self, asked: &[DtypeArg], device: &DeviceArg) -> Result<Vec<WeightDtype>> {
+        let mut dtypes = Vec::new();
+        for &dtype in asked {
+            let dtype = dtype_for(dtype, device, || match self {
+                Source::Folder { folder, .. } => saved_dtype(folder),
+                Source::Shape(shape) => shape.config().ok()?.weight_dtype(),
+            })?;
+            if !dtypes.contains(&dtype) {
+                dtypes.push(dtype);
+            }
+        }
+        Ok(dtypes)
     }
 
     /// Fails where no plan can fit: a plan is learned from the weights of one model.

@@ -16,14 +16,15 @@ use lac_eval::{
     DataSet, EvalReport, Evaluation, ModelId, PolicyRun, PolicySettings, PromptSettings, Protocol,
     Request, ResultLog, Results, RunConfig, Settings, evaluate, requests,
 };
+use lac_models::Tokenizer;
 use lac_models::generation_defaults::GenerationDefaults;
-use lac_models::{ModelFolder, Tokenizer};
 
 use super::questions::{DataArgs, PromptArgs};
 use super::results::explain_format;
-use crate::args::{ModelArgs, PolicyArgs, PolicyName};
+use crate::args::{PolicyArgs, PolicyName};
 use crate::interrupt;
 use crate::memory::Rows;
+use crate::model::{ModelArgs, OpenModel};
 use crate::one_of::one_of_explained;
 use crate::output::{note, print_line, warn_user};
 use crate::progress::Answering;
@@ -84,8 +85,8 @@ impl Run {
         let data = self.data.load()?;
         describe(&data);
         let mut prompt = self.prompt.settings(&data)?;
-        let local = self.model.find()?;
-        let folder = ModelFolder::open(local.path())?;
+        let open = self.model.open()?;
+        let folder = &open.folder;
         let tokenizer = folder.tokenizer()?;
         if !prompt.protocol.compares_likelihoods() {
             prompt.processors = GenerationDefaults::from_folder(folder.path())?.processors;
@@ -94,7 +95,7 @@ impl Run {
         if prompt.chat && !tokenizer.has_chat_template() {
             warn_user!("the model has no chat template and gets plain text");
         }
-        let max_context = folder.config().decoder.max_position_embeddings;
+        let max_context = open.max_context();
         let selection = self.data.selection();
         let requests = requests(&data, &selection, &prompt, &tokenizer, Some(max_context))?;
         let Some(first) = requests.first() else {
@@ -104,7 +105,13 @@ impl Run {
             return show(first, &tokenizer);
         }
 
-        let prompt = prompt.with_batch_members(&requests, self.batch_size);
+        let stop_tokens = tokenizer.stop_ids().iter().map(|&id| {
+            let text = tokenizer.id_to_piece(id).unwrap_or_default();
+            (id, text)
+        });
+        let prompt = prompt
+            .with_batch_members(&requests, self.batch_size)
+            .with_stop_tokens(stop_tokens);
         self.gate.check(self.policy)?;
         if self.policy == PolicyName::Speculative {
             self.speculation.check()?;
@@ -113,9 +120,9 @@ impl Run {
             batch: self.batch_size.min(requests.len()),
             n_slots: requests.iter().map(Request::n_tokens).max().unwrap_or(0),
         };
-        let model = self.model.load(&folder, rows, "lower --batch-size")?;
-        let mut runs = self.policy_runs(&prompt, &folder)?;
-        let settings = self.settings(&data, &prompt, &folder, &runs)?;
+        let model = open.load(rows, "lower --batch-size")?;
+        let mut runs = self.policy_runs(&prompt, &open)?;
+        let settings = self.settings(&data, &prompt, &open, &runs)?;
         let mut log = match &self.out {
             Some(path) => ResultLog::open(path, settings)?,
             None => ResultLog::in_memory(settings),
@@ -136,10 +143,11 @@ impl Run {
                 texts: self.prompt.stored_texts(data.benchmark),
             },
         };
-        let mut is_through = false;
+        let (mut is_through, mut n_pending) = (false, None);
         let outcome = evaluate(&model, &evaluation, &mut runs, &mut log, &mut |progress| {
             bar.show(progress);
             is_through = progress.n_done == progress.n_total;
+            n_pending.get_or_insert(progress.n_total - progress.n_done);
             if interrupt::is_requested() {
                 Flow::Stop
             } else {
@@ -157,28 +165,38 @@ impl Run {
                 None => "the answers so far are lost: --out keeps them".to_owned(),
             });
         }
+        let n_asked = n_pending.unwrap_or(0);
+        if n_asked == 0
+            && let Some(path) = &self.out
+        {
+            warn_user!(
+                "nothing was asked: {} has the answers to all {} questions, under these settings and of this model",
+                path.display(),
+                requests.len()
+            );
+        }
         let results = log.into_results();
         compare_with_logged(&data, &results);
-        let report = EvalReport::new(&[results]);
+        let report = EvalReport::new(&[results]).with_n_asked(n_asked);
         let text = render(&report, self.format, SubjectTables::Together)?;
         print_line(text.trim_end())
     }
 
     /// Makes the policies. Several α share a pass if one trace has all that they need.
-    fn policy_runs(&self, prompt: &PromptSettings, folder: &ModelFolder) -> Result<Vec<PolicyRun>> {
+    fn policy_runs(&self, prompt: &PromptSettings, open: &OpenModel<'_>) -> Result<Vec<PolicyRun>> {
         let is_plain = self.gate.gate_rounding == GateRounding::F32
             && prompt.quirks.first_threshold() == FirstThreshold::Zero;
         let alphas = &self.alphas[..];
         if self.policy != PolicyName::Speculative {
             for &alpha in alphas {
-                self.policy_at(alpha, prompt, folder)?;
+                self.policy_at(alpha, prompt, open)?;
             }
         }
         let mut runs = match self.policy {
-            PolicyName::Speculative => vec![self.speculative(prompt, folder)?],
+            PolicyName::Speculative => vec![self.speculative(prompt, open)?],
             _ if alphas.len() < 2 => {
                 let alpha = alphas.first().copied().unwrap_or(self.gate.alpha);
-                let run = PolicyRun::new(self.policy_at(alpha, prompt, folder)?);
+                let run = PolicyRun::new(self.policy_at(alpha, prompt, open)?);
                 match self.gate.plan_digest()? {
                     Some(digest) if self.policy == PolicyName::Planned => {
                         vec![run.with_details(&digest)]
@@ -196,7 +214,7 @@ impl Run {
             }
             _ => alphas
                 .iter()
-                .map(|&alpha| Ok(PolicyRun::new(self.policy_at(alpha, prompt, folder)?)))
+                .map(|&alpha| Ok(PolicyRun::new(self.policy_at(alpha, prompt, open)?)))
                 .collect::<Result<_>>()?,
         };
         let is_full = runs[0].variants()[0].is_full_model();
@@ -206,7 +224,7 @@ impl Run {
         Ok(runs)
     }
 
-    fn speculative(&self, prompt: &PromptSettings, folder: &ModelFolder) -> Result<PolicyRun> {
+    fn speculative(&self, prompt: &PromptSettings, open: &OpenModel<'_>) -> Result<PolicyRun> {
         if !self.alphas.is_empty() {
             bail!(
                 "--alphas: the full model verifies whatever α is; --alpha sets the gate for the usage in the table"
@@ -220,10 +238,10 @@ impl Run {
             );
         }
         let is_greedy = !matches!(prompt.sampling, Some(Sampling::Random(_)));
-        let verifier = Verifier::new(&self.model, folder, is_greedy);
+        let verifier = Verifier::new(open, is_greedy);
         let speculator = self
             .speculation
-            .speculator(&self.gate, verifier, || self.model.fingerprint(folder))?;
+            .speculator(&self.gate, verifier, || open.fingerprint())?;
         let details = self.speculation.details(&self.gate, verifier)?;
         Ok(PolicyRun::speculative(speculator).with_details(&details))
     }
@@ -232,22 +250,22 @@ impl Run {
         &self,
         alpha: f32,
         prompt: &PromptSettings,
-        folder: &ModelFolder,
+        open: &OpenModel<'_>,
     ) -> Result<Box<dyn LayerPolicy>> {
         let mut gate = self.gate.clone();
         gate.alpha = alpha;
         gate.first_threshold = prompt.quirks.first_threshold();
-        gate.policy(self.policy, &self.model, folder)
+        gate.policy(self.policy, open)
     }
 
     fn settings(
         &self,
         data: &DataSet,
         prompt: &PromptSettings,
-        folder: &ModelFolder,
+        open: &OpenModel<'_>,
         runs: &[PolicyRun],
     ) -> Result<Vec<Settings>> {
-        let fingerprint = self.model.fingerprint(folder)?.to_string();
+        let fingerprint = open.fingerprint()?.to_string();
         let name = &self.model.model;
         // A folder's name says enough; a hub id is one already.
         let name = if name.is_dir() {
@@ -260,7 +278,7 @@ impl Run {
         let model = ModelId {
             name,
             fingerprint,
-            dtype: self.model.dtype.name().to_owned(),
+            dtype: open.dtype.name().to_owned(),
         };
         Ok(Settings::of_runs(data, prompt, &model, runs))
     }
@@ -280,6 +298,14 @@ fn compare_with_logged(data: &DataSet, results: &Results) {
                 seen.n_right_logged,
                 seen.n_right
             );
+            if seen.n_other_score > 0 {
+                note!(
+                    "{}: the harness's score is another for {} of them: it scores the task by a measure of its own, \
+                     and the table by the right options",
+                    settings.policy.label(),
+                    seen.n_other_score
+                );
+            }
         }
     }
 }
@@ -322,5 +348,9 @@ fn show(request: &Request, tokenizer: &Tokenizer) -> Result<()> {
             print_line(&format!("option:{}", pieces(&option.continuation)))?;
         }
     }
-    print_line(&format!("right: option {}", request.answer))
+    let right: Vec<String> = std::iter::once(&request.answer)
+        .chain(&request.also_right)
+        .map(ToString::to_string)
+        .collect();
+    print_line(&format!("right: option {}", right.join(", ")))
 }

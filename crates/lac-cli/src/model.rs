@@ -1,0 +1,145 @@
+//! The model that a command works with: the flags that name it, and what is open once it is found.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use lac_core::plan::ModelFingerprint;
+use lac_models::{Decoder, ModelFolder, WeightDtype, dummy_model};
+
+use crate::device::DeviceArg;
+use crate::dtype::{DtypeArg, dtype_for};
+use crate::memory::{self, Rows};
+use crate::model_path::LocalModel;
+use crate::one_of::one_of_explained;
+use crate::output::warn_user;
+use crate::progress;
+
+/// Options that name the model, its data type and its device.
+#[derive(Args)]
+#[command(next_help_heading = "Model")]
+pub struct ModelArgs {
+    /// Folder in Hugging Face layout (config.json, safetensors, tokenizer.json), an id on the
+    /// Hugging Face hub (organisation/name), or demo for the small model that lac carries
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Data type to compute in
+    #[arg(
+        long,
+        value_parser = one_of_explained(DtypeArg::ALL, DtypeArg::name, DtypeArg::explain),
+        default_value = DtypeArg::Auto.name()
+    )]
+    dtype: DtypeArg,
+    /// Device to compute on: cpu, wgpu, vulkan or cuda, with a number after a colon where there
+    /// are several (`lac devices` lists them)
+    #[arg(long, default_value = "cpu")]
+    pub device: DeviceArg,
+    /// Random weights of config.json's shape in place of the folder's own
+    #[arg(long)]
+    dummy_weights: bool,
+    #[command(flatten)]
+    strictness: Strictness,
+}
+
+/// What is done about fields of config.json that nothing is known of.
+#[derive(Args, Clone, Copy)]
+pub struct Strictness {
+    /// Refuse a config.json with fields that lac does not know, in place of a warning
+    #[arg(long)]
+    strict: bool,
+}
+
+/// The seed of `--dummy-weights`.
+const DUMMY_SEED: u64 = 0;
+
+impl ModelArgs {
+    /// Finds the model's folder, fetching it first when it is named by a hub id, and reads its configuration. A word on
+    /// stderr names the fields that nothing is known of.
+    pub fn open(&self) -> Result<OpenModel<'_>> {
+        let local = LocalModel::find(&self.model)?;
+        let folder = open_folder(&local, self.strictness)?;
+        let dtype = dtype_for(self.dtype, &self.device, || {
+            if self.dummy_weights {
+                folder.config().weight_dtype()
+            } else {
+                saved_dtype(&folder)
+            }
+        })?;
+        Ok(OpenModel {
+            args: self,
+            folder,
+            dtype,
+            _local: local,
+        })
+    }
+}
+
+/// Opens a folder, and says which fields of its configuration nothing is known of.
+pub fn open_folder(local: &LocalModel, strictness: Strictness) -> Result<ModelFolder> {
+    let folder = ModelFolder::open(local.path())?;
+    if strictness.strict {
+        folder
+            .config()
+            .check_fields_are_known(&folder.path().join("config.json"))?;
+    }
+    if let Some(warning) = folder.config().warning() {
+        warn_user!("{warning} (--strict refuses them)");
+    }
+    Ok(folder)
+}
+
+/// Returns the checkpoint's own data type; `None` where its weights cannot be opened. Loading them says why: mistakes in
+/// other flags are named first.
+pub fn saved_dtype(folder: &ModelFolder) -> Option<WeightDtype> {
+    folder.weight_dtype().ok()
+}
+
+/// A model's open folder, and the data type that is computed in.
+pub struct OpenModel<'a> {
+    args: &'a ModelArgs,
+    pub folder: ModelFolder,
+    pub dtype: WeightDtype,
+    /// The demo's folder is removed with it.
+    _local: LocalModel,
+}
+
+impl OpenModel<'_> {
+    /// Returns the greatest number of tokens of a text.
+    pub fn max_context(&self) -> usize {
+        self.folder.config().decoder.max_context()
+    }
+
+    /// Returns the fingerprint that plans, results and traces are checked against. It costs nothing once the model is
+    /// loaded; before, all weights are read for it.
+    pub fn fingerprint(&self) -> Result<ModelFingerprint> {
+        Ok(if self.args.dummy_weights {
+            self.folder.dummy_fingerprint(DUMMY_SEED)?
+        } else {
+            self.folder.fingerprint()?
+        })
+    }
+
+    /// Loads the weights, with a progress bar, unless this machine cannot hold them and `rows`; `lower` names the
+    /// flags that `rows` come from.
+    pub fn load(&self, rows: Rows, lower: &str) -> Result<Decoder> {
+        let config = &self.folder.config().decoder;
+        let dtype = self.dtype;
+        memory::check(&self.args.device, config, dtype, rows, lower)?;
+        let device = self.args.device.open()?;
+        let model = if self.args.dummy_weights {
+            dummy_model(config, dtype, &device, DUMMY_SEED)
+        } else {
+            progress::while_loading(|report| self.folder.load(dtype, &device, report))
+        };
+        model.context("cannot load the model")
+    }
+
+    /// Describes in a line what is computed in and on.
+    pub fn describe_machine(&self) -> String {
+        let origin = match self.args.dtype {
+            DtypeArg::Auto => ", the checkpoint's own",
+            DtypeArg::Only(_) => "",
+        };
+        format!("{}{origin}, on {}", self.dtype.name(), self.args.device)
+    }
+}

@@ -1,0 +1,39 @@
+//! Vectors of 64 integers, and dot products of four integers at once (VNNI).
+//!
+//! One factor of `vpdpbusd` is unsigned, so weights are unpacked with a constant added, and the products are corrected
+//! by the sum of the input's integers times that constant, in integers.
+
+mod rows;
+mod tile;
+mod unpack;
+
+pub(super) use unpack::Unpack;
+
+use super::inputs::Inputs;
+use super::weights::WeightRows;
+
+/// From this many inputs on, weights are laid out so that sixteen rows are multiplied beside each other.
+const MIN_TILE_INPUTS: usize = 3;
+
+/// As [`super::products`].
+///
+/// # Safety
+/// The processor has the instructions of [`Kind::Avx512`](crate::quantized::instructions::Kind::Avx512), the inputs are as wide as the
+/// weights, and all outputs are there.
+#[target_feature(enable = "avx2,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(super) unsafe fn products<B: Unpack>(
+    weights: WeightRows<'_>,
+    inputs: &Inputs,
+    outputs: &mut [f32],
+    stride: usize,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match inputs.len() {
+            1 => rows::products::<B, 1>(weights, inputs, outputs, stride),
+            2 => rows::products::<B, 2>(weights, inputs, outputs, stride),
+            MIN_TILE_INPUTS.. => tile::products::<B>(weights, inputs, outputs, stride),
+            0 => {}
+        }
+    }
+}

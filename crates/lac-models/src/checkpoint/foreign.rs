@@ -1,0 +1,233 @@
+//! Names what a folder, a file or a list of files is that holds no weights in safetensors form, and what to do about it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::file;
+
+/// Returns what the files of a folder or repository are and what to do, for one without `model.safetensors` and without
+/// an index. `None` where the names say nothing.
+pub(crate) fn describe_names(names: &BTreeSet<String>) -> Option<String> {
+    describe(names, "DIR")
+}
+
+/// Returns what a folder is and what to do, for one that lacks `config.json` or weights. `None` where nothing is known
+/// of it.
+pub(crate) fn describe_folder(folder: &Path) -> Option<String> {
+    let names = file_names(folder);
+    if names.contains("model.safetensors") || names.contains("model.safetensors.index.json") {
+        return None;
+    }
+    if let Some(text) = hub_cache(folder) {
+        return Some(text);
+    }
+    if names.contains("adapter_config.json") {
+        return Some(adapter(folder));
+    }
+    describe(&names, &folder.display().to_string()).or_else(|| one_level_down(folder))
+}
+
+fn describe(names: &BTreeSet<String>, place: &str) -> Option<String> {
+    let first = |is_it: &dyn Fn(&str) -> bool| names.iter().find(|name| is_it(name));
+    let ends_with = |end: &'static str| first(&move |name| name.ends_with(end));
+    if names.contains("adapter_config.json") {
+        return Some(adapter_text("its base model"));
+    }
+    if names.contains("model_index.json") {
+        return Some("it is a diffusers pipeline and not a language model".to_owned());
+    }
+    if let Some(name) = ends_with(".gguf") {
+        return Some(gguf_text(name));
+    }
+    let is_consolidated = |name: &str| name.starts_with("consolidated.");
+    if let Some(name) = first(&is_consolidated) {
+        return Some(format!(
+            "{name} is in the form of the model's maker (Mistral, Meta), which is not read; take the repository's files \
+             for transformers: config.json with model.safetensors, or convert it with transformers' script \
+             convert_llama_weights_to_hf.py or convert_mistral_weights_to_hf.py"
+        ));
+    }
+    if let Some(name) = ends_with(".safetensors") {
+        return Some(match is_shard(name) {
+            true => format!(
+                "{name} is one of several files of weights, and model.safetensors.index.json, which names them, is \
+                 missing; download it from the model's repository"
+            ),
+            false => format!(
+                "its weights are called {name}, expected model.safetensors or model.safetensors.index.json; if {name} \
+                 holds the whole model, rename it"
+            ),
+        });
+    }
+    let is_pickle = |name: &str| {
+        let is_torch = [".pt", ".pth", ".ckpt"]
+            .iter()
+            .any(|end| name.ends_with(end));
+        let is_weights = name.starts_with("pytorch_model") || name.starts_with("model");
+        is_torch || (name.ends_with(".bin") && is_weights) || name == "pytorch_model.bin.index.json"
+    };
+    if let Some(name) = first(&is_pickle) {
+        return Some(format!(
+            "its weights are in PyTorch's pickle form ({name}), which is not read; convert them with: {}",
+            conversion(place, "")
+        ));
+    }
+    const OTHERS: [(&str, &str, &str); 9] = [
+        (".h5", "TensorFlow", ", from_tf=True"),
+        (".msgpack", "Flax", ", from_flax=True"),
+        (".onnx", "ONNX", ""),
+        (".tflite", "TensorFlow Lite", ""),
+        (".ot", "rust-bert", ""),
+        (".npz", "MLX", ""),
+        (".mlpackage", "Core ML", ""),
+        ("openvino_model.xml", "OpenVINO", ""),
+        (".xml", "OpenVINO", ""),
+    ];
+    for (end, form, flag) in OTHERS {
+        if let Some(name) = ends_with(end) {
+            let what = format!("its weights are in the form of {form} ({name}), which is not read");
+            return Some(match flag.is_empty() {
+                true => format!("{what}; take the original model with model.safetensors"),
+                false => format!("{what}; convert them with: {}", conversion(place, flag)),
+            });
+        }
+    }
+    let is_sentence = |name: &str| {
+        name == "config_sentence_transformers.json" || name == "sentence_bert_config.json"
+    };
+    if let Some(name) = first(&is_sentence) {
+        return Some(format!(
+            "it is a sentence-transformers model ({name}), which gives vectors and no text"
+        ));
+    }
+    None
+}
+
+fn conversion(place: &str, flag: &str) -> String {
+    format!(
+        "python -c \"from transformers import AutoModelForCausalLM; \
+         AutoModelForCausalLM.from_pretrained('{place}'{flag}).save_pretrained('{place}')\""
+    )
+}
+
+fn gguf_text(name: &str) -> String {
+    format!(
+        "{name} is a GGUF file, which is not read yet; take the original model with model.safetensors"
+    )
+}
+
+fn is_shard(name: &str) -> bool {
+    // model-00001-of-00003.safetensors
+    let stem = name.trim_end_matches(".safetensors");
+    let parts: Vec<&str> = stem.rsplitn(4, '-').collect();
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    matches!(parts.as_slice(), [n, "of", i, _] if is_number(n) && is_number(i))
+}
+
+fn adapter(folder: &Path) -> String {
+    let base = file::read_to_string(&folder.join("adapter_config.json"))
+        .ok()
+        .and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok())
+        .and_then(|config| Some(config.get("base_model_name_or_path")?.as_str()?.to_owned()));
+    match base {
+        None => adapter_text("its base model"),
+        Some(base) => adapter_text(&file::excerpt(&base)),
+    }
+}
+
+fn adapter_text(base: &str) -> String {
+    format!(
+        "it is an adapter (adapter_config.json) and not a model; merge it into {base} with: python -c \"from peft import \
+         AutoPeftModelForCausalLM; AutoPeftModelForCausalLM.from_pretrained('ADAPTER').merge_and_unload()\
+         .save_pretrained('MERGED')\""
+    )
+}
+
+/// A repository's folder in a hub cache, or a cache as a whole, in place of a snapshot.
+fn hub_cache(folder: &Path) -> Option<String> {
+    let snapshots = folder.join("snapshots");
+    if snapshots.is_dir() {
+        let commits = folder_names(&snapshots);
+        let main = file::read_to_string(&folder.join("refs/main")).ok();
+        let main = main.map(|commit| commit.trim().to_owned());
+        let commit = main
+            .filter(|commit| commits.contains(commit))
+            .or_else(|| commits.first().cloned());
+        return Some(match commit {
+            None => "it is a repository's folder in the hub cache, without a snapshot".to_owned(),
+            Some(commit) => format!(
+                "it is a repository's folder in the hub cache; the model is {}",
+                snapshots.join(commit).display()
+            ),
+        });
+    }
+    let repositories = folder_names(folder);
+    let repository = repositories
+        .iter()
+        .find(|name| name.starts_with("models--"))?;
+    let id = repository.trim_start_matches("models--").replace("--", "/");
+    Some(format!(
+        "it is a hub cache; name one of its models, such as {id}"
+    ))
+}
+
+fn one_level_down(folder: &Path) -> Option<String> {
+    const SHOWN: usize = 3;
+    let mut inside = folder_names(folder).into_iter().filter(|name| {
+        let inner = folder.join(name);
+        inner.join("config.json").exists()
+            || !file_names(&inner).iter().all(|name| !is_weights(name))
+    });
+    let first = inside.next()?;
+    let mut shown = folder.join(&first).display().to_string();
+    for more in inside.by_ref().take(SHOWN - 1) {
+        shown.push_str(&format!(" or {}", folder.join(more).display()));
+    }
+    Some(format!("it holds no model itself; did you mean {shown}?"))
+}
+
+fn is_weights(name: &str) -> bool {
+    name.ends_with(".safetensors") || name.ends_with(".gguf")
+}
+
+/// Returns what a file is that was named in place of a folder.
+pub(crate) fn describe_file(path: &Path) -> String {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.display().to_string(),
+        _ => ".".to_owned(),
+    };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if let Err(error) = file::open(path) {
+        return format!("it is a file and not a folder, and {error}");
+    }
+    match name.rsplit('.').next() {
+        Some("safetensors" | "json") => {
+            format!(
+                "it is a file; name its folder, {folder}, which also holds the other files of the model"
+            )
+        }
+        _ => "it is a file, expected a folder with config.json and model.safetensors".to_owned(),
+    }
+}
+
+/// The names of the files in a folder.
+fn file_names(folder: &Path) -> BTreeSet<String> {
+    names(folder, |path| {
+        !path.is_dir() || path.extension().is_some_and(|end| end == "mlpackage")
+    })
+}
+
+fn folder_names(folder: &Path) -> Vec<String> {
+    names(folder, Path::is_dir).into_iter().collect()
+}
+
+/// Names in a folder, not more of them than an error needs.
+fn names(folder: &Path, is_it: impl Fn(&Path) -> bool) -> BTreeSet<String> {
+    const MAX_ENTRIES: usize = 10_000;
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .take(MAX_ENTRIES)
+        .filter(|entry| is_it(&entry.path()))
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect()
+}
