@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use super::fields::Fields;
-use super::{llama, mistral, ministral, qwen2, qwen3, gemma2, gemma3, smollm3, granite, olmo2, olmo3, phi3};
+use super::{
+    gemma2, gemma3, granite, llama, ministral, mistral, olmo2, olmo3, phi3, qwen2, qwen3, smollm3,
+};
 use crate::decoder::DecoderConfig;
 
 /// What a file of this folder states of its family.
@@ -92,35 +94,79 @@ impl Architecture {
 const LACKING: &[(&[&str], &str)] = &[
     (
         &[
-            "gemma3", "gemma4", "mistral3", "llava", "llava_next", "llama4", "mllama", "paligemma", "phi3_v",
-            "phi4_multimodal", "pixtral", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "idefics3", "smolvlm",
+            "gemma3",
+            "gemma4",
+            "mistral3",
+            "llava",
+            "llava_next",
+            "llama4",
+            "mllama",
+            "paligemma",
+            "phi3_v",
+            "phi4_multimodal",
+            "pixtral",
+            "qwen2_vl",
+            "qwen2_5_vl",
+            "qwen3_vl",
+            "idefics3",
+            "smolvlm",
         ],
         "a vision tower beside the text model",
     ),
     (
         &[
-            "mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "granitemoe", "granitemoeshared", "phimoe", "minimax",
-            "dbrx", "ernie4_5_moe", "glm4_moe",
+            "mixtral",
+            "qwen2_moe",
+            "qwen3_moe",
+            "olmoe",
+            "granitemoe",
+            "granitemoeshared",
+            "phimoe",
+            "minimax",
+            "dbrx",
+            "ernie4_5_moe",
+            "glm4_moe",
         ],
         "experts and a router",
     ),
+    (&["gpt_oss"], "attention sinks, experts and a router"),
     (
-        &["gpt_oss"],
-        "attention sinks, experts and a router",
-    ),
-    (
-        &["deepseek_v2", "deepseek_v3", "deepseek_v32", "minicpm3", "kimi_k2"],
+        &[
+            "deepseek_v2",
+            "deepseek_v3",
+            "deepseek_v32",
+            "minicpm3",
+            "kimi_k2",
+        ],
         "multi-head latent attention",
     ),
     (
         &[
-            "mamba", "mamba2", "falcon_mamba", "falcon_h1", "jamba", "bamba", "zamba2", "nemotron_h",
-            "granitemoehybrid", "lfm2", "recurrent_gemma", "qwen3_next", "olmo_hybrid", "rwkv",
+            "mamba",
+            "mamba2",
+            "falcon_mamba",
+            "falcon_h1",
+            "jamba",
+            "bamba",
+            "zamba2",
+            "nemotron_h",
+            "granitemoehybrid",
+            "lfm2",
+            "recurrent_gemma",
+            "qwen3_next",
+            "olmo_hybrid",
+            "rwkv",
         ],
         "layers that keep a state in place of keys and values",
     ),
-    (&["gemma3n"], "embeddings of every layer and layers that share keys and values"),
-    (&["cohere", "cohere2", "phi", "gpt_neox", "falcon"], "attention and MLP of one input, side by side"),
+    (
+        &["gemma3n"],
+        "embeddings of every layer and layers that share keys and values",
+    ),
+    (
+        &["cohere", "cohere2", "phi", "gpt_neox", "falcon"],
+        "attention and MLP of one input, side by side",
+    ),
     (&["t5", "bart", "whisper"], "an encoder"),
 ];
 
@@ -138,7 +184,9 @@ pub(super) fn architecture(fields: &mut Fields<'_>) -> Option<Architecture> {
         let architecture = classes.iter().find_map(by_class);
         match (architecture, classes.is_empty()) {
             (Some(_), _) => {}
-            (None, true) => fields.missing("model_type", "the name of a family, such as llama or qwen3"),
+            (None, true) => {
+                fields.missing("model_type", "the name of a family, such as llama or qwen3")
+            }
             (None, false) => unsupported_class(fields, &classes),
         }
         return architecture;
@@ -165,7 +213,9 @@ pub(super) fn architecture(fields: &mut Fields<'_>) -> Option<Architecture> {
 fn unsupported_type(fields: &mut Fields<'_>, model_type: &str) {
     let supported = Architecture::ALL.map(Architecture::model_type).join(", ");
     let name = model_type.to_ascii_lowercase();
-    let row = LACKING.iter().find(|(names, _)| names.iter().any(|known| name == *known));
+    let row = LACKING
+        .iter()
+        .find(|(names, _)| names.iter().any(|known| name == *known));
     let supported = match row {
         None => format!("{supported} are"),
         Some((_, lacking)) => format!("it needs {lacking}; {supported} are"),
@@ -174,7 +224,9 @@ fn unsupported_type(fields: &mut Fields<'_>, model_type: &str) {
 }
 
 fn unsupported_class(fields: &mut Fields<'_>, classes: &[String]) {
-    let supported = Architecture::ALL.map(|architecture| architecture.family().class_name).join(", ");
+    let supported = Architecture::ALL
+        .map(|architecture| architecture.family().class_name)
+        .join(", ");
     let supported = format!("models that predict the next token are ({supported})");
     fields.unsupported("architectures", &classes.join(", "), &supported);
 }

@@ -94,7 +94,10 @@ pub(super) fn rotary_positions(
     };
     let (full, sliding) = parameter_sets(fields, own_sliding.is_some());
     let mut read = |inner: Option<Fields<'_>>, theta: Given<f64>, default: f64| match inner {
-        None => (RopeConfig::new(outer_theta(fields, theta, default)), sizes.n_rotated),
+        None => (
+            RopeConfig::new(outer_theta(fields, theta, default)),
+            sizes.n_rotated,
+        ),
         Some(mut inner) => {
             let parameters = parameters(&mut inner, theta, default, defaults, sizes, head_dim);
             fields.absorb(inner);
@@ -172,7 +175,8 @@ fn n_rotated(fields: &mut Fields<'_>, head_dim: usize) -> Option<usize> {
     if !fields.has_problems()
         && (n_rotated == 0 || n_rotated > head_dim || !n_rotated.is_multiple_of(2))
     {
-        let expected = format!("a part, at most 1, that makes an even number of head_dim {head_dim}");
+        let expected =
+            format!("a part, at most 1, that makes an even number of head_dim {head_dim}");
         fields.invalid("partial_rotary_factor", &partial, &expected);
         return None;
     }
@@ -263,7 +267,10 @@ fn kind(inner: &mut Fields<'_>) -> Option<String> {
         (None, None)
             if !inner.has("rope_theta") || PARAMETERS.iter().any(|field| inner.has(field)) =>
         {
-            inner.missing("rope_type", "default, linear, dynamic, yarn, longrope or llama3");
+            inner.missing(
+                "rope_type",
+                "default, linear, dynamic, yarn, longrope or llama3",
+            );
             None
         }
         (None, None) => Some("default".to_owned()),

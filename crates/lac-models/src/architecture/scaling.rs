@@ -7,11 +7,7 @@ use crate::decoder::{RampEnds, RopeScaling};
 const SUPPORTED: &str = "default, linear, dynamic, yarn, longrope and llama3 are";
 
 /// Reads the parameters of a kind.
-pub(super) fn scaling(
-    inner: &mut Fields<'_>,
-    kind: Option<&str>,
-    sizes: RopeSizes,
-) -> RopeScaling {
+pub(super) fn scaling(inner: &mut Fields<'_>, kind: Option<&str>, sizes: RopeSizes) -> RopeScaling {
     match kind {
         None | Some("default") => RopeScaling::None,
         Some("linear") => RopeScaling::Linear {
@@ -159,7 +155,10 @@ fn longrope(inner: &mut Fields<'_>, sizes: RopeSizes) -> RopeScaling {
     };
     let (short_factor, long_factor) = (factors("short_factor"), factors("long_factor"));
     let n_pairs = sizes.n_rotated / 2;
-    for (field, factors) in [("short_factor", &short_factor), ("long_factor", &long_factor)] {
+    for (field, factors) in [
+        ("short_factor", &short_factor),
+        ("long_factor", &long_factor),
+    ] {
         if !inner.has_problems() && factors.len() != n_pairs {
             let found = format!("a list of {}", factors.len());
             let expected = format!("a number for each of {n_pairs} rotated pairs");

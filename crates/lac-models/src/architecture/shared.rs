@@ -139,10 +139,7 @@ pub(super) fn check_size(fields: &mut Fields<'_>, config: &DecoderConfig) {
 }
 
 /// Reads the activation. transformers knows two of them by several names.
-fn activation(
-    fields: &mut Fields<'_>,
-    (field, default): (&'static str, Activation),
-) -> Activation {
+fn activation(fields: &mut Fields<'_>, (field, default): (&'static str, Activation)) -> Activation {
     let supported = "silu (or swish) and gelu_pytorch_tanh are";
     match fields.text(field) {
         Given::Absent => default,

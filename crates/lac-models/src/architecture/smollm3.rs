@@ -3,7 +3,9 @@
 use super::family::Family;
 use super::fields::{Fields, Given};
 use super::rope::RopeDefaults;
-use super::shared::{self, ClassDefaults, LLAMA, LayerKind, attention_bias, mlp_bias, sliding_layers};
+use super::shared::{
+    self, ClassDefaults, LLAMA, LayerKind, attention_bias, mlp_bias, sliding_layers,
+};
 use crate::decoder::{DecoderConfig, HeadKind};
 
 pub(super) const FAMILY: Family = Family {
@@ -40,7 +42,9 @@ fn decoder_config(fields: &mut Fields<'_>) -> DecoderConfig {
             flags
         }
         // Rotated are those that the name seems to exclude.
-        _ => (0..config.n_layers).map(|layer_idx| !(layer_idx + 1).is_multiple_of(period)).collect(),
+        _ => (0..config.n_layers)
+            .map(|layer_idx| !(layer_idx + 1).is_multiple_of(period))
+            .collect(),
     };
     let is_unrotated = |&layer_idx: &usize| is_rotated.get(layer_idx) == Some(&false);
     config.unrotated_layers = (0..config.n_layers).filter(is_unrotated).collect();

@@ -102,6 +102,15 @@ fn check_meaning(config: &ModelConfig, expected: &Value, name: &str) {
             *window = window.as_u64().filter(|window| *window < context).into();
         }
     }
+    // A division may round the last bit of it otherwise.
+    let [scaling, expected_scaling] = [&mut ours, &mut expected].map(|meaning| {
+        let scaling = meaning["attention_scaling"].take();
+        scaling.as_f64().expect("a number")
+    });
+    assert!(
+        (scaling - expected_scaling).abs() <= 1e-14,
+        "{name}: {scaling} {expected_scaling}"
+    );
     assert_eq!(ours, expected, "{name}");
     // transformers computes them in single precision.
     let frequencies: Vec<f32> = serde_json::from_value(frequencies).unwrap();
@@ -330,24 +339,52 @@ fn families_name_the_fields_that_they_cannot_use() {
             r#""partial_rotary_factor": 0.4"#,
             &["partial_rotary_factor is 0.4", "head_dim 8"][..],
         ),
-        ("phi3", r#""partial_rotary_factor": 1.5"#, &["partial_rotary_factor is 1.5"]),
+        (
+            "phi3",
+            r#""partial_rotary_factor": 1.5"#,
+            &["partial_rotary_factor is 1.5"],
+        ),
         (
             "smollm3",
             r#""no_rope_layers": [1, 0]"#,
             &["no_rope_layers is a list of 2", "each of the layers"],
         ),
-        ("smollm3", r#""no_rope_layers": "all""#, &["no_rope_layers is"]),
-        ("gemma2", r#""hidden_activation": "gelu""#, &["hidden_activation is gelu"]),
-        ("gemma3_text", r#""query_pre_attn_scalar": 0"#, &["query_pre_attn_scalar is 0"]),
+        (
+            "smollm3",
+            r#""no_rope_layers": "all""#,
+            &["no_rope_layers is"],
+        ),
+        (
+            "gemma2",
+            r#""hidden_activation": "gelu""#,
+            &["hidden_activation is gelu"],
+        ),
+        (
+            "gemma3_text",
+            r#""query_pre_attn_scalar": 0"#,
+            &["query_pre_attn_scalar is 0"],
+        ),
         (
             "gemma3_text",
             r#""use_bidirectional_attention": true"#,
             &["use_bidirectional_attention"],
         ),
-        ("granite", r#""residual_multiplier": null"#, &["residual_multiplier is missing"]),
-        ("granite", r#""logits_scaling": -1"#, &["logits_scaling is -1"]),
+        (
+            "granite",
+            r#""residual_multiplier": null"#,
+            &["residual_multiplier is missing"],
+        ),
+        (
+            "granite",
+            r#""logits_scaling": -1"#,
+            &["logits_scaling is -1"],
+        ),
         // What a family needs that is not there.
-        ("gemma3", "", &["model_type is gemma3", "vision tower", "gemma3_text"]),
+        (
+            "gemma3",
+            "",
+            &["model_type is gemma3", "vision tower", "gemma3_text"],
+        ),
         ("mixtral", "", &["experts and a router"]),
         ("deepseek_v3", "", &["multi-head latent attention"]),
         ("mamba", "", &["layers that keep a state"]),

@@ -90,7 +90,11 @@ fn check(name: &str) {
     for (backend, device) in devices() {
         let model = load(name, &device);
         // A software GPU compiles kernels for every new shape, and a pass costs seconds.
-        let n_alphas = if backend == "flex" { expected.alphas.len() } else { 1 };
+        let n_alphas = if backend == "flex" {
+            expected.alphas.len()
+        } else {
+            1
+        };
         for (prompt_idx, prompt) in expected.prompts.iter().enumerate() {
             let what = format!("{name} on {backend}, prompt {prompt_idx}");
             check_forward(&model, prompt, &what);
@@ -115,7 +119,9 @@ fn check_forward(model: &Decoder, prompt: &ExpectedPrompt, what: &str) {
     let ids: Vec<i32> = prompt.prompt_ids.iter().map(|&id| id as i32).collect();
     let n_ids = ids.len();
     let ids = Tensor::<1, Int>::from_data(&*ids, &lac_core::CausalLm::device(model));
-    let logits = model.forward(ids.reshape([1, n_ids])).narrow(1, n_ids - 1, 1);
+    let logits = model
+        .forward(ids.reshape([1, n_ids]))
+        .narrow(1, n_ids - 1, 1);
     let logits: Vec<f32> = logits.into_data().iter::<f32>().collect();
     let tolerance = |_| LOGIT_TOLERANCE;
     assert_close(&logits, &prompt.logits_last, tolerance, what);
@@ -137,14 +143,16 @@ fn check_trace(
         prompt: trace,
         response,
     } = &seen.recorder.phases;
-    let assert_norms = |found: &[Vec<f32>], expected: &[Vec<f32>], sizes: &[Vec<f32>], part: &str| {
-        assert_eq!(found.len(), expected.len(), "{what}: {part}: layers");
-        for (layer_idx, (found, expected)) in found.iter().zip(expected).enumerate() {
-            let tolerance = |token: usize| 2.0 * NORM_TOLERANCE * sizes[layer_idx][token].max(1.0);
-            let what = format!("{what}: {part} of layer {layer_idx}");
-            assert_close(found, expected, tolerance, &what);
-        }
-    };
+    let assert_norms =
+        |found: &[Vec<f32>], expected: &[Vec<f32>], sizes: &[Vec<f32>], part: &str| {
+            assert_eq!(found.len(), expected.len(), "{what}: {part}: layers");
+            for (layer_idx, (found, expected)) in found.iter().zip(expected).enumerate() {
+                let tolerance =
+                    |token: usize| 2.0 * NORM_TOLERANCE * sizes[layer_idx][token].max(1.0);
+                let what = format!("{what}: {part} of layer {layer_idx}");
+                assert_close(found, expected, tolerance, &what);
+            }
+        };
     assert_close(
         &trace.embedding_norms,
         &prompt.embedding_norms,
@@ -153,10 +161,24 @@ fn check_trace(
     );
     assert_norms(&trace.norms, &prompt.norms, &prompt.norms, "norms");
     let expected = &prompt.trace[alpha_idx];
-    assert_norms(&trace.thresholds, &expected.thresholds, &prompt.norms, "thresholds");
+    assert_norms(
+        &trace.thresholds,
+        &expected.thresholds,
+        &prompt.norms,
+        "thresholds",
+    );
     assert_flags(trace, &expected.active, what);
-    assert_norms(&response.norms, &prompt.rg_norms, &prompt.rg_norms, "response norms");
-    assert_flags(response, &prompt.rg_active[alpha_idx], &format!("{what}: response"));
+    assert_norms(
+        &response.norms,
+        &prompt.rg_norms,
+        &prompt.rg_norms,
+        "response norms",
+    );
+    assert_flags(
+        response,
+        &prompt.rg_active[alpha_idx],
+        &format!("{what}: response"),
+    );
 }
 
 fn check_last_active(
@@ -168,16 +190,30 @@ fn check_last_active(
 ) {
     let expected = &prompt.last_active[alpha_idx];
     let prompts = [prompt.prompt_ids.clone()];
-    let seen = run(model, &prompts, expected.ids.len(), &mut LastActive::new(gate));
+    let seen = run(
+        model,
+        &prompts,
+        expected.ids.len(),
+        &mut LastActive::new(gate),
+    );
     let what = format!("{what}, last-active");
     assert_eq!(seen.ids[0], expected.ids, "{what}: greedy ids");
     let tolerance = |_| LOGIT_TOLERANCE;
-    assert_close(&seen.logits_last[0], &expected.logits_last, tolerance, &what);
+    assert_close(
+        &seen.logits_last[0],
+        &expected.logits_last,
+        tolerance,
+        &what,
+    );
 }
 
 /// All prompts together, padded on the left, give what each gives alone.
 fn check_batch(model: &Decoder, expected: &Expected, what: &str) {
-    let prompts: Vec<Vec<u32>> = expected.prompts.iter().map(|prompt| prompt.prompt_ids.clone()).collect();
+    let prompts: Vec<Vec<u32>> = expected
+        .prompts
+        .iter()
+        .map(|prompt| prompt.prompt_ids.clone())
+        .collect();
     let n_new = expected.prompts[0].ids.len();
     let seen = run(model, &prompts, n_new, &mut lac_core::Off);
     for (row, prompt) in expected.prompts.iter().enumerate() {

@@ -78,7 +78,12 @@ fn run(model: &Decoder, prompt: &[u32], n_new: usize, policy: &mut dyn LayerPoli
     }
 }
 
-pub fn assert_close(actual: &[f32], expected: &[f32], tolerance: impl Fn(usize) -> f32, what: &str) {
+pub fn assert_close(
+    actual: &[f32],
+    expected: &[f32],
+    tolerance: impl Fn(usize) -> f32,
+    what: &str,
+) {
     assert_eq!(actual.len(), expected.len(), "{what}: length");
     for (idx, (a, e)) in actual.iter().zip(expected).enumerate() {
         let allowed = tolerance(idx);
