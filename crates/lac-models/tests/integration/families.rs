@@ -6,8 +6,11 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Int, Tensor};
 use lac_core::{
-    GateConfig, GenerateArgs, GenerationConfig, LastActive, LayerPolicy, PerPhase, Trace, generate,
+    Decision, GateConfig, GenerateArgs, GenerationConfig, LastActive, LayerPolicy, PerPhase,
+    Planned, SkippedKeys, Trace, generate,
     generation::PromptLogits,
+    plan::PhasePlan,
+    speculation::{DraftLength, SpeculationConfig, Speculator, verify_speculation},
 };
 use lac_models::{Decoder, ModelFolder, WeightDtype};
 use lac_trace::Recorder;
@@ -106,11 +109,52 @@ fn check(name: &str) {
             }
         }
         check_batch(&model, &expected, &format!("{name} on {backend}"));
+        if backend == "flex" {
+            check_speculation(&model, &expected, name);
+        }
     }
     // Under autodiff no CPU kernel runs: this is the path of every other backend.
     let model = load(name, &Device::flex().autodiff());
+    let with_kernels = load(name, &Device::flex());
     for prompt in &expected.prompts {
         check_forward(&model, prompt, &format!("{name} in tensor operations"));
+        for plan in plans(model.config().n_layers) {
+            for keys in [SkippedKeys::Fill, SkippedKeys::Omit] {
+                let what = format!("{name}, {keys:?}, {plan:?}");
+                let [seen, by_kernels] = [&model, &with_kernels].map(|model| {
+                    let mut policy = Planned::from_phases(plan.clone(), plan.clone(), keys);
+                    run(model, &[prompt.prompt_ids.clone()], 3, &mut policy)
+                });
+                assert_eq!(seen.ids, by_kernels.ids, "{what}");
+                let (logits, expected) = (&seen.logits_last[0], &by_kernels.logits_last[0]);
+                assert_close(logits, expected, |_| LOGIT_TOLERANCE, &what);
+            }
+        }
+    }
+}
+
+/// Plans that skip layers, and attentions and MLPs apart.
+fn plans(n_layers: usize) -> [PhasePlan; 2] {
+    let mut decisions = vec![Decision::Run; n_layers];
+    decisions[1] = Decision::Skip;
+    let layers = PhasePlan::new(decisions.clone());
+    decisions[2] = Decision::SkipMlp;
+    decisions[n_layers - 2] = Decision::SkipAttention;
+    [layers, PhasePlan::new(decisions)]
+}
+
+/// Drafts by a plan, verified several tokens at a time, give the full model's text.
+fn check_speculation(model: &Decoder, expected: &Expected, what: &str) {
+    for plan in plans(model.config().n_layers) {
+        let config = SpeculationConfig::default().with_draft_length(DraftLength::Fixed(3));
+        let mut speculator = Speculator::new(plan, config).unwrap();
+        for prompt in &expected.prompts {
+            let config = GenerationConfig::greedy(prompt.ids.len());
+            let prompts = [prompt.prompt_ids.clone()];
+            let seen = verify_speculation(model, &prompts, &config, &mut speculator).unwrap();
+            assert_eq!(seen.divergence, None, "{what}");
+            assert_eq!(seen.plain.ids, prompt.ids, "{what}");
+        }
     }
 }
 
