@@ -7,6 +7,7 @@ mod gemma2;
 mod gemma3;
 mod granite;
 mod known_fields;
+mod list;
 mod llama;
 mod ministral;
 mod mistral;
@@ -29,9 +30,9 @@ use crate::checkpoint::WeightDtype;
 use crate::decoder::DecoderConfig;
 use crate::file::{self, excerpt};
 pub use error::ConfigError;
-pub use family::Architecture;
 use fields::Fields;
 use known_fields::{Meaning, Sizes};
+pub use list::Architecture;
 
 /// The contents of a `config.json`.
 #[derive(Clone, Debug, PartialEq)]
@@ -146,7 +147,7 @@ impl ConfigReport {
             Err(error) => return Self::failed(malformed(path, excerpt(&error.to_string()))),
         };
         let mut fields = Fields::new(object, path);
-        let Some(architecture) = family::architecture(&mut fields) else {
+        let Some(architecture) = list::architecture(&mut fields) else {
             return Self {
                 config: None,
                 problems: fields.into_findings().problems,

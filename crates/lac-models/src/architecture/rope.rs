@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::fields::{Fields, Given};
-use super::scaling::{attention_factor, scaling};
+use super::scaling::{RopeSizes, attention_factor, scaling};
 use crate::decoder::RopeConfig;
 
 /// Parameters of some kind of scaling.
@@ -55,16 +55,6 @@ pub(super) struct RotaryPositions {
     pub(super) rope: RopeConfig,
     pub(super) sliding_rope: Option<RopeConfig>,
     pub(super) rotary_dim: Option<usize>,
-}
-
-/// What parameters refer to.
-#[derive(Clone, Copy)]
-pub(super) struct RopeSizes {
-    pub(super) max_position_embeddings: usize,
-    /// `original_max_position_embeddings` beside the parameters, which transformers 5 prefers to the one among them.
-    pub(super) original: Option<usize>,
-    /// How many of a head's values are rotated.
-    pub(super) n_rotated: usize,
 }
 
 /// Reads `rope_theta` and `rope_scaling`, or the `rope_parameters` of newer files, which hold both. Absent fields mean

@@ -1,10 +1,19 @@
 //! How rotary positions are stretched: the parameters of each kind.
 
 use super::fields::{Fields, Given};
-use super::rope::RopeSizes;
 use crate::decoder::{RampEnds, RopeScaling};
 
 const SUPPORTED: &str = "default, linear, dynamic, yarn, longrope and llama3 are";
+
+/// What parameters refer to.
+#[derive(Clone, Copy)]
+pub(super) struct RopeSizes {
+    pub(super) max_position_embeddings: usize,
+    /// `original_max_position_embeddings` beside the parameters, which transformers 5 prefers to the one among them.
+    pub(super) original: Option<usize>,
+    /// How many of a head's values are rotated.
+    pub(super) n_rotated: usize,
+}
 
 /// Reads the parameters of a kind.
 pub(super) fn scaling(inner: &mut Fields<'_>, kind: Option<&str>, sizes: RopeSizes) -> RopeScaling {
