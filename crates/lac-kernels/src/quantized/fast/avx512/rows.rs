@@ -72,14 +72,15 @@ pub(super) unsafe fn products<B: Unpack, const N: usize>(
 unsafe fn add<B: Unpack>(sum: &mut __m256, weights: &Wide, input: &InputChunk) {
     // SAFETY: the caller's promise; every load lies within an array of a chunk, which is aligned.
     unsafe {
-        let dots: [__m512i; 4] = std::array::from_fn(|quarter| {
+        let mut dots = [_mm512_setzero_si512(); 4];
+        for quarter in 0..4 {
             let inputs = _mm512_load_si512(input.integers.as_ptr().add(64 * quarter).cast());
-            _mm512_dpbusd_epi32(_mm512_setzero_si512(), weights.integers[quarter], inputs)
-        });
+            dots[quarter] = _mm512_dpbusd_epi32(dots[quarter], weights.integers[quarter], inputs);
+        }
         // Sums of four quarters of each vector, the same quarters beside each other.
-        let halves =
-            |a, b| _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
-        let (first, second) = (halves(dots[0], dots[1]), halves(dots[2], dots[3]));
+        let (a, b, c, d) = (dots[0], dots[1], dots[2], dots[3]);
+        let first = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+        let second = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
         let quarters = _mm512_add_epi32(
             _mm512_unpacklo_epi64(first, second),
             _mm512_unpackhi_epi64(first, second),
@@ -96,12 +97,17 @@ unsafe fn add<B: Unpack>(sum: &mut __m256, weights: &Wide, input: &InputChunk) {
                 let shift = _mm_cvtsi32_si128((128 / i32::from(B::ADDED)).ilog2() as i32);
                 dots = _mm256_add_epi32(dots, _mm256_sra_epi32(corrections, shift));
             }
-            let load = |values: &[f32; 16]| _mm256_load_ps(values.as_ptr());
-            let scales = _mm256_mul_ps(_mm512_castps512_ps256(weights.scales), load(&input.scales));
+            let scales = _mm256_mul_ps(
+                _mm512_castps512_ps256(weights.scales),
+                _mm256_load_ps(input.scales.as_ptr()),
+            );
             let mut parts = _mm256_mul_ps(_mm256_cvtepi32_ps(dots), scales);
             if B::HAS_OFFSETS {
                 let offsets = _mm512_castps512_ps256(weights.offsets);
-                parts = _mm256_add_ps(parts, _mm256_mul_ps(offsets, load(&input.sums)));
+                parts = _mm256_add_ps(
+                    parts,
+                    _mm256_mul_ps(offsets, _mm256_load_ps(input.sums.as_ptr())),
+                );
             }
             *sum = _mm256_add_ps(*sum, parts);
         } else {
@@ -113,11 +119,10 @@ unsafe fn add<B: Unpack>(sum: &mut __m256, weights: &Wide, input: &InputChunk) {
                 let shift = _mm_cvtsi32_si128((128 / i32::from(B::ADDED)).ilog2() as i32);
                 dots = _mm512_add_epi32(dots, _mm512_sra_epi32(corrections, shift));
             }
-            let load = |values: &[f32; 16]| _mm512_load_ps(values.as_ptr());
-            let scales = _mm512_mul_ps(weights.scales, load(&input.scales));
+            let scales = _mm512_mul_ps(weights.scales, _mm512_load_ps(input.scales.as_ptr()));
             let mut parts = _mm512_mul_ps(_mm512_cvtepi32_ps(dots), scales);
             if B::HAS_OFFSETS {
-                let offsets = _mm512_mul_ps(weights.offsets, load(&input.sums));
+                let offsets = _mm512_mul_ps(weights.offsets, _mm512_load_ps(input.sums.as_ptr()));
                 parts = _mm512_add_ps(parts, offsets);
             }
             *sum = _mm256_add_ps(*sum, _mm512_castps512_ps256(parts));
