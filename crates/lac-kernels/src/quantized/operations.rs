@@ -23,8 +23,8 @@ const FEW_INPUTS_TILE: usize = 12;
 /// The rows of a tile.
 const TILE: usize = 32;
 
-/// With more inputs than this, rows of weights are laid out in tiles.
-const FEW_INPUTS: usize = 2;
+/// With more inputs than this, rows of weights may be laid out in tiles.
+const FEW_INPUTS: usize = 15;
 
 /// Multiplies `[rows, in]` by each of the weights `[out, in]` and adds the weight's bias `[out]`, if it has one; returns
 /// `[rows, out]` for each weight, in the input's data type. [`Activations`] says what is computed; a row's bits depend

@@ -11,57 +11,85 @@ use super::unpack::{Blocks, Unpack, Wide};
 /// of the memory's bandwidth unused.
 const AHEAD: usize = 4096;
 
-/// The product of every row with each of `N` inputs.
+/// The product of every row with every input.
 ///
 /// # Safety
-/// As for [`super::products`]; there are `N` inputs.
+/// As for [`super::products`].
 #[inline(always)]
-pub(super) unsafe fn products<B: Unpack, const N: usize>(
+pub(super) unsafe fn products<B: Unpack>(
     weights: WeightRows<'_>,
     inputs: &Inputs,
     outputs: &mut [f32],
     stride: usize,
 ) {
-    let inputs: [&[InputChunk]; N] = std::array::from_fn(|input| inputs.row(input));
-    let chunk_bytes = B::PER_CHUNK * B::BYTES;
     for row_idx in 0..weights.len() {
         let row = weights.row(row_idx);
-        let n_chunks = row.len() / chunk_bytes;
-        // SAFETY: the caller's promise; the blocks lie within the row, and the inputs have as many chunks.
-        unsafe {
-            let mut sums = [_mm256_setzero_ps(); N];
-            for chunk in 0..n_chunks {
-                let start = row.as_ptr().add(chunk * chunk_bytes);
-                for line in (0..chunk_bytes).step_by(64) {
-                    _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(AHEAD + line).cast());
+        let mut first = 0;
+        while first < inputs.len() {
+            let outputs = &mut outputs[first * stride + row_idx..];
+            // From the second time on, the row comes from a cache.
+            // SAFETY: the caller's promise; so many inputs are left.
+            first += unsafe {
+                match inputs.len() - first {
+                    4.. => multiply::<B, 4>(row, inputs, first, outputs, stride),
+                    2.. => multiply::<B, 2>(row, inputs, first, outputs, stride),
+                    _ => multiply::<B, 1>(row, inputs, first, outputs, stride),
                 }
-                let blocks = Blocks {
-                    start,
-                    n_blocks: B::PER_CHUNK,
-                };
-                let weights = B::unpack_wide(blocks);
-                for (sum, input) in sums.iter_mut().zip(inputs) {
-                    add::<B>(sum, &weights, input.get_unchecked(chunk));
-                }
-            }
-            let rest = row.len() - n_chunks * chunk_bytes;
-            if rest > 0 {
-                let blocks = Blocks {
-                    start: row.as_ptr().add(n_chunks * chunk_bytes),
-                    n_blocks: rest / B::BYTES,
-                };
-                let weights = B::unpack_wide(blocks);
-                for (sum, input) in sums.iter_mut().zip(inputs) {
-                    add::<B>(sum, &weights, input.get_unchecked(n_chunks));
-                }
-            }
-            for (input, sum) in sums.into_iter().enumerate() {
-                let mut lanes = [0.0; 8];
-                _mm256_storeu_ps(lanes.as_mut_ptr(), sum);
-                outputs[input * stride + row_idx] = total(lanes);
-            }
+            };
         }
     }
+}
+
+/// The product of a row with each of `N` inputs from `first` on; returns `N`.
+///
+/// # Safety
+/// As for [`super::products`]; there are so many inputs.
+#[inline(always)]
+unsafe fn multiply<B: Unpack, const N: usize>(
+    row: &[u8],
+    inputs: &Inputs,
+    first: usize,
+    outputs: &mut [f32],
+    stride: usize,
+) -> usize {
+    let inputs: [&[InputChunk]; N] = std::array::from_fn(|input| inputs.row(first + input));
+    let chunk_bytes = B::PER_CHUNK * B::BYTES;
+    let n_chunks = row.len() / chunk_bytes;
+    // SAFETY: the caller's promise; the blocks lie within the row, and the inputs have as many chunks.
+    unsafe {
+        let mut sums = [_mm256_setzero_ps(); N];
+        for chunk in 0..n_chunks {
+            let start = row.as_ptr().add(chunk * chunk_bytes);
+            for line in (0..chunk_bytes).step_by(64) {
+                _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(AHEAD + line).cast());
+            }
+            let blocks = Blocks {
+                start,
+                n_blocks: B::PER_CHUNK,
+            };
+            let weights = B::unpack_wide(blocks);
+            for (sum, input) in sums.iter_mut().zip(inputs) {
+                add::<B>(sum, &weights, input.get_unchecked(chunk));
+            }
+        }
+        let rest = row.len() - n_chunks * chunk_bytes;
+        if rest > 0 {
+            let blocks = Blocks {
+                start: row.as_ptr().add(n_chunks * chunk_bytes),
+                n_blocks: rest / B::BYTES,
+            };
+            let weights = B::unpack_wide(blocks);
+            for (sum, input) in sums.iter_mut().zip(inputs) {
+                add::<B>(sum, &weights, input.get_unchecked(n_chunks));
+            }
+        }
+        for (input, sum) in sums.into_iter().enumerate() {
+            let mut lanes = [0.0; 8];
+            _mm256_storeu_ps(lanes.as_mut_ptr(), sum);
+            outputs[input * stride] = total(lanes);
+        }
+    }
+    N
 }
 
 /// Adds the parts of a chunk's groups to their lanes.
