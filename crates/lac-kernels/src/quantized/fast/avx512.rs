@@ -9,12 +9,8 @@ mod unpack;
 
 pub(super) use unpack::Unpack;
 
-use super::inputs::Inputs;
+use super::inputs::{Inputs, MIN_TILE_INPUTS};
 use super::weights::WeightRows;
-
-/// From this many inputs on, weights are laid out so that sixteen rows are multiplied beside each other: laying them out
-/// takes as long as a dozen inputs.
-const MIN_TILE_INPUTS: usize = 16;
 
 /// As [`super::products`].
 ///

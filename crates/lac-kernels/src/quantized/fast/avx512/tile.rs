@@ -18,9 +18,6 @@ const VECTORS: usize = 2;
 /// Inputs that are multiplied at once.
 const INPUTS: usize = 6;
 
-/// Bytes that each row of weights is asked for in advance.
-const AHEAD: usize = 1024;
-
 /// A chunk of sixteen rows.
 #[repr(C, align(64))]
 struct Laid {
@@ -44,6 +41,11 @@ pub(super) unsafe fn products<B: Unpack>(
     stride: usize,
 ) {
     let mut place = Box::<[[Laid; VECTORS]]>::new_uninit_slice(inputs.n_chunks());
+    for row in 0..weights.len().min(ROWS * VECTORS) {
+        for line in weights.row(row).chunks(64) {
+            prefetch(line.as_ptr());
+        }
+    }
     for first in (0..weights.len()).step_by(ROWS * VECTORS) {
         let n_rows = (ROWS * VECTORS).min(weights.len() - first);
         for (chunk, place) in place.iter_mut().enumerate() {
@@ -81,6 +83,9 @@ pub(super) unsafe fn products<B: Unpack>(
 #[inline(always)]
 unsafe fn lay_out<B: Unpack>(weights: WeightRows<'_>, first: usize, chunk: usize, laid: *mut Laid) {
     let chunk_bytes = B::PER_CHUNK * B::BYTES;
+    // A tile is read row beside row, which the processor's own prefetching does not follow: its rows are asked for while
+    // the tile before is laid out.
+    let ahead = ROWS * VECTORS * weights.row(0).len();
     // SAFETY: the caller's promise; the blocks lie within their row, and all loads and stores within an array.
     unsafe {
         let zero = _mm512_setzero_si512();
@@ -90,8 +95,7 @@ unsafe fn lay_out<B: Unpack>(weights: WeightRows<'_>, first: usize, chunk: usize
         for row in 0..ROWS {
             let blocks = &weights.row((first + row).min(weights.len() - 1))[chunk * chunk_bytes..];
             for line in (0..chunk_bytes).step_by(64) {
-                let ahead = blocks.as_ptr().wrapping_add(AHEAD + line);
-                _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
+                prefetch(blocks.as_ptr().wrapping_add(ahead + line));
             }
             let start = blocks.as_ptr();
             // With a number that the compiler knows, no block has to be asked for.
@@ -127,6 +131,14 @@ unsafe fn lay_out<B: Unpack>(weights: WeightRows<'_>, first: usize, chunk: usize
             transpose(&offsets, (&raw mut (*laid).offsets).cast());
         }
     }
+}
+
+/// Asks for a line of memory, to be in the second cache when it is read.
+#[inline(always)]
+fn prefetch(place: *const u8) {
+    // SAFETY: every x86-64 processor has the instruction, and it reads nothing: an address beyond the weight is passed
+    // over.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(place.cast()) };
 }
 
 /// Writes the transpose of sixteen vectors of sixteen words.
