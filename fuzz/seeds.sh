@@ -26,3 +26,6 @@ for codec in gzip lz4 brotli zstd; do
     with_choice 4 "../crates/lac-eval/tests/fixtures/codecs/boolq-pyarrow-$codec.parquet" "boolq-$codec"
 done
 with_choice 5 <(head -n 3 "$sets/boolq/train.jsonl") jsonl
+for file in ../crates/lac-eval/tests/fixtures/samples/*.jsonl; do
+    with_choice 6 "$file" "$(basename "$file" .jsonl)"
+done

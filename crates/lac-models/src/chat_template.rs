@@ -21,13 +21,18 @@ mod conversation;
 mod environment;
 mod error;
 mod expression;
+mod floats;
 mod json;
+mod operators;
 mod options;
 mod portable;
 mod printf;
 mod python;
+mod signature;
 mod source;
+mod str_format;
 mod text_filters;
+mod tokens;
 mod values;
 mod wrap;
 

@@ -15,8 +15,8 @@ use minijinja::{
 
 use super::arguments::{Given, bind, by_name, is_on};
 use super::json::{python_float, tojson};
-use super::values::{self, python_repr, python_str};
-use super::{expression, python, text_filters, wrap};
+use super::values::{self, Number, number, python_repr, python_str};
+use super::{operators, python, text_filters, wrap};
 
 /// The message of `raise_exception`, which the engine passes on unchanged.
 #[derive(Debug, thiserror::Error)]
@@ -46,14 +46,9 @@ pub(super) fn environment() -> Environment<'static> {
             _ => python_str(state, &value).map(Value::from),
         },
     );
+    env.add_filter("round", round);
     env.add_filter("pprint", pprint);
-    env.add_filter(expression::PART, |state: &State<'_, '_>, value: &Value| {
-        python_str(state, value)
-    });
-    env.add_filter(expression::LOOP_ITEMS, values::loop_items);
-    env.add_filter(expression::LOOP_ROWS, values::loop_rows);
-    env.add_filter(expression::REMAINDER, values::remainder);
-    values::add_comparisons(&mut env);
+    operators::add_to_environment(&mut env);
     text_filters::add_to_environment(&mut env);
     env.add_filter("wordwrap", wrap::wordwrap);
     env.add_filter("default", default);
@@ -71,6 +66,8 @@ pub(super) fn environment() -> Environment<'static> {
         Err(Error::new(ErrorKind::UnknownFunction, "debug is unknown"))
     });
     env.add_function("raise_exception", raise_exception);
+    // The blocks of a template. What is none of them is undefined.
+    env.add_global("self", Value::from_pairs::<_, &str, Value>([]));
     // In Jinja2 every value with a length and an index is a sequence and can be iterated: strings and mappings too.
     env.add_test("sequence", |value: &Value| {
         value.is_undefined()
@@ -141,6 +138,22 @@ fn to_float(
 ) -> Result<Value, Error> {
     let default = default.or_else(|| (!kwargs.has("default")).then(|| Value::from(0.0)));
     filters::float(state, value, default, kwargs)
+}
+
+/// Implements `round(value, precision=0, method='common')`.
+fn round(value: Value, given: Given) -> Result<Value, Error> {
+    let parameters = ["precision", "method"];
+    let bound = bind("round", parameters, given)?;
+    let is_directed = bound[1]
+        .as_ref()
+        .is_some_and(|method| method.as_str() != Some("common"));
+    let value = match number(&value) {
+        // Up or down is a float in Python, whatever was given.
+        Some(number) if is_directed => Value::from(number.as_float()),
+        Some(Number::Integer(integer)) => Value::from(integer),
+        _ => value,
+    };
+    filters::round(value, None, None, by_name(parameters, bound))
 }
 
 /// Implements `pprint` for what Python prints on one line.
@@ -230,8 +243,8 @@ fn format(
         Some(_) if !values.is_empty() => Err(values::invalid(
             "format takes values by position or by name, and not both",
         )),
-        Some(kwargs) => values::remainder(state, &value, &kwargs),
-        None => values::remainder(state, &value, &Value::from(Tuple::from(values))),
+        Some(kwargs) => operators::remainder(state, &value, &kwargs),
+        None => operators::remainder(state, &value, &Value::from(Tuple::from(values))),
     }
 }
 

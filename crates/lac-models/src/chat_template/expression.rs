@@ -3,6 +3,10 @@
 //! The engine iterates texts without knowing their length, divides numbers only with `%`, and orders values that Python
 //! does not. No filter can be called by another name than an identifier, so the names of these begin with underscores.
 
+use std::collections::HashSet;
+
+use super::tokens::{Kind, Token, portable_text, tokens};
+
 /// Makes what a loop iterates.
 pub(super) const LOOP_ITEMS: &str = "__loop_items";
 /// Makes what a loop with several targets iterates.
@@ -21,6 +25,13 @@ pub(super) const COMPARISONS: [(&str, &str); 6] = [
     ("not in", "__not_in"),
 ];
 
+/// Marks an undefined value that a call gives to a macro, so that it is not taken for an argument that is not given.
+pub(super) const ARGUMENT: &str = "__argument";
+/// Takes the mark of [`ARGUMENT`] off in the macro.
+pub(super) const PARAMETER: &str = "__parameter";
+/// Gives a value on, and makes the engine see that a namespace is used: it lends a macro only what it reads.
+pub(super) const ASSIGNED: &str = "__assigned";
+
 /// What kind of tag holds the expressions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Tag {
@@ -30,8 +41,9 @@ pub(super) enum Tag {
     Block,
 }
 
-/// Returns a whole tag with its expressions rewritten. Line breaks stay where they are.
-pub(super) fn rewritten(tag: &str, kind: Tag) -> String {
+/// Returns a whole tag with its expressions rewritten. Line breaks stay where they are. `macros` are the names of those
+/// whose calls mark undefined arguments.
+pub(super) fn rewritten(tag: &str, kind: Tag, macros: &HashSet<String>) -> String {
     let Some(body) = tag.get(2..tag.len().saturating_sub(2)) else {
         return tag.to_owned();
     };
@@ -49,10 +61,13 @@ pub(super) fn rewritten(tag: &str, kind: Tag) -> String {
                     // The engine names the fault.
                     return tag.to_owned();
                 };
-                let is_empty = group.is_empty();
-                group = outer;
-                if !is_empty && is_recursive_call(body, &group, start) {
-                    edits.wrap(start.end, token.start, LOOP_ITEMS);
+                let inner = std::mem::replace(&mut group, outer);
+                if start.is_call(body) && !inner.is_empty() {
+                    match called(body, &group) {
+                        Some("loop") => edits.wrap(start.end, token.start, LOOP_ITEMS),
+                        Some(name) if macros.contains(name) => edits.mark_arguments(body, &inner),
+                        _ => {}
+                    }
                 }
                 group.push(Token {
                     kind: Kind::Operand,
@@ -80,161 +95,11 @@ pub(super) fn rewritten(tag: &str, kind: Tag) -> String {
     )
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
-    /// A name or keyword.
-    Word,
-    /// A number, a text or a bracket with all that it holds.
-    Operand,
-    Operator,
-    Open,
-    Close,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Token {
-    kind: Kind,
-    start: usize,
-    end: usize,
-}
-
-impl Token {
-    fn text(self, body: &str) -> &str {
-        &body[self.start..self.end]
-    }
-
-    fn is(self, body: &str, text: &str) -> bool {
-        matches!(self.kind, Kind::Word | Kind::Operator) && self.text(body) == text
-    }
-}
-
-fn tokens(body: &str) -> Vec<Token> {
-    let mut tokens = Vec::new();
-    let mut start = 0;
-    while let Some(first) = body[start..].chars().next() {
-        let rest = &body[start..];
-        let (kind, len) = match first {
-            _ if first.is_whitespace() => {
-                start += first.len_utf8();
-                continue;
-            }
-            '\'' | '"' => (Kind::Operand, text_len(rest, first)),
-            '0'..='9' => (Kind::Operand, number_len(rest)),
-            _ if is_name(first) => {
-                let len = rest.find(|c| !is_name(c)).unwrap_or(rest.len());
-                (Kind::Word, len)
-            }
-            '(' | '[' | '{' => (Kind::Open, 1),
-            ')' | ']' | '}' => (Kind::Close, 1),
-            _ => {
-                let pairs = ["**", "//", "==", "!=", "<=", ">="];
-                let is_pair = pairs.iter().any(|pair| rest.starts_with(pair));
-                (Kind::Operator, if is_pair { 2 } else { first.len_utf8() })
-            }
-        };
-        let end = start + len;
-        tokens.push(Token { kind, start, end });
-        start = end;
-    }
-    tokens
-}
-
-fn is_name(c: char) -> bool {
-    c.is_alphanumeric() || c == '_'
-}
-
-/// Returns the length of a text with its quotes.
-fn text_len(rest: &str, quote: char) -> usize {
-    let mut escaped = false;
-    for (idx, c) in rest.char_indices().skip(1) {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            _ if c == quote => return idx + 1,
-            _ => {}
-        }
-    }
-    rest.len()
-}
-
-/// Returns a text in quotes with the escapes that Python knows in a form that the engine knows. Python leaves a backslash
-/// before other characters as it is.
-fn portable_text(quoted: &str) -> String {
-    let mut out = String::with_capacity(quoted.len());
-    let mut rest = quoted;
-    while let Some(at) = rest.find('\\') {
-        out.push_str(&rest[..at]);
-        let escape = &rest[at + 1..];
-        let Some(first) = escape.chars().next() else {
-            return quoted.to_owned();
-        };
-        let mut len = first.len_utf8();
-        match first {
-            '\n' => {}
-            'a' => out.push('\u{7}'),
-            'b' => out.push('\u{8}'),
-            'f' => out.push('\u{c}'),
-            'v' => out.push('\u{b}'),
-            'n' | 'r' | 't' | '\'' | '"' | '\\' => out.extend(['\\', first]),
-            'x' | 'u' => out.extend(['\\', first]),
-            'U' => {
-                let digits = escape.get(1..9);
-                let code = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
-                let Some(character) = code.and_then(char::from_u32) else {
-                    // The engine names the fault.
-                    out.push_str("\\u");
-                    rest = &escape[len..];
-                    continue;
-                };
-                out.push(character);
-                len = 9;
-            }
-            '0'..='7' => {
-                let is_octal = |c: char| c.is_digit(8);
-                let n_digits = escape.chars().take(3).take_while(|&c| is_octal(c)).count();
-                len = n_digits;
-                let code = u32::from_str_radix(&escape[..len], 8).ok();
-                out.extend(code.and_then(char::from_u32));
-            }
-            _ => {
-                out.push_str("\\\\");
-                out.push(first);
-            }
-        }
-        rest = &escape[len..];
-    }
-    out.push_str(rest);
-    out
-}
-
-/// Returns the length of a number: `12`, `1_000`, `0x1f`, `1.5e-3`.
-fn number_len(rest: &str) -> usize {
-    let bytes = rest.as_bytes();
-    let is_digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
-    let mut len = 0;
-    while let Some(&byte) = bytes.get(len) {
-        let is_exponent = !rest.starts_with("0x") && matches!(byte, b'e' | b'E');
-        let goes_on = match byte {
-            b'.' => is_digit(len + 1),
-            _ => byte.is_ascii_alphanumeric() || byte == b'_',
-        };
-        if !goes_on {
-            break;
-        }
-        len += 1;
-        if is_exponent && matches!(bytes.get(len), Some(b'+' | b'-')) && is_digit(len + 1) {
-            len += 1;
-        }
-    }
-    len.max(1)
-}
-
-/// Returns whether a bracket after these tokens calls a recursive loop.
-fn is_recursive_call(body: &str, group: &[Token], bracket: Token) -> bool {
-    let calls_loop = group.last().is_some_and(|last| last.is(body, "loop"));
-    let before = group.len().checked_sub(2).map(|idx| group[idx]);
-    let is_member = before.is_some_and(|token| token.is(body, ".") || token.is(body, "|"));
-    bracket.text(body) == "(" && calls_loop && !is_member
+/// Returns the name of the function that a bracket after these tokens calls.
+fn called<'t>(body: &'t str, group: &[Token]) -> Option<&'t str> {
+    let name = group.last().filter(|last| last.kind == Kind::Word)?;
+    let is_member = is_member(body, group, group.len() - 1);
+    (!is_member).then(|| name.text(body))
 }
 
 /// What a text in a tag does. Of several at one place the first comes first.
@@ -275,6 +140,25 @@ impl Edits {
         // An operator in front of the bracket can be a word.
         self.push(start, 0, Role::Opens, " (");
         self.push(end, 0, Role::Filters, format!(")|{filter}"));
+    }
+
+    /// Marks those arguments of a call that may be undefined.
+    fn mark_arguments(&mut self, body: &str, arguments: &[Token]) {
+        for argument in arguments.split(|token| token.is(body, ",")) {
+            let value = match argument {
+                [name, equals, value @ ..] if equals.is(body, "=") && name.kind == Kind::Word => {
+                    value
+                }
+                value => value,
+            };
+            if let ([first, ..], [.., last]) = (value, value)
+                && !(value.len() == 1
+                    && first.kind == Kind::Operand
+                    && !first.text(body).starts_with('('))
+            {
+                self.wrap(first.start, last.end, ARGUMENT);
+            }
+        }
     }
 
     /// Makes a call of a filter of an operator and its operands.
@@ -330,6 +214,20 @@ impl Edits {
             group = rest;
             if word.is(body, "for") {
                 group = self.rewrite_loop(body, rest);
+            }
+            if let ("set", [namespace, point, _, equals, value @ ..]) = (word.text(body), rest)
+                && point.is(body, ".")
+                && equals.is(body, "=")
+                && let ([first, ..], [.., last]) = (value, value)
+            {
+                self.push(first.start, 0, Role::Opens, " (");
+                let namespace = namespace.text(body);
+                self.push(
+                    last.end,
+                    0,
+                    Role::Filters,
+                    format!(")|{ASSIGNED}({namespace})"),
+                );
             }
         }
         if tag == Some(Tag::Expression)

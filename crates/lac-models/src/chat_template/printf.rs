@@ -5,8 +5,9 @@
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Error, State};
 
+use super::floats::{MAX_PRECISION, fixed, general, scientific};
 use super::text_filters::escaped;
-use super::values::{Number, invalid, number, python_repr, python_str};
+use super::values::{Number, ascii, invalid, number, python_repr, python_str};
 
 /// Returns `template % right` for a text.
 pub(super) fn format(
@@ -221,8 +222,6 @@ impl Directive {
     }
 
     fn float(&self, value: &Value) -> Result<String, Error> {
-        // The standard library writes no more digits.
-        const MAX_PRECISION: usize = 60_000;
         let number = number(value).ok_or_else(|| {
             let (conversion, kind) = (self.conversion, value.kind());
             invalid(format!("%{conversion} needs a number, and got a {kind}"))
@@ -239,9 +238,9 @@ impl Directive {
             "inf".to_owned()
         } else {
             match self.conversion.to_ascii_lowercase() {
-                'f' => self.pointed(format!("{size:.precision$}")),
-                'e' => self.scientific(size, precision),
-                _ => self.general(size, precision.max(1)),
+                'f' => fixed(size, precision, self.is_alternate),
+                'e' => scientific(size, precision, self.is_alternate),
+                _ => general(size, precision, precision.max(1), self.is_alternate),
             }
         };
         if self.conversion.is_ascii_uppercase() {
@@ -249,41 +248,6 @@ impl Directive {
         }
         let sign = self.sign(float.is_sign_negative() && !float.is_nan());
         Ok(self.padded(sign, &digits, self.fill()))
-    }
-
-    fn scientific(&self, size: f64, precision: usize) -> String {
-        let text = format!("{size:.precision$e}");
-        let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-        let exponent: i32 = exponent.parse().unwrap_or(0);
-        format!("{}e{exponent:+03}", self.pointed(digits.to_owned()))
-    }
-
-    fn general(&self, size: f64, precision: usize) -> String {
-        let scientific = self.scientific(size, precision - 1);
-        let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-        let at: i64 = exponent.parse().unwrap_or(0);
-        let n_digits = i64::try_from(precision).unwrap_or(i64::MAX);
-        if (-4..n_digits).contains(&at) {
-            let n_decimals = usize::try_from(n_digits - 1 - at).unwrap_or(0);
-            let text = self.pointed(format!("{size:.n_decimals$}"));
-            return self.without_zeros(&text).to_owned();
-        }
-        format!("{}e{exponent}", self.without_zeros(digits))
-    }
-
-    /// Adds the point that the flag `#` keeps.
-    fn pointed(&self, mut digits: String) -> String {
-        if self.is_alternate && !digits.contains('.') {
-            digits.push('.');
-        }
-        digits
-    }
-
-    fn without_zeros<'t>(&self, digits: &'t str) -> &'t str {
-        if self.is_alternate || !digits.contains('.') {
-            return digits;
-        }
-        digits.trim_end_matches('0').trim_end_matches('.')
     }
 
     fn sign(&self, is_negative: bool) -> &'static str {
@@ -365,15 +329,4 @@ fn character(value: &Value) -> Result<String, Error> {
     let character = code.and_then(char::from_u32);
     let character = character.ok_or_else(|| invalid("%c needs a character or its number"))?;
     Ok(character.to_string())
-}
-
-/// Escapes what is not ASCII, as Python's `ascii` does.
-fn ascii(text: &str) -> String {
-    let escaped = |c: char| match u32::from(c) {
-        0..=0x7f => c.to_string(),
-        code @ 0..=0xff => format!("\\x{code:02x}"),
-        code @ 0..=0xffff => format!("\\u{code:04x}"),
-        code => format!("\\U{code:08x}"),
-    };
-    text.chars().map(escaped).collect()
 }

@@ -4,11 +4,13 @@
 //! can notice.
 
 use std::borrow::Cow;
-use std::fmt::{self, Write as _};
 
 use minijinja::value::{Kwargs, Value, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State};
 use minijinja_contrib::pycompat::unknown_method_callback;
+
+use super::str_format;
+use super::values::{is_printable, python_str};
 
 /// Called by the engine for every method that it does not know itself.
 pub(super) fn method(
@@ -52,39 +54,11 @@ pub(super) fn trim(
     Ok(strip(&text, chars.as_deref(), Side::Both).to_owned())
 }
 
-/// Returns `str(value)`, and counts steps while the text is written: lists that share their parts are small, but their
-/// text can fill the memory.
+/// Returns `str(value)`.
 pub(super) fn text_of<'v>(state: &State<'_, '_>, value: &'v Value) -> Result<Cow<'v, str>, Error> {
-    if let Some(text) = value.as_str() {
-        return Ok(Cow::Borrowed(text));
-    }
-    let mut paid = PaidText {
-        state,
-        text: String::new(),
-        unpaid: 0,
-    };
-    match write!(paid, "{value}") {
-        Ok(()) => Ok(Cow::Owned(paid.text)),
-        Err(_) => Err(Error::from(ErrorKind::OutOfFuel)),
-    }
-}
-
-struct PaidText<'a> {
-    state: &'a State<'a, 'a>,
-    text: String,
-    unpaid: usize,
-}
-
-impl fmt::Write for PaidText<'_> {
-    fn write_str(&mut self, part: &str) -> fmt::Result {
-        // Walking a value takes longer than copying its text.
-        const BYTES_PER_STEP: usize = 8;
-        self.unpaid += part.len();
-        let steps = (self.unpaid / BYTES_PER_STEP) as u64;
-        self.unpaid %= BYTES_PER_STEP;
-        self.state.consume_fuel(steps).map_err(|_| fmt::Error)?;
-        self.text.push_str(part);
-        Ok(())
+    match value.as_str() {
+        Some(text) => Ok(Cow::Borrowed(text)),
+        None => python_str(state, value).map(Cow::Owned),
     }
 }
 
@@ -151,13 +125,19 @@ fn string_method(
         }
         "capitalize" => {
             let () = from_args(args)?;
-            let mut chars = text.chars();
-            let head: String = chars.next().map(uppercase).unwrap_or_default();
-            Value::from(head + &chars.as_str().to_lowercase())
+            Value::from(capitalize(text))
         }
         "casefold" => {
             let () = from_args(args)?;
-            Value::from(text.to_lowercase())
+            Value::from(text.to_lowercase().replace('ß', "ss"))
+        }
+        "startswith" | "endswith" => {
+            let (part, start, end): (&Value, Option<i64>, Option<i64>) = from_args(args)?;
+            Value::from(has_end(text, name, part, start, end)?)
+        }
+        "isprintable" => {
+            let () = from_args(args)?;
+            Value::from(text.chars().all(is_printable))
         }
         "swapcase" => {
             let () = from_args(args)?;
@@ -188,6 +168,14 @@ fn string_method(
                 "" => range.chars().count() + 1,
                 _ => range.matches(part).count(),
             }))
+        }
+        "format" => {
+            let (values, named) = str_format::arguments(args)?;
+            Value::from(str_format::format(state, text, values, named)?)
+        }
+        "format_map" => {
+            let (named,): (Value,) = from_args(args)?;
+            Value::from(str_format::format(state, text, &[], named)?)
         }
         "istitle" => {
             let () = from_args(args)?;
@@ -259,6 +247,34 @@ fn part_of(text: &str, start: Option<i64>, end: Option<i64>) -> (Option<&str>, u
         found.map_or(text.len(), |(at, _)| at)
     };
     (Some(&text[at(start)..at(end)]), start)
+}
+
+/// Implements `startswith` and `endswith` with a text or several.
+fn has_end(
+    text: &str,
+    name: &str,
+    part: &Value,
+    start: Option<i64>,
+    end: Option<i64>,
+) -> Result<bool, Error> {
+    let parts = if part.is_tuple() {
+        part.try_iter()?.collect()
+    } else {
+        vec![part.clone()]
+    };
+    let (range, _) = part_of(text, start, end);
+    for part in &parts {
+        let part = part.as_str();
+        let part = part.ok_or_else(|| invalid("startswith and endswith need texts"))?;
+        let has_part = |range: &str| match name {
+            "startswith" => range.starts_with(part),
+            _ => range.ends_with(part),
+        };
+        if range.is_some_and(has_part) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Returns where a text holds another: `find(part, start, end)`.
@@ -452,11 +468,25 @@ fn title(text: &str) -> String {
         if in_word {
             out.extend(c.to_lowercase());
         } else {
-            out.push_str(&uppercase(c));
+            out.push_str(&titlecase(c));
         }
         in_word = c.is_alphabetic();
     }
     out
+}
+
+/// Implements `capitalize`.
+pub(super) fn capitalize(text: &str) -> String {
+    let mut chars = text.chars();
+    let head = chars.next().map(titlecase).unwrap_or_default();
+    head + &chars.as_str().to_lowercase()
+}
+
+/// Makes the first letter large that a letter becomes: `ß` gives `Ss`.
+fn titlecase(c: char) -> String {
+    let mut upper = c.to_uppercase();
+    let first: String = upper.next().into_iter().collect();
+    first + &upper.flat_map(char::to_lowercase).collect::<String>()
 }
 
 fn uppercase(c: char) -> String {

@@ -6,7 +6,7 @@ use minijinja::value::{Value, ValueKind};
 use minijinja::{Environment, Error, State};
 
 use super::arguments::{Given, bind, is_on};
-use super::python::{Side, is_space, justify, split_lines};
+use super::python::{Side, capitalize, is_space, justify, split_lines};
 use super::values::{Number, invalid, number, python_str};
 
 /// Adds the filters to an environment.
@@ -17,6 +17,17 @@ pub(super) fn add_to_environment(env: &mut Environment<'_>) {
     env.add_filter("center", center);
     env.add_filter("indent", indent);
     env.add_filter("xmlattr", xmlattr);
+    env.add_filter("upper", |state: &State<'_, '_>, value: &Value| {
+        Ok::<_, Error>(text(state, value)?.to_uppercase())
+    });
+    env.add_filter("lower", |state: &State<'_, '_>, value: &Value| {
+        Ok::<_, Error>(text(state, value)?.to_lowercase())
+    });
+    env.add_filter("capitalize", |state: &State<'_, '_>, value: &Value| {
+        Ok::<_, Error>(capitalize(&text(state, value)?))
+    });
+    env.add_filter("replace", replace);
+    env.add_filter("join", join);
     env.add_filter("escape", escape);
     env.add_filter("e", escape);
     env.add_filter("forceescape", forceescape);
@@ -175,6 +186,61 @@ fn indent(state: &State<'_, '_>, value: &Value, given: Given) -> Result<String, 
             out.push_str(&indent);
         }
         out.push_str(line);
+    }
+    Ok(out)
+}
+
+/// Implements `replace(s, old, new, count=None)`.
+fn replace(state: &State<'_, '_>, value: &Value, given: Given) -> Result<Value, Error> {
+    let [old, new, count] = bind("replace", ["old", "new", "count"], given)?;
+    let missing = || invalid("replace needs the old and the new text");
+    let old = python_str(state, &old.ok_or_else(missing)?)?;
+    let new = python_str(state, &new.ok_or_else(missing)?)?;
+    let count = count.filter(|count| !count.is_none());
+    let n_most = match count.as_ref().map(number) {
+        None => usize::MAX,
+        Some(Some(Number::Integer(count))) => usize::try_from(count).unwrap_or(usize::MAX),
+        Some(_) => return Err(invalid("the count of replace must be an integer")),
+    };
+    let source = text(state, value)?;
+    let n_found = match old.as_str() {
+        "" => source.chars().count() + 1,
+        old => source.matches(old).count(),
+    };
+    // The text is counted before it is made.
+    let n_bytes = n_found.min(n_most).saturating_mul(new.len());
+    state.consume_fuel((n_bytes / 64) as u64)?;
+    let text = source.replacen(&old, &new, n_most);
+    Ok(if value.is_safe() {
+        Value::from_safe_string(text)
+    } else {
+        Value::from(text)
+    })
+}
+
+/// Implements `join(value, d='', attribute=None)`.
+fn join(state: &State<'_, '_>, value: &Value, given: Given) -> Result<String, Error> {
+    let [separator, attribute] = bind("join", ["d", "attribute"], given)?;
+    let separator = separator.map_or(Ok(String::new()), |text| python_str(state, &text))?;
+    let attribute = attribute.filter(|attribute| !attribute.is_none());
+    let attribute = attribute
+        .map(|attribute| python_str(state, &attribute))
+        .transpose()?;
+    let mut out = String::new();
+    for (idx, item) in value.try_iter()?.checked().enumerate() {
+        let mut item = item?;
+        for part in attribute.iter().flat_map(|path| path.split('.')) {
+            item = match part.parse::<usize>() {
+                Ok(idx) => item.get_item(&Value::from(idx))?,
+                Err(_) => item.get_attr(part)?,
+            };
+        }
+        let start = out.len();
+        if idx > 0 {
+            out.push_str(&separator);
+        }
+        out.push_str(&python_str(state, &item)?);
+        state.consume_fuel(((out.len() - start) / 64) as u64 + 1)?;
     }
     Ok(out)
 }

@@ -1,13 +1,11 @@
-//! Python's `str` and `repr` of template values, and what Python's operators do with them.
+//! Python's `str` and `repr` of template values, and values as Python's numbers.
 
 use std::fmt::Write as _;
 
 use minijinja::value::{Value, ValueIter, ValueKind};
-use minijinja::{Error, ErrorKind, State, tests};
+use minijinja::{Error, ErrorKind, State};
 
-use super::expression::COMPARISONS;
 use super::json::python_float;
-use super::printf;
 
 /// Returns `str(value)`.
 pub(super) fn python_str(state: &State<'_, '_>, value: &Value) -> Result<String, Error> {
@@ -139,83 +137,21 @@ fn write_quoted(out: &mut String, text: &str) {
     out.push(quote);
 }
 
-fn is_printable(c: char) -> bool {
+pub(super) fn is_printable(c: char) -> bool {
     // A combining character is escaped only where it stands first.
     let text: String = ['a', c].into_iter().collect();
     !format!("{text:?}").contains('\\')
 }
 
-/// Makes what a loop iterates: Jinja2 knows the length of everything but not all that the engine iterates has one.
-pub(super) fn loop_items(state: &State<'_, '_>, items: Value) -> Result<Value, Error> {
-    match items.kind() {
-        ValueKind::String => {
-            let text = items.as_str().unwrap_or_default();
-            state.consume_fuel(text.chars().count() as u64)?;
-            Ok(text.chars().map(|c| Value::from(c.to_string())).collect())
-        }
-        ValueKind::None => Err(invalid("none is not iterable")),
-        ValueKind::Iterable if items.len().is_none() => {
-            let mut known = Vec::new();
-            for item in items.try_iter()?.checked() {
-                state.consume_fuel(1)?;
-                known.push(item?);
-            }
-            Ok(Value::from(known))
-        }
-        _ => Ok(items),
-    }
-}
-
-/// Makes what a loop with several targets iterates: each text as its characters.
-pub(super) fn loop_rows(state: &State<'_, '_>, items: Value) -> Result<Value, Error> {
-    let items = loop_items(state, items)?;
-    if items.is_undefined() {
-        return Ok(items);
-    }
-    let mut rows = Vec::new();
-    for row in items.try_iter()?.checked() {
-        state.consume_fuel(1)?;
-        let row = row?;
-        rows.push(match row.kind() {
-            ValueKind::String => loop_items(state, row)?,
-            _ => row,
-        });
-    }
-    Ok(Value::from(rows))
-}
-
-/// Implements `left % right`: a formatted text, or the remainder that has the divisor's sign.
-pub(super) fn remainder(
-    state: &mut State<'_, '_>,
-    left: &Value,
-    right: &Value,
-) -> Result<Value, Error> {
-    if left.as_str().is_some() {
-        return printf::format(state, left, right);
-    }
-    match (number(left), number(right)) {
-        (Some(Number::Integer(left)), Some(Number::Integer(right))) => {
-            let rest = left.checked_rem(right);
-            let rest = rest.ok_or_else(|| invalid("integer modulo by zero"))?;
-            let is_other_side = rest != 0 && (rest < 0) != (right < 0);
-            Ok(Value::from(if is_other_side { rest + right } else { rest }))
-        }
-        (Some(left), Some(right)) => {
-            let (left, right) = (left.as_float(), right.as_float());
-            if right == 0.0 {
-                return Err(invalid("float modulo by zero"));
-            }
-            let rest = left % right;
-            Ok(Value::from(if rest == 0.0 {
-                0.0_f64.copysign(right)
-            } else if (rest < 0.0) != (right < 0.0) {
-                rest + right
-            } else {
-                rest
-            }))
-        }
-        _ => Err(unsupported("%", left, right)),
-    }
+/// Escapes what is not ASCII, as Python's `ascii` does.
+pub(super) fn ascii(text: &str) -> String {
+    let escaped = |c: char| match u32::from(c) {
+        0..=0x7f => c.to_string(),
+        code @ 0..=0xff => format!("\\x{code:02x}"),
+        code @ 0..=0xffff => format!("\\u{code:04x}"),
+        code => format!("\\U{code:08x}"),
+    };
+    text.chars().map(escaped).collect()
 }
 
 /// A number of Python. A boolean is one.
@@ -244,72 +180,6 @@ pub(super) fn number(value: &Value) -> Option<Number> {
         ValueKind::Number => f64::try_from(value.clone()).ok().map(Number::Float),
         _ => None,
     }
-}
-
-/// Adds the operators that compare to an environment.
-pub(super) fn add_comparisons(env: &mut minijinja::Environment<'_>) {
-    for (operator, filter) in COMPARISONS {
-        env.add_filter(
-            filter,
-            move |state: &State<'_, '_>, left: &Value, right: &Value| {
-                compare(state, operator, left, right)
-            },
-        );
-    }
-}
-
-fn compare(
-    state: &State<'_, '_>,
-    operator: &str,
-    left: &Value,
-    right: &Value,
-) -> Result<bool, Error> {
-    if matches!(operator, "in" | "not in") {
-        let is_text = right.kind() == ValueKind::String;
-        if is_text && left.kind() != ValueKind::String {
-            return Err(unsupported(operator, left, right));
-        }
-        if matches!(
-            right.kind(),
-            ValueKind::None | ValueKind::Bool | ValueKind::Number
-        ) {
-            return Err(unsupported(operator, left, right));
-        }
-        return Ok(tests::is_in(state, left, right)? == (operator == "in"));
-    }
-    let (is_text, is_list) = (
-        |value: &Value| value.kind() == ValueKind::String,
-        |value: &Value| value.kind() == ValueKind::Seq,
-    );
-    let is_ordered = is_text(left) && is_text(right)
-        || is_list(left) && is_list(right) && left.is_tuple() == right.is_tuple()
-        || number_like(left) && number_like(right);
-    if !is_ordered {
-        return Err(unsupported(operator, left, right));
-    }
-    // Numbers that are not numbers come neither before nor after others.
-    let is_nan =
-        |value: &Value| matches!(number(value), Some(Number::Float(float)) if float.is_nan());
-    if is_nan(left) || is_nan(right) {
-        return Ok(false);
-    }
-    Ok(match operator {
-        "<" => left < right,
-        "<=" => left <= right,
-        ">" => left > right,
-        _ => left >= right,
-    })
-}
-
-fn number_like(value: &Value) -> bool {
-    matches!(value.kind(), ValueKind::Bool | ValueKind::Number)
-}
-
-fn unsupported(operator: &str, left: &Value, right: &Value) -> Error {
-    let (left, right) = (left.kind(), right.kind());
-    invalid(format!(
-        "{operator:?} is not supported between {left} and {right}"
-    ))
 }
 
 pub(super) fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
