@@ -4,7 +4,9 @@ mod dtype;
 mod error;
 mod foreign;
 mod hash;
+mod hints;
 mod index;
+mod names;
 mod shard;
 mod unique;
 mod values;
@@ -21,9 +23,11 @@ use crate::file;
 use crate::hash::FieldHasher;
 pub use dtype::WeightDtype;
 pub use error::CheckpointError;
+use foreign::missing_shards;
 pub(crate) use foreign::{describe_file, describe_folder, describe_names};
 use hash::TensorHash;
 use index::Index;
+use names::{TensorNames, is_inert};
 use shard::{Shard, n_bytes};
 
 /// How much of a checkpoint has been loaded.
@@ -44,8 +48,9 @@ pub struct LoadProgress {
 pub struct Checkpoint {
     path: PathBuf,
     shards: Vec<Shard>,
-    /// The index of each tensor's shard.
+    /// The index of each tensor's shard, by its name in the file.
     place: HashMap<String, usize>,
+    names: TensorNames,
     /// Hashes of the tensors that have been read.
     read: BTreeMap<String, TensorHash>,
 }
@@ -81,12 +86,7 @@ impl Checkpoint {
         if file::is_there(&single) {
             let shard = Shard::open(&single)?;
             let place = shard.tensors.keys().map(|name| (name.clone(), 0)).collect();
-            Ok(Self {
-                path: single,
-                shards: vec![shard],
-                place,
-                read: BTreeMap::new(),
-            })
+            Ok(Self::of(single, vec![shard], place))
         } else if file::is_there(&index) {
             Self::open_index(folder, index)
         } else {
@@ -102,14 +102,18 @@ impl Checkpoint {
         let index = Index::read(&path)?;
         let mut shards = Vec::new();
         let mut shard_idx = HashMap::new();
+        let missing = index.file_names().into_iter();
+        let missing: Vec<&str> = missing
+            .filter(|name| !file::is_there(&folder.join(name)))
+            .collect();
+        if !missing.is_empty() {
+            return Err(CheckpointError::MalformedIndex {
+                reason: missing_shards(folder, &missing, index.file_names().len()),
+                path,
+            });
+        }
         for file_name in index.file_names() {
             let shard = folder.join(file_name);
-            if !file::is_there(&shard) {
-                return Err(CheckpointError::MalformedIndex {
-                    path,
-                    reason: format!("it names {file_name}, which is not beside it"),
-                });
-            }
             shard_idx.insert(file_name, shards.len());
             shards.push(Shard::open(&shard)?);
         }
@@ -124,12 +128,37 @@ impl Checkpoint {
             }
             place.insert(name.clone(), idx);
         }
-        Ok(Self {
+        Ok(Self::of(path, shards, place))
+    }
+
+    fn of(path: PathBuf, shards: Vec<Shard>, place: HashMap<String, usize>) -> Self {
+        let shared = shards.iter().flat_map(|shard| &shard.shared);
+        Self {
+            names: TensorNames::of(place.keys(), shared),
             path,
             shards,
             place,
             read: BTreeMap::new(),
-        })
+        }
+    }
+
+    /// Finds the place of a tensor, which may be stored under another name.
+    fn find(&self, name: &str) -> Option<(&String, &Shard, &TensorInfo)> {
+        let found = self.place.get_key_value(name);
+        let found = found.or_else(|| self.place.get_key_value(self.names.stored(name)?));
+        let (stored, &idx) = found?;
+        let shard = &self.shards[idx];
+        Some((stored, shard, &shard.tensors[stored]))
+    }
+
+    /// Makes one tensor of two names whose weights a model shares, where the files hold it under the second name alone.
+    pub(crate) fn tie(&mut self, name: &str, other: &str) {
+        let stored = |name| self.find(name).map(|(stored, _, _)| stored.clone());
+        if let Some(other) = stored(other)
+            && stored(name).is_none_or(|stored| stored == other)
+        {
+            self.names.rename(&other, name);
+        }
     }
 
     /// Returns the names of the weights files that a `model.safetensors.index.json` lists.
@@ -204,19 +233,18 @@ impl Checkpoint {
     /// hashed while they were read; the others are read here. The hash does not depend on the order of loading, the
     /// data type that the tensors were converted to, their order in the files, or the number of files.
     ///
-    /// Tensors for which `is_passed_over` returns true are left out: the model does not use them.
+    /// A tensor counts under the name that a language model has for it, whatever stands before it in the files. Tables
+    /// that follow from the configuration, such as `inv_freq`, are left out, and so are tensors for which
+    /// `is_passed_over` returns true: the model does not use them.
     ///
     /// # Errors
     /// [`CheckpointError::Unreadable`], and [`CheckpointError::Malformed`] for a file that was cut off meanwhile.
     pub fn hash(&self, is_passed_over: impl Fn(&str) -> bool) -> Result<String, CheckpointError> {
-        let mut names: Vec<&String> = self.place.keys().collect();
-        names.retain(|name| !is_passed_over(name));
-        names.sort();
         let mut hasher = FieldHasher::default();
-        for name in names {
-            let shard = &self.shards[self.place[name]];
-            let info = &shard.tensors[name];
-            let hash = match self.read.get(name) {
+        for (name, stored) in self.used(is_passed_over) {
+            let shard = &self.shards[self.place[stored]];
+            let info = &shard.tensors[stored];
+            let hash = match self.read.get(stored) {
                 Some(hash) => *hash,
                 None => shard.hash(info)?,
             };
@@ -227,22 +255,31 @@ impl Checkpoint {
         Ok(hasher.finish())
     }
 
-    /// Checks that every tensor of the files was loaded, except those for which `may_be_left` returns true.
+    /// Returns the tensors that a model has to use, by their plain names and with their names in the files.
+    fn used(&self, is_passed_over: impl Fn(&str) -> bool) -> BTreeMap<&str, &String> {
+        self.infos()
+            .filter(|(stored, info)| !is_inert(stored, &info.shape))
+            .map(|(stored, _)| (self.names.plain(stored), stored))
+            .filter(|(name, _)| !is_passed_over(name))
+            .collect()
+    }
+
+    /// Checks that every tensor of the files was loaded, except tables that follow from the configuration and those for
+    /// which `may_be_left` returns true.
     ///
     /// # Errors
     /// [`CheckpointError::UnexpectedTensors`].
     pub fn finish(&self, may_be_left: impl Fn(&str) -> bool) -> Result<(), CheckpointError> {
-        let unexpected: BTreeSet<&String> = self
-            .place
-            .keys()
-            .filter(|name| !self.read.contains_key(*name) && !may_be_left(name))
-            .collect();
-        match unexpected.first() {
+        let used = self.used(may_be_left);
+        let mut unexpected: Vec<&String> = used.into_values().collect();
+        unexpected.retain(|stored| !self.read.contains_key(*stored));
+        match unexpected.iter().min() {
             None => Ok(()),
             Some(first) => Err(CheckpointError::UnexpectedTensors {
                 path: self.path.clone(),
                 count: unexpected.len(),
                 first: file::excerpt(first),
+                kind: hints::kind(unexpected.iter().copied()),
             }),
         }
     }
@@ -254,26 +291,26 @@ impl CheckpointSource<'_> {
         name: &str,
         expected: [usize; D],
     ) -> Result<Tensor<D>, CheckpointError> {
-        let Some(&idx) = self.checkpoint.place.get(name) else {
+        let Some((stored, shard, info)) = self.checkpoint.find(name) else {
             return Err(CheckpointError::MissingTensor {
                 path: self.checkpoint.path.clone(),
                 name: name.to_owned(),
                 expected: expected.to_vec(),
+                there: hints::missing(name, self.checkpoint.place.keys()),
             });
         };
-        let shard = &self.checkpoint.shards[idx];
-        let info = &shard.tensors[name];
         if info.shape != expected {
             return Err(CheckpointError::WrongShape {
                 path: shard.path.clone(),
-                name: name.to_owned(),
+                name: stored.clone(),
                 actual: info.shape.clone(),
                 expected: expected.to_vec(),
             });
         }
-        let (data, hash) = shard.read(name, info, self.dtype)?;
+        let (data, hash) = shard.read(stored, info, self.dtype)?;
         self.bytes_read += n_bytes(info);
-        self.checkpoint.read.insert(name.to_owned(), hash);
+        let stored = stored.clone();
+        self.checkpoint.read.insert(stored, hash);
         (self.progress)(LoadProgress {
             bytes_read: self.bytes_read,
             bytes_total: self.bytes_total,

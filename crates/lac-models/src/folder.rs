@@ -17,6 +17,9 @@ use crate::fingerprint;
 use crate::stamps::Stamps;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
+const EMBEDDING: &str = "model.embed_tokens.weight";
+const HEAD: &str = "lm_head.weight";
+
 /// Why a model folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -130,7 +133,11 @@ impl ModelFolder {
     /// # Errors
     /// A file that is missing, cut off or malformed.
     pub fn checkpoint(&self) -> Result<Checkpoint, ModelError> {
-        Ok(Checkpoint::open(&self.path)?)
+        let mut checkpoint = Checkpoint::open(&self.path)?;
+        if self.config.decoder.head == HeadKind::Tied {
+            checkpoint.tie(EMBEDDING, HEAD);
+        }
+        Ok(checkpoint)
     }
 
     /// Loads the model, tensor by tensor. The loaded model no longer needs any file. `progress` is called after each
@@ -196,11 +203,10 @@ impl ModelFolder {
         Ok(fingerprint)
     }
 
-    /// Returns whether the model does not use a tensor: a table of older files that follows from the configuration, or
-    /// a head that is stored beside the embedding to which the configuration ties it.
+    /// Returns whether the model does not use a tensor: a head that is stored beside the embedding to which the
+    /// configuration ties it.
     fn is_passed_over(&self, name: &str) -> bool {
-        name.ends_with("rotary_emb.inv_freq")
-            || (self.config.decoder.head == HeadKind::Tied && name == "lm_head.weight")
+        self.config.decoder.head == HeadKind::Tied && name == HEAD
     }
 
     fn check_unchanged(&self) -> Result<(), ModelError> {

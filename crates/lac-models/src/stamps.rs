@@ -4,17 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::tokenizer::{TEMPLATE_FILES, TEMPLATE_FOLDER};
-
-/// Files beside the weights that decide a model's results.
-const SMALL_FILES: &[&str] = &[
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "model.safetensors.index.json",
-];
+use crate::model_files::is_small_file;
+use crate::tokenizer::TEMPLATE_FOLDER;
 
 /// Returns the files of a folder that decide a model's results. A folder that cannot be listed has no such files.
 fn model_files(folder: &Path) -> impl Iterator<Item = PathBuf> {
@@ -24,9 +15,7 @@ fn model_files(folder: &Path) -> impl Iterator<Item = PathBuf> {
     };
     let files = entries(folder).filter(|file| {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
-        name.ends_with(".safetensors")
-            || SMALL_FILES.contains(&&*name)
-            || TEMPLATE_FILES.contains(&&*name)
+        name.ends_with(".safetensors") || is_small_file(&name)
     });
     files.chain(entries(&folder.join(TEMPLATE_FOLDER)))
 }

@@ -21,6 +21,7 @@ mod error;
 mod files;
 mod foreign;
 mod guard;
+mod mistral_pattern;
 mod optional_file;
 mod stop_tokens;
 mod stream;

@@ -243,6 +243,28 @@ fn samples_name_their_right_options() {
     );
 }
 
+/// What was downloaded in the place of a data set is named for what it is.
+#[test]
+fn files_that_are_no_data_are_named() {
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:5af5\nsize 269\n";
+    for (text, part) in [
+        (pointer, "git lfs pull"),
+        ("<!DOCTYPE html><html>", "HTML page"),
+        ("{\"error\": \"gated\"}", "refused the download"),
+        ("PK\u{3}\u{4}", "zip archive"),
+    ] {
+        for (benchmark, name) in [
+            (Benchmark::Mmlu, "x.parquet"),
+            (Benchmark::Mmlu, "x_test.csv"),
+            (Benchmark::Boolq, "v.jsonl"),
+            (Benchmark::Gpqa, "gpqa.csv"),
+            (Benchmark::Samples, "samples_x_1.jsonl"),
+        ] {
+            check_failure(benchmark, name, text, &[part]);
+        }
+    }
+}
+
 fn check_failure(benchmark: Benchmark, name: &str, bytes: impl AsRef<[u8]>, parts: &[&str]) {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join(name);

@@ -1,8 +1,9 @@
 //! Caches that were damaged, or made to do harm: no panic, no path out of the cache, memory that the files bound.
 
 use std::fs;
+use std::path::{Component, Path};
 
-use lac_hub::{cached, find};
+use lac_hub::{Repository, RepositoryKind, cached, find};
 use lac_test_corruption::{Allowance, cases, damaged_bytes, damaged_json, message, within};
 use proptest::prelude::*;
 
@@ -93,6 +94,30 @@ fn look(reference: &[u8], tree: &[u8]) {
 
 proptest! {
     #![proptest_config(cases(64))]
+
+    /// No name leads out of the cache.
+    #[test]
+    fn any_text_is_a_name_or_an_error(text in "[a-z.@/:\\\\~$%-]{0,12}|.{0,20}|hf://.{0,20}|org/name@.{0,12}") {
+        for kind in [RepositoryKind::Model, RepositoryKind::DataSet] {
+            let Ok(repository) = Repository::parse(kind, &text) else {
+                continue;
+            };
+            let is_plain = |path: &str| {
+                let parts = Path::new(path).components();
+                parts.clone().all(|part| matches!(part, Component::Normal(_))) && parts.count() > 0
+            };
+            let folder = repository.folder_name();
+            assert!(is_plain(&folder) && !folder.contains('/'), "{text}: {folder}");
+            assert!(repository.revision().is_none_or(is_plain), "{text}");
+        }
+    }
+
+    /// What cannot be expanded stays; nothing panics.
+    #[test]
+    fn any_path_is_expanded(text in "[a$~{}%/A_ ]{0,16}|.{0,20}") {
+        let settings = settings(Path::new("/home/me"), &[("HF_HUB_CACHE", &text), ("A", "$A~{")]);
+        assert!(!settings.cache.as_os_str().is_empty());
+    }
 
     #[test]
     fn damaged_references_are_survived(bytes in damaged_bytes(COMMIT.as_bytes().to_vec())) {

@@ -49,7 +49,7 @@ pub enum CheckpointError {
         reason: String,
     },
     /// A tensor the model needs is in no file.
-    #[error("{}: the tensor {name} {expected:?} is missing", path.display())]
+    #[error("{}: the tensor {name} {expected:?} is missing{there}", path.display())]
     MissingTensor {
         /// The weights file, or the index of several.
         path: PathBuf,
@@ -57,6 +57,8 @@ pub enum CheckpointError {
         name: String,
         /// Its shape, were it there.
         expected: Vec<usize>,
+        /// What is there instead, as a clause that begins with a semicolon.
+        there: String,
     },
     /// A tensor has another shape than the configuration says.
     #[error("{}: the tensor {name} has the shape {actual:?}, config.json makes it {expected:?}", path.display())]
@@ -71,7 +73,7 @@ pub enum CheckpointError {
         expected: Vec<usize>,
     },
     /// A tensor is of a data type that weights cannot have.
-    #[error("{}: the tensor {name} is of type {dtype}, expected F32, F16 or BF16", path.display())]
+    #[error("{}: the tensor {name} is of type {dtype}, expected F32, F16, BF16 or F64{kind}", path.display())]
     WrongDtype {
         /// The weights file.
         path: PathBuf,
@@ -79,6 +81,8 @@ pub enum CheckpointError {
         name: String,
         /// The data type in the file.
         dtype: String,
+        /// What the file's tensors show of it, as a clause that begins with a semicolon, or nothing.
+        kind: String,
     },
     /// A weight is NaN or infinite.
     #[error(
@@ -98,9 +102,9 @@ pub enum CheckpointError {
     },
     /// A weight does not fit the data type that was asked for.
     #[error(
-        "{}: the tensor {name} holds {value} at {at:?}, which {dtype} cannot hold; \
-         load it as bf16 or f32",
-        path.display()
+        "{}: the tensor {name} holds {value} at {at:?}, which {dtype} cannot hold{}",
+        path.display(),
+        wider(dtype)
     )]
     TooLarge {
         /// The weights file.
@@ -110,12 +114,12 @@ pub enum CheckpointError {
         /// The first such value's place in the tensor.
         at: Vec<usize>,
         /// The value.
-        value: f32,
+        value: f64,
         /// The data type that was asked for.
         dtype: &'static str,
     },
     /// The files hold tensors that the model does not have.
-    #[error("{}: {count} unexpected tensors, the first one is {first}; does config.json belong to these weights?", path.display())]
+    #[error("{}: {count} unexpected tensors, the first one is {first}; does config.json belong to these weights?{kind}", path.display())]
     UnexpectedTensors {
         /// The weights file, or the index of several.
         path: PathBuf,
@@ -123,6 +127,8 @@ pub enum CheckpointError {
         count: usize,
         /// The first one by name.
         first: String,
+        /// What these tensors show of the file, as a clause that begins with a semicolon, or nothing.
+        kind: String,
     },
 }
 
@@ -131,5 +137,13 @@ pub(super) fn unreadable(path: &Path) -> impl Fn(std::io::Error) -> CheckpointEr
     |source| CheckpointError::Unreadable {
         path: path.to_owned(),
         source,
+    }
+}
+
+/// Says which data types hold larger numbers than the one of that name.
+fn wider(dtype: &str) -> &'static str {
+    match dtype {
+        "f16" => "; load it as bf16 or f32",
+        _ => "",
     }
 }

@@ -8,14 +8,18 @@ use crate::file;
 /// Returns what the files of a folder or repository are and what to do, for one without `model.safetensors` and without
 /// an index. `None` where the names say nothing.
 pub(crate) fn describe_names(names: &BTreeSet<String>) -> Option<String> {
-    describe(names, "DIR")
+    (!has_weights(names)).then(|| describe(names, "DIR"))?
+}
+
+fn has_weights(names: &BTreeSet<String>) -> bool {
+    names.contains("model.safetensors") || names.contains("model.safetensors.index.json")
 }
 
 /// Returns what a folder is and what to do, for one that lacks `config.json` or weights. `None` where nothing is known
 /// of it.
 pub(crate) fn describe_folder(folder: &Path) -> Option<String> {
-    let names = file_names(folder);
-    if names.contains("model.safetensors") || names.contains("model.safetensors.index.json") {
+    let mut names = file_names(folder);
+    if has_weights(&names) {
         return None;
     }
     if let Some(text) = hub_cache(folder) {
@@ -23,6 +27,14 @@ pub(crate) fn describe_folder(folder: &Path) -> Option<String> {
     }
     if names.contains("adapter_config.json") {
         return Some(adapter(folder));
+    }
+    if let Some(what) = unfinished(folder) {
+        return Some(what);
+    }
+    // Where published models have the forms of other programs.
+    for inner in ["original", "onnx"] {
+        let of_inner = file_names(&folder.join(inner)).into_iter();
+        names.extend(of_inner.map(|name| format!("{inner}/{name}")));
     }
     describe(&names, &folder.display().to_string()).or_else(|| one_level_down(folder))
 }
@@ -39,7 +51,10 @@ fn describe(names: &BTreeSet<String>, place: &str) -> Option<String> {
     if let Some(name) = ends_with(".gguf") {
         return Some(gguf_text(name));
     }
-    let is_consolidated = |name: &str| name.starts_with("consolidated.");
+    let is_consolidated = |name: &str| {
+        name.trim_start_matches("original/")
+            .starts_with("consolidated.")
+    };
     if let Some(name) = first(&is_consolidated) {
         return Some(format!(
             "{name} is in the form of the model's maker (Mistral, Meta), which is not read; take the repository's files \
@@ -47,17 +62,9 @@ fn describe(names: &BTreeSet<String>, place: &str) -> Option<String> {
              convert_llama_weights_to_hf.py or convert_mistral_weights_to_hf.py"
         ));
     }
-    if let Some(name) = ends_with(".safetensors") {
-        return Some(match is_shard(name) {
-            true => format!(
-                "{name} is one of several files of weights, and model.safetensors.index.json, which names them, is \
-                 missing; download it from the model's repository"
-            ),
-            false => format!(
-                "its weights are called {name}, expected model.safetensors or model.safetensors.index.json; if {name} \
-                 holds the whole model, rename it"
-            ),
-        });
+    let is_safetensors = |name: &str| name.ends_with(".safetensors") && !name.contains('/');
+    if let Some(name) = first(&is_safetensors) {
+        return Some(safetensors_text(name, names));
     }
     let is_pickle = |name: &str| {
         let is_torch = [".pt", ".pth", ".ckpt"]
@@ -103,6 +110,42 @@ fn describe(names: &BTreeSet<String>, place: &str) -> Option<String> {
     None
 }
 
+/// Says which files of weights an index names that are not there.
+pub(super) fn missing_shards(folder: &Path, missing: &[&str], n_shards: usize) -> String {
+    const SHOWN: usize = 3;
+    let shown: Vec<String> = missing
+        .iter()
+        .take(SHOWN)
+        .map(|name| file::excerpt(name))
+        .collect();
+    let shown = shown.join(", ");
+    let names = match (missing.len(), missing.len().saturating_sub(SHOWN)) {
+        (1, _) => format!("it names {shown}, which is not beside it"),
+        (n, 0) => format!("it names {shown}, which are not beside it ({n} of {n_shards} files)"),
+        (n, more) => format!(
+            "it names {shown} and {more} more, which are not beside it ({n} of {n_shards} files)"
+        ),
+    };
+    match unfinished(folder) {
+        None => format!("{names}; download them from the model's repository"),
+        Some(what) => format!("{names}; {what}"),
+    }
+}
+
+/// Says which downloads into a folder were begun and not finished, and what to do.
+fn unfinished(folder: &Path) -> Option<String> {
+    const ENDS: [&str; 5] = [".incomplete", ".part", ".crdownload", ".aria2", ".partial"];
+    let in_cache = folder.join(".cache/huggingface/download");
+    let mut names = [folder, in_cache.as_path()]
+        .into_iter()
+        .flat_map(file_names);
+    let name = names.find(|name| ENDS.iter().any(|end| name.ends_with(end)))?;
+    Some(format!(
+        "a download was begun and not finished ({}): run it again",
+        file::excerpt(&name)
+    ))
+}
+
 fn conversion(place: &str, flag: &str) -> String {
     format!(
         "python -c \"from transformers import AutoModelForCausalLM; \
@@ -116,12 +159,36 @@ fn gguf_text(name: &str) -> String {
     )
 }
 
-fn is_shard(name: &str) -> bool {
-    // model-00001-of-00003.safetensors
-    let stem = name.trim_end_matches(".safetensors");
-    let parts: Vec<&str> = stem.rsplitn(4, '-').collect();
-    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-    matches!(parts.as_slice(), [n, "of", i, _] if is_number(n) && is_number(i))
+/// What to do about a file of safetensors that is called otherwise than those of a whole model.
+fn safetensors_text(name: &str, names: &BTreeSet<String>) -> String {
+    let Some((_, n_shards)) = shard_of(name) else {
+        return format!(
+            "its weights are called {name}, expected model.safetensors or model.safetensors.index.json; if {name} \
+             holds the whole model, rename it"
+        );
+    };
+    if n_shards == 1 {
+        return format!("its weights are called {name}: rename it to model.safetensors");
+    }
+    let n_there = names.iter().filter(|name| shard_of(name).is_some()).count();
+    let others = match n_there < n_shards {
+        true => ", and so are the other files",
+        false => "",
+    };
+    format!(
+        "{name} is one of {n_shards} files of weights, and model.safetensors.index.json, which names them, is missing\
+         {others}: download them from the model's repository"
+    )
+}
+
+/// The number of a file among several, and how many there are: 1 and 3 of `model-00001-of-00003.safetensors`.
+fn shard_of(name: &str) -> Option<(usize, usize)> {
+    let stem = name.strip_suffix(".safetensors")?;
+    let mut parts = stem.rsplitn(4, '-');
+    let n_shards = parts.next()?.parse().ok()?;
+    let is_of = parts.next()? == "of";
+    let shard = parts.next()?.parse().ok()?;
+    (is_of && parts.next().is_some()).then_some((shard, n_shards))
 }
 
 fn adapter(folder: &Path) -> String {
@@ -200,13 +267,12 @@ pub(crate) fn describe_file(path: &Path) -> String {
     if let Err(error) = file::open(path) {
         return format!("it is a file and not a folder, and {error}");
     }
-    match name.rsplit('.').next() {
-        Some("safetensors" | "json") => {
-            format!(
-                "it is a file; name its folder, {folder}, which also holds the other files of the model"
-            )
-        }
-        _ => "it is a file, expected a folder with config.json and model.safetensors".to_owned(),
+    let is_in_model = name.ends_with(".safetensors") || name.ends_with(".json");
+    match is_in_model {
+        true => format!(
+            "it is a file and not a folder: name its folder, {folder}, which also holds the other files of the model"
+        ),
+        false => "it is a file and not a folder: expected a folder with config.json and model.safetensors".to_owned(),
     }
 }
 

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::dtype::WeightDtype;
 use super::error::{CheckpointError, unreadable};
 use super::hash::{PIECE_BYTES, TensorHash, hash_pieces};
+use super::hints;
 use super::unique::UniqueMap;
 use super::values::{BLOCK_BYTES, Unusable, convert};
 use crate::file::{self, excerpt};
@@ -27,6 +28,9 @@ pub(super) struct Shard {
     /// Where the tensors' bytes start, behind the header.
     pub(super) data_start: u64,
     pub(super) tensors: HashMap<String, TensorInfo>,
+    /// What the header says beside the tensors. `safetensors.torch.save_model` writes a tensor that has two names once,
+    /// and notes here the name that it left out with the one that it kept.
+    pub(super) shared: HashMap<String, String>,
 }
 
 impl Shard {
@@ -82,6 +86,7 @@ impl Shard {
             file,
             data_start,
             tensors,
+            shared: metadata.metadata().clone().unwrap_or_default(),
         })
     }
 
@@ -101,6 +106,7 @@ impl Shard {
                 path,
                 name,
                 dtype: format!("{:?}", info.dtype),
+                kind: hints::kind(self.tensors.keys()),
             },
             Unusable::NotFinite { at, value } => CheckpointError::NotFinite {
                 path,

@@ -12,12 +12,12 @@ use super::hash::{PIECE_BYTES, TensorHash, hash_pieces};
 pub(super) enum Unusable {
     /// The file cannot be read.
     File(CheckpointError),
-    /// The data type is not one of F32, F16 and BF16.
+    /// The data type is not one of F32, F16, BF16 and F64.
     Dtype,
     /// A value is NaN or infinite.
     NotFinite { at: Vec<usize>, value: f32 },
     /// A value lies outside the range of the data type that was asked for.
-    TooLarge { at: Vec<usize>, value: f32 },
+    TooLarge { at: Vec<usize>, value: f64 },
 }
 
 /// Bytes that are read at once, and checked while they are still in the processor's cache.
@@ -43,6 +43,7 @@ pub(super) fn convert(
     let from_f32 = |bytes: [u8; 4]| f32::from_le_bytes(bytes);
     let from_f16 = |bytes: [u8; 2]| f16::from_le_bytes(bytes).to_f32();
     let from_bf16 = |bytes: [u8; 2]| bf16::from_le_bytes(bytes).to_f32();
+    let from_f64 = |bytes: [u8; 8]| f64::from_le_bytes(bytes);
     let is_copied = cfg!(target_endian = "little");
     match (from, to) {
         (Dtype::F32, WeightDtype::F32) if is_copied => {
@@ -63,6 +64,7 @@ pub(super) fn convert(
         (Dtype::F32, _) => collect(read, n_bytes, from_f32, shape, to),
         (Dtype::F16, _) => collect(read, n_bytes, from_f16, shape, to),
         (Dtype::BF16, _) => collect(read, n_bytes, from_bf16, shape, to),
+        (Dtype::F64, _) => collect(read, n_bytes, from_f64, shape, to),
         _ => Err(Unusable::Dtype),
     }
 }
@@ -96,10 +98,36 @@ fn copy<const N: usize>(
     Ok((data, hash))
 }
 
-fn collect<const N: usize>(
+/// A value as files have it. Conversions go through f32, as torch's do.
+trait Stored: Copy {
+    fn to_f32(self) -> f32;
+    fn to_f64(self) -> f64;
+}
+
+impl Stored for f32 {
+    fn to_f32(self) -> f32 {
+        self
+    }
+
+    fn to_f64(self) -> f64 {
+        self.into()
+    }
+}
+
+impl Stored for f64 {
+    fn to_f32(self) -> f32 {
+        self as f32
+    }
+
+    fn to_f64(self) -> f64 {
+        self
+    }
+}
+
+fn collect<const N: usize, S: Stored>(
     read: impl ReadBytes,
     n_bytes: usize,
-    value: impl Fn([u8; N]) -> f32 + Copy + Sync,
+    value: impl Fn([u8; N]) -> S + Copy + Sync,
     shape: &[usize],
     to: WeightDtype,
 ) -> Result<(TensorData, TensorHash), Unusable> {
@@ -116,10 +144,10 @@ fn collect<const N: usize>(
     }
 }
 
-fn converted<const N: usize, T: Element>(
+fn converted<const N: usize, S: Stored, T: Element>(
     read: impl ReadBytes,
     n_bytes: usize,
-    value: impl Fn([u8; N]) -> f32 + Copy + Sync,
+    value: impl Fn([u8; N]) -> S + Copy + Sync,
     shape: &[usize],
     to: WeightDtype,
     is_finite: impl Fn(T) -> bool + Sync,
@@ -136,7 +164,7 @@ fn converted<const N: usize, T: Element>(
             hasher.update(block);
             let (block, _) = block.as_chunks::<N>();
             for (converted, &bytes) in values.iter_mut().zip(block) {
-                *converted = convert(value(bytes));
+                *converted = convert(value(bytes).to_f32());
             }
             let all = |all, &value: &T| all & is_finite(value);
             if !values.iter().fold(true, all) {
@@ -149,9 +177,9 @@ fn converted<const N: usize, T: Element>(
 }
 
 /// Finds the first value of a block that is not finite, or not finite after its conversion.
-fn first_fault<const N: usize>(
+fn first_fault<const N: usize, S: Stored>(
     block: &[[u8; N]],
-    value: impl Fn([u8; N]) -> f32,
+    value: impl Fn([u8; N]) -> S,
     shape: &[usize],
     start: usize,
     to: WeightDtype,
@@ -162,14 +190,15 @@ fn first_fault<const N: usize>(
         WeightDtype::Bf16 => bf16::from_f32(value).is_finite(),
     };
     let values = block.iter().map(|&bytes| value(bytes));
-    let (idx, value) = values
+    let fault = values
         .enumerate()
-        .find(|&(_, value)| !is_held(value))
-        .unwrap_or((0, f32::NAN));
+        .find(|(_, value)| !is_held(value.to_f32()));
+    let (idx, value) = fault.map_or((0, f64::NAN), |(idx, value)| (idx, value.to_f64()));
     let at = place(start + idx, shape);
     if value.is_finite() {
         Unusable::TooLarge { at, value }
     } else {
+        let value = value as f32;
         Unusable::NotFinite { at, value }
     }
 }
@@ -238,6 +267,43 @@ mod tests {
             panic!("1e6 was taken for an f16");
         };
         assert_eq!((at.as_slice(), value), (&[1, 25_536][..], 1e6));
+    }
+
+    /// torch rounds twice on the way to 16 bits: 1 + 2^-8 + 2^-40 is 1.0 in bf16, where one rounding would give 1 + 2^-7.
+    #[test]
+    fn doubles_are_cast_as_torch_casts_them() {
+        let tie = 1.0 + 2f64.powi(-8) + 2f64.powi(-40);
+        let values = [0.1f64, -1e-40, 65504.0, tie];
+        let bytes: Vec<u8> = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        let read = |to| of(&bytes, Dtype::F64, &[4], to).ok().unwrap();
+        let expected = values.map(|value| value as f32);
+        assert_eq!(
+            read(WeightDtype::F32).try_to_vec::<f32>().unwrap(),
+            expected
+        );
+        let halves = read(WeightDtype::F16).try_to_vec::<f16>().unwrap();
+        assert_eq!(halves, expected.map(f16::from_f32));
+        let brains = read(WeightDtype::Bf16).try_to_vec::<bf16>().unwrap();
+        assert_eq!(brains, expected.map(bf16::from_f32));
+        assert_eq!(brains[3], bf16::ONE);
+        for (value, to, is_number) in [
+            (1e300, WeightDtype::F32, true),
+            (1e300, WeightDtype::Bf16, true),
+            (1e6, WeightDtype::F16, true),
+            (f64::NAN, WeightDtype::F32, false),
+            (f64::NEG_INFINITY, WeightDtype::F16, false),
+        ] {
+            match of(&f64::to_le_bytes(value), Dtype::F64, &[1], to) {
+                Err(Unusable::TooLarge { value: held, .. }) => {
+                    assert!(is_number && held == value, "{value} as {to:?}");
+                }
+                Err(Unusable::NotFinite { .. }) => assert!(!is_number, "{value} as {to:?}"),
+                _ => panic!("{value} as {to:?} was taken"),
+            }
+        }
     }
 
     #[test]

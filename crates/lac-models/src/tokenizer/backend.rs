@@ -9,6 +9,7 @@ use super::added_tokens::SpecialToken;
 use super::class::{Class, Rules};
 use super::configs::EdgeTokens;
 use super::files::TokenizerFiles;
+use super::mistral_pattern;
 
 /// A token that a file gives another id than the library.
 pub(super) struct Misplaced {
@@ -54,6 +55,13 @@ pub(super) fn build(bytes: &[u8], files: &TokenizerFiles) -> tokenizers::Result<
         let mut byte_level = *byte_level;
         byte_level.add_prefix_space = add_prefix_space;
         inner.with_pre_tokenizer(Some(byte_level));
+    }
+    if files.fixes_mistral_pattern {
+        let n_entries = inner.get_vocab_size(true);
+        let steps = mistral_pattern::with_right_pattern(inner.get_pre_tokenizer(), n_entries)?;
+        if steps.is_some() {
+            inner.with_pre_tokenizer(steps);
+        }
     }
     if let Some(edges) = &files.edge_tokens {
         let post_processor = edge_template(&inner, edges)?;

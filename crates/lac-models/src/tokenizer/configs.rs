@@ -27,6 +27,8 @@ pub(super) struct TokenizerConfig {
     pub(super) clean_up_tokenization_spaces: Option<bool>,
     pub(super) clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output:
         Option<bool>,
+    /// Whether the pattern that Mistral's folders were written with is replaced by the right one.
+    pub(super) fix_mistral_regex: Option<bool>,
     pub(super) chat_template: Option<Value>,
     #[serde(flatten)]
     pub(super) rest: Map<String, Value>,

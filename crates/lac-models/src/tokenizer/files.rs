@@ -13,6 +13,7 @@ use super::added_tokens::{SpecialTokens, added_tokens};
 use super::class::{Class, Rules};
 use super::configs::{CONFIG, EdgeTokens, ModelConfig, TokenizerConfig};
 use super::error::TokenizerError;
+use super::mistral_pattern;
 use super::optional_file::read_json;
 use super::stop_tokens::StopTokens;
 use super::template_files;
@@ -38,6 +39,8 @@ pub(super) struct TokenizerFiles {
     pub(super) edge_tokens: Option<EdgeTokens>,
     /// The class's value for a byte-level pre-tokenizer's leading space.
     pub(super) add_prefix_space: Option<bool>,
+    /// Whether a large vocabulary's first step is replaced by [`mistral_pattern::with_right_pattern`].
+    pub(super) fixes_mistral_pattern: bool,
     /// Whether special tokens in a text are read as plain text.
     pub(super) split_special_tokens: bool,
     /// Whether decoding removes spaces before punctuation.
@@ -50,7 +53,10 @@ pub(super) struct TokenizerFiles {
 impl TokenizerFiles {
     pub(super) fn read(folder: &Path) -> Result<Self, TokenizerError> {
         let config: TokenizerConfig = read_json(folder, CONFIG)?.unwrap_or_default();
-        let model: ModelConfig = read_json(folder, "config.json")?.unwrap_or_default();
+        let model: Option<ModelConfig> = read_json(folder, "config.json")?;
+        let fixes_mistral_pattern = config.fix_mistral_regex == Some(true)
+            && model.as_ref().is_some_and(mistral_pattern::may_be_wrong);
+        let model = model.unwrap_or_default();
         let rules = Rules::of(&config, &model);
         let class = Class::of(rules, &config, &model, folder)?;
         let specials = SpecialTokens::read(folder, &config, rules, class)?;
@@ -71,6 +77,7 @@ impl TokenizerFiles {
                 (Class::Llama | Class::CodeLlama, None) => None,
                 (_, None) => Some(false),
             },
+            fixes_mistral_pattern,
             split_special_tokens: config.split_special_tokens.unwrap_or(false),
             // transformers 5 cleans up after BPE, the only model that language models have, on a second request only.
             clean_up_spaces: config.clean_up_tokenization_spaces.unwrap_or(false)

@@ -59,6 +59,7 @@ fn tokenizer_hash(bytes: &[u8], files: &TokenizerFiles) -> String {
         added_tokens_file: _,
         edge_tokens,
         add_prefix_space,
+        fixes_mistral_pattern,
         split_special_tokens,
         clean_up_spaces,
         chat_template: _,
@@ -83,6 +84,9 @@ fn tokenizer_hash(bytes: &[u8], files: &TokenizerFiles) -> String {
     let flags = specials.flags();
     if *rules == Rules::Five || !flags.is_empty() {
         hasher.field(format!("{rules:?} {class:?} {legacy:?} {flags:?}"));
+    }
+    if *fixes_mistral_pattern {
+        hasher.field("fix_mistral_regex");
     }
     hasher.finish()
 }

@@ -15,14 +15,14 @@ use crate::parity::fixture;
 const WEIGHTS: &str = "model.safetensors";
 
 /// A tensor of a file: its data type, its shape and its bytes.
-type Stored = (Dtype, Vec<usize>, Vec<u8>);
+pub(crate) type Stored = (Dtype, Vec<usize>, Vec<u8>);
 
 /// A folder with a configuration and weights, and with a tokenizer and a chat template of another fixture.
 fn model() -> TempDir {
     model_of("llama")
 }
 
-fn model_of(name: &str) -> TempDir {
+pub(crate) fn model_of(name: &str) -> TempDir {
     let folder = TempDir::new().unwrap();
     for from in [fixture(name), fixture(name).join("../../chat/qwen")] {
         for entry in fs::read_dir(from).unwrap() {
@@ -34,7 +34,7 @@ fn model_of(name: &str) -> TempDir {
 }
 
 /// The fingerprint that a load leaves, which has to be the one that is read without it.
-fn fingerprint(folder: &Path) -> ModelFingerprint {
+pub(crate) fn fingerprint(folder: &Path) -> ModelFingerprint {
     let read = ModelFolder::open(folder).unwrap().fingerprint().unwrap();
     for dtype in [WeightDtype::F32, WeightDtype::Bf16] {
         let opened = ModelFolder::open(folder).unwrap();
@@ -44,7 +44,7 @@ fn fingerprint(folder: &Path) -> ModelFingerprint {
     read
 }
 
-fn tensors(path: &Path) -> BTreeMap<String, Stored> {
+pub(crate) fn tensors(path: &Path) -> BTreeMap<String, Stored> {
     let bytes = fs::read(path).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     file.tensors()
@@ -56,7 +56,7 @@ fn tensors(path: &Path) -> BTreeMap<String, Stored> {
         .collect()
 }
 
-fn write(path: &Path, tensors: &BTreeMap<String, Stored>) {
+pub(crate) fn write(path: &Path, tensors: &BTreeMap<String, Stored>) {
     let views = tensors.iter().map(|(name, (dtype, shape, bytes))| {
         let view = TensorView::new(*dtype, shape.clone(), bytes).unwrap();
         (name.clone(), view)
@@ -106,7 +106,7 @@ fn whichever_tensor_is_zeroed_the_weights_are_others() {
 }
 
 /// The logits of a text.
-fn logits(folder: &Path) -> TensorData {
+pub(crate) fn logits(folder: &Path) -> TensorData {
     let device = Device::flex();
     let folder = ModelFolder::open(folder).unwrap();
     let model = folder.load(WeightDtype::F32, &device, &mut |_| {}).unwrap();

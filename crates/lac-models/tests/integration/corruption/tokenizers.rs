@@ -7,7 +7,7 @@ use std::time::Duration;
 use lac_models::{
     AddSpecialTokens, ChatMessage, ChatOptions, DecodedSpecialTokens, Tokenizer,
     chat_template::{ChatError, ChatTemplate, RenderLimits, TemplateSource},
-    tokenizer::TokenizerError,
+    tokenizer::{TEMPLATE_FOLDER, TokenizerError},
 };
 use lac_test_corruption::{Allowance, cases, damaged_bytes, damaged_json, within};
 use proptest::prelude::*;
@@ -190,6 +190,52 @@ fn a_template_that_takes_too_long_is_left() {
     check_error(&error, "t.jinja".as_ref());
 }
 
+/// The files that are read beside `tokenizer.json`, with every form of what they may hold.
+const SIDE_FILES: [(&str, &str); 8] = [
+    (
+        "tokenizer_config.json",
+        r#"{"tokenizer_class": "LlamaTokenizerFast", "bos_token": {"content": "<s>", "lstrip": false}, "eos_token": "</s>",
+            "added_tokens_decoder": {"1": {"content": "<s>", "special": true}, "900": {"content": "<x>", "rstrip": true}},
+            "extra_special_tokens": {"image_token": "<img>"}, "add_bos_token": true, "legacy": false,
+            "fix_mistral_regex": true, "chat_template": [{"name": "default", "template": "{{ messages }}"}]}"#,
+    ),
+    (
+        "special_tokens_map.json",
+        r#"{"bos_token": {"content": "<s>"}, "eos_token": "</s>", "additional_special_tokens": ["<x>", {"content": "<y>"}]}"#,
+    ),
+    ("added_tokens.json", r#"{"<|user|>": 426, "<x>": 427}"#),
+    (
+        "generation_config.json",
+        r#"{"eos_token_id": [1, 2], "bos_token_id": 1, "pad_token_id": 0, "temperature": 0.6}"#,
+    ),
+    (
+        "config.json",
+        r#"{"model_type": "mistral", "transformers_version": "4.57.1", "eos_token_id": 2, "tokenizer_class": null}"#,
+    ),
+    (
+        "chat_template.json",
+        r#"{"chat_template": {"default": "{% for m in messages %}{{ m.content }}{% endfor %}", "tool_use": "{{ tools }}"}}"#,
+    ),
+    ("chat_template.jinja", TEMPLATE),
+    ("additional_chat_templates/default.jinja", TEMPLATE),
+];
+
+/// Renders a chat in the template of a folder, and returns what an error says.
+fn rendered(folder: &Path) -> Result<(), String> {
+    let tokenizer = Tokenizer::from_folder(folder).map_err(|error| error.to_string())?;
+    let messages = [
+        ChatMessage::new("user", "Hi xx"),
+        ChatMessage::new("a", "é"),
+    ];
+    if !tokenizer.has_chat_template() {
+        return Ok(());
+    }
+    let rendered = tokenizer.render_chat(&messages, &ChatOptions::default());
+    rendered
+        .map(drop)
+        .map_err(|error| lac_test_corruption::message(&error))
+}
+
 const TEMPLATE: &str = "{%- set ns = namespace(n=0, l=[]) -%}{% macro f(x, n=2) %}{{ x|trim ~ n }}{% endmacro %}\
     {%- for m in messages -%}{% if m.role == 'user' and not loop.last %}[{{ f(m.content) }}]{% elif m['role'] in ['a'] %}\
     {{ m.content.split('x')[0]|tojson(indent=2) }}{% else %}{% set ns.n = ns.n + 1 %}{% set ns.l = ns.l + [m.content] %}\
@@ -228,6 +274,27 @@ proptest! {
             ("generation_config.json", generation.as_bytes()),
             ("added_tokens.json", added.as_bytes()),
         ]);
+    }
+
+    /// No byte of any file beside the tokenizer makes it fail, or its template.
+    #[test]
+    fn any_change_of_a_byte_of_a_file_beside_it_is_survived(
+        (name, bytes) in proptest::sample::select(&SIDE_FILES[..])
+            .prop_flat_map(|(name, text)| (Just(name), damaged_bytes(text.into()))),
+    ) {
+        let folder = TempDir::new().unwrap();
+        fs::create_dir(folder.path().join(TEMPLATE_FOLDER)).unwrap();
+        let tokenizer = good("mistral");
+        let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
+        write(FILE, tokenizer.as_bytes());
+        write(name, &bytes);
+        let message = match try_out(folder.path(), tokenizer.len() + bytes.len()) {
+            Err(error) => lac_test_corruption::message(&error),
+            Ok(()) => rendered(folder.path()).err().unwrap_or_default(),
+        };
+        prop_assert!(message.len() < 4000, "{}", message);
+        let is_named = message.contains(name) || message.contains(FILE);
+        prop_assert!(message.is_empty() || is_named, "{name}: {message}");
     }
 
     /// A template ends with a text or an error, whatever stands in it.

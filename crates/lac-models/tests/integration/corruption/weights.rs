@@ -19,6 +19,8 @@ const CONFIG: &str = r#"{"model_type": "llama", "vocab_size": 16, "hidden_size":
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
+const ADAPTER: &str = r#"{"peft_type": "LORA", "base_model_name_or_path": "org/base", "r": 8}"#;
+
 /// A header takes its tree; weights are held once, in a data type of twice the width at most.
 const ALLOWANCE: Allowance = Allowance {
     per_byte: 300,
@@ -352,6 +354,42 @@ fn links_are_followed_to_files_only() {
     load(linked.path(), good.len()).unwrap();
 }
 
+/// The metadata of a header names tensors that are one; it may name anything.
+#[test]
+fn notes_about_shared_tensors_are_survived() {
+    let (header, n_bytes) = header(&tensors());
+    let long = "x".repeat(1 << 16);
+    for (metadata, is_read) in [
+        (r#"{"format": "pt"}"#, true),
+        (r#"{"lm_head.weight": "model.embed_tokens.weight"}"#, true),
+        (
+            r#"{"model.norm.weight": "model.norm.weight", "": ""}"#,
+            true,
+        ),
+        (r#"{"a": "b", "b": "a"}"#, true),
+        (&format!(r#"{{"{long}": "{long}"}}"#), true),
+        (r#"{"lm_head.weight": 1}"#, false),
+        (r#"{"lm_head.weight": null}"#, false),
+        ("[]", false),
+    ] {
+        let header = header.replacen('{', &format!(r#"{{"__metadata__": {metadata},"#), 1);
+        let bytes = file(&header, n_bytes);
+        let folder = folder(&[(WEIGHTS, &bytes)]);
+        let loaded = load(folder.path(), bytes.len());
+        assert_eq!(loaded.is_ok(), is_read, "{metadata}: {loaded:?}");
+    }
+}
+
+/// A folder with an adapter's configuration is described, whatever stands in it.
+fn describes(config: &[u8]) {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("adapter_config.json"), config).unwrap();
+    let error = load(folder.path(), config.len()).expect_err("it is an adapter");
+    check_parts(&error, &["adapter", "merge"], "an adapter");
+    let message = lac_test_corruption::message(&error);
+    assert!(message.len() < 4000, "{message}");
+}
+
 fn survives(name: &str, bytes: &[u8], more: usize, folder: &TempDir) {
     fs::write(folder.path().join(name), bytes).unwrap();
     if let Err(error) = load(folder.path(), bytes.len() + more) {
@@ -374,6 +412,15 @@ proptest! {
     #[test]
     fn any_change_of_a_byte_is_survived(bytes in damaged_bytes(good())) {
         survives(WEIGHTS, &bytes, 0, &folder(&[]));
+    }
+
+    #[test]
+    fn any_change_of_an_adapter_is_survived(
+        bytes in damaged_bytes(ADAPTER.as_bytes().to_vec()),
+        text in damaged_json(ADAPTER),
+    ) {
+        describes(&bytes);
+        describes(text.as_bytes());
     }
 
     #[test]
