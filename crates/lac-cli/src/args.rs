@@ -13,14 +13,16 @@ use lac_files::{LineEnds, read_text};
 use sha2::{Digest, Sha256};
 
 use crate::model::OpenModel;
+use crate::numbers::number;
 use crate::one_of::one_of;
+use crate::out_file::Named;
 
 /// What happens to void layers.
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Gate and policy")]
 pub struct PolicyArgs {
     /// α: the share of the range of earlier deltas that a layer's delta has to reach
-    #[arg(long, default_value_t = lac_core::gate::DEFAULT_ALPHA)]
+    #[arg(long, default_value_t = lac_core::gate::DEFAULT_ALPHA, value_parser = number::<f32>)]
     pub alpha: f32,
     /// Round the gate's numbers as the paper's released code does for a bf16 model
     #[arg(long, value_parser = one_of(GateRounding::ALL, GateRounding::name), default_value = GateRounding::F32.name())]
@@ -76,6 +78,12 @@ impl PolicyArgs {
             .with_first_threshold(self.first_threshold);
         gate.validate().context("--alpha")?;
         Ok(gate)
+    }
+
+    /// Returns the file of the plan.
+    pub fn file(&self) -> Option<Named<'_>> {
+        let plan = self.plan.as_ref();
+        plan.map(|path| ("--plan", path.as_path()))
     }
 
     /// Finds mistakes that these flags and `--policy` show without the model: called before its weights are read.

@@ -33,7 +33,7 @@ impl Kind {
         KINDS[self as usize].1
     }
 
-    /// The devices of this kind, or `None` when support for it was not compiled in.
+    /// Returns the devices of this kind, or `None` when support for it was not compiled in.
     fn devices(self) -> Option<Vec<Device>> {
         match self {
             #[cfg(feature = "flex")]
@@ -118,7 +118,7 @@ fn compiled_in() -> Vec<&'static str> {
         .collect()
 }
 
-/// Every kind of device with the devices found, `None` where it was not compiled in.
+/// Returns every kind of device with the devices found, `None` where it was not compiled in.
 pub fn listing() -> Vec<(&'static str, Option<Vec<String>>)> {
     KINDS
         .iter()

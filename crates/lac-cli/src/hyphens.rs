@@ -69,7 +69,7 @@ fn option<'c>(command: &'c Command, word: &OsStr) -> Option<&'c Arg> {
     options.find(|option| option.get_long() == Some(name) && option.get_action().takes_values())
 }
 
-/// Whether a word is a flag's name, or could be meant as one: `--json`, `--jsno`, `--top-k=3`, `-h`, `--`.
+/// Returns whether a word is a flag's name, or could be meant as one: `--json`, `--jsno`, `--top-k=3`, `-h`, `--`.
 fn looks_like_flag(command: &Command, word: &OsStr) -> bool {
     let Some(word) = word.to_str() else {
         return false;

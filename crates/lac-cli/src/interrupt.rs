@@ -22,15 +22,18 @@ static LISTENING: OnceLock<Listening> = OnceLock::new();
 
 struct Listening {
     is_requested: Arc<AtomicBool>,
+    /// Whether the user was told of the second Ctrl-C, which ends the program.
+    is_announced: Arc<AtomicBool>,
     under_way: &'static str,
     said: Once,
 }
 
 impl Listening {
-    /// The first thread that sees the request prints the message, and no other one.
+    /// Prints the message, once whichever thread sees the request first.
     fn say(&self) {
         self.said.call_once(|| {
             let Self { under_way, .. } = self;
+            self.is_announced.store(true, Ordering::Relaxed);
             note!("\nlac: stopping after {under_way}; Ctrl-C again ends at once");
         });
     }
@@ -48,12 +51,19 @@ impl fmt::Display for Interrupted {
 
 impl std::error::Error for Interrupted {}
 
-/// From this call on, Ctrl-C is seen by [`is_requested`] and [`check`]. Before it there is nothing to lose, and Ctrl-C ends
+/// Makes [`is_requested`] and [`check`] see Ctrl-C from this call on. Before it there is nothing to lose, and Ctrl-C ends
 /// the program. `under_way` names what is finished first.
 pub fn listen(under_way: &'static str) -> Result<()> {
     let requested = Arc::new(AtomicBool::new(false));
+    // Where no thread announces at once, the first Ctrl-C counts as announced.
+    let announced = if cfg!(unix) {
+        Arc::new(AtomicBool::new(false))
+    } else {
+        requested.clone()
+    };
     let listening = Listening {
         is_requested: requested.clone(),
+        is_announced: announced.clone(),
         under_way,
         said: Once::new(),
     };
@@ -61,10 +71,18 @@ pub fn listen(under_way: &'static str) -> Result<()> {
         return Ok(());
     }
     let register = || -> io::Result<()> {
-        // In this order: the second signal finds the flag set.
-        flag::register_conditional_shutdown(SIGINT, i32::from(EXIT_CODE), requested.clone())?;
-        flag::register(SIGINT, requested)?;
-        announce()
+        // From here on a signal does not end the program any more: one that comes before the rest is registered is
+        // noted here.
+        let early = Arc::new(AtomicBool::new(false));
+        flag::register(SIGINT, early.clone())?;
+        // In this order: the second signal finds the flag set, the first one does not.
+        flag::register_conditional_shutdown(SIGINT, i32::from(EXIT_CODE), announced)?;
+        flag::register(SIGINT, requested.clone())?;
+        announce()?;
+        if early.load(Ordering::Relaxed) {
+            requested.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     };
     register().context("cannot listen to Ctrl-C")
 }

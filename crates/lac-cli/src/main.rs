@@ -16,7 +16,9 @@ mod json_format;
 mod memory;
 mod model;
 mod model_path;
+mod numbers;
 mod one_of;
+mod out_file;
 mod output;
 mod phase_pair;
 mod progress;
@@ -32,6 +34,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use interrupt::Interrupted;
+use numbers::whole;
 use output::{ReaderGone, warn_user};
 
 /// Find and skip the voids of language models: the layers that, for a given token, leave the L2 norm
@@ -40,7 +43,7 @@ use output::{ReaderGone, warn_user};
 #[command(name = "lac", version, arg_required_else_help = true)]
 struct Cli {
     /// Threads that compute on the CPU; by default one for each of its cores
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, global = true, value_name = "N", value_parser = whole(1..=u16::MAX))]
     threads: Option<u16>,
     #[command(subcommand)]
     command: Command,

@@ -50,7 +50,7 @@ impl Machine {
     }
 }
 
-/// A field of `/proc/meminfo` in bytes.
+/// Returns a field of `/proc/meminfo` in bytes.
 fn meminfo(table: &str, name: &str) -> Option<u64> {
     let mut lines = table.lines();
     let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
@@ -58,7 +58,7 @@ fn meminfo(table: &str, name: &str) -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// Where the limits of this process's control groups stand: a container's at the root of what it sees, a batch
+/// Returns where the limits of this process's control groups stand: a container's at the root of what it sees, a batch
 /// job's in its own group or in one above it.
 fn limit_files(own_groups: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();

@@ -28,7 +28,7 @@ pub fn print(text: &str) -> Result<()> {
     written.and_then(|()| stdout.flush()).map_err(failed)
 }
 
-/// Writes a picture and a line break to stdout. The picture's colours are taken out where the output is no terminal, and
+/// Writes a picture and a line break to stdout. The picture's colours are taken out where the output is not a terminal, and
 /// where `NO_COLOR` is set; it holds no other control characters than these colours and line breaks.
 pub fn print_picture(picture: &str) -> Result<()> {
     writeln!(anstream::stdout(), "{picture}").map_err(failed)

@@ -11,12 +11,12 @@ pub struct PhasePair {
 }
 
 impl PhasePair {
-    /// The share of layers that the gate flagged active.
+    /// Returns the share of layers that the gate flagged active.
     pub fn active(usage: &Usage) -> Self {
         Self::of(usage, PhaseUsage::mean)
     }
 
-    /// The mean number of layers run per pass.
+    /// Returns the mean number of layers run per pass.
     pub fn executed(usage: &Usage) -> Self {
         Self::of(usage, PhaseUsage::executed_per_pass)
     }

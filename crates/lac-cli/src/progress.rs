@@ -48,7 +48,7 @@ pub struct Answering {
 const LINE_EVERY: Duration = Duration::from_secs(60);
 
 impl Answering {
-    /// The variants' names.
+    /// Starts at no question; `labels` are the variants' names.
     pub fn new(labels: Vec<String>) -> Self {
         Self {
             bar: bar("answering {bar:24} {pos}/{len} {wide_msg}"),

@@ -9,6 +9,8 @@ use lac_models::{
     tokenizer::EncodedChat,
 };
 
+use crate::numbers::whole;
+use crate::out_file::Named;
 use crate::prompt_file::{PromptSource, Template, read_conversation, read_prompts};
 
 /// Options that name one prompt.
@@ -30,7 +32,7 @@ struct OnePrompt {
     #[arg(long, value_name = "TEXT")]
     prompt: Option<String>,
     /// Token ids as they are, without a beginning-of-text token: 1,2,3
-    #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    #[arg(long, value_name = "IDS", value_delimiter = ',', value_parser = whole(0..=u32::MAX))]
     prompt_ids: Option<Vec<u32>>,
     /// A JSON file with messages: [{"role": "user", "content": "…"}, …]
     #[arg(long, value_name = "FILE")]
@@ -67,6 +69,12 @@ impl PromptArgs {
     /// Returns whether the prompt needs a tokenizer.
     pub fn needs_tokenizer(&self) -> bool {
         self.source.prompt_ids.is_none()
+    }
+
+    /// Returns the file that the prompt is read from.
+    pub fn file(&self) -> Option<Named<'_>> {
+        let messages = self.source.messages.as_ref();
+        messages.map(|path| ("--messages", path.as_path()))
     }
 
     /// Renders the chat template and tokenises.
@@ -117,6 +125,12 @@ impl PromptArgs {
 }
 
 impl PromptsArgs {
+    /// Returns the file that prompts are read from.
+    pub fn file(&self) -> Option<Named<'_>> {
+        let prompts = self.source.prompts.as_ref();
+        prompts.map(|path| ("--prompts", path.as_path()))
+    }
+
     /// Returns the tokens of each prompt.
     ///
     /// # Errors

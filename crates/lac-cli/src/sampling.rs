@@ -9,6 +9,7 @@ use lac_core::generation::{LogitsProcessors, Sampling, SamplingConfig};
 use lac_models::Tokenizer;
 use lac_models::generation_defaults::GenerationDefaults;
 
+use crate::numbers::{number, whole};
 use crate::output::warn_user;
 
 /// How tokens are chosen.
@@ -20,26 +21,26 @@ pub struct SamplingArgs {
     #[arg(long, conflicts_with_all = ["temperature", "top_p", "top_k", "min_p"])]
     pub greedy: bool,
     /// Draw from the probabilities at this temperature (1, or that of generation_config.json)
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", value_parser = number::<f32>)]
     pub temperature: Option<f32>,
     /// Draw; keep a token iff the probability mass before it is at most this
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", value_parser = number::<f32>)]
     pub top_p: Option<f32>,
     /// Draw; keep this many of the most probable tokens
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", value_parser = whole(1..=usize::MAX))]
     pub top_k: Option<usize>,
     /// Draw; keep a token iff it is at least this many times as probable as the most probable one
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", value_parser = number::<f32>)]
     pub min_p: Option<f32>,
     /// Seed of the draws
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = whole(0..=u64::MAX))]
     pub seed: u64,
     /// Make tokens that the text holds already less probable, in greedy text too: above 1 (1, or that of
     /// generation_config.json)
-    #[arg(long, value_name = "R")]
+    #[arg(long, value_name = "R", value_parser = number::<f32>)]
     pub repetition_penalty: Option<f32>,
     /// Never repeat a sequence of this many tokens; 0 allows every sequence (0, or that of generation_config.json)
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole(0..=usize::MAX))]
     pub no_repeat_ngram_size: Option<usize>,
     /// Take nothing from the model's generation_config.json but the tokens that end a text
     #[arg(long)]
@@ -57,7 +58,7 @@ pub struct Choice {
 }
 
 impl SamplingArgs {
-    /// As if --greedy had been given alone.
+    /// Returns the flags of `--greedy` alone.
     pub fn greedy() -> Self {
         Self {
             greedy: true,
@@ -73,7 +74,11 @@ impl SamplingArgs {
     }
 
     /// Decides how tokens are chosen for the model of a folder.
+    ///
+    /// # Errors
+    /// A flag out of its range; a `generation_config.json` that cannot be read.
     pub fn choose(&self, folder: &Path) -> Result<Choice> {
+        self.check()?;
         let defaults = if self.ignore_generation_config {
             GenerationDefaults::default()
         } else {
@@ -101,10 +106,6 @@ impl SamplingArgs {
         };
         let mut processors = defaults.processors.clone();
         if let Some(penalty) = self.repetition_penalty {
-            ensure!(
-                penalty.is_finite() && penalty > 0.0,
-                "--repetition-penalty {penalty}: expected a number above 0 (1 changes nothing)"
-            );
             processors.repetition_penalty = penalty;
         }
         if let Some(size) = self.no_repeat_ngram_size {
@@ -121,12 +122,39 @@ impl SamplingArgs {
     }
 }
 
+impl SamplingArgs {
+    /// Finds flags out of their range.
+    fn check(&self) -> Result<()> {
+        if let Some(temperature) = self.temperature {
+            ensure!(
+                temperature.is_finite() && temperature > 0.0,
+                "--temperature {temperature}: expected a number above 0 (--greedy takes the most probable token)"
+            );
+        }
+        for (flag, share) in [("--top-p", self.top_p), ("--min-p", self.min_p)] {
+            if let Some(share) = share {
+                ensure!(
+                    (0.0..=1.0).contains(&share),
+                    "{flag} {share}: expected a number from 0 to 1"
+                );
+            }
+        }
+        if let Some(penalty) = self.repetition_penalty {
+            ensure!(
+                penalty.is_finite() && penalty > 0.0,
+                "--repetition-penalty {penalty}: expected a number above 0 (1 changes nothing)"
+            );
+        }
+        Ok(())
+    }
+}
+
 impl Choice {
     pub fn is_greedy(&self) -> bool {
         self.sampling == Sampling::Greedy
     }
 
-    /// The seed of the draws, where tokens are drawn.
+    /// Returns the seed of the draws, where tokens are drawn.
     pub fn seed(&self) -> Option<u64> {
         match &self.sampling {
             Sampling::Random(config) => Some(config.seed),
@@ -134,7 +162,7 @@ impl Choice {
         }
     }
 
-    /// How tokens are chosen, in words.
+    /// Returns how tokens are chosen, in words.
     pub fn describe(&self) -> String {
         let mut words = match &self.sampling {
             Sampling::Random(config) => {
@@ -156,32 +184,32 @@ impl Choice {
         };
         let neutral = LogitsProcessors::default();
         let processors = &self.processors;
-        let mut add = |is_set: bool, text: String| {
-            if is_set {
-                words.push_str(", ");
-                words.push_str(&text);
-            }
-        };
-        add(
-            processors.repetition_penalty != neutral.repetition_penalty,
-            format!("repetition penalty {}", processors.repetition_penalty),
-        );
-        add(
-            processors.no_repeat_ngram_size > 0,
-            format!("no repeated {}-gram", processors.no_repeat_ngram_size),
-        );
-        add(
-            processors.min_new_tokens > 0,
-            format!("at least {} new tokens", processors.min_new_tokens),
-        );
         let n_forbidden = processors.bad_words.len()
             + processors.suppressed.len()
             + processors.suppressed_at_begin.len();
-        add(n_forbidden > 0, format!("{n_forbidden} forbidden"));
+        let settings = [
+            (
+                processors.repetition_penalty != neutral.repetition_penalty,
+                format!("repetition penalty {}", processors.repetition_penalty),
+            ),
+            (
+                processors.no_repeat_ngram_size > 0,
+                format!("no repeated {}-gram", processors.no_repeat_ngram_size),
+            ),
+            (
+                processors.min_new_tokens > 0,
+                format!("at least {} new tokens", processors.min_new_tokens),
+            ),
+            (n_forbidden > 0, format!("{n_forbidden} forbidden")),
+        ];
+        for (_, text) in settings.iter().filter(|(is_set, _)| *is_set) {
+            words.push_str(", ");
+            words.push_str(text);
+        }
         words
     }
 
-    /// Whether the model's folder decided any of it.
+    /// Returns whether the model's folder decided any of it.
     pub fn is_of_folder(&self) -> bool {
         self.of_folder
     }
@@ -215,7 +243,7 @@ pub fn warn_stop_tokens(tokenizer: &Tokenizer) {
     }
 }
 
-/// A share as it was written: 0.9 and not 0.8999999761581421.
+/// Returns a share as it was written: 0.9 and not 0.8999999761581421.
 fn short(share: f32) -> f64 {
     share.to_string().parse().unwrap_or(f64::from(share))
 }

@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use crate::args::PolicyArgs;
 use crate::model::OpenModel;
+use crate::numbers::whole;
 use crate::one_of::one_of;
 
 /// Options that say how tokens are drafted and verified.
@@ -23,7 +24,7 @@ use crate::one_of::one_of;
 #[command(next_help_heading = "Speculation")]
 pub struct SpeculationArgs {
     /// Draft at most this many tokens at a time
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = whole(0..=usize::MAX))]
     draft_tokens: usize,
     /// Draft --draft-tokens each time; by default, as many as save time
     #[arg(long)]

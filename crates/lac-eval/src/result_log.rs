@@ -61,7 +61,7 @@ impl Results {
                 file: path.to_owned(),
                 source,
             })?;
-        keep_complete_lines(&mut bytes);
+        keep_complete_lines(path, &mut bytes)?;
         parse(path, bytes)
     }
 
@@ -108,11 +108,28 @@ fn headers(settings: &[Settings]) -> String {
         .collect()
 }
 
+/// How every file of results begins.
+const BEGINNING: &[u8] = b"{\"settings\":";
+
 /// Leaves a torn last line out.
-fn keep_complete_lines(bytes: &mut Vec<u8>) {
+///
+/// # Errors
+/// [`Error::Line`] for a file of one line that is not the beginning of settings: it is somebody else's.
+fn keep_complete_lines(path: &Path, bytes: &mut Vec<u8>) -> Result<()> {
     let end = bytes.iter().rposition(|&byte| byte == b'\n');
+    if end.is_none() && !(bytes.starts_with(BEGINNING) || BEGINNING.starts_with(bytes)) {
+        return Err(Error::Line {
+            file: path.to_owned(),
+            line: 1,
+            reason: NEITHER.to_owned(),
+        });
+    }
     bytes.truncate(end.map_or(0, |end| end + 1));
+    Ok(())
 }
+
+/// What a line is that this program did not write.
+const NEITHER: &str = "neither settings nor a result of this program";
 
 /// Parses complete lines, also those of a file that an editor has saved again.
 fn parse(path: &Path, bytes: Vec<u8>) -> Result<Results> {
@@ -132,8 +149,7 @@ fn parse(path: &Path, bytes: Vec<u8>) -> Result<Results> {
             line: i + 1,
             reason,
         };
-        let line = serde_json::from_str(text)
-            .map_err(|_| fail("neither settings nor a result of this program".to_owned()))?;
+        let line = serde_json::from_str(text).map_err(|_| fail(NEITHER.to_owned()))?;
         match line {
             Line::Header(header) => {
                 let hash = header.settings.hash();
@@ -216,7 +232,7 @@ impl ResultLog {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(failed)?;
         let n_bytes = bytes.len();
-        keep_complete_lines(&mut bytes);
+        keep_complete_lines(path, &mut bytes)?;
         let n_complete = bytes.len();
         let results = parse(path, bytes)?;
         check_settings(path, &results.settings, &settings)?;

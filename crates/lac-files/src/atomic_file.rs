@@ -49,7 +49,7 @@ impl AtomicFile {
             });
         };
         if metadata.is_dir() {
-            return Err(ErrorKind::IsADirectory.into());
+            return Err(io::Error::new(ErrorKind::IsADirectory, "it is a folder"));
         }
         if !metadata.is_file() {
             let file = OpenOptions::new().write(true).open(path)?;
@@ -145,11 +145,19 @@ fn temporary(path: &Path) -> io::Result<NamedTempFile> {
         // The user's mask still applies.
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
-    let file = builder.tempfile_in(folder_of(path));
+    let folder = folder_of(path);
+    let file = builder.tempfile_in(folder);
     // tempfile's error names the temporary file, which a user does not know.
-    file.map_err(|error| match error.raw_os_error() {
-        Some(code) => io::Error::from_raw_os_error(code),
-        None => error.kind().into(),
+    file.map_err(|error| match (error.kind(), error.raw_os_error()) {
+        (kind @ ErrorKind::NotFound, _) => {
+            io::Error::new(kind, format!("there is no folder {}", folder.display()))
+        }
+        (kind @ ErrorKind::NotADirectory, _) => {
+            let reason = format!("{} is not a folder", folder.display());
+            io::Error::new(kind, reason)
+        }
+        (_, Some(code)) => io::Error::from_raw_os_error(code),
+        (kind, None) => kind.into(),
     })
 }
 

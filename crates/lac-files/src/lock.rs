@@ -32,6 +32,7 @@ pub fn is_busy(error: &io::Error) -> Option<&Busy> {
 ///
 /// # Errors
 /// - [`ErrorKind::ResourceBusy`], with [`Busy`] as its source, if another writer holds the file
+/// - [`ErrorKind::InvalidInput`] for a device or a pipe
 /// - any other error of the operating system, such as a file system that cannot lock
 pub fn open_locked(path: &Path) -> io::Result<File> {
     for _ in 0..ATTEMPTS {
@@ -40,6 +41,10 @@ pub fn open_locked(path: &Path) -> io::Result<File> {
             .append(true)
             .create(true)
             .open(path)?;
+        if !file.metadata()?.is_file() {
+            let reason = "it is a device or a pipe, and a file is expected";
+            return Err(io::Error::new(ErrorKind::InvalidInput, reason));
+        }
         lock(&file)?;
         // Its last writer may have replaced or removed it between opening and locking.
         if is_at(&file, path) {

@@ -1,12 +1,14 @@
-//! Llama, Mistral and Qwen2 in burn, loaded from Hugging Face folders and ready for lac-core.
+//! Llama, Mistral, Qwen, Gemma, SmolLM3, Granite, OLMo and Phi in burn, loaded from Hugging Face folders and ready for
+//! lac-core.
 //!
 //! [`ModelFolder`] opens a folder with `config.json`, safetensors files and `tokenizer.json`;
 //! [`ModelFolder::load`] gives a [`Decoder`], which implements [`lac_core::CausalLm`], so that
 //! [`lac_core::generate`], every policy and every observer work with it. [`Tokenizer`] turns
 //! text and chats into token ids as Hugging Face transformers does.
 //!
-//! A setting that would change the result and is not supported is an error that names it: an unknown
-//! field of the configuration, a missing, unexpected or mis-shaped tensor.
+//! A setting that would change the result and is not supported is an error that names it: a field of the
+//! configuration, a missing, unexpected or mis-shaped tensor. Fields that nothing is known of are listed in
+//! [`ModelConfig::unknown_fields`].
 //!
 //! The modules have the rest: [`decoder`] the burn module and its parts, [`architecture`] and
 //! [`checkpoint`] the files that it is made of, [`tokenizer`] and [`chat_template`] texts, and

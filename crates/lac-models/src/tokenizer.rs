@@ -266,6 +266,12 @@ impl Tokenizer {
         self.inner.get_vocab_size(true)
     }
 
+    /// Returns the largest id of a vocabulary entry, added tokens included; `None` for an empty vocabulary. Where it is
+    /// not below the number of rows of the model's embedding, the model has no vector for some token.
+    pub fn largest_id(&self) -> Option<u32> {
+        self.inner.get_vocab(true).into_values().max()
+    }
+
     /// Returns whether the checkpoint describes a chat format.
     pub fn has_chat_template(&self) -> bool {
         self.chat_template.is_some()

@@ -18,6 +18,7 @@ use crate::device::DeviceArg;
 use crate::dtype::DtypeArg;
 use crate::interrupt;
 use crate::memory::{self, Rows};
+use crate::numbers::whole;
 use crate::one_of::one_of_explained;
 use crate::output::{print_line, write_json};
 use crate::phase_pair::PhasePair;
@@ -62,16 +63,16 @@ pub struct Bench {
     #[command(flatten)]
     speculation: SpeculationArgs,
     /// Rows that are prompted at once
-    #[arg(long, value_delimiter = ',', value_name = "N", default_value = "1")]
+    #[arg(long, value_delimiter = ',', value_name = "N", default_value = "1", value_parser = whole(1..=u32::MAX))]
     batch: Vec<u32>,
     /// Tokens of each prompt
-    #[arg(long, value_name = "N", default_value_t = 512)]
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = whole(1..=usize::MAX))]
     prompt_tokens: usize,
-    /// New tokens of each row
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_two)]
+    /// New tokens of each row, 2 or more: the first one comes out of the prompt's pass
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = whole(2..=usize::MAX))]
     new_tokens: usize,
     /// Measured runs of each case
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = whole(1..=u32::MAX))]
     repeats: u32,
     /// How the result is printed
     #[arg(long, value_enum, default_value_t = Format::Markdown)]
@@ -85,14 +86,6 @@ pub struct Bench {
 enum Format {
     Markdown,
     Json,
-}
-
-/// The first new token comes out of the prompt's pass: decoding begins with the second.
-fn at_least_two(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(n) if n >= 2 => Ok(n),
-        _ => Err("expected a number of tokens, 2 or more".to_owned()),
-    }
 }
 
 /// How a case generates its tokens.
@@ -139,7 +132,7 @@ impl Bench {
         }
         let config = source.config()?;
         let room = config.max_context();
-        if self.prompt_tokens == 0 || self.prompt_tokens + self.new_tokens > room {
+        if self.n_slots() > room {
             bail!(
                 "--prompt-tokens {} and --new-tokens {}: together they may be 3 to {room}, the model's context",
                 self.prompt_tokens,
@@ -149,7 +142,7 @@ impl Bench {
 
         let rows = Rows {
             batch: self.batch.iter().copied().max().unwrap_or(1) as usize,
-            n_slots: self.prompt_tokens + self.new_tokens,
+            n_slots: self.n_slots(),
         };
         // All data types beforehand: a refusal of the last one would throw the others' times away.
         let dtypes = source.dtypes(&self.dtype, &self.device)?;
@@ -183,6 +176,11 @@ impl Bench {
             return write_json("-".as_ref(), &report);
         }
         print_line(table::markdown(&report).trim_end())
+    }
+
+    /// Returns the tokens of a row.
+    fn n_slots(&self) -> usize {
+        self.prompt_tokens.saturating_add(self.new_tokens)
     }
 
     fn measure(

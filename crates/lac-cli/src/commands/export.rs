@@ -1,10 +1,13 @@
 //! `lac export`: a trace in another format.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Args;
 use lac_trace::TraceReader;
+
+use crate::numbers::whole;
+use crate::out_file;
 
 /// Write a trace as JSON, CSV or Parquet
 ///
@@ -21,20 +24,19 @@ pub struct Export {
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// The sequence to write as JSON
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole(0..=u32::MAX))]
     sequence: u32,
 }
 
 impl Export {
     pub fn run(&self) -> Result<()> {
+        let out = ("--out", self.out.as_path());
+        out_file::check_apart(out, &[Some(("TRACE", &self.trace))])?;
         let trace = TraceReader::open(&self.trace)?;
         match self.out.extension().and_then(|ending| ending.to_str()) {
             Some("json") => trace.write_json(&self.out, self.sequence)?,
             Some("csv") => trace.write_csv(&self.out)?,
             Some("parquet") => {
-                if is_same(&self.trace, &self.out) {
-                    bail!("{} would be written over itself", self.out.display());
-                }
                 trace.write_parquet(&self.out)?;
             }
             _ => bail!(
@@ -43,12 +45,5 @@ impl Export {
             ),
         }
         Ok(())
-    }
-}
-
-fn is_same(left: &Path, right: &Path) -> bool {
-    match (left.canonicalize(), right.canonicalize()) {
-        (Ok(left), Ok(right)) => left == right,
-        _ => false,
     }
 }

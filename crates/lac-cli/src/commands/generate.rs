@@ -16,6 +16,7 @@ use crate::args::{PolicyArgs, PolicyName};
 use crate::interrupt;
 use crate::memory::Rows;
 use crate::model::{ModelArgs, OpenModel};
+use crate::numbers::whole;
 use crate::output::{note, print, print_line, warn_user, write_json, write_note};
 use crate::phase_pair::PhasePair;
 use crate::prompts::PromptArgs;
@@ -33,7 +34,7 @@ pub struct Generate {
     #[command(flatten)]
     prompt: PromptArgs,
     /// At most this many new tokens
-    #[arg(long, value_name = "N", default_value_t = 128)]
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = whole(0..=usize::MAX))]
     max_new_tokens: usize,
     /// End at this text, which is cut off; may be given several times
     #[arg(long, value_name = "TEXT")]
@@ -102,14 +103,14 @@ impl Generate {
         let tokenizer = folder.tokenizer()?;
         let prompt = self.prompt.resolve(Some(&tokenizer))?;
         prompt.check_fits(open.max_context())?;
+        let choice = self.sampling.choose(folder.path())?;
+        choice.warn(Some(&tokenizer));
         let rows = Rows {
             batch: 1,
             n_slots: prompt.ids.len().saturating_add(self.max_new_tokens),
         };
         let model = open.load(rows, "lower --max-new-tokens")?;
         let mut policy = self.gate.policy(policy, &open)?;
-        let choice = self.sampling.choose(folder.path())?;
-        choice.warn(Some(&tokenizer));
         let verifier = Verifier::new(&open, choice.is_greedy());
         let fingerprint = || open.fingerprint();
         let mut speculator = if is_speculative {

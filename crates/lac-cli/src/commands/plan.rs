@@ -19,7 +19,9 @@ use crate::args::PolicyArgs;
 use crate::interrupt;
 use crate::memory::Rows;
 use crate::model::ModelArgs;
+use crate::numbers::{number, whole};
 use crate::one_of::one_of_explained;
+use crate::out_file;
 use crate::output::{note, print_line, write_json_readable};
 use crate::progress;
 use crate::prompts::PromptsArgs;
@@ -36,10 +38,10 @@ pub struct Plan {
     #[command(flatten)]
     prompts: PromptsArgs,
     /// Trace at most this many new tokens for each prompt
-    #[arg(long, value_name = "N", default_value_t = 50)]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = whole(0..=usize::MAX))]
     max_new_tokens: usize,
     /// α of the gate that traces
-    #[arg(long, default_value_t = lac_core::gate::DEFAULT_ALPHA)]
+    #[arg(long, default_value_t = lac_core::gate::DEFAULT_ALPHA, value_parser = number::<f32>)]
     alpha: f32,
     #[command(flatten)]
     choice: ChoiceArgs,
@@ -56,13 +58,13 @@ struct ChoiceArgs {
     #[arg(long, value_enum, default_value_t = By::Usage)]
     by: By,
     /// Keep the layers that reach this rank
-    #[arg(long, value_name = "X", group = "keep")]
+    #[arg(long, value_name = "X", group = "keep", value_parser = number::<f64>)]
     keep_at_least: Option<f64>,
     /// Keep this many layers
-    #[arg(long, value_name = "N", group = "keep")]
+    #[arg(long, value_name = "N", group = "keep", value_parser = whole(0..=usize::MAX))]
     keep_layers: Option<usize>,
     /// Keep this share of the layers, from 0 to 1 [default: 0.7]
-    #[arg(long, value_name = "S", group = "keep")]
+    #[arg(long, value_name = "S", group = "keep", value_parser = number::<f64>)]
     keep_share: Option<f64>,
     /// Choose attention and MLP apart
     #[arg(long)]
@@ -116,6 +118,7 @@ const POSITIONS_PER_TEXT: usize = 16;
 impl Plan {
     pub fn run(&self) -> Result<()> {
         let gate = self.gate()?;
+        out_file::check(("--out", &self.out), &[self.prompts.file()])?;
         let open = self.model.open()?;
         let folder = &open.folder;
         let tokenizer = folder.tokenizer()?;
@@ -285,7 +288,12 @@ impl ChoiceArgs {
             "--by agreement chooses layers of the response: it cannot choose the prompt's"
         );
         if let Some(keep) = self.keep() {
-            keep.n_units(n_layers, units)?;
+            let flag = match (self.keep_at_least, self.keep_layers) {
+                (Some(_), _) => "--keep-at-least",
+                (None, Some(_)) => "--keep-layers",
+                (None, None) => "--keep-share",
+            };
+            keep.n_units(n_layers, units).context(flag)?;
         }
         Ok(())
     }

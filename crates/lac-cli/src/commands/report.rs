@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Args;
 use lac_trace::file::TraceState;
 use lac_trace::report::{ReportConfig, TerminalConfig};
 use lac_trace::{Style, TraceReader, TraceReport};
 
+use crate::numbers::whole;
+use crate::out_file;
 use crate::output::{print_line, print_picture, warn_user};
 
 /// Statistics and pictures of traces: usage, voids, PP against RG, other α, several models
@@ -23,23 +25,31 @@ pub struct Report {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Tokens of each trace that the page shows one by one; charts and tables count all
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = whole(0..=usize::MAX))]
     max_tokens: usize,
     /// Without --out: tokens of each phase that are drawn in the terminal
-    #[arg(long, value_name = "N", default_value_t = 40, conflicts_with = "out")]
+    #[arg(long, value_name = "N", default_value_t = 40, conflicts_with = "out", value_parser = whole(0..=usize::MAX))]
     tokens: usize,
     /// Without --out: characters in a line, in place of the terminal's own width
-    #[arg(long, value_name = "N", conflicts_with = "out")]
+    #[arg(long, value_name = "N", conflicts_with = "out", value_parser = whole(0..=usize::MAX))]
     width: Option<usize>,
 }
 
-/// The terminal's width; 100 where there is none.
+/// Returns the terminal's width; 100 where the output is not a terminal.
 fn terminal_width() -> usize {
     terminal_size::terminal_size().map_or(100, |(width, _)| usize::from(width.0))
 }
 
 impl Report {
     pub fn run(&self) -> Result<()> {
+        if let Some(out) = &self.out {
+            out_file::check_not_stdout(("--out", out), "a report is a folder of files")?;
+            ensure!(
+                out.is_dir() || !out.exists(),
+                "--out {} is a file: a report is a folder of files",
+                out.display()
+            );
+        }
         let traces = self
             .traces
             .iter()

@@ -3,7 +3,7 @@
 mod json;
 mod recording;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -22,7 +22,9 @@ use crate::commands::generate::context_full;
 use crate::interrupt;
 use crate::memory::Rows;
 use crate::model::{ModelArgs, OpenModel};
-use crate::output::{print_line, print_picture, warn_user, write_json};
+use crate::numbers::whole;
+use crate::out_file;
+use crate::output::{note, print_line, print_picture, warn_user, write_json};
 use crate::phase_pair::PhasePair;
 use crate::progress;
 use crate::prompts::PromptArgs;
@@ -51,7 +53,7 @@ pub struct Trace {
     #[command(flatten)]
     prompt: PromptArgs,
     /// At most this many new tokens
-    #[arg(long, value_name = "N", default_value_t = 50)]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = whole(0..=usize::MAX))]
     max_new_tokens: usize,
     #[command(flatten)]
     sampling: SamplingArgs,
@@ -72,6 +74,7 @@ pub struct Trace {
 
 impl Trace {
     pub fn run(&self) -> Result<()> {
+        self.check_files()?;
         let open = self.model.open()?;
         let folder = &open.folder;
         self.gate.check(self.policy)?;
@@ -149,9 +152,12 @@ impl Trace {
         let (((recorder, writer), _), (usage, _)) = observer;
         if let Some(mut writer) = writer {
             note_unfed(&mut writer, 0, &output);
-            self.recording.finish(writer, &usage)?;
-            if self.json.is_none() {
-                return Ok(());
+            let summary = self.recording.finish(writer, &usage)?;
+            match &self.json {
+                None => return print_line(&summary),
+                // Stdout is the JSON's.
+                Some(path) if path == Path::new("-") => note!("{summary}"),
+                Some(_) => print_line(&summary)?,
             }
         }
 
@@ -185,6 +191,23 @@ impl Trace {
             executed: PhasePair::executed(&usage),
         };
         write_json(path, &json)
+    }
+
+    /// Finds mistakes in the names of files.
+    fn check_files(&self) -> Result<()> {
+        let Recording { out, prompts, .. } = &self.recording;
+        let prompts = prompts.as_ref().map(|path| ("--prompts", path.as_path()));
+        let inputs = [self.prompt.file(), prompts, self.gate.file()];
+        let out = out.as_ref().map(|path| ("--out", path.as_path()));
+        if let Some(out) = out {
+            out_file::check_not_stdout(out, "a recording is a Parquet file")?;
+            out_file::check(out, &inputs)?;
+        }
+        if let Some(json) = &self.json {
+            let [messages, prompts, plan] = inputs;
+            out_file::check(("--json", json), &[messages, prompts, plan, out])?;
+        }
+        Ok(())
     }
 
     /// Opens the recorder, if a file was asked for. It continues the recording of an interrupted run with the same
@@ -285,7 +308,7 @@ impl Trace {
         if n_before > 0 {
             print_line("of the remaining prompts:")?;
         }
-        self.recording.finish(writer, &usage)
+        print_line(&self.recording.finish(writer, &usage)?)
     }
 
     /// Returns a hash of the settings that a run's tokens depend on and its trace does not name.

@@ -10,6 +10,7 @@ use crate::args::{PolicyArgs, PolicyName};
 use crate::interrupt;
 use crate::memory::Rows;
 use crate::model::ModelArgs;
+use crate::numbers::whole;
 use crate::output::{print_line, write_json};
 use crate::progress;
 use crate::prompts::PromptsArgs;
@@ -27,7 +28,7 @@ pub struct Verify {
     #[command(flatten)]
     prompts: PromptsArgs,
     /// At most this many new tokens for each prompt
-    #[arg(long, value_name = "N", default_value_t = 128)]
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = whole(0..=usize::MAX))]
     max_new_tokens: usize,
     #[command(flatten)]
     gate: PolicyArgs,
@@ -119,16 +120,18 @@ impl Verify {
         }
         bar.finish_and_clear();
         report.accepted_share = report.stats.accepted_share();
-        if self.json {
-            write_json("-".as_ref(), &report)?;
+        let printed = if self.json {
+            write_json("-".as_ref(), &report)
         } else {
-            report.print()?;
-        }
+            report.print()
+        };
         let n_verified = report.prompts;
+        // First: a difference fails the command, whether its reader has gone or not.
         if !report.equal {
             let n_differ = report.divergences.len();
             bail!("{n_differ} of {n_verified} texts differ");
         }
+        printed?;
         if n_verified < prompts.len() {
             let n_prompts = prompts.len();
             return interrupt::check()

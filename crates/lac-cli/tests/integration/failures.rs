@@ -157,3 +157,216 @@ fn mistakes_in_flags_are_found_before_weights_are_read() {
     let other = ["bench", "--shape", "qwen2.5-0.5b", "--policy", "planned"];
     check_failure(&other, 1, &["needs --plan"]);
 }
+
+/// Every flag that is a number.
+#[cfg(feature = "demo")]
+#[test]
+fn words_that_are_no_numbers_are_refused_with_what_is_expected() {
+    let prompt = ["--model", "demo", "--prompt", "a"];
+    let data = ["--model", "demo", "--data", "demo", "--benchmark", "mmlu"];
+    let whole = "expected a whole number";
+    let number = "expected a number, such as 0.5";
+    let commands: [(&str, &[&str], &[&str], &[&str]); 8] = [
+        (
+            "generate",
+            &prompt,
+            &[
+                "--max-new-tokens",
+                "--top-k",
+                "--seed",
+                "--no-repeat-ngram-size",
+                "--draft-tokens",
+                "--threads",
+            ],
+            &[
+                "--temperature",
+                "--top-p",
+                "--min-p",
+                "--repetition-penalty",
+                "--alpha",
+            ],
+        ),
+        (
+            "trace",
+            &[
+                "--model",
+                "demo",
+                "--prompts",
+                "p.txt",
+                "--out",
+                "t.parquet",
+            ],
+            &["--batch", "--hidden", "--max-new-tokens"],
+            &["--alpha"],
+        ),
+        ("tokenize", &["--model", "demo"], &["--prompt-ids"], &[]),
+        (
+            "plan",
+            &[&prompt[..], &["--out", "-"]].concat(),
+            &["--keep-layers", "--max-new-tokens"],
+            &["--keep-share", "--keep-at-least", "--alpha"],
+        ),
+        (
+            "verify",
+            &prompt,
+            &["--max-new-tokens", "--draft-tokens"],
+            &[],
+        ),
+        (
+            "bench",
+            &["--model", "demo"],
+            &["--batch", "--prompt-tokens", "--new-tokens", "--repeats"],
+            &["--alpha"],
+        ),
+        (
+            "eval",
+            &data,
+            &[
+                "--limit",
+                "--few-shot",
+                "--batch-size",
+                "--max-new-tokens",
+                "--seed",
+            ],
+            &["--alphas", "--alpha"],
+        ),
+        (
+            "report",
+            &["t.parquet"],
+            &["--tokens", "--max-tokens", "--width"],
+            &[],
+        ),
+    ];
+    for (command, base, whole_flags, number_flags) in commands {
+        let check = |flag: &str, word: &str, expected: &str| {
+            let args = [&[command], base, &[flag, word]].concat();
+            check_failure(&args, 2, &[flag, expected]);
+        };
+        for flag in whole_flags {
+            for word in [
+                "",
+                " ",
+                "x",
+                "-1",
+                "1.5",
+                "1e9",
+                "NaN",
+                "99999999999999999999",
+            ] {
+                check(flag, word, whole);
+            }
+        }
+        for flag in number_flags {
+            for word in ["", " ", "x", "0.5.5", "0x1"] {
+                check(flag, word, number);
+            }
+        }
+    }
+}
+
+/// Numbers out of their range; the folder has no weights, which a later check would miss.
+#[cfg(feature = "demo")]
+#[test]
+fn numbers_out_of_their_range_are_refused_before_weights_are_read() {
+    let folder = chat_model();
+    let model = folder.path().display().to_string();
+    let prompt = ["--prompt", "a"];
+    let data = ["--data", "demo", "--benchmark", "mmlu"];
+    let plan = ["--out", "-", "--prompt", "a"];
+    let share = "expected a number from 0 to 1";
+    let u64_max = "18446744073709551615";
+    for (command, base, flag, words, expected) in [
+        (
+            "generate",
+            &prompt[..],
+            "--temperature",
+            &["0", "-1", "NaN", "inf"][..],
+            "--greedy",
+        ),
+        (
+            "generate",
+            &prompt,
+            "--top-p",
+            &["-0.1", "1.5", "NaN"],
+            share,
+        ),
+        ("trace", &prompt, "--min-p", &["-0.1", "1.5", "NaN"], share),
+        (
+            "generate",
+            &prompt,
+            "--repetition-penalty",
+            &["0", "-1", "NaN", "inf"],
+            "above 0",
+        ),
+        (
+            "generate",
+            &prompt,
+            "--alpha",
+            &["-1", "NaN", "inf"],
+            "not negative",
+        ),
+        (
+            "verify",
+            &prompt,
+            "--alpha",
+            &["-1", "NaN", "inf"],
+            "not negative",
+        ),
+        (
+            "plan",
+            &plan,
+            "--alpha",
+            &["-1", "NaN", "inf"],
+            "not negative",
+        ),
+        (
+            "plan",
+            &plan,
+            "--keep-share",
+            &["-0.1", "2", "NaN", "inf"],
+            share,
+        ),
+        (
+            "plan",
+            &plan,
+            "--keep-layers",
+            &["5", u64_max],
+            "as many as the model has",
+        ),
+        (
+            "plan",
+            &plan,
+            "--keep-at-least",
+            &["NaN", "inf"],
+            "a finite number",
+        ),
+        ("eval", &data, "--batch-size", &["0"], "at least 1"),
+        (
+            "eval",
+            &data,
+            "--alphas",
+            &["-1", "NaN", "0.2,inf"],
+            "not negative",
+        ),
+        (
+            "bench",
+            &[],
+            "--prompt-tokens",
+            &["32767", u64_max],
+            "the model's context",
+        ),
+        (
+            "bench",
+            &[],
+            "--new-tokens",
+            &[u64_max],
+            "the model's context",
+        ),
+    ] {
+        let base = [&["--model", &model], base].concat();
+        for word in words {
+            let args = [&[command], &base[..], &[flag, word]].concat();
+            check_failure(&args, 1, &[flag, expected]);
+        }
+    }
+}

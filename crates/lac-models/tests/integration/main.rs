@@ -10,6 +10,7 @@ mod corruption;
 mod demo;
 mod devices;
 mod expected;
+mod families;
 mod fingerprint;
 mod foreign_folders;
 mod generation_defaults;

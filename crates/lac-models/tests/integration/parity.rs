@@ -78,7 +78,12 @@ fn run(model: &Decoder, prompt: &[u32], n_new: usize, policy: &mut dyn LayerPoli
     }
 }
 
-fn assert_close(actual: &[f32], expected: &[f32], tolerance: impl Fn(usize) -> f32, what: &str) {
+pub fn assert_close(
+    actual: &[f32],
+    expected: &[f32],
+    tolerance: impl Fn(usize) -> f32,
+    what: &str,
+) {
     assert_eq!(actual.len(), expected.len(), "{what}: length");
     for (idx, (a, e)) in actual.iter().zip(expected).enumerate() {
         let allowed = tolerance(idx);
@@ -100,7 +105,7 @@ fn assert_layers(actual: &[Vec<f32>], expected: &[Vec<f32>], norms: &[Vec<f32>],
 }
 
 /// Compares flags wherever the verdict is not a near-tie, and insists that hardly any are.
-fn assert_flags(trace: &PhaseTrace, expected: &[Vec<u8>], what: &str) {
+pub fn assert_flags(trace: &PhaseTrace, expected: &[Vec<u8>], what: &str) {
     let (mut compared, mut total) = (0, 0);
     assert_eq!(trace.active.len(), expected.len(), "{what}: layers");
     for (layer_idx, flags) in expected.iter().enumerate() {

@@ -11,7 +11,9 @@ use lac_eval::run::StoredTexts;
 use lac_eval::settings::Passages;
 use lac_eval::{Benchmark, DataSet, HarnessTask, ItemSelection, PromptSettings, Protocol};
 
+use crate::numbers::whole;
 use crate::one_of::{one_of, one_of_explained};
+use crate::out_file::Named;
 
 /// Options that name the questions.
 #[derive(Args)]
@@ -31,7 +33,7 @@ pub struct DataArgs {
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     subjects: Vec<String>,
     /// At most this many questions: a random choice that is the same everywhere
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole(0..=usize::MAX))]
     limit: Option<usize>,
     /// One part of several, counted from 0: 0/4, 1/4, 2/4, 3/4
     #[arg(long, value_name = "I/N")]
@@ -58,6 +60,11 @@ impl FromStr for ShardArg {
 }
 
 impl DataArgs {
+    /// Returns where the questions are read from.
+    pub fn place(&self) -> Named<'_> {
+        ("--data", &self.data)
+    }
+
     pub fn load(&self) -> Result<DataSet> {
         let split = if self.validation {
             Split::Validation
@@ -112,7 +119,7 @@ pub struct PromptArgs {
     )]
     harness_task: Option<HarnessTask>,
     /// Solved examples before each question (MMLU under lm-eval)
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole(0..=usize::MAX))]
     few_shot: usize,
     /// Put the prompt through the chat template under lm-eval, as --apply_chat_template does there
     #[arg(long)]
@@ -126,10 +133,10 @@ pub struct PromptArgs {
     #[arg(long, value_name = "NAME")]
     quirk: Vec<Quirk>,
     /// At most this many new tokens (paper: 50, generative: 64)
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole(0..=usize::MAX))]
     max_new_tokens: Option<usize>,
     /// Seed of the draws under paper
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = whole(0..=u64::MAX))]
     seed: u64,
     /// What results hold besides numbers (gpqa: nothing, others: answers)
     #[arg(long, value_parser = one_of(StoredTexts::ALL, StoredTexts::name))]

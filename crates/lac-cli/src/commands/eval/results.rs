@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use lac_eval::report::{ReportFormat, SubjectTables, compare_records, render};
 use lac_eval::results::{Record, merge};
@@ -10,6 +10,7 @@ use lac_eval::{EvalReport, Results};
 use serde::Serialize;
 
 use crate::one_of::one_of_explained;
+use crate::out_file;
 use crate::output::{note, print_line, write_json, write_text};
 
 /// Returns the text of `--help` about a form of a report.
@@ -36,10 +37,12 @@ pub struct Merge {
 
 impl Merge {
     pub fn run(&self) -> Result<()> {
+        let out = ("--out", self.out.as_path());
+        out_file::check_not_stdout(out, "a file of results is continued")?;
         let parts = self
             .files
             .iter()
-            .map(|file| Ok((file.display().to_string(), Results::read(file)?)))
+            .map(|file| Ok((file.display().to_string(), read_results(file)?)))
             .collect::<Result<Vec<_>>>()?;
         let merged = merge(&parts)?;
         write_text(&self.out, &merged.to_lines())?;
@@ -75,17 +78,22 @@ pub struct ReportCommand {
     /// Add a table of every subject
     #[arg(long)]
     subjects: bool,
-    /// Write to this file in place of stdout
+    /// Write to this file in place of stdout (-)
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
 
 impl ReportCommand {
     pub fn run(&self) -> Result<()> {
+        if let Some(out) = &self.out {
+            let files = self.files.iter().map(|file| Some(("FILE", file.as_path())));
+            let files: Vec<_> = files.collect();
+            out_file::check_apart(("--out", out), &files)?;
+        }
         let files = self
             .files
             .iter()
-            .map(|file| Ok(Results::read(file)?))
+            .map(|file| read_results(file))
             .collect::<Result<Vec<_>>>()?;
         let subjects = if self.subjects {
             SubjectTables::Apart
@@ -94,8 +102,8 @@ impl ReportCommand {
         };
         let text = render(&EvalReport::new(&files), self.format, subjects)?;
         match &self.out {
-            Some(path) => write_text(path, &text),
-            None => print_line(text.trim_end()),
+            Some(path) if path != Path::new("-") => write_text(path, &text),
+            _ => print_line(text.trim_end()),
         }
     }
 }
@@ -134,8 +142,8 @@ struct ComparisonJson {
 
 impl Compare {
     pub fn run(&self) -> Result<()> {
-        let first = Results::read(&self.first_file)?;
-        let second = Results::read(&self.second_file)?;
+        let first = read_results(&self.first_file)?;
+        let second = read_results(&self.second_file)?;
         let first = variant(&self.first_file, &first, self.first.as_deref(), "--first")?;
         let second = variant(
             &self.second_file,
@@ -197,6 +205,17 @@ impl Compare {
             100.0 * seen.agreement
         ))
     }
+}
+
+/// Reads a file of results, and fails where it holds none.
+fn read_results(path: &Path) -> Result<Results> {
+    let results = Results::read(path)?;
+    ensure!(
+        !results.settings.is_empty(),
+        "{} holds no results: it is empty, or its run ended before the first answer",
+        path.display()
+    );
+    Ok(results)
 }
 
 /// Returns the variant of a file that a flag names, or its only one.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use lac_core::{
-    LayerPolicy, Off,
+    GateConfig, LayerPolicy, Off,
     generation::{Flow, Sampling},
     released_code::{FirstThreshold, GateRounding},
 };
@@ -25,7 +25,9 @@ use crate::args::{PolicyArgs, PolicyName};
 use crate::interrupt;
 use crate::memory::Rows;
 use crate::model::{ModelArgs, OpenModel};
+use crate::numbers::{number, whole};
 use crate::one_of::one_of_explained;
+use crate::out_file;
 use crate::output::{note, print_line, warn_user};
 use crate::progress::Answering;
 use crate::sampling::warn_stop_tokens;
@@ -50,7 +52,8 @@ pub struct Run {
         value_name = "LIST",
         value_delimiter = ',',
         conflicts_with = "alpha",
-        help_heading = "Gate and policy"
+        help_heading = "Gate and policy",
+        value_parser = number::<f32>
     )]
     alphas: Vec<f32>,
     #[command(flatten)]
@@ -59,7 +62,13 @@ pub struct Run {
     #[arg(long, help_heading = "Gate and policy")]
     with_full: bool,
     /// Questions that go through the model side by side
-    #[arg(long, value_name = "N", default_value_t = 16, help_heading = "Run")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 16,
+        help_heading = "Run",
+        value_parser = whole(0..=usize::MAX)
+    )]
     batch_size: usize,
     /// Results, a JSON line per question and variant; a file that exists already is continued
     #[arg(long, value_name = "FILE", help_heading = "Run")]
@@ -81,6 +90,10 @@ impl Run {
     pub fn run(&self) -> Result<()> {
         if self.batch_size == 0 {
             bail!("--batch-size is 0, expected at least 1");
+        }
+        if let Some(out) = &self.out {
+            let inputs = [Some(self.data.place()), self.gate.file()];
+            out_file::check_results(("--out", out), &inputs)?;
         }
         let data = self.data.load()?;
         describe(&data);
@@ -113,6 +126,10 @@ impl Run {
             .with_batch_members(&requests, self.batch_size)
             .with_stop_tokens(stop_tokens);
         self.gate.check(self.policy)?;
+        for &alpha in &self.alphas {
+            let gate = GateConfig::new(alpha);
+            gate.validate().context("--alphas")?;
+        }
         if self.policy == PolicyName::Speculative {
             self.speculation.check()?;
         }

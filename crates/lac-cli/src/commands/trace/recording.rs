@@ -8,7 +8,7 @@ use lac_core::{LayerPolicy, Usage, generation::GenerationOutput, usage::PhaseUsa
 use lac_trace::probe::{Probe, ProbeConfig};
 use lac_trace::{Probed, TraceWriter};
 
-use crate::output::print_line;
+use crate::numbers::whole;
 
 /// Options that say which numbers are recorded, and where.
 #[derive(Args)]
@@ -23,14 +23,14 @@ pub struct Recording {
     #[arg(long, value_name = "FILE", group = "PromptSource", requires = "out", conflicts_with_all = ["json", "logits"])]
     pub prompts: Option<PathBuf>,
     /// Prompts that are run side by side
-    #[arg(long, value_name = "N", default_value_t = 8, requires = "prompts", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 8, requires = "prompts", value_parser = whole(1..=u32::MAX))]
     pub batch: u32,
     /// Record also the cosine between each layer's input and output, and what the layer adds in
     /// units of its input's length
     #[arg(long, requires = "out")]
     pub similarity: bool,
     /// Record also the whole hidden states after these layers, counted from 0
-    #[arg(long, value_name = "LAYERS", value_delimiter = ',', requires = "out")]
+    #[arg(long, value_name = "LAYERS", value_delimiter = ',', requires = "out", value_parser = whole(0..=usize::MAX))]
     pub hidden: Vec<usize>,
 }
 
@@ -84,21 +84,20 @@ impl Recording {
         )
     }
 
-    /// Makes the file and prints a summary of it.
-    pub fn finish(&self, writer: TraceWriter<'_>, usage: &Usage) -> Result<()> {
+    /// Makes the file and returns a summary of it, of three lines.
+    pub fn finish(&self, writer: TraceWriter<'_>, usage: &Usage) -> Result<String> {
         let n_sequences = writer.n_sequences();
         let n_tokens = writer.finish()?;
-        for (name, usage) in [("prompt", &usage.prompt), ("response", &usage.response)] {
-            print_line(&format!("{name}: {}", summary(usage)))?;
-        }
         let path = self.out.as_deref().unwrap_or("".as_ref());
         let sequences = if n_sequences == 1 {
             "sequence"
         } else {
             "sequences"
         };
-        print_line(&format!(
-            "{}: {n_tokens} tokens of {n_sequences} {sequences}",
+        Ok(format!(
+            "prompt: {}\nresponse: {}\n{}: {n_tokens} tokens of {n_sequences} {sequences}",
+            summary(&usage.prompt),
+            summary(&usage.response),
             path.display()
         ))
     }

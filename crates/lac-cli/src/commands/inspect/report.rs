@@ -1,0 +1,234 @@
+//! What is found in a folder.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::Error;
+use lac_models::{
+    DecoderConfig, Tokenizer,
+    architecture::ConfigReport,
+    checkpoint::Checkpoint,
+    decoder::{HeadKind, ProjectionBias, RopeScaling},
+    tokenizer::TokenizerError,
+};
+use serde::Serialize;
+
+/// A folder, as far as its files can be read.
+#[derive(Serialize)]
+pub struct Report {
+    /// `None` for a family that cannot be loaded.
+    pub architecture: Option<&'static str>,
+    #[serde(flatten)]
+    pub shape: Shape,
+    /// The data type that config.json names.
+    pub dtype: Option<String>,
+    #[serde(flatten)]
+    pub weights: Weights,
+    /// `None` where there is no tokenizer, or where it cannot be read.
+    pub tokenizer: Option<TokenizerReport>,
+    #[serde(skip)]
+    pub has_tokenizer: bool,
+    /// Fields of config.json that decide nothing, the unknown ones among them.
+    pub ignored_fields: Vec<String>,
+    /// Those of them that nothing is known of.
+    pub unknown_fields: Vec<String>,
+    /// Why the model cannot be used, or not as it is.
+    pub problems: Vec<String>,
+    /// What may be wrong.
+    pub warnings: Vec<String>,
+}
+
+/// Sizes and choices of config.json; `None` where it cannot be told what they are. In place of a field with a problem
+/// stands the default of the model's class.
+#[derive(Default, Serialize)]
+pub struct Shape {
+    pub parameters: Option<u64>,
+    pub layers: Option<usize>,
+    pub hidden: Option<usize>,
+    pub intermediate: Option<usize>,
+    pub heads: Option<usize>,
+    pub kv_heads: Option<usize>,
+    pub head_dim: Option<usize>,
+    pub vocabulary: Option<usize>,
+    pub context: Option<usize>,
+    pub rope: Option<String>,
+    pub sliding_window: Option<usize>,
+    pub tied_head: Option<bool>,
+    pub biases: Option<String>,
+}
+
+/// The weights' files; empty where they cannot be read.
+#[derive(Default, Serialize)]
+pub struct Weights {
+    pub files: Option<usize>,
+    pub tensors: Option<usize>,
+    /// The number of tensors of each type.
+    pub weights: BTreeMap<String, usize>,
+    pub bytes: Option<u64>,
+}
+
+#[derive(Serialize)]
+pub struct TokenizerReport {
+    pub tokens: usize,
+    pub bos: Option<String>,
+    pub stop: Vec<String>,
+    pub chat_template: bool,
+}
+
+impl Report {
+    /// Reads a folder's files, one after the other, whatever is wrong with those before.
+    pub fn of_folder(folder: &Path) -> Self {
+        let ConfigReport {
+            config, problems, ..
+        } = ConfigReport::of_file(&folder.join("config.json"));
+        let mut problems: Vec<String> = problems.into_iter().map(describe).collect();
+        let weights = match Checkpoint::open(folder) {
+            Ok(checkpoint) => Weights::new(&checkpoint),
+            Err(error) => {
+                problems.push(describe(error));
+                Weights::default()
+            }
+        };
+        let mut has_tokenizer = true;
+        let tokenizer = match Tokenizer::from_folder(folder) {
+            Ok(tokenizer) => Some(tokenizer),
+            // A folder without a tokenizer can still be run by token ids.
+            Err(TokenizerError::Read { .. }) if !has_entry(&folder.join("tokenizer.json")) => {
+                has_tokenizer = false;
+                None
+            }
+            Err(error) => {
+                problems.push(describe(error));
+                None
+            }
+        };
+        let mut warnings = Vec::new();
+        if let Some(tokenizer) = &tokenizer {
+            let name = |id| tokenizer.id_to_piece(id).unwrap_or_else(|| "?".to_owned());
+            warnings.extend(tokenizer.stop_tokens().disagreement(name));
+        }
+        if let (Some(tokenizer), Some(config)) = (&tokenizer, &config) {
+            warnings.extend(beyond_embedding(tokenizer, config.decoder.vocab_size));
+        }
+        let tokenizer = tokenizer.map(|tokenizer| TokenizerReport {
+            tokens: tokenizer.vocab_size(),
+            bos: tokenizer.bos_id().and_then(|id| tokenizer.id_to_piece(id)),
+            stop: tokenizer.pieces(tokenizer.stop_ids()),
+            chat_template: tokenizer.has_chat_template(),
+        });
+        let Some(config) = config else {
+            return Self {
+                architecture: None,
+                shape: Shape::default(),
+                dtype: None,
+                weights,
+                tokenizer,
+                has_tokenizer,
+                ignored_fields: Vec::new(),
+                unknown_fields: Vec::new(),
+                problems,
+                warnings,
+            };
+        };
+        warnings.extend(config.warning());
+        Self {
+            architecture: Some(config.architecture.model_type()),
+            shape: Shape::new(&config.decoder),
+            dtype: config.saved_dtype,
+            weights,
+            tokenizer,
+            has_tokenizer,
+            ignored_fields: config.ignored_fields,
+            unknown_fields: config.unknown_fields,
+            problems,
+            warnings,
+        }
+    }
+
+    /// Returns whether a command with --strict takes the model.
+    pub fn is_clean(&self) -> bool {
+        self.problems.is_empty() && self.unknown_fields.is_empty()
+    }
+}
+
+impl Shape {
+    fn new(config: &DecoderConfig) -> Self {
+        Self {
+            parameters: Some(config.n_parameters()),
+            layers: Some(config.n_layers),
+            hidden: Some(config.hidden_size),
+            intermediate: Some(config.intermediate_size),
+            heads: Some(config.n_heads),
+            kv_heads: Some(config.n_kv_heads),
+            head_dim: Some(config.head_dim),
+            vocabulary: Some(config.vocab_size),
+            context: Some(config.max_context()),
+            rope: Some(rope(config)),
+            sliding_window: config.sliding_window,
+            tied_head: Some(config.head == HeadKind::Tied),
+            biases: Some(biases(config)),
+        }
+    }
+}
+
+impl Weights {
+    fn new(checkpoint: &Checkpoint) -> Self {
+        Self {
+            files: Some(checkpoint.n_shards()),
+            tensors: Some(checkpoint.n_tensors()),
+            weights: checkpoint.dtypes(),
+            bytes: Some(checkpoint.n_bytes()),
+        }
+    }
+}
+
+/// Returns an error with its causes in one line.
+fn describe(error: impl Into<Error>) -> String {
+    format!("{:#}", error.into())
+}
+
+/// Returns whether there is a file or a link, even one that leads nowhere.
+fn has_entry(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok()
+}
+
+/// Tokens that the model has no vector for: a text that holds one is refused.
+fn beyond_embedding(tokenizer: &Tokenizer, n_rows: usize) -> Option<String> {
+    let largest = tokenizer.largest_id()?;
+    if (largest as usize) < n_rows {
+        return None;
+    }
+    let piece = tokenizer.id_to_piece(largest).unwrap_or_default();
+    Some(format!(
+        "the tokenizer's ids reach to {largest} ({piece}), beyond the {n_rows} rows of the embedding (vocab_size of \
+         config.json): a text with such a token cannot be computed; do both belong to one model?"
+    ))
+}
+
+fn rope(config: &DecoderConfig) -> String {
+    let theta = config.rope.theta;
+    match &config.rope.scaling {
+        RopeScaling::None => format!("rotary, theta {theta}"),
+        RopeScaling::Linear { factor } => format!("rotary, theta {theta}, linear by {factor}"),
+        RopeScaling::Llama3 { factor, .. } => format!("rotary, theta {theta}, llama3 by {factor}"),
+        other => format!("rotary, theta {theta}, {other:?}"),
+    }
+}
+
+fn biases(config: &DecoderConfig) -> String {
+    let parts = [
+        (config.qkv_bias, "q k v"),
+        (config.o_bias, "o"),
+        (config.mlp_bias, "mlp"),
+    ];
+    let present: Vec<&str> = parts
+        .into_iter()
+        .filter(|(bias, _)| *bias == ProjectionBias::Present)
+        .map(|(_, name)| name)
+        .collect();
+    if present.is_empty() {
+        "none".to_owned()
+    } else {
+        present.join(" ")
+    }
+}
