@@ -1,6 +1,4 @@
-//! The fingerprint of a model folder: everything in it that decides results.
-
-use std::path::Path;
+//! The fingerprint of a model: everything in its files that decides results.
 
 use lac_core::plan::ModelFingerprint;
 
@@ -10,19 +8,15 @@ use crate::decoder::{
     RopeScaling,
 };
 use crate::hash::FieldHasher;
-use crate::tokenizer::{TextSettings, TokenizerError};
+use crate::tokenizer::TextSettings;
 
-/// Makes a fingerprint of a folder's configuration and tokenizer and of a hash of the weights.
-///
-/// # Errors
-/// A file of the tokenizer that cannot be read or is malformed.
+/// Makes a fingerprint of a model's configuration and tokenizer and of a hash of the weights.
 pub(crate) fn fingerprint(
     config: &ModelConfig,
-    folder: &Path,
+    text: TextSettings,
     weights: String,
-) -> Result<ModelFingerprint, TokenizerError> {
-    let text = TextSettings::read(folder)?;
-    Ok(ModelFingerprint {
+) -> ModelFingerprint {
+    ModelFingerprint {
         architecture: config.architecture.model_type().to_owned(),
         n_layers: config.decoder.n_layers,
         hidden_size: config.decoder.hidden_size,
@@ -32,7 +26,7 @@ pub(crate) fn fingerprint(
         tokenizer: text.tokenizer,
         chat_template: text.chat_template,
         stop_tokens: text.stop_tokens,
-    })
+    }
 }
 
 /// Hashes the settings of `config.json` that decide what the layers compute, whichever fields the file has for them.
@@ -187,6 +181,7 @@ fn stretch_text(rope: &RopeConfig) -> String {
         } => format!(
             " rope_long {short_factor:?} {long_factor:?} {original_max_position_embeddings}"
         ),
+        RopeScaling::Factors { factors } => format!(" rope_factors {factors:?}"),
     };
     match rope.attention_factor {
         1.0 => scaling,

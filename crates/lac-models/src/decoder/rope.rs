@@ -68,6 +68,12 @@ pub enum RopeScaling {
         /// Number of positions of the training context.
         original_max_position_embeddings: usize,
     },
+    /// Each pair's wavelength by a factor of its own, whatever a text's length. GGUF files have the factors of Llama 3.1 in
+    /// this form.
+    Factors {
+        /// A factor for each pair of a head.
+        factors: Vec<f64>,
+    },
 }
 
 /// Where the ramp of [`RopeScaling::Yarn`] begins and ends.
@@ -149,6 +155,9 @@ impl RopeConfig {
                     && long_factor.len() == n_pairs
                     && (0..n_pairs).all(is_finite)
             }
+            RopeScaling::Factors { factors } => {
+                factors.len() == n_pairs && (0..n_pairs).all(is_finite)
+            }
             // Angles fall or rise monotonically from pair to pair, so the first and the last bound them all.
             _ => [0, n_pairs - 1].into_iter().all(is_finite),
         }
@@ -160,6 +169,7 @@ impl RopeConfig {
         match &self.scaling {
             RopeScaling::None => frequency,
             RopeScaling::Linear { factor } => frequency / factor,
+            RopeScaling::Factors { factors } => frequency / factors.get(pair).unwrap_or(&1.0),
             RopeScaling::Llama3 {
                 factor,
                 low_freq_factor,

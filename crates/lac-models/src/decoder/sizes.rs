@@ -41,7 +41,7 @@ impl DecoderConfig {
             RopeScaling::Llama3 { factor, .. } => Some(("llama3", factor)),
             RopeScaling::Yarn { factor, .. } => Some(("yarn", factor)),
             RopeScaling::Dynamic { factor, .. } => Some(("dynamic", factor)),
-            RopeScaling::None | RopeScaling::LongRope { .. } => None,
+            RopeScaling::None | RopeScaling::LongRope { .. } | RopeScaling::Factors { .. } => None,
         };
         match stretched {
             None => format!("max_position_embeddings {positions}"),

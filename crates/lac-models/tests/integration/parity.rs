@@ -10,7 +10,7 @@ use lac_core::{
     Bypass, CausalLm, GateConfig, GenerateArgs, GenerationConfig, Halt, LastActive, LayerPolicy,
     Off, PerPhase, Trace, Usage, error::StateAt, generate, generation::PromptLogits,
 };
-use lac_models::{Decoder, ModelFolder, WeightDtype};
+use lac_models::{Decoder, ModelFolder, WeightDtype, checkpoint::Checkpoint};
 use lac_trace::Recorder;
 use lac_trace::recorder::PhaseTrace;
 
@@ -426,7 +426,7 @@ fn qwen2_with_biases_in_bf16_shards() {
 fn parameters_are_counted() {
     for name in ["llama", "llama3-scaled", "mistral-window", "qwen2"] {
         let folder = ModelFolder::open(fixture(name)).unwrap();
-        let shapes = folder.checkpoint().unwrap().shapes();
+        let shapes = Checkpoint::open(folder.path()).unwrap().shapes();
         let stored: usize = shapes
             .values()
             .map(|shape| shape.iter().product::<usize>())
