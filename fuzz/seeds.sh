@@ -9,6 +9,8 @@ for model in llama llama3-scaled mistral-window qwen2; do
     seed config "$fixtures/checkpoints/$model/config.json" "$model"
 done
 seed safetensors "$fixtures/checkpoints/qwen2/model.safetensors.index.json" index
+mkdir -p corpus/gguf
+printf 'GGUF\x03\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x14\0\0\0\0\0\0\0general.architecture\x08\0\0\0\x05\0\0\0\0\0\0\0llama' >corpus/gguf/header
 for family in llama3 mistral qwen; do
     seed tokenizer "$fixtures/chat/$family/tokenizer.json" "$family"
 done

@@ -106,7 +106,7 @@ fn check_on(
     lower: &str,
 ) -> Result<()> {
     let bytes = |n_values: u64| n_values.saturating_mul(dtype.to_burn().size() as u64);
-    let n_slots = rows.n_slots.min(config.max_position_embeddings);
+    let n_slots = rows.n_slots.min(config.max_context());
     let weights = bytes(config.n_parameters());
     let cache = bytes(config.n_cached(rows.batch, n_slots));
     let needed = weights.saturating_add(cache);

@@ -19,8 +19,9 @@ use crate::progress;
 #[derive(Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
-    /// Folder in Hugging Face layout (config.json, safetensors, tokenizer.json), an id on the
-    /// Hugging Face hub (organisation/name), or demo for the small model that lac carries
+    /// Folder in Hugging Face layout (config.json, safetensors, tokenizer.json), a GGUF file or a
+    /// folder that holds one, an id on the Hugging Face hub (organisation/name, or for GGUF
+    /// organisation/name:Q4_K_M), or demo for the small model that lac carries
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
     /// Data type to compute in
@@ -80,7 +81,7 @@ pub fn open_folder(local: &LocalModel, strictness: Strictness) -> Result<ModelFo
     if strictness.strict {
         folder
             .config()
-            .check_fields_are_known(&folder.path().join("config.json"))?;
+            .check_fields_are_known(&folder.config_path())?;
     }
     if let Some(warning) = folder.config().warning() {
         warn_user!("{warning} (--strict refuses them)");
@@ -132,6 +133,15 @@ impl OpenModel<'_> {
             progress::while_loading(|report| self.folder.load(dtype, &device, report))
         };
         model.context("cannot load the model")
+    }
+
+    /// Names the weights' types for traces and results.
+    pub fn weights_name(&self) -> String {
+        if self.args.dummy_weights {
+            self.dtype.name().to_owned()
+        } else {
+            self.folder.weights_name(self.dtype)
+        }
     }
 
     /// Describes in a line what is computed in and on.

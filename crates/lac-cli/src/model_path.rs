@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use lac_hub::{
-    Environment, HubError, HubSettings, Repository, RepositoryKind, SnapshotChoice, WantedFiles,
+    Environment, HubError, HubSettings, Repository, RepositoryKind, Snapshot, SnapshotChoice,
+    WantedFiles,
 };
-use lac_models::model_files;
+use lac_models::{gguf, model_files};
 use tempfile::TempDir;
 
 /// The name of the embedded model; write `./demo` for a folder of that name.
@@ -27,10 +28,10 @@ impl LocalModel {
         if model.as_os_str() == DEMO {
             return demo::unpack();
         }
-        let path = if model.exists() {
-            model.to_owned()
-        } else {
-            hub_folder(model)?
+        let path = match (model.exists(), gguf_choice(model)) {
+            (true, _) => model.to_owned(),
+            (false, Some((id, choice))) => hub_file(model, id, choice)?,
+            (false, None) => hub_folder(model)?,
         };
         Ok(Self {
             path,
@@ -41,6 +42,28 @@ impl LocalModel {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Takes a type or a file of GGUF from the end of a hub id, as in `org/name-GGUF:Q4_K_M`.
+fn gguf_choice(model: &Path) -> Option<(&str, &str)> {
+    let (id, choice) = model.to_str()?.rsplit_once(':')?;
+    let is_choice = !choice.is_empty() && !choice.starts_with('/');
+    let is_repository = || parse(id).is_ok_and(|repository| repository.id().contains('/'));
+    (is_choice && is_repository()).then_some((id, choice))
+}
+
+/// Returns the GGUF file of a repository that is meant, the first one of a model that was split.
+fn hub_file(model: &Path, id: &str, choice: &str) -> Result<PathBuf> {
+    let named = || format!("--model {}: there is no such file", model.display());
+    let settings = HubSettings::from_environment(&Environment::of_process());
+    let files = GgufFiles {
+        choice: choice.to_owned(),
+    };
+    let snapshot = lac_hub::find(&settings, &parse(id)?, &files).with_context(named)?;
+    warn_only_one(id, &snapshot);
+    gguf::find_file(&snapshot.folder(), Some(choice))
+        .map_err(anyhow::Error::msg)
+        .with_context(named)
 }
 
 /// Returns the snapshot of the repository that a path names which does not exist on this machine.
@@ -64,15 +87,18 @@ fn hub_folder(model: &Path) -> Result<PathBuf> {
             Err(_) => return Ok(model.to_owned()),
         }
     };
+    warn_only_one(repository.id(), &snapshot);
+    Ok(snapshot.folder())
+}
+
+fn warn_only_one(id: &str, snapshot: &Snapshot) {
     if snapshot.choice() == SnapshotChoice::OnlyOne {
         eprintln!(
-            "lac: the local Hugging Face cache does not say which commit of {} main is at; the only one there is \
+            "lac: the local Hugging Face cache does not say which commit of {id} main is at; the only one there is \
              taken, {}",
-            repository.id(),
             snapshot.commit()
         );
     }
-    Ok(snapshot.folder())
 }
 
 fn parse(id: &str) -> Result<Repository, HubError> {
@@ -97,6 +123,37 @@ impl WantedFiles for ModelFiles {
 
     fn check(&self, listing: &BTreeSet<String>) -> Result<(), String> {
         model_files::check(listing)
+    }
+}
+
+/// The files of one model in GGUF, for lac-hub.
+struct GgufFiles {
+    /// A type or a file's name.
+    choice: String,
+}
+
+impl GgufFiles {
+    fn select(&self, listing: &BTreeSet<String>) -> Result<Vec<String>, String> {
+        gguf::select_files(listing.iter().map(String::as_str), Some(&self.choice))
+    }
+}
+
+impl WantedFiles for GgufFiles {
+    fn optional(&self) -> &[&str] {
+        &[]
+    }
+
+    fn is_wanted(&self, path: &str, listing: &BTreeSet<String>) -> bool {
+        let files = self.select(listing);
+        files.is_ok_and(|files| files.iter().any(|file| file == path))
+    }
+
+    fn missing(&self, folder: &Path) -> Vec<String> {
+        gguf::missing_files(folder, Some(&self.choice))
+    }
+
+    fn check(&self, listing: &BTreeSet<String>) -> Result<(), String> {
+        self.select(listing).map(drop)
     }
 }
 

@@ -1,11 +1,10 @@
 //! How tokens are chosen: the user's flags, and what the model's folder says where they are silent.
 
-use std::path::Path;
-
 use anyhow::{Result, ensure};
 use clap::Args;
 use lac_core::GenerationConfig;
 use lac_core::generation::{LogitsProcessors, Sampling, SamplingConfig};
+use lac_models::ModelFolder;
 use lac_models::Tokenizer;
 use lac_models::generation_defaults::GenerationDefaults;
 
@@ -73,16 +72,16 @@ impl SamplingArgs {
         }
     }
 
-    /// Decides how tokens are chosen for the model of a folder.
+    /// Decides how a model's tokens are chosen.
     ///
     /// # Errors
     /// A flag out of its range; a `generation_config.json` that cannot be read.
-    pub fn choose(&self, folder: &Path) -> Result<Choice> {
+    pub fn choose(&self, folder: &ModelFolder) -> Result<Choice> {
         self.check()?;
         let defaults = if self.ignore_generation_config {
             GenerationDefaults::default()
         } else {
-            GenerationDefaults::from_folder(folder)?
+            folder.generation_defaults()?
         };
         let draws = defaults.draws;
         let is_asked = self.temperature.is_some()

@@ -10,6 +10,8 @@ pub enum FileForm {
     FreeText,
     /// JSON, a table, or numbers.
     Data,
+    /// A model in GGUF.
+    Gguf,
 }
 
 /// Bytes of a file that [`recognise`] looks at.
@@ -34,9 +36,13 @@ pub fn check_form(file: &mut File, form: FileForm) -> io::Result<()> {
 pub fn recognise(head: &[u8], form: FileForm) -> Option<&'static str> {
     pointer(head).or_else(|| match form {
         FileForm::FreeText => None,
-        FileForm::Data => message(head).or_else(|| binary(head)),
+        FileForm::Gguf if head.starts_with(GGUF) => None,
+        FileForm::Data | FileForm::Gguf => message(head).or_else(|| binary(head)),
     })
 }
+
+/// The first bytes of a GGUF file.
+const GGUF: &[u8] = b"GGUF";
 
 fn pointer(head: &[u8]) -> Option<&'static str> {
     const STARTS: [&[u8]; 2] = [
@@ -89,8 +95,8 @@ pub(crate) fn binary(head: &[u8]) -> Option<&'static str> {
     const PICKLE: &str = "it is in Python's pickle form, which is not read: take safetensors files";
     const KINDS: [(&[u8], &str); 11] = [
         (
-            b"GGUF",
-            "it is a GGUF file, which is not read yet: take safetensors files",
+            GGUF,
+            "it is a GGUF file: give it a name that ends with .gguf",
         ),
         (
             b"PK\x03\x04",
@@ -163,6 +169,8 @@ mod tests {
             let what = recognise(head, FileForm::Data).unwrap_or_default();
             let text = String::from_utf8_lossy(head);
             assert!(what.contains(part), "{part:?} is not in {what:?}: {text}");
+            let of_gguf = recognise(head, FileForm::Gguf);
+            assert_eq!(of_gguf.is_none(), head.starts_with(GGUF), "{text}");
             let is_pointer = head == POINTER;
             assert_eq!(
                 recognise(head, FileForm::FreeText).is_some(),

@@ -13,13 +13,14 @@ mod sublayers;
 mod tests;
 
 pub use storage::has_cpu_kernel;
-pub use sublayers::{GatedMlp, LinearMap, Norm, QkvProjection};
+pub use sublayers::{GatedMlp, LinearMap, Norm, QkvHeads, QkvProjection, Residual};
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::{DType, Tensor, bf16, f16};
 
 use self::storage::primitive;
+use crate::settings::{Activation, NormForm, Scores};
 use crate::slots::AttendedSlots;
 
 /// Calls a function for the data type of a tensor.
@@ -61,32 +62,38 @@ pub fn linear<const N: usize>(
     .map(tensor)
 }
 
-/// Returns `silu(gate · x) * (up · x)` of `[rows, in]`, with weights `[out, in]`, as `[rows, out]` (SwiGLU, Shazeer 2020,
-/// arXiv 2002.05202).
+/// Returns `activation(gate · x) * (up · x)` of `[rows, in]`, with weights `[out, in]`, as `[rows, out]` (SwiGLU and
+/// GEGLU, Shazeer 2020, arXiv 2002.05202).
 ///
 /// # Panics
 /// If [`has_cpu_kernel`] is false for one of the tensors.
-pub fn swiglu(input: Tensor<2>, gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
+pub fn gated_linear(
+    input: Tensor<2>,
+    gate: Tensor<2>,
+    up: Tensor<2>,
+    activation: Activation,
+) -> Tensor<2> {
     let (input, gate, up) = (primitive(input), primitive(gate), primitive(up));
-    tensor(for_data_type!(input, |E| linear_map::swiglu::<E>(
-        input, gate, up
+    tensor(for_data_type!(input, |E| linear_map::gated_linear::<E>(
+        input, gate, up, activation
     )))
 }
 
-/// Returns the root-mean-square norm over the last axis of `[batch, seq, hidden]`, times a weight `[hidden]`; `epsilon` is
-/// added to the mean square (Zhang and Sennrich 2019, arXiv 1910.07467).
+/// Returns the root-mean-square norm over the last axis of `[batch, seq, hidden]`, times a weight `[hidden]` in its form;
+/// `epsilon` is added to the mean square (Zhang and Sennrich 2019, arXiv 1910.07467).
 ///
 /// # Panics
 /// If [`has_cpu_kernel`] is false for one of the tensors.
-pub fn rms_norm(hidden: Tensor<3>, weight: Tensor<1>, epsilon: f64) -> Tensor<3> {
+pub fn rms_norm(hidden: Tensor<3>, weight: Tensor<1>, epsilon: f64, form: NormForm) -> Tensor<3> {
     let (hidden, weight) = (primitive(hidden), primitive(weight));
     tensor(for_data_type!(hidden, |E| norm::rms_norm::<E>(
-        hidden, weight, epsilon
+        hidden, weight, epsilon, form
     )))
 }
 
-/// Rotates heads `[batch, heads, seq, head_dim]`, the two halves of a head against each other, by cosines and sines
-/// `[1 or batch, 1, seq, head_dim / 2]` (Su et al. 2021, arXiv 2104.09864).
+/// Rotates heads `[batch, heads, seq, head_dim]` by cosines and sines `[1 or batch, 1, seq, pairs]`: the first `2 * pairs`
+/// values of a head, the two halves of them against each other (Su et al. 2021, arXiv 2104.09864). The values after
+/// them stay as they are.
 ///
 /// # Panics
 /// If [`has_cpu_kernel`] is false for one of the tensors.
@@ -99,7 +106,7 @@ pub fn rotate(heads: Tensor<4>, cos: Tensor<4>, sin: Tensor<4>) -> Tensor<4> {
 
 /// Attends with queries `[batch, heads, seq, head_dim]` over keys and values `[batch, kv_heads, slots, head_dim]`, each
 /// query to the slots that `slots` names; returns `[batch, seq, heads * head_dim]`. `heads / kv_heads` query heads share a
-/// key head.
+/// key head. `scores` says what is done with products before the softmax.
 ///
 /// # Panics
 /// If [`has_cpu_kernel`] is false for one of the tensors.
@@ -108,10 +115,11 @@ pub fn attend(
     keys: Tensor<4>,
     values: Tensor<4>,
     slots: &AttendedSlots,
+    scores: Scores,
 ) -> Tensor<3> {
     let (queries, keys, values) = (primitive(queries), primitive(keys), primitive(values));
     tensor(for_data_type!(queries, |E| attention::attend::<E>(
-        queries, keys, values, slots
+        queries, keys, values, slots, scores
     )))
 }
 
@@ -144,7 +152,7 @@ fn fuses(hidden: &Tensor<3>, weights: &[&Tensor<2>], n_units: usize, unit: usize
 /// Returns queries, keys and values `[batch, seq, heads * head_dim]` of `[batch, seq, hidden]`; `None` where
 /// [`fuses_tokens`] is false for their weights, or the states have another data type.
 pub fn queries_keys_values(hidden: &Tensor<3>, qkv: &QkvProjection) -> Option<[Tensor<3>; 3]> {
-    let hidden = states_like(&qkv.norm.weight, hidden)?;
+    let hidden = states_like(&qkv.weights[0], hidden)?;
     let heads = for_data_type!(hidden, |E| fused::heads::<E>(hidden, qkv));
     Some(heads?.map(tensor))
 }
@@ -163,7 +171,7 @@ pub fn add_linear(hidden: &Tensor<3>, input: &Tensor<3>, linear: &LinearMap) -> 
 /// Returns norm and gated MLP of the residual stream `[batch, seq, hidden]`, added to it; `None` where [`fuses_tokens`]
 /// is false for the MLP's weights, or the states have another data type.
 pub fn add_mlp(hidden: &Tensor<3>, mlp: &GatedMlp) -> Option<Tensor<3>> {
-    let hidden = states_like(&mlp.norm.weight, hidden)?;
+    let hidden = states_like(&mlp.weights[0], hidden)?;
     let sum = for_data_type!(hidden, |E| fused::add_mlp::<E>(hidden, mlp));
     sum.map(tensor)
 }
@@ -177,13 +185,14 @@ pub fn layer(
     output: &LinearMap,
     mlp: &GatedMlp,
     slots: &AttendedSlots,
+    scores: Scores,
 ) -> Option<[Tensor<3>; 3]> {
     let dtype = hidden.dtype();
     let has_dtype = |weight: &FlexTensor| weight.dtype() == dtype;
-    (has_dtype(&output.weight) && has_dtype(&mlp.norm.weight)).then_some(())?;
-    let hidden = states_like(&qkv.norm.weight, hidden)?;
+    (has_dtype(&output.weight) && has_dtype(&mlp.weights[0])).then_some(())?;
+    let hidden = states_like(&qkv.weights[0], hidden)?;
     let outputs = for_data_type!(hidden, |E| fused::layer::<E>(
-        hidden, qkv, output, mlp, slots
+        hidden, qkv, output, mlp, slots, scores
     ));
     Some(outputs?.map(tensor))
 }

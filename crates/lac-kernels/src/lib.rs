@@ -38,14 +38,17 @@
 pub use bandwidth::parallel_read;
 #[cfg(feature = "flex")]
 pub use cpu::{
-    GatedMlp, LinearMap, Norm, QkvProjection, add_linear, add_mlp, attend, fuses_sequences,
-    fuses_tokens, has_cpu_kernel, layer, linear, queries_keys_values, rms_norm, rotate, swiglu,
+    GatedMlp, LinearMap, Norm, QkvHeads, QkvProjection, Residual, add_linear, add_mlp, attend,
+    fuses_sequences, fuses_tokens, gated_linear, has_cpu_kernel, layer, linear,
+    queries_keys_values, rms_norm, rotate,
 };
+pub use settings::{Activation, NormForm, Scores};
 pub use slots::AttendedSlots;
 #[cfg(not(feature = "flex"))]
 pub use stub::{
-    GatedMlp, LinearMap, Norm, QkvProjection, add_linear, add_mlp, attend, fuses_sequences,
-    fuses_tokens, has_cpu_kernel, layer, linear, queries_keys_values, rms_norm, rotate, swiglu,
+    GatedMlp, LinearMap, Norm, QkvHeads, QkvProjection, Residual, add_linear, add_mlp, attend,
+    fuses_sequences, fuses_tokens, gated_linear, has_cpu_kernel, layer, linear,
+    queries_keys_values, rms_norm, rotate,
 };
 
 #[cfg(feature = "flex")]
@@ -59,6 +62,7 @@ mod bandwidth;
 #[cfg(feature = "flex")]
 mod cpu;
 mod half_precision;
+mod settings;
 mod slots;
 #[cfg(not(feature = "flex"))]
 mod stub;

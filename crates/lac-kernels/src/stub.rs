@@ -2,6 +2,7 @@
 
 use burn::tensor::Tensor;
 
+use crate::settings::{Activation, NormForm, Scores};
 use crate::slots::AttendedSlots;
 
 const NONE: &str = "kernels are asked for only where has_cpu_kernel says so";
@@ -16,9 +17,40 @@ pub struct Norm(Never);
 
 impl Norm {
     /// Returns `None`: no kernel was compiled in.
-    pub fn new(_weight: Tensor<1>, _epsilon: f64) -> Option<Self> {
+    pub fn new(_weight: Tensor<1>, _epsilon: f64, _form: NormForm) -> Option<Self> {
         None
     }
+}
+
+/// How a sublayer's outputs are added to the residual stream: normed, then multiplied.
+#[derive(Clone, Debug)]
+pub struct Residual {
+    /// The norm of the outputs; `None` adds them as they are.
+    pub norm: Option<Norm>,
+    /// The number that the outputs are multiplied by.
+    pub multiplier: f32,
+}
+
+impl Residual {
+    /// Returns a plain residual connection: no norm, and a multiplier of 1.
+    pub fn plain() -> Self {
+        Self {
+            norm: None,
+            multiplier: 1.0,
+        }
+    }
+}
+
+/// What is done with the heads of queries and keys once they are projected.
+#[derive(Clone, Debug)]
+pub struct QkvHeads {
+    /// Width of a head.
+    pub head_dim: usize,
+    /// Norms of queries and of keys, as wide as a head or as all heads together.
+    pub norms: Option<[Norm; 2]>,
+    /// The cosines and sines `[1 or batch, 1, seq, pairs]` that rotate the first `2 * pairs` values of each head; `None` for
+    /// heads that are not rotated.
+    pub rotation: Option<[Tensor<4>; 2]>,
 }
 
 /// Stands for the projections to queries, keys and values: there is no kernel for them.
@@ -28,12 +60,12 @@ pub struct QkvProjection(Never);
 impl QkvProjection {
     /// Returns `None`: no kernel was compiled in.
     pub fn new(
-        norm: Norm,
+        _norm: Option<Norm>,
         _weights: [Tensor<2>; 3],
         _biases: [Option<Tensor<1>>; 3],
-        _rotation: [Tensor<4>; 2],
+        _heads: QkvHeads,
     ) -> Option<Self> {
-        match norm.0 {}
+        None
     }
 }
 
@@ -43,7 +75,7 @@ pub struct LinearMap(Never);
 
 impl LinearMap {
     /// Returns `None`: no kernel was compiled in.
-    pub fn new(_weight: Tensor<2>, _bias: Option<Tensor<1>>) -> Option<Self> {
+    pub fn new(_weight: Tensor<2>, _bias: Option<Tensor<1>>, _residual: Residual) -> Option<Self> {
         None
     }
 }
@@ -54,8 +86,13 @@ pub struct GatedMlp(Never);
 
 impl GatedMlp {
     /// Returns `None`: no kernel was compiled in.
-    pub fn new(norm: Norm, _weights: [Tensor<2>; 3]) -> Option<Self> {
-        match norm.0 {}
+    pub fn new(
+        _norm: Option<Norm>,
+        _weights: [Tensor<2>; 3],
+        _activation: Activation,
+        _residual: Residual,
+    ) -> Option<Self> {
+        None
     }
 }
 
@@ -80,7 +117,12 @@ pub fn linear<const N: usize>(
 ///
 /// # Panics
 /// Always: [`has_cpu_kernel`] is false for every tensor.
-pub fn swiglu(_input: Tensor<2>, _gate: Tensor<2>, _up: Tensor<2>) -> Tensor<2> {
+pub fn gated_linear(
+    _input: Tensor<2>,
+    _gate: Tensor<2>,
+    _up: Tensor<2>,
+    _activation: Activation,
+) -> Tensor<2> {
     unreachable!("{NONE}")
 }
 
@@ -88,7 +130,12 @@ pub fn swiglu(_input: Tensor<2>, _gate: Tensor<2>, _up: Tensor<2>) -> Tensor<2> 
 ///
 /// # Panics
 /// Always: [`has_cpu_kernel`] is false for every tensor.
-pub fn rms_norm(_hidden: Tensor<3>, _weight: Tensor<1>, _epsilon: f64) -> Tensor<3> {
+pub fn rms_norm(
+    _hidden: Tensor<3>,
+    _weight: Tensor<1>,
+    _epsilon: f64,
+    _form: NormForm,
+) -> Tensor<3> {
     unreachable!("{NONE}")
 }
 
@@ -109,6 +156,7 @@ pub fn attend(
     _keys: Tensor<4>,
     _values: Tensor<4>,
     _slots: &AttendedSlots,
+    _scores: Scores,
 ) -> Tensor<3> {
     unreachable!("{NONE}")
 }
@@ -149,6 +197,7 @@ pub fn layer(
     _output: &LinearMap,
     _mlp: &GatedMlp,
     _slots: &AttendedSlots,
+    _scores: Scores,
 ) -> Option<[Tensor<3>; 3]> {
     match qkv.0 {}
 }

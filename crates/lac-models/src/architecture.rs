@@ -3,13 +3,24 @@
 mod error;
 mod family;
 mod fields;
+mod gemma2;
+mod gemma3;
+mod granite;
 mod known_fields;
+mod list;
 mod llama;
+mod ministral;
 mod mistral;
+mod olmo2;
+mod olmo3;
+mod phi3;
 mod quantization;
 mod qwen2;
+mod qwen3;
 mod rope;
+mod scaling;
 mod shared;
+mod smollm3;
 
 use std::path::Path;
 
@@ -19,9 +30,9 @@ use crate::checkpoint::WeightDtype;
 use crate::decoder::DecoderConfig;
 use crate::file::{self, excerpt};
 pub use error::ConfigError;
-pub use family::Architecture;
 use fields::Fields;
 use known_fields::{Meaning, Sizes};
+pub use list::Architecture;
 
 /// The contents of a `config.json`.
 #[derive(Clone, Debug, PartialEq)]
@@ -136,19 +147,16 @@ impl ConfigReport {
             Err(error) => return Self::failed(malformed(path, excerpt(&error.to_string()))),
         };
         let mut fields = Fields::new(object, path);
-        let Some(architecture) = family::architecture(&mut fields) else {
+        let Some(architecture) = list::architecture(&mut fields) else {
             return Self {
                 config: None,
                 problems: fields.into_findings().problems,
             };
         };
-        let (decoder, class_eos) = match architecture {
-            Architecture::Llama => (llama::decoder_config(&mut fields), llama::EOS_TOKEN_ID),
-            Architecture::Mistral => (mistral::decoder_config(&mut fields), mistral::EOS_TOKEN_ID),
-            Architecture::Qwen2 => (qwen2::decoder_config(&mut fields), qwen2::EOS_TOKEN_ID),
-        };
+        let family = architecture.family();
+        let decoder = (family.decoder_config)(&mut fields);
         shared::check_size(&mut fields, &decoder);
-        let class_eos = class_eos.map(|id| vec![id]);
+        let class_eos = family.eos_token_id.map(|id| vec![id]);
         let eos_token_ids = fields.token_ids("eos_token_id").or(class_eos, None);
         let saved_dtype = saved_dtype(&mut fields);
         for field in ["quantization_config", "quantization", "compression_config"] {

@@ -3,7 +3,7 @@
 mod dtype;
 mod error;
 mod foreign;
-mod hash;
+pub(crate) mod hash;
 mod hints;
 mod index;
 mod names;
@@ -96,6 +96,13 @@ impl Checkpoint {
                 Some(what) => CheckpointError::ForeignWeights { folder, what },
             })
         }
+    }
+
+    /// Returns whether a folder has weights in safetensors files, or a link in their place.
+    pub(crate) fn is_in(folder: &Path) -> bool {
+        ["model.safetensors", "model.safetensors.index.json"]
+            .iter()
+            .any(|name| file::is_there(&folder.join(name)))
     }
 
     fn open_index(folder: &Path, path: PathBuf) -> Result<Self, CheckpointError> {

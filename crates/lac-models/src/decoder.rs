@@ -1,4 +1,4 @@
-//! The decoder that Llama, Mistral and Qwen2 share: RMSNorm, rotary positions, grouped-query attention, a gated MLP.
+//! The decoder that all families share: RMSNorm, rotary positions, grouped-query attention, a gated MLP.
 //! [`DecoderConfig`] says in what they differ. Fields of the modules have the names of the checkpoint's tensors.
 //!
 //! [`DecoderConfig::init`] makes a decoder with random weights, [`ModelFolder::load`](crate::ModelFolder::load) one
@@ -14,17 +14,24 @@ mod linear;
 mod mlp;
 mod norm;
 mod query_block;
+mod reach;
+mod residual;
 mod rope;
+mod rotation;
+mod sizes;
 mod source;
 
 pub use attention::DecoderAttention;
-pub use config::{DecoderConfig, HeadKind, ProjectionBias};
+pub use config::{
+    Activation, DecoderConfig, HeadKind, HeadNorms, LayerNorms, NormForm, ProjectionBias,
+    ProjectionLayout,
+};
 pub use context::DecoderContext;
 pub use layer::DecoderLayer;
 pub use linear::DecoderLinear;
 pub use mlp::DecoderMlp;
 pub use norm::DecoderNorm;
-pub use rope::{RopeConfig, RopeScaling};
+pub use rope::{RampEnds, RopeConfig, RopeScaling};
 pub use source::{DummyWeights, TensorSource};
 
 use burn::module::{Module, Param};
@@ -34,7 +41,9 @@ use lac_core::{
     stack::{Sublayer, Sublayers},
 };
 
+use cast::cast;
 use linear::project;
+use residual::{scaled, soft_capped};
 
 /// Embedding, layers and final norm: the tensors whose names begin with `model.` in a checkpoint.
 #[derive(Module, Debug)]
@@ -71,8 +80,8 @@ impl Decoder {
     /// The source's own: a missing or mis-shaped tensor, an unreadable file.
     ///
     /// # Panics
-    /// When a configuration made by hand is impossible: a size is 0, `head_dim` is odd, `n_kv_heads` does not divide
-    /// `n_heads`, or a rotary angle is infinite. [`ModelConfig`](crate::ModelConfig) reads no such configuration.
+    /// When a configuration made by hand is impossible: a size or a multiplier is 0, `head_dim` is odd, `n_kv_heads` does
+    /// not divide `n_heads`, or a rotary angle is infinite. [`ModelConfig`](crate::ModelConfig) reads no such configuration.
     pub fn load<S: TensorSource + ?Sized>(
         config: &DecoderConfig,
         source: &mut S,
@@ -88,7 +97,7 @@ impl Decoder {
                 DecoderLayer::load(source, &format!("model.layers.{layer_idx}"), config)
             })
             .collect::<Result<_, _>>()?;
-        let norm = DecoderNorm::load(source, "model.norm", config)?;
+        let norm = DecoderNorm::load(source, "model.norm", config.hidden_size, config)?;
         let lm_head = match config.head {
             HeadKind::Tied => None,
             HeadKind::Untied => Some(DecoderLinear::load(
@@ -208,8 +217,7 @@ impl LayerStack for Decoder {
         context: &mut DecoderContext,
     ) -> lac_core::Result<()> {
         let layer = &self.model.layers[layer_idx];
-        let normed = layer.input_layernorm.forward(hidden.clone());
-        let (keys, values) = layer.self_attn.keys_and_values(normed, context);
+        let (keys, values) = layer.keys_and_values(hidden, layer_idx, context);
         context.fill(layer_idx, keys, values);
         Ok(())
     }
@@ -263,12 +271,20 @@ impl CausalLm for Decoder {
     }
 
     fn embed(&self, token_ids: Tensor<2, Int>, _context: &DecoderContext) -> Tensor<3> {
-        burn::tensor::module::embedding(self.model.embed_tokens.val(), token_ids)
+        let embeddings = burn::tensor::module::embedding(self.model.embed_tokens.val(), token_ids);
+        if self.config.embedding_multiplier == 1.0 {
+            return embeddings;
+        }
+        // Rounded as the weights are.
+        let (dtype, device) = (embeddings.dtype(), embeddings.device());
+        let multiplier =
+            Tensor::<1>::full([1], self.config.embedding_multiplier, (&device, DType::F32));
+        embeddings * cast(multiplier, dtype).unsqueeze()
     }
 
     fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
         let normed = self.model.norm.forward(hidden);
-        match &self.lm_head {
+        let logits = match &self.lm_head {
             Some(lm_head) => lm_head.forward(normed),
             None => {
                 let [batch, seq, hidden] = normed.dims();
@@ -276,6 +292,11 @@ impl CausalLm for Decoder {
                 let [logits] = project(normed.reshape([batch * seq, hidden]), [embedding], [None]);
                 logits.reshape([batch, seq, self.config.vocab_size])
             }
+        };
+        let logits = scaled(logits, self.config.logits_divisor.recip());
+        match self.config.logits_soft_cap {
+            None => logits,
+            Some(cap) => soft_capped(logits, cap),
         }
     }
 

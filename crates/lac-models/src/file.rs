@@ -4,12 +4,23 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use lac_files::{FileForm, LineEnds, check_form, text_of};
+pub(crate) use lac_files::FileForm;
+use lac_files::{LineEnds, check_form, text_of};
 
 /// Opens a regular file that is what its name says. A downloaded folder can hold a link to a pipe or a device, and
 /// reading either might never end; and what was downloaded may be a pointer to the file, or a page that says why it is
 /// not to be had.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
+    // A template may begin with any text.
+    let form = match path.extension().and_then(|end| end.to_str()) {
+        Some("jinja") => FileForm::FreeText,
+        _ => FileForm::Data,
+    };
+    open_as(path, form)
+}
+
+/// Opens a regular file that should hold this.
+pub(crate) fn open_as(path: &Path, form: FileForm) -> io::Result<File> {
     if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -17,11 +28,6 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
         ));
     }
     let mut file = File::open(path)?;
-    // A template may begin with any text.
-    let form = match path.extension().and_then(|end| end.to_str()) {
-        Some("jinja") => FileForm::FreeText,
-        _ => FileForm::Data,
-    };
     check_form(&mut file, form)?;
     Ok(file)
 }
@@ -47,6 +53,24 @@ pub(crate) fn read_json_bytes(path: &Path) -> io::Result<Vec<u8>> {
 /// Windows line ends gives the ids of one without.
 pub(crate) fn read_to_string(path: &Path) -> io::Result<String> {
     text_of(read(path)?, LineEnds::Newline)
+}
+
+/// Fills `bytes` from an offset of a file. Several threads may do so at the same time.
+#[cfg(unix)]
+pub(crate) fn read_exact_at(file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
+}
+
+/// A file has a single position on these systems, so only one thread can read at a time.
+#[cfg(not(unix))]
+pub(crate) fn read_exact_at(mut file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+    use std::io::{Read, Seek, SeekFrom};
+    use std::sync::{Mutex, PoisonError};
+
+    static POSITION: Mutex<()> = Mutex::new(());
+    let _alone = POSITION.lock().unwrap_or_else(PoisonError::into_inner);
+    file.seek(SeekFrom::Start(offset))?;
+    file.read_exact(bytes)
 }
 
 /// Returns the beginning of a value from a file, for errors: the value may have megabytes.

@@ -1,25 +1,22 @@
-//! The fingerprint of a model folder: everything in it that decides results.
-
-use std::path::Path;
+//! The fingerprint of a model: everything in its files that decides results.
 
 use lac_core::plan::ModelFingerprint;
 
 use crate::architecture::ModelConfig;
-use crate::decoder::{DecoderConfig, ProjectionBias, RopeConfig, RopeScaling};
+use crate::decoder::{
+    Activation, DecoderConfig, HeadNorms, LayerNorms, NormForm, ProjectionBias, RopeConfig,
+    RopeScaling,
+};
 use crate::hash::FieldHasher;
-use crate::tokenizer::{TextSettings, TokenizerError};
+use crate::tokenizer::TextSettings;
 
-/// Makes a fingerprint of a folder's configuration and tokenizer and of a hash of the weights.
-///
-/// # Errors
-/// A file of the tokenizer that cannot be read or is malformed.
+/// Makes a fingerprint of a model's configuration and tokenizer and of a hash of the weights.
 pub(crate) fn fingerprint(
     config: &ModelConfig,
-    folder: &Path,
+    text: TextSettings,
     weights: String,
-) -> Result<ModelFingerprint, TokenizerError> {
-    let text = TextSettings::read(folder)?;
-    Ok(ModelFingerprint {
+) -> ModelFingerprint {
+    ModelFingerprint {
         architecture: config.architecture.model_type().to_owned(),
         n_layers: config.decoder.n_layers,
         hidden_size: config.decoder.hidden_size,
@@ -29,7 +26,7 @@ pub(crate) fn fingerprint(
         tokenizer: text.tokenizer,
         chat_template: text.chat_template,
         stop_tokens: text.stop_tokens,
-    })
+    }
 }
 
 /// Hashes the settings of `config.json` that decide what the layers compute, whichever fields the file has for them.
@@ -52,47 +49,142 @@ fn config_text(config: &DecoderConfig) -> String {
         head_dim,
         rms_norm_eps,
         max_position_embeddings,
-        rope: RopeConfig { theta, scaling },
+        rope,
+        sliding_rope,
+        rotary_dim,
+        unrotated_layers,
         sliding_window,
+        full_attention_layers,
         qkv_bias,
         o_bias,
         mlp_bias,
         head,
+        // The names of the tensors, which the hash of the weights has.
+        projections: _,
+        activation,
+        norm_form,
+        layer_norms,
+        head_norms,
+        embedding_multiplier,
+        residual_multiplier,
+        attention_multiplier,
+        attention_soft_cap,
+        logits_divisor,
+        logits_soft_cap,
     } = config;
     let mut text = format!(
         "vocab_size {vocab_size} hidden_size {hidden_size} intermediate_size {intermediate_size} \
          n_layers {n_layers} n_heads {n_heads} n_kv_heads {n_kv_heads} head_dim {head_dim} \
          rms_norm_eps {rms_norm_eps:e} max_position_embeddings {max_position_embeddings} \
-         rope_theta {theta:e} head {head:?}"
+         rope_theta {theta:e} head {head:?}",
+        theta = rope.theta,
     );
-    let mut add = |setting: &str| {
-        text.push(' ');
-        text.push_str(setting);
+    text.push_str(&stretch_text(rope));
+    let mut add = |is_used: bool, setting: String| {
+        if is_used {
+            text.push(' ');
+            text.push_str(&setting);
+        }
     };
-    match scaling {
-        RopeScaling::None => {}
-        RopeScaling::Linear { factor } => add(&format!("rope_linear {factor:e}")),
-        RopeScaling::Llama3 {
-            factor,
-            low_freq_factor,
-            high_freq_factor,
-            original_max_position_embeddings,
-        } => add(&format!(
-            "rope_llama3 {factor:e} {low_freq_factor:e} {high_freq_factor:e} \
-             {original_max_position_embeddings}"
-        )),
-    }
     if let Some(window) = sliding_window {
-        add(&format!("sliding_window {window}"));
+        add(true, format!("sliding_window {window}"));
     }
     for (name, bias) in [
         ("qkv_bias", qkv_bias),
         ("o_bias", o_bias),
         ("mlp_bias", mlp_bias),
     ] {
-        if *bias == ProjectionBias::Present {
-            add(name);
+        add(*bias == ProjectionBias::Present, name.to_owned());
+    }
+    if let Some(rope) = sliding_rope {
+        let stretch = stretch_text(rope);
+        add(
+            true,
+            format!("sliding_rope_theta {:e}{stretch}", rope.theta),
+        );
+    }
+    for (name, layers) in [
+        ("unrotated_layers", unrotated_layers),
+        ("full_attention_layers", full_attention_layers),
+    ] {
+        add(!layers.is_empty(), format!("{name} {layers:?}"));
+    }
+    if let Some(rotary_dim) = rotary_dim {
+        add(rotary_dim != head_dim, format!("rotary_dim {rotary_dim}"));
+    }
+    add(
+        *activation != Activation::Silu,
+        format!("activation {activation:?}"),
+    );
+    add(
+        *norm_form != NormForm::Weight,
+        format!("norm_form {norm_form:?}"),
+    );
+    add(
+        *layer_norms != LayerNorms::Before,
+        format!("layer_norms {layer_norms:?}"),
+    );
+    add(
+        *head_norms != HeadNorms::Absent,
+        format!("head_norms {head_norms:?}"),
+    );
+    for (name, multiplier) in [
+        ("embedding_multiplier", embedding_multiplier),
+        ("residual_multiplier", residual_multiplier),
+        ("logits_divisor", logits_divisor),
+    ] {
+        add(*multiplier != 1.0, format!("{name} {multiplier:e}"));
+    }
+    for (name, value) in [
+        ("attention_multiplier", attention_multiplier),
+        ("attention_soft_cap", attention_soft_cap),
+        ("logits_soft_cap", logits_soft_cap),
+    ] {
+        if let Some(value) = value {
+            add(true, format!("{name} {value:e}"));
         }
     }
     text
+}
+
+/// Writes how rotary positions are stretched, with a space before every setting.
+fn stretch_text(rope: &RopeConfig) -> String {
+    let scaling = match &rope.scaling {
+        RopeScaling::None => String::new(),
+        RopeScaling::Linear { factor } => format!(" rope_linear {factor:e}"),
+        RopeScaling::Llama3 {
+            factor,
+            low_freq_factor,
+            high_freq_factor,
+            original_max_position_embeddings,
+        } => format!(
+            " rope_llama3 {factor:e} {low_freq_factor:e} {high_freq_factor:e} \
+             {original_max_position_embeddings}"
+        ),
+        RopeScaling::Dynamic {
+            factor,
+            original_max_position_embeddings,
+        } => format!(" rope_dynamic {factor:e} {original_max_position_embeddings}"),
+        RopeScaling::Yarn {
+            factor,
+            beta_fast,
+            beta_slow,
+            original_max_position_embeddings,
+            ramp,
+        } => format!(
+            " rope_yarn {factor:e} {beta_fast:e} {beta_slow:e} {original_max_position_embeddings} {ramp:?}"
+        ),
+        RopeScaling::LongRope {
+            short_factor,
+            long_factor,
+            original_max_position_embeddings,
+        } => format!(
+            " rope_long {short_factor:?} {long_factor:?} {original_max_position_embeddings}"
+        ),
+        RopeScaling::Factors { factors } => format!(" rope_factors {factors:?}"),
+    };
+    match rope.attention_factor {
+        1.0 => scaling,
+        factor => format!("{scaling} rope_attention_factor {factor:e}"),
+    }
 }

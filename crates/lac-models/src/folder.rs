@@ -1,8 +1,8 @@
-//! A model folder in Hugging Face layout, as a whole.
+//! A model's files as a whole: a folder in Hugging Face layout, or GGUF.
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use burn::tensor::Device;
 use lac_core::plan::ModelFingerprint;
@@ -14,8 +14,13 @@ use crate::checkpoint::{
 use crate::decoder::{Decoder, DecoderConfig, DummyWeights, HeadKind};
 use crate::file;
 use crate::fingerprint;
+use crate::generation_defaults::GenerationDefaults;
+use crate::gguf::{
+    Gguf, GgufError, GgufModel, GgufWeights, find_in_folder, gguf_tokenizer, is_gguf,
+};
 use crate::stamps::Stamps;
-use crate::tokenizer::{Tokenizer, TokenizerError};
+use crate::tokenizer::{TextSettings, Tokenizer, TokenizerError};
+use crate::weights_summary::WeightsSummary;
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
 const HEAD: &str = "lm_head.weight";
@@ -24,8 +29,11 @@ const HEAD: &str = "lm_head.weight";
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
-    /// There is no folder at the path.
-    #[error("{} is not a folder: expected one with config.json, tokenizer.json and safetensors files", path.display())]
+    /// There is no folder at the path, and no file.
+    #[error(
+        "{} is not a folder: expected one with config.json, tokenizer.json and safetensors files, or a GGUF file",
+        path.display()
+    )]
     NotAFolder {
         /// The path as given.
         path: PathBuf,
@@ -47,6 +55,9 @@ pub enum ModelError {
     /// The tokenizer cannot be used.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// A GGUF file cannot be used.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
     /// A file was written to or replaced after the folder was opened.
     #[error("{} was changed while the model was being loaded: load it again", path.display())]
     Changed {
@@ -61,23 +72,38 @@ pub enum ModelError {
     },
 }
 
-/// A folder with `config.json`, safetensors files and `tokenizer.json`.
+/// A model's files: a folder with `config.json`, safetensors files and `tokenizer.json`, or a GGUF file, which holds all
+/// of these. What is loaded from either is used alike.
 #[derive(Clone, Debug)]
 pub struct ModelFolder {
     path: PathBuf,
     config: ModelConfig,
+    layout: FileLayout,
     stamps: Stamps,
     /// The hash of the weights, once they have been read.
     weights: OnceLock<String>,
 }
 
+/// How a model's files are laid out.
+#[derive(Clone, Debug)]
+enum FileLayout {
+    HuggingFace,
+    Gguf(Arc<GgufModel>),
+}
+
 impl ModelFolder {
-    /// Opens a folder and reads its configuration, but not yet its weights and tokenizer.
+    /// Opens a folder or a GGUF file and reads the model's configuration, but not yet its weights and tokenizer.
+    ///
+    /// The path of a GGUF file opens that file, and all others of a model that was split. A folder without safetensors
+    /// files that holds one model in GGUF opens that model.
     ///
     /// # Errors
-    /// The folder does not exist, or its configuration cannot be used.
+    /// The path does not exist, or the configuration cannot be used.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, ModelError> {
         let path = path.into();
+        if let Some(gguf) = Self::gguf_path(&path)? {
+            return Self::open_gguf(gguf);
+        }
         if path.is_file() {
             let what = describe_file(&path);
             return Err(ModelError::Foreign { path, what });
@@ -95,17 +121,58 @@ impl ModelFolder {
         Ok(Self {
             path,
             config,
+            layout: FileLayout::HuggingFace,
             stamps,
             weights: OnceLock::new(),
         })
     }
 
-    /// Returns the folder's path.
+    /// Returns the GGUF file that [`open`](Self::open) opens: the path itself, or the one of a folder without safetensors
+    /// files. `None` where the path leads to something else, or nowhere.
+    ///
+    /// # Errors
+    /// The folder cannot be read, or holds several models in GGUF.
+    pub fn gguf_path(path: &Path) -> Result<Option<PathBuf>, ModelError> {
+        if path.is_file() {
+            return Ok(is_gguf(path).then(|| path.to_owned()));
+        }
+        if !path.is_dir() || Checkpoint::is_in(path) {
+            return Ok(None);
+        }
+        Ok(find_in_folder(path)?)
+    }
+
+    fn open_gguf(path: PathBuf) -> Result<Self, ModelError> {
+        let before = Stamps::of_files(vec![path.clone()]);
+        let model = GgufModel::open(&path)?;
+        let paths = model.gguf().paths().map(Path::to_owned).collect();
+        let folder = Self {
+            path,
+            config: model.config().clone(),
+            layout: FileLayout::Gguf(Arc::new(model)),
+            stamps: Stamps::of_files(paths),
+            weights: OnceLock::new(),
+        };
+        match before.changed() {
+            None => Ok(folder),
+            Some(path) => Err(ModelError::Changed { path }),
+        }
+    }
+
+    /// Returns the path of the folder, or of the GGUF file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Returns the contents of `config.json`.
+    /// Returns the path of `config.json`, or of the GGUF file whose metadata stands for it.
+    pub fn config_path(&self) -> PathBuf {
+        match self.layout {
+            FileLayout::HuggingFace => self.path.join("config.json"),
+            FileLayout::Gguf(_) => self.path.clone(),
+        }
+    }
+
+    /// Returns the contents of `config.json`, or what the metadata of a GGUF file says in its place.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
@@ -114,13 +181,13 @@ impl ModelFolder {
     /// most tensors. F64, and types that only quantised weights have, count as f32.
     ///
     /// # Errors
-    /// Those of [`checkpoint`](Self::checkpoint), where config.json names no type.
+    /// Those of [`weights_summary`](Self::weights_summary), where config.json names no type.
     pub fn weight_dtype(&self) -> Result<WeightDtype, ModelError> {
         if let Some(dtype) = self.config.weight_dtype() {
             return Ok(dtype);
         }
-        let dtypes = self.checkpoint()?.dtypes();
-        let most = dtypes.into_iter().max_by_key(|&(_, n_tensors)| n_tensors);
+        let types = self.weights_summary()?.types;
+        let most = types.into_iter().max_by_key(|&(_, n_tensors)| n_tensors);
         Ok(match most.as_ref().map(|(name, _)| name.as_str()) {
             Some("F16") => WeightDtype::F16,
             Some("BF16") => WeightDtype::Bf16,
@@ -128,11 +195,56 @@ impl ModelFolder {
         })
     }
 
-    /// Opens the weights without reading them.
+    /// Returns how many files and tensors the weights are, and their types and bytes, without reading them.
     ///
     /// # Errors
     /// A file that is missing, cut off or malformed.
-    pub fn checkpoint(&self) -> Result<Checkpoint, ModelError> {
+    pub fn weights_summary(&self) -> Result<WeightsSummary, ModelError> {
+        Ok(match &self.layout {
+            FileLayout::HuggingFace => {
+                let checkpoint = self.checkpoint()?;
+                WeightsSummary {
+                    n_files: checkpoint.n_shards(),
+                    n_tensors: checkpoint.n_tensors(),
+                    n_bytes: checkpoint.n_bytes(),
+                    types: checkpoint.dtypes(),
+                }
+            }
+            FileLayout::Gguf(model) => {
+                let gguf = model.gguf();
+                WeightsSummary {
+                    n_files: gguf.paths().count(),
+                    n_tensors: gguf.tensors().count(),
+                    n_bytes: gguf.n_bytes(),
+                    types: gguf.types(),
+                }
+            }
+        })
+    }
+
+    /// Names the types of the weights for traces and results: the data type that they are computed in, behind those that
+    /// they are quantised in, such as `Q4_K+Q6_K as f32`.
+    pub fn weights_name(&self, dtype: WeightDtype) -> String {
+        let quantised = match &self.layout {
+            FileLayout::HuggingFace => Vec::new(),
+            FileLayout::Gguf(model) => model.gguf().quantised_types(),
+        };
+        if quantised.is_empty() {
+            return dtype.name().to_owned();
+        }
+        format!("{} as {}", quantised.join("+"), dtype.name())
+    }
+
+    /// Returns the weights of a GGUF file, to read matrices as they are quantised; `None` for a folder of safetensors.
+    pub fn gguf_weights(&self) -> Option<GgufWeights<'_>> {
+        match &self.layout {
+            FileLayout::HuggingFace => None,
+            FileLayout::Gguf(model) => Some(model.weights()),
+        }
+    }
+
+    /// Opens the weights of a folder without reading them.
+    fn checkpoint(&self) -> Result<Checkpoint, ModelError> {
         let mut checkpoint = Checkpoint::open(&self.path)?;
         if self.config.decoder.head == HeadKind::Tied {
             checkpoint.tie(EMBEDDING, HEAD);
@@ -146,8 +258,8 @@ impl ModelFolder {
     /// # Errors
     /// - [`ModelError::Changed`] when a file changed after the folder was opened: what was read could belong to two
     ///   models;
-    /// - [`ModelError::Checkpoint`] when a tensor is missing, unexpected, mis-shaped or of the wrong type, or a file
-    ///   cannot be read;
+    /// - [`ModelError::Checkpoint`] or [`ModelError::Gguf`] when a tensor is missing, unexpected, mis-shaped or of the
+    ///   wrong type, or a file cannot be read;
     /// - [`ModelError::UnsupportedDtype`] when the device cannot compute in the data type.
     pub fn load(
         &self,
@@ -156,11 +268,23 @@ impl ModelFolder {
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Decoder, ModelError> {
         check_dtype(dtype, device)?;
-        let mut checkpoint = self.checkpoint()?;
         let config = &self.config.decoder;
-        let model = Decoder::load(config, &mut checkpoint.source(dtype, device, progress))?;
-        checkpoint.finish(|name| self.is_passed_over(name))?;
-        let weights = checkpoint.hash(|name| self.is_passed_over(name))?;
+        let (model, weights) = match &self.layout {
+            FileLayout::HuggingFace => {
+                let mut checkpoint = self.checkpoint()?;
+                let mut source = checkpoint.source(dtype, device, progress);
+                let model = Decoder::load(config, &mut source)?;
+                checkpoint.finish(|name| self.is_passed_over(name))?;
+                (model, checkpoint.hash(|name| self.is_passed_over(name))?)
+            }
+            FileLayout::Gguf(gguf) => {
+                let mut weights = gguf.weights();
+                let mut source = weights.source(dtype, device, progress);
+                let model = Decoder::load(config, &mut source)?;
+                weights.finish()?;
+                (model, weights.hash()?)
+            }
+        };
         self.check_unchanged()?;
         // Files that have not changed since the folder was opened have one hash.
         let _ = self.weights.set(weights);
@@ -181,7 +305,12 @@ impl ModelFolder {
         let weights = match self.weights.get() {
             Some(weights) => weights.clone(),
             None => {
-                let weights = self.checkpoint()?.hash(|name| self.is_passed_over(name))?;
+                let weights = match &self.layout {
+                    FileLayout::HuggingFace => {
+                        self.checkpoint()?.hash(|name| self.is_passed_over(name))?
+                    }
+                    FileLayout::Gguf(gguf) => gguf.weights().hash()?,
+                };
                 self.check_unchanged()?;
                 self.weights.get_or_init(|| weights).clone()
             }
@@ -198,9 +327,12 @@ impl ModelFolder {
     }
 
     fn fingerprint_with(&self, weights: String) -> Result<ModelFingerprint, ModelError> {
-        let fingerprint = fingerprint::fingerprint(&self.config, &self.path, weights)?;
+        let text = match &self.layout {
+            FileLayout::HuggingFace => TextSettings::read(&self.path)?,
+            FileLayout::Gguf(gguf) => gguf.text_settings()?,
+        };
         self.check_unchanged()?;
-        Ok(fingerprint)
+        Ok(fingerprint::fingerprint(&self.config, text, weights))
     }
 
     /// Returns whether the model does not use a tensor: a head that is stored beside the embedding to which the
@@ -216,12 +348,46 @@ impl ModelFolder {
         }
     }
 
+    /// Returns whether there is a tokenizer. A model without one runs by token ids.
+    pub fn has_tokenizer(&self) -> bool {
+        match &self.layout {
+            FileLayout::HuggingFace => file::is_there(&self.path.join("tokenizer.json")),
+            FileLayout::Gguf(gguf) => gguf.has_tokenizer(),
+        }
+    }
+
+    /// Returns how the model's tokens are meant to be chosen: what `generation_config.json` says, and nothing for GGUF.
+    ///
+    /// # Errors
+    /// The file is malformed, or asks for what is not supported.
+    pub fn generation_defaults(&self) -> Result<GenerationDefaults, ModelError> {
+        match &self.layout {
+            FileLayout::HuggingFace => Ok(GenerationDefaults::from_folder(&self.path)?),
+            FileLayout::Gguf(_) => Ok(GenerationDefaults::default()),
+        }
+    }
+
+    /// Reads the tokenizer alone of a folder, which may lack weights and configuration, or of a GGUF file, whatever its
+    /// architecture.
+    ///
+    /// # Errors
+    /// A file that is missing or malformed.
+    pub fn tokenizer_of(path: &Path) -> Result<Tokenizer, ModelError> {
+        match Self::gguf_path(path)? {
+            Some(gguf) => Ok(gguf_tokenizer(Gguf::open(&gguf)?.metadata())?),
+            None => Ok(Tokenizer::from_folder(path)?),
+        }
+    }
+
     /// Reads the tokenizer and its chat template.
     ///
     /// # Errors
     /// A file that is missing or malformed.
     pub fn tokenizer(&self) -> Result<Tokenizer, ModelError> {
-        Ok(Tokenizer::from_folder(&self.path)?)
+        match &self.layout {
+            FileLayout::HuggingFace => Ok(Tokenizer::from_folder(&self.path)?),
+            FileLayout::Gguf(gguf) => Ok(gguf.tokenizer()?),
+        }
     }
 }
 

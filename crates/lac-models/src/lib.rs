@@ -1,6 +1,7 @@
-//! Llama, Mistral and Qwen2 in burn, loaded from Hugging Face folders and ready for lac-core.
+//! Llama, Mistral, Qwen, Gemma, SmolLM3, Granite, OLMo and Phi in burn, loaded from Hugging Face folders or GGUF files and
+//! ready for lac-core.
 //!
-//! [`ModelFolder`] opens a folder with `config.json`, safetensors files and `tokenizer.json`;
+//! [`ModelFolder`] opens a folder with `config.json`, safetensors files and `tokenizer.json`, or a GGUF file;
 //! [`ModelFolder::load`] gives a [`Decoder`], which implements [`lac_core::CausalLm`], so that
 //! [`lac_core::generate`], every policy and every observer work with it. [`Tokenizer`] turns
 //! text and chats into token ids as Hugging Face transformers does.
@@ -10,7 +11,7 @@
 //! [`ModelConfig::unknown_fields`].
 //!
 //! The modules have the rest: [`decoder`] the burn module and its parts, [`architecture`] and
-//! [`checkpoint`] the files that it is made of, [`tokenizer`] and [`chat_template`] texts, and
+//! [`checkpoint`] the files that it is made of, [`gguf`] those of llama.cpp, [`tokenizer`] and [`chat_template`] texts, and
 //! [`shape`] and [`bandwidth`] what measurements need.
 //!
 //! ```
@@ -50,6 +51,7 @@ pub use decoder::{Decoder, DecoderConfig};
 pub use folder::{ModelError, ModelFolder, dummy_model};
 pub use shape::ModelShape;
 pub use tokenizer::{AddSpecialTokens, DecodedSpecialTokens, Tokenizer};
+pub use weights_summary::WeightsSummary;
 
 pub mod architecture;
 pub mod bandwidth;
@@ -57,6 +59,7 @@ pub mod chat_template;
 pub mod checkpoint;
 pub mod decoder;
 pub mod generation_defaults;
+pub mod gguf;
 pub mod model_files;
 pub mod shape;
 pub mod tokenizer;
@@ -67,3 +70,4 @@ mod folder;
 mod hash;
 mod stamps;
 mod text;
+mod weights_summary;

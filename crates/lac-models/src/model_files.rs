@@ -1,4 +1,5 @@
-//! The files of a model folder, by name: which are read, and without which nothing can be loaded.
+//! The files of a model folder, by name: which are read, and without which nothing can be loaded. A folder with weights in
+//! safetensors files is that model; one without holds a model in GGUF, which needs no other file.
 //!
 //! A program that copies or downloads a model's folder asks here what it needs.
 
@@ -6,6 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::checkpoint::{Checkpoint, describe_names};
+use crate::gguf;
 use crate::tokenizer::{TEMPLATE_FILES, TEMPLATE_FOLDER, TEMPLATE_SUFFIX};
 
 /// The configuration.
@@ -54,9 +56,22 @@ pub fn is_small_file(path: &str) -> bool {
         || is_template()
 }
 
+/// Whether a place with these files has a model in GGUF and no other.
+fn is_gguf_model(listing: &BTreeSet<String>) -> bool {
+    let has_safetensors = listing.iter().any(|path| path.ends_with(".safetensors"));
+    !has_safetensors && listing.iter().any(|path| path.ends_with(".gguf"))
+}
+
+fn gguf_files(listing: &BTreeSet<String>) -> Result<Vec<String>, String> {
+    gguf::select_files(listing.iter().map(String::as_str), None)
+}
+
 /// Whether a file is needed from a place that holds these files. Several files of weights are named by their index,
 /// see [`missing`].
 pub fn is_needed(path: &str, listing: &BTreeSet<String>) -> bool {
+    if is_gguf_model(listing) {
+        return gguf_files(listing).is_ok_and(|files| files.iter().any(|file| file == path));
+    }
     match path {
         INDEX => !listing.contains(WEIGHTS),
         WEIGHTS => true,
@@ -68,6 +83,9 @@ pub fn is_needed(path: &str, listing: &BTreeSet<String>) -> bool {
 /// all files of them. An index that cannot be read counts as one that is there: opening it says what is wrong.
 pub fn missing(folder: &Path) -> Vec<String> {
     let is_missing = |name: &str| !folder.join(name).exists();
+    if is_missing(WEIGHTS) && is_missing(INDEX) && gguf::holds_files(folder) {
+        return gguf::missing_files(folder, None);
+    }
     let mut missing = Vec::new();
     if is_missing(CONFIG) {
         missing.push(CONFIG.to_owned());
@@ -89,6 +107,9 @@ pub fn missing(folder: &Path) -> Vec<String> {
 /// What is there instead, and what to do about it.
 pub fn check(listing: &BTreeSet<String>) -> Result<(), String> {
     let has = |name: &str| listing.contains(name);
+    if is_gguf_model(listing) {
+        return gguf_files(listing).map(drop);
+    }
     if has(CONFIG) && (has(WEIGHTS) || has(INDEX)) {
         return Ok(());
     }

@@ -23,6 +23,12 @@ pub enum ModelShape {
     Qwen2_5_0_5b,
     /// Qwen2.5-7B.
     Qwen2_5_7b,
+    /// Qwen3-0.6B.
+    Qwen3_0_6b,
+    /// Qwen3-8B.
+    Qwen3_8b,
+    /// Gemma 3 1B.
+    Gemma3_1b,
     /// Llama-3-8B.
     Llama3_8b,
     /// Mistral-7B-v0.3.
@@ -31,9 +37,12 @@ pub enum ModelShape {
 
 impl ModelShape {
     /// All of them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 7] = [
         Self::Qwen2_5_0_5b,
         Self::Qwen2_5_7b,
+        Self::Qwen3_0_6b,
+        Self::Qwen3_8b,
+        Self::Gemma3_1b,
         Self::Llama3_8b,
         Self::Mistral7b,
     ];
@@ -43,6 +52,9 @@ impl ModelShape {
         match self {
             Self::Qwen2_5_0_5b => "qwen2.5-0.5b",
             Self::Qwen2_5_7b => "qwen2.5-7b",
+            Self::Qwen3_0_6b => "qwen3-0.6b",
+            Self::Qwen3_8b => "qwen3-8b",
+            Self::Gemma3_1b => "gemma-3-1b",
             Self::Llama3_8b => "llama-3-8b",
             Self::Mistral7b => "mistral-7b",
         }
@@ -56,6 +68,9 @@ impl ModelShape {
         let text = match self {
             Self::Qwen2_5_0_5b => QWEN_2_5_0_5B,
             Self::Qwen2_5_7b => QWEN_2_5_7B,
+            Self::Qwen3_0_6b => QWEN_3_0_6B,
+            Self::Qwen3_8b => QWEN_3_8B,
+            Self::Gemma3_1b => GEMMA_3_1B,
             Self::Llama3_8b => LLAMA_3_8B,
             Self::Mistral7b => MISTRAL_7B,
         };
@@ -97,6 +112,33 @@ const QWEN_2_5_7B: &str = r#"{
     "use_sliding_window": false, "vocab_size": 152064, "eos_token_id": 151645
 }"#;
 
+const QWEN_3_0_6B: &str = r#"{
+    "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "hidden_act": "silu",
+    "hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28,
+    "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 128,
+    "max_position_embeddings": 40960, "rms_norm_eps": 1e-6, "rope_theta": 1000000.0,
+    "tie_word_embeddings": true, "use_sliding_window": false, "vocab_size": 151936,
+    "eos_token_id": 151645
+}"#;
+
+const QWEN_3_8B: &str = r#"{
+    "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "hidden_act": "silu",
+    "hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 36,
+    "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128,
+    "max_position_embeddings": 40960, "rms_norm_eps": 1e-6, "rope_theta": 1000000.0,
+    "tie_word_embeddings": false, "use_sliding_window": false, "vocab_size": 151936,
+    "eos_token_id": 151645
+}"#;
+
+const GEMMA_3_1B: &str = r#"{
+    "architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text",
+    "hidden_activation": "gelu_pytorch_tanh", "hidden_size": 1152, "intermediate_size": 6912,
+    "num_hidden_layers": 26, "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 256,
+    "max_position_embeddings": 32768, "query_pre_attn_scalar": 256, "rms_norm_eps": 1e-6,
+    "rope_theta": 1000000.0, "rope_local_base_freq": 10000.0, "sliding_window": 512,
+    "sliding_window_pattern": 6, "vocab_size": 262144, "eos_token_id": [1, 106]
+}"#;
+
 const LLAMA_3_8B: &str = r#"{
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
     "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
@@ -122,6 +164,9 @@ mod tests {
         for (shape, n_parameters) in ModelShape::ALL.into_iter().zip([
             494_032_768,
             7_615_616_512,
+            596_049_920,
+            8_190_735_360,
+            999_885_952,
             8_030_261_248,
             7_248_023_552,
         ]) {

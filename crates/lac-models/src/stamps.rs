@@ -20,11 +20,18 @@ fn model_files(folder: &Path) -> impl Iterator<Item = PathBuf> {
     files.chain(entries(&folder.join(TEMPLATE_FOLDER)))
 }
 
-/// Sizes, times and numbers of those files: enough to notice that one was replaced or written to.
+/// Sizes, times and numbers of a model's files: enough to notice that one was replaced or written to.
 #[derive(Clone, Debug)]
 pub(crate) struct Stamps {
-    folder: PathBuf,
+    place: Place,
     files: BTreeMap<PathBuf, Stamp>,
+}
+
+/// Where a model's files are.
+#[derive(Clone, Debug)]
+enum Place {
+    Folder(PathBuf),
+    Files(Vec<PathBuf>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,18 +43,34 @@ struct Stamp {
 }
 
 impl Stamps {
+    /// Notes those of a folder's files that decide a model's results.
     pub(crate) fn of(folder: &Path) -> Self {
+        Self::of_place(Place::Folder(folder.to_owned()))
+    }
+
+    /// Notes these files.
+    pub(crate) fn of_files(paths: Vec<PathBuf>) -> Self {
+        Self::of_place(Place::Files(paths))
+    }
+
+    fn of_place(place: Place) -> Self {
+        let paths: Vec<PathBuf> = match &place {
+            Place::Folder(folder) => model_files(folder).collect(),
+            Place::Files(paths) => paths.clone(),
+        };
+        let stamps = paths.into_iter().filter_map(|path| {
+            let stamp = Stamp::of(&path)?;
+            Some((path, stamp))
+        });
         Self {
-            folder: folder.to_owned(),
-            files: model_files(folder)
-                .filter_map(|path| Some((path.clone(), Stamp::of(&path)?)))
-                .collect(),
+            files: stamps.collect(),
+            place,
         }
     }
 
     /// Returns a file that has changed since.
     pub(crate) fn changed(&self) -> Option<PathBuf> {
-        let now = Self::of(&self.folder);
+        let now = Self::of_place(self.place.clone());
         let both = self.files.keys().chain(now.files.keys());
         let mut changed = both.filter(|path| self.files.get(*path) != now.files.get(*path));
         changed.next().cloned()

@@ -39,11 +39,14 @@ pub use stream::TextStream;
 pub use template_files::{TEMPLATE_FILES, TEMPLATE_FOLDER, TEMPLATE_SUFFIX};
 pub(crate) use text_settings::TextSettings;
 
+pub(crate) use configs::EdgeTokens;
+
 /// The tokenizer of a checkpoint.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
-    folder: PathBuf,
+    /// The folder, or the file, that it was read from.
+    path: PathBuf,
     special_tokens: Map<String, Value>,
     special_ids: HashSet<u32>,
     bos: Option<u32>,
@@ -54,6 +57,24 @@ pub struct Tokenizer {
     spaces: Spaces,
     rules: Rules,
     chat_template: Option<ChatTemplate>,
+}
+
+/// What a tokenizer is made of that was read from one file.
+#[derive(Debug)]
+pub(crate) struct TokenizerParts {
+    /// The library's tokenizer, which puts nothing around a text.
+    pub(crate) inner: tokenizers::Tokenizer,
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// Variables of templates: `bos_token`, `eos_token` and others.
+    pub(crate) special_tokens: Map<String, Value>,
+    pub(crate) bos: Option<u32>,
+    pub(crate) eos: Option<u32>,
+    pub(crate) pad: Option<u32>,
+    /// What is put around a text.
+    pub(crate) edge_tokens: EdgeTokens,
+    pub(crate) stop_tokens: StopTokens,
+    pub(crate) chat_template: Option<ChatTemplate>,
 }
 
 /// Whether a decoded text shows special tokens.
@@ -123,40 +144,81 @@ impl Tokenizer {
         let id = |name| files.special(name).and_then(|text| inner.token_to_id(text));
         let (bos, eos) = (id("bos_token"), id("eos_token"));
         let pad = id("pad_token");
-        let chat_template = files.chat_template;
-        let turn_end = chat_template
-            .as_ref()
-            .and_then(|template| turn_end::turn_end(template, &files.special_tokens, &inner));
-        let stop_tokens = StopTokens {
-            tokenizer: eos,
-            chat_template: turn_end,
-            ..files.stop_tokens
-        };
-        let added = inner.get_added_vocabulary();
-        let special_ids = added
-            .get_added_tokens_decoder()
-            .iter()
-            .filter(|(_, token)| added.is_special_token(&token.content))
-            .map(|(id, _)| *id)
-            .collect();
-        Ok(Self {
-            folder: folder.to_owned(),
+        let tokenizer = Self {
+            path: folder.to_owned(),
             rules: files.rules,
             special_tokens: files.special_tokens,
-            special_ids,
+            special_ids: special_ids(&inner),
             bos,
             eos,
             pad,
-            stop_ids: stop_tokens.ids(),
-            stop_tokens,
+            stop_ids: Vec::new(),
+            stop_tokens: files.stop_tokens,
             spaces: if files.clean_up_spaces {
                 Spaces::CleanUp
             } else {
                 Spaces::AsDecoded
             },
+            chat_template: files.chat_template,
+            inner,
+        };
+        Ok(tokenizer.with_ends())
+    }
+
+    /// Makes a tokenizer of what a file says that is no folder.
+    ///
+    /// # Errors
+    /// Parts that the library cannot join, or with which texts would fill the memory.
+    pub(crate) fn of_parts(parts: TokenizerParts) -> Result<Self, TokenizerError> {
+        let TokenizerParts {
+            mut inner,
+            path,
+            special_tokens,
+            bos,
+            eos,
+            pad,
+            edge_tokens,
+            stop_tokens,
+            chat_template,
+        } = parts;
+        let file = || path.clone();
+        if edge_tokens.bos.is_some() || edge_tokens.eos.is_some() {
+            let edges = catch_panic(|| backend::edge_template(&inner, &edge_tokens));
+            let edges = edges.map_err(|source| TokenizerError::Tokenizer {
+                file: file(),
+                source,
+            })?;
+            inner.with_post_processor(Some(edges));
+        }
+        check_growth(&inner).map_err(|message| TokenizerError::Inconsistent {
+            file: file(),
+            message,
+        })?;
+        let tokenizer = Self {
+            special_ids: special_ids(&inner),
+            path,
+            rules: Rules::Four,
+            special_tokens,
+            bos,
+            eos,
+            pad,
+            stop_ids: Vec::new(),
+            stop_tokens,
+            spaces: Spaces::AsDecoded,
             chat_template,
             inner,
-        })
+        };
+        Ok(tokenizer.with_ends())
+    }
+
+    /// Adds the tokenizer's and the template's words on what ends a text to those of the files.
+    fn with_ends(mut self) -> Self {
+        let template = self.chat_template.as_ref();
+        self.stop_tokens.tokenizer = self.eos;
+        self.stop_tokens.chat_template = template
+            .and_then(|template| turn_end::turn_end(template, &self.special_tokens, &self.inner));
+        self.stop_ids = self.stop_tokens.ids();
+        self
     }
 
     /// Returns the ids of a text, with the special tokens around it that `special` asks for. transformers gives the ids
@@ -288,7 +350,7 @@ impl Tokenizer {
         options: &ChatOptions,
     ) -> Result<String, TokenizerError> {
         let template = self.chat_template.as_ref().ok_or_else(|| {
-            let folder = self.folder.clone();
+            let folder = self.path.clone();
             TokenizerError::NoChatTemplate { folder }
         })?;
         Ok(template.render(messages, &self.special_tokens, options)?)
@@ -348,6 +410,15 @@ impl Tokenizer {
             .simple_id_to_token(id)
             .or_else(|| self.inner.id_to_token(id))
     }
+}
+
+fn special_ids(inner: &tokenizers::Tokenizer) -> HashSet<u32> {
+    let added = inner.get_added_vocabulary();
+    let tokens = added.get_added_tokens_decoder().iter();
+    tokens
+        .filter(|(_, token)| added.is_special_token(&token.content))
+        .map(|(id, _)| *id)
+        .collect()
 }
 
 /// Says which token a file gives another id than the vocabulary does.

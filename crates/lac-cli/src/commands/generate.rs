@@ -103,7 +103,7 @@ impl Generate {
         let tokenizer = folder.tokenizer()?;
         let prompt = self.prompt.resolve(Some(&tokenizer))?;
         prompt.check_fits(open.max_context())?;
-        let choice = self.sampling.choose(folder.path())?;
+        let choice = self.sampling.choose(folder)?;
         choice.warn(Some(&tokenizer));
         let rows = Rows {
             batch: 1,

@@ -22,7 +22,7 @@ use report::Report;
     after_help = "Examples:\n  lac inspect --model ./Qwen2.5-0.5B-Instruct\n  lac inspect --model DIR --json | jq .layers\n  lac inspect --model DIR --strict && lac generate --model DIR --prompt \"Hello\""
 )]
 pub struct Inspect {
-    /// Folder in Hugging Face layout, an id on the Hugging Face hub, or demo
+    /// Folder in Hugging Face layout, a GGUF file, an id on the Hugging Face hub, or demo
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
     /// Print one JSON object
@@ -36,11 +36,15 @@ pub struct Inspect {
 impl Inspect {
     pub fn run(&self) -> Result<()> {
         let local = LocalModel::find(&self.model)?;
-        if !local.path().is_dir() {
-            // The error says what is there in place of a folder.
-            ModelFolder::open(local.path())?;
-        }
-        let report = Report::of_folder(local.path());
+        let report = match ModelFolder::gguf_path(local.path())? {
+            Some(gguf) => Report::of_gguf(&gguf),
+            None if !local.path().is_dir() => {
+                // The error says what is there in place of a folder.
+                ModelFolder::open(local.path())?;
+                bail!("{} is not a folder", local.path().display());
+            }
+            None => Report::of_folder(local.path()),
+        };
         if self.json {
             write_json("-".as_ref(), &report)?;
         } else {

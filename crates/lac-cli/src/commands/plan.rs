@@ -140,7 +140,7 @@ impl Plan {
         let fingerprint = open.fingerprint()?;
         let greedy = SamplingArgs::greedy();
         let config = greedy
-            .choose(folder.path())?
+            .choose(folder)?
             .generation(self.max_new_tokens, tokenizer.stop_ids());
 
         let mut policy = Trace::new(gate);

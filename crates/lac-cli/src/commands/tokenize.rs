@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use lac_models::Tokenizer;
+use lac_models::ModelFolder;
 use serde::Serialize;
 
 use crate::model_path::LocalModel;
@@ -17,7 +17,7 @@ use crate::prompts::PromptArgs;
     after_help = "Examples:\n  lac tokenize --model DIR --prompt \"Hello\"\n  lac tokenize --model DIR --messages chat.json --json"
 )]
 pub struct Tokenize {
-    /// Folder with tokenizer.json, an id on the Hugging Face hub, or demo
+    /// Folder with tokenizer.json, a GGUF file, an id on the Hugging Face hub, or demo
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
     #[command(flatten)]
@@ -37,7 +37,7 @@ struct Tokenized {
 impl Tokenize {
     pub fn run(&self) -> Result<()> {
         let local = LocalModel::find(&self.model)?;
-        let tokenizer = Tokenizer::from_folder(local.path())?;
+        let tokenizer = ModelFolder::tokenizer_of(local.path())?;
         let prompt = self.prompt.resolve(Some(&tokenizer))?;
         let pieces = tokenizer.pieces(&prompt.ids);
         if self.json {

@@ -84,17 +84,16 @@ impl Trace {
         );
         // Ids can be traced without a tokenizer; then there is no text and no stop token but
         // config.json's.
-        let tokenizer =
-            if self.prompt.needs_tokenizer() || folder.path().join("tokenizer.json").exists() {
-                Some(folder.tokenizer()?)
-            } else {
-                None
-            };
+        let tokenizer = if self.prompt.needs_tokenizer() || folder.has_tokenizer() {
+            Some(folder.tokenizer()?)
+        } else {
+            None
+        };
         let stop_tokens = match &tokenizer {
             Some(tokenizer) => tokenizer.stop_ids(),
             None => &folder.config().eos_token_ids,
         };
-        let choice = self.sampling.choose(folder.path())?;
+        let choice = self.sampling.choose(folder)?;
         if self.max_new_tokens > 0 {
             choice.warn(tokenizer.as_ref());
         }
@@ -173,7 +172,7 @@ impl Trace {
             layers: folder.config().decoder.n_layers,
             alpha: self.gate.alpha,
             policy: &policy_name,
-            dtype: open.dtype.name(),
+            dtype: &open.weights_name(),
             device: self.model.device.to_string(),
             embedding_norms: &recorder.phases.prompt.embedding_norms,
             norms: &recorder.phases.prompt.norms,
@@ -237,10 +236,10 @@ impl Trace {
         }
         let model = self.model.model.display().to_string();
         let fingerprint = open.fingerprint()?;
-        let choice = self.sampling.choose(folder.path())?;
+        let choice = self.sampling.choose(folder)?;
         let mut info = TraceInfo::new(&model, n_layers, policy)
             .context("--out")?
-            .with_machine(open.dtype.name(), &self.model.device.to_string())
+            .with_machine(&open.weights_name(), &self.model.device.to_string())
             .with_note("sampling", &choice.describe());
         for part in RECORDED_PARTS {
             info = info.with_note(&format!("model {}", part.name()), &fingerprint.part(part));

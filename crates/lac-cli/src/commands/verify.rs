@@ -94,7 +94,7 @@ impl Verify {
             .speculator(&self.gate, verifier, || open.fingerprint())?;
         let greedy = SamplingArgs::greedy();
         let config = greedy
-            .choose(folder.path())?
+            .choose(folder)?
             .generation(self.max_new_tokens, tokenizer.stop_ids());
 
         let mut report = Report {

@@ -224,3 +224,58 @@ fn data_sets_are_looked_up_like_models() {
         }
     }
 }
+
+/// A type behind the id names one of a repository's GGUF files. These are no models: the error says which was opened.
+#[test]
+fn a_type_behind_an_id_names_a_gguf_file() {
+    let home = TempDir::new().unwrap();
+    let folder = home
+        .path()
+        .join(".cache/huggingface/hub/models--org--name-GGUF");
+    let snapshot = folder.join("snapshots").join(COMMIT);
+    std::fs::create_dir_all(&snapshot).unwrap();
+    std::fs::create_dir_all(folder.join("refs")).unwrap();
+    std::fs::write(folder.join("refs/main"), COMMIT).unwrap();
+    for name in [
+        "name-Q4_0.gguf",
+        "name-Q8_0.gguf",
+        "name-Q2_K-00001-of-00002.gguf",
+    ] {
+        std::fs::write(snapshot.join(name), b"GGUF\x03\0\0\0").unwrap();
+    }
+    for (model, part) in [
+        (
+            "org/name-GGUF:Q8_0",
+            "name-Q8_0.gguf is not a whole GGUF file",
+        ),
+        (
+            "org/name-GGUF:q4_0",
+            "name-Q4_0.gguf is not a whole GGUF file",
+        ),
+        (
+            "org/name-GGUF:name-Q4_0.gguf",
+            "name-Q4_0.gguf is not a whole GGUF file",
+        ),
+        (
+            "org/name-GGUF@5f0b02c:Q4_0",
+            "name-Q4_0.gguf is not a whole GGUF file",
+        ),
+        ("org/name-GGUF:Q5_K", "Q5_K.gguf"),
+        ("org/name-GGUF:Q2_K", "name-Q2_K-00002-of-00002.gguf"),
+        ("org/other:Q4_0", "models--org--other"),
+        ("org/name-GGUF", "several"),
+    ] {
+        let offline = &[("HF_HUB_OFFLINE", "1")];
+        let output = lac(
+            home.path(),
+            offline,
+            &["tokenize", "--model", model, "--prompt", "a"],
+        );
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success());
+        assert!(
+            stderr.contains(part),
+            "{model}: {part:?} is not in: {stderr}"
+        );
+    }
+}

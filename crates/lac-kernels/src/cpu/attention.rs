@@ -6,8 +6,9 @@ use burn::backend::flex::FlexTensor;
 use burn::tensor::Shape;
 
 use super::dot::{Dot, ReadFrom, Rows};
-use super::numeric::{add_weighted, softmax_weights};
+use super::numeric::{add_weighted, soft_cap, softmax_weights};
 use super::storage::with_whole_rows;
+use crate::settings::Scores;
 use crate::slots::AttendedSlots;
 use crate::threads;
 use crate::value::Value;
@@ -34,6 +35,7 @@ pub(super) fn attend<E: Dot>(
     keys: FlexTensor,
     values: FlexTensor,
     slots: &AttendedSlots,
+    scores: Scores,
 ) -> FlexTensor {
     let (queries, keys, values) = (
         with_whole_rows(queries),
@@ -50,6 +52,7 @@ pub(super) fn attend<E: Dot>(
         n_kv_heads: keys.layout().shape()[1],
         seq,
         head_dim,
+        scores,
     };
     let unit_len = attention.unit_len();
     let mut outputs: Vec<E> = vec![E::default(); batch * seq * n_heads * head_dim];
@@ -130,6 +133,7 @@ pub(super) struct Attention<'a, E> {
     pub(super) n_kv_heads: usize,
     pub(super) seq: usize,
     pub(super) head_dim: usize,
+    pub(super) scores: Scores,
 }
 
 impl<E: Dot> Attention<'_, E> {
@@ -243,8 +247,14 @@ impl<E: Dot> Attention<'_, E> {
         scores: Range<usize>,
         outputs: &mut [E],
     ) {
-        let scale = (self.head_dim as f64).powf(-0.5) as f32;
         let (weights, sums) = (&mut scratch.scores[scores], &mut scratch.sums);
+        let scale = match self.scores.soft_cap {
+            None => self.scores.scale,
+            Some(cap) => {
+                soft_cap::<E>(weights, self.scores.scale, cap);
+                1.0
+            }
+        };
         let total = softmax_weights::<E>(weights, scale);
         sums.fill(0.0);
         let values = self.values.from(first);

@@ -3,6 +3,7 @@
 //!
 //! The operations are those of the other files, in their order and rounded as they are: the bits are the same.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use burn::backend::flex::FlexTensor;
@@ -12,9 +13,11 @@ use super::attention::{Attention, StridedRows};
 use super::dot::{Dot, ReadFrom, Rows};
 use super::linear_map::{by_inputs, gated, project, rows, tasks_by_inputs};
 use super::norm::norm_rows;
-use super::numeric::{add_rows, rotate_halves};
+use super::numeric::{add_rows, multiply_rows};
+use super::rotary::rotate_heads;
 use super::storage::{contiguous, values};
-use super::sublayers::{GatedMlp, LinearMap, Norm, QkvProjection};
+use super::sublayers::{GatedMlp, LinearMap, Norm, QkvProjection, Residual};
+use crate::settings::Scores;
 use crate::slots::AttendedSlots;
 
 /// `[batch, seq, heads * head_dim]` of queries, keys and values, from `[batch, seq, hidden]`.
@@ -75,6 +78,7 @@ pub(super) fn layer<E: Dot>(
     output: &LinearMap,
     mlp: &GatedMlp,
     slots: &AttendedSlots,
+    scores: Scores,
 ) -> Option<[FlexTensor; 3]> {
     let hidden = contiguous(hidden);
     let [batch, seq, width] = dims(&hidden);
@@ -92,7 +96,7 @@ pub(super) fn layer<E: Dot>(
     let tasks = tasks_by_inputs(&weights, batch, seq)?;
 
     let states = values::<E>(&hidden);
-    let head_dim = 2 * qkv.half();
+    let head_dim = qkv.head_dim;
     let [n_queries, n_keys, n_values] =
         [query_weight, key_weight, value_weight].map(|weight| weight.len());
     let shapes = [width, n_keys, n_values].map(|width| Shape::from([batch, seq, width]));
@@ -111,6 +115,7 @@ pub(super) fn layer<E: Dot>(
             n_kv_heads,
             seq,
             head_dim,
+            scores,
         };
         let mut attended = vec![E::default(); n_tokens * n_queries];
         let slots = |row: usize, query: usize| slots.of_query(rows.start + row, query);
@@ -124,20 +129,37 @@ pub(super) fn layer<E: Dot>(
 }
 
 impl Norm {
-    /// The norms of some tokens' states, side by side.
+    /// The norms of some states or heads, side by side.
     fn norm<E: Dot>(&self, states: &[E]) -> Vec<E> {
         let mut normed = vec![E::default(); states.len()];
-        norm_rows(states, values(&self.weight), self.epsilon, &mut normed);
+        let weight = values(&self.weight);
+        norm_rows(states, weight, self.epsilon, self.form, &mut normed);
         normed
     }
 }
 
-impl QkvProjection {
-    /// Half of a head's width: the pairs that are rotated.
-    fn half(&self) -> usize {
-        self.rotation[0].layout().shape()[3]
+/// The states after the norm before a sublayer; without a norm, as they are.
+fn normed<'a, E: Dot>(norm: Option<&Norm>, states: &'a [E]) -> Cow<'a, [E]> {
+    match norm {
+        None => Cow::Borrowed(states),
+        Some(norm) => Cow::Owned(norm.norm(states)),
     }
+}
 
+impl Residual {
+    /// Adds the states of some tokens to a sublayer's outputs for them, which are normed and multiplied first.
+    fn add<E: Dot>(&self, states: &[E], outputs: &mut [E]) {
+        if let Some(norm) = &self.norm {
+            outputs.copy_from_slice(&norm.norm(outputs));
+        }
+        if self.multiplier != 1.0 {
+            multiply_rows(outputs, self.multiplier);
+        }
+        add_rows(states, outputs);
+    }
+}
+
+impl QkvProjection {
     /// Queries, keys and values of some tokens of the pass, whose states are given.
     fn write<E: Dot>(
         &self,
@@ -147,9 +169,11 @@ impl QkvProjection {
         outputs: [&mut [E]; 3],
     ) {
         let weights = self.weights.each_ref().map(rows::<E>);
-        let rotation = self.rotation.each_ref().map(StridedRows::<E>::of);
-        let half = self.half();
-        let normed = self.norm.norm(states);
+        let rotation = self.rotation.as_ref().map(|rotation| {
+            let n_pairs = rotation[0].layout().shape()[3];
+            (rotation.each_ref().map(StridedRows::<E>::of), n_pairs)
+        });
+        let normed = normed(self.norm.as_ref(), states);
         let width = weights[0].width();
         let inputs = Rows::new(&normed, width, width, tokens.len());
         let project = |idx: usize, outputs: &mut [E]| {
@@ -161,13 +185,20 @@ impl QkvProjection {
         for (idx, outputs) in [queries, keys].into_iter().enumerate() {
             let mut projected = vec![E::default(); outputs.len()];
             project(idx, &mut projected);
+            if let Some(norms) = &self.head_norms {
+                projected = norms[idx].norm(&projected);
+            }
+            let Some((rotation, n_pairs)) = rotation else {
+                outputs.copy_from_slice(&projected);
+                continue;
+            };
             let n_outs = weights[idx].len();
             let places = outputs.chunks_exact_mut(n_outs);
             let heads = projected.chunks_exact(n_outs).zip(places);
             for (token, (heads, places)) in tokens.clone().zip(heads) {
                 let indices = [token / seq, 0, token % seq];
-                let [cos, sin] = rotation.map(|angles| &angles.from(indices)[..half]);
-                rotate_halves(heads, cos, sin, places);
+                let [cos, sin] = rotation.map(|angles| &angles.from(indices)[..n_pairs]);
+                rotate_heads(heads, self.head_dim, cos, sin, places);
             }
         }
     }
@@ -178,7 +209,7 @@ impl LinearMap {
     fn add<E: Dot>(&self, inputs: Rows<'_, E>, states: &[E], outputs: &mut [E]) {
         let bias = self.bias.as_ref().map(values);
         project(rows(&self.weight), bias, inputs, ReadFrom::Cache, outputs);
-        add_rows(states, outputs);
+        self.residual.add(states, outputs);
     }
 }
 
@@ -186,14 +217,20 @@ impl GatedMlp {
     /// The MLP's outputs of some tokens, added to their states.
     fn add<E: Dot>(&self, states: &[E], outputs: &mut [E]) {
         let [gate, up, down] = self.weights.each_ref().map(rows::<E>);
-        let normed = self.norm.norm(states);
+        let normed = normed(self.norm.as_ref(), states);
         let n_rows = states.len() / gate.width();
         let inputs = Rows::new(&normed, gate.width(), gate.width(), n_rows);
         let mut inner = vec![E::default(); n_rows * gate.len()];
-        gated([gate, up], inputs, ReadFrom::Cache, &mut inner);
+        gated(
+            [gate, up],
+            self.activation,
+            inputs,
+            ReadFrom::Cache,
+            &mut inner,
+        );
         let inner = Rows::new(&inner, gate.len(), gate.len(), n_rows);
         project(down, None, inner, ReadFrom::Cache, outputs);
-        add_rows(states, outputs);
+        self.residual.add(states, outputs);
     }
 }
 

@@ -7,8 +7,9 @@ use burn::backend::flex::FlexTensor;
 use burn::tensor::Shape;
 
 use super::dot::{Dot, ReadFrom, Rows};
-use super::numeric::silu_times;
+use super::numeric::{gelu_times, silu_times};
 use super::storage::{contiguous, values};
+use crate::settings::Activation;
 use crate::threads;
 use crate::value::Value;
 
@@ -72,8 +73,13 @@ pub(super) fn linear<E: Dot, const N: usize>(
     })
 }
 
-/// `silu(gate · x) * (up · x)`; what stands between the two steps is rounded as two operations would.
-pub(super) fn swiglu<E: Dot>(input: FlexTensor, gate: FlexTensor, up: FlexTensor) -> FlexTensor {
+/// `activation(gate · x) * (up · x)`; what stands between the two steps is rounded as two operations would.
+pub(super) fn gated_linear<E: Dot>(
+    input: FlexTensor,
+    gate: FlexTensor,
+    up: FlexTensor,
+    activation: Activation,
+) -> FlexTensor {
     let (input, gate, up) = (contiguous(input), contiguous(gate), contiguous(up));
     let inputs = rows::<E>(&input);
     let (gate, up) = (rows::<E>(&gate), rows::<E>(&up));
@@ -83,7 +89,7 @@ pub(super) fn swiglu<E: Dot>(input: FlexTensor, gate: FlexTensor, up: FlexTensor
     if let Some(tasks) = tasks_by_inputs(&[gate, up], n_rows, 1) {
         let shapes = n_outs.map(|n_outs| Shape::from([n_rows, n_outs]));
         let [output] = by_inputs(n_rows, shapes, tasks, |task, [outputs]: [&mut [E]; 1]| {
-            gated([gate, up], inputs.slice(task), from, outputs);
+            gated([gate, up], activation, inputs.slice(task), from, outputs);
         });
         return output;
     }
@@ -91,7 +97,7 @@ pub(super) fn swiglu<E: Dot>(input: FlexTensor, gate: FlexTensor, up: FlexTensor
     let tasks = tasks_by_outs(&n_outs, n_rows, 2 * inputs.width(), TILE);
     let [output] = by_outs(n_rows, n_outs, tasks, |task, block: &mut [E]| {
         let weights = [gate, up].map(|weight| weight.slice(task.outs.clone()));
-        gated(weights, inputs, from, block);
+        gated(weights, activation, inputs, from, block);
     });
     output
 }
@@ -121,9 +127,10 @@ pub(crate) fn add_bias<E: Value>(bias: &[E], sums: &mut [f32]) {
     }
 }
 
-/// `silu(gate · x) * (up · x)` of some inputs and some rows of both weights: `[inputs, rows]`.
+/// `activation(gate · x) * (up · x)` of some inputs and some rows of both weights: `[inputs, rows]`.
 pub(super) fn gated<E: Dot>(
     [gate, up]: [Rows<'_, E>; 2],
+    activation: Activation,
     inputs: Rows<'_, E>,
     from: ReadFrom,
     outputs: &mut [E],
@@ -132,7 +139,10 @@ pub(super) fn gated<E: Dot>(
         let mut ups = vec![0.0; gates.len()];
         products(gate, inputs, from, gates);
         products(up, inputs, from, &mut ups);
-        silu_times::<E>(gates, &ups);
+        match activation {
+            Activation::Silu => silu_times::<E>(gates, &ups),
+            Activation::GeluTanh => gelu_times::<E>(gates, &ups),
+        }
     });
 }
 

@@ -99,6 +99,35 @@ vectorised! {
 }
 
 vectorised! {
+    /// `gates := gelu(gates) * ups` with the approximation by tanh, rounding to `E` where separate operations would.
+    fn gelu_times<E: Value>(gates: &mut [f32], ups: &[f32]) {
+        // x / 2 · (1 + tanh(z)) is x · sigmoid(2z).
+        const TWICE_ROOT_2_OVER_PI: f32 = 1.595_769_1;
+        for (gate, &up) in gates.iter_mut().zip(ups) {
+            let x = E::round(*gate);
+            let z = TWICE_ROOT_2_OVER_PI * (x + 0.044_715 * x * x * x);
+            *gate = E::round(x / (1.0 + exp(-z))) * E::round(up);
+        }
+    }
+}
+
+vectorised! {
+    /// `scores := cap · tanh(scores · scale / cap)`.
+    fn soft_cap<E: Value>(scores: &mut [f32], scale: f32, cap: f32) {
+        let scale = scale / cap;
+        for score in scores.iter_mut() {
+            // The exponent stays in the range of `exp`, where tanh has long been 1.
+            let x = *score * scale;
+            let size = if x < 0.0 { -x } else { x };
+            let size = if size > 40.0 { 40.0 } else { size };
+            let decay = exp(-2.0 * size);
+            let bounded = cap * ((1.0 - decay) / (1.0 + decay));
+            *score = if x < 0.0 { -bounded } else { bounded };
+        }
+    }
+}
+
+vectorised! {
     /// The sum of some values, in so many lanes that reading them is all that takes time.
     fn sum<E: Value>(values: &[E]) -> f32 {
         const MANY: usize = 8 * LANES;
@@ -143,6 +172,24 @@ vectorised! {
     fn scale_rows<E: Value>(row: &[E], scale: f32, weight: &[E], outputs: &mut [E]) {
         for ((output, value), weight) in outputs.iter_mut().zip(row).zip(weight) {
             *output = E::narrow(E::round(value.widen() * scale) * weight.widen());
+        }
+    }
+}
+
+vectorised! {
+    /// `outputs := row * scale * (offset + weight)`, rounded once.
+    fn scale_rows_in_f32<E: Value>(row: &[E], scale: f32, offset: f32, weight: &[E], outputs: &mut [E]) {
+        for ((output, value), weight) in outputs.iter_mut().zip(row).zip(weight) {
+            *output = E::narrow(value.widen() * scale * (offset + weight.widen()));
+        }
+    }
+}
+
+vectorised! {
+    /// `values := values * multiplier`.
+    fn multiply_rows<E: Value>(values: &mut [E], multiplier: f32) {
+        for value in values.iter_mut() {
+            *value = E::narrow(value.widen() * multiplier);
         }
     }
 }

@@ -14,8 +14,8 @@ const MIN_PARALLEL_VALUES: usize = 1 << 15;
 /// Rows in a task.
 const ROWS_PER_TASK: usize = 64;
 
-/// Rotates heads `[batch, heads, seq, head_dim]`, wherever they lie, by cosines and sines
-/// `[1 or batch, 1, seq, head_dim / 2]`.
+/// Rotates the first `2 * pairs` values of heads `[batch, heads, seq, head_dim]`, wherever they lie, by cosines and sines
+/// `[1 or batch, 1, seq, pairs]`.
 pub(super) fn rotate<E: Value>(heads: FlexTensor, cos: FlexTensor, sin: FlexTensor) -> FlexTensor {
     let (heads, cos, sin) = (
         with_whole_rows(heads),
@@ -24,6 +24,7 @@ pub(super) fn rotate<E: Value>(heads: FlexTensor, cos: FlexTensor, sin: FlexTens
     );
     let shape = heads.layout().shape().clone();
     let (n_heads, seq, head_dim) = (shape[1], shape[2], shape[3]);
+    let n_pairs = cos.layout().shape()[3];
     let (from, cosines, sines) = (
         StridedRows::<E>::of(&heads),
         StridedRows::<E>::of(&cos),
@@ -33,10 +34,11 @@ pub(super) fn rotate<E: Value>(heads: FlexTensor, cos: FlexTensor, sin: FlexTens
     let rotate = |first: usize, outputs: &mut [E]| {
         for (row, output) in (first..).zip(outputs.chunks_exact_mut(head_dim)) {
             let indices = [row / seq / n_heads, row / seq % n_heads, row % seq];
-            rotate_halves(
+            rotate_heads(
                 &from.from(indices)[..head_dim],
-                &cosines.from(indices)[..head_dim / 2],
-                &sines.from(indices)[..head_dim / 2],
+                head_dim,
+                &cosines.from(indices)[..n_pairs],
+                &sines.from(indices)[..n_pairs],
                 output,
             );
         }
@@ -50,4 +52,25 @@ pub(super) fn rotate<E: Value>(heads: FlexTensor, cos: FlexTensor, sin: FlexTens
         });
     }
     E::tensor(outputs, shape)
+}
+
+/// Rotates heads that lie side by side by the angles of one position. What a head holds beyond the pairs is copied.
+pub(super) fn rotate_heads<E: Value>(
+    heads: &[E],
+    head_dim: usize,
+    cos: &[E],
+    sin: &[E],
+    outputs: &mut [E],
+) {
+    let n_rotated = 2 * cos.len();
+    if n_rotated == head_dim {
+        return rotate_halves(heads, cos, sin, outputs);
+    }
+    let outputs = outputs.chunks_exact_mut(head_dim);
+    for (head, output) in heads.chunks_exact(head_dim).zip(outputs) {
+        let (rotated, rest) = head.split_at(n_rotated);
+        let (rotated_out, rest_out) = output.split_at_mut(n_rotated);
+        rotate_halves(rotated, cos, sin, rotated_out);
+        rest_out.copy_from_slice(rest);
+    }
 }

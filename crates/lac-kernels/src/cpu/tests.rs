@@ -6,9 +6,10 @@ mod sublayers;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use proptest::prelude::*;
 
+use crate::settings::{Activation, NormForm, Scores};
 use crate::slots::AttendedSlots;
 
-use super::{attend, has_cpu_kernel, linear, rms_norm, rotate, swiglu};
+use super::{attend, gated_linear, has_cpu_kernel, linear, rms_norm, rotate};
 
 const DTYPES: [DType; 3] = [DType::F32, DType::BF16, DType::F16];
 
@@ -117,19 +118,30 @@ fn biases_are_added_after_rounding() {
 
 #[test]
 fn gated_maps() {
-    for (rows, n_in, n_out) in [(1, 40, 9), (3, 128, 50), (33, 70, 31)] {
+    let sizes = [(1, 40, 9), (3, 128, 50), (33, 70, 31)];
+    let silu = |x: f64| x / (1.0 + (-x).exp());
+    let gelu = |x: f64| {
+        let root = (2.0 / std::f64::consts::PI).sqrt();
+        x / 2.0 * (1.0 + (root * (x + 0.044715 * x.powi(3))).tanh())
+    };
+    let activations: [(Activation, fn(f64) -> f64); 2] =
+        [(Activation::Silu, silu), (Activation::GeluTanh, gelu)];
+    for ((activation, exact), (rows, n_in, n_out)) in activations
+        .into_iter()
+        .flat_map(|activation| sizes.map(|sizes| (activation, sizes)))
+    {
         let input = values(rows * n_in, 4);
         let (gate, up) = (values(n_out * n_in, 5), values(n_out * n_in, 6));
-        let found = swiglu(
+        let found = gated_linear(
             tensor(&input, [rows, n_in], DType::F32),
             tensor(&gate, [n_out, n_in], DType::F32),
             tensor(&up, [n_out, n_in], DType::F32),
+            activation,
         );
         let gates = products(&input, &gate, n_in);
         let ups = products(&input, &up, n_in);
-        let silu = |x: f64| x / (1.0 + (-x).exp());
         for ((found, gate), up) in read(found).into_iter().zip(gates).zip(ups) {
-            let expected = silu(gate) * up;
+            let expected = exact(gate) * up;
             let error = (f64::from(found) - expected).abs();
             assert!(
                 error <= 1e-5 * (1.0 + expected.abs()),
@@ -141,7 +153,14 @@ fn gated_maps() {
 
 #[test]
 fn norms() {
-    for dtype in DTYPES {
+    for (dtype, form) in DTYPES.into_iter().flat_map(|dtype| {
+        [
+            NormForm::Weight,
+            NormForm::WeightInF32,
+            NormForm::OnePlusWeight,
+        ]
+        .map(|form| (dtype, form))
+    }) {
         for width in [1, 7, 128, 1000] {
             let hidden = values(3 * width, 7);
             let weight = values(width, 8);
@@ -149,7 +168,12 @@ fn norms() {
                 tensor(&hidden, [1, 3, width], dtype),
                 tensor(&weight, [width], dtype),
                 1e-5,
+                form,
             );
+            let one = match form {
+                NormForm::Weight | NormForm::WeightInF32 => 0.0,
+                NormForm::OnePlusWeight => 1.0,
+            };
             let expected: Vec<f64> = hidden
                 .chunks(width)
                 .flat_map(|row| {
@@ -157,7 +181,7 @@ fn norms() {
                     let scale = (squares / width as f64 + 1e-5).sqrt().recip();
                     row.iter()
                         .zip(&weight)
-                        .map(move |(&x, &w)| f64::from(x) * scale * f64::from(w))
+                        .map(move |(&x, &w)| f64::from(x) * scale * (one + f64::from(w)))
                 })
                 .collect();
             // The normed value is rounded, and its product with the weight once more.
@@ -175,15 +199,26 @@ fn norms() {
 #[test]
 fn rotations_of_views() {
     // Heads as a view with other strides than its shape's, angles that all rows share.
+    check_rotation(6);
+}
+
+#[test]
+fn values_beyond_the_pairs_are_not_rotated() {
+    check_rotation(4);
+    check_rotation(2);
+}
+
+fn check_rotation(n_rotated: usize) {
     let (batch, heads, seq, head_dim) = (2, 3, 4, 6);
     let all = values(batch * seq * heads * head_dim, 9);
     let view = tensor(&all, [batch, seq, heads, head_dim], DType::F32).swap_dims(1, 2);
-    let cosines = values(seq * head_dim / 2, 10);
-    let sines = values(seq * head_dim / 2, 11);
+    let n_pairs = n_rotated / 2;
+    let cosines = values(seq * n_pairs, 10);
+    let sines = values(seq * n_pairs, 11);
     let found = rotate(
         view,
-        tensor(&cosines, [1, 1, seq, head_dim / 2], DType::F32),
-        tensor(&sines, [1, 1, seq, head_dim / 2], DType::F32),
+        tensor(&cosines, [1, 1, seq, n_pairs], DType::F32),
+        tensor(&sines, [1, 1, seq, n_pairs], DType::F32),
     );
     let found = read(found);
     for row in 0..batch {
@@ -191,12 +226,13 @@ fn rotations_of_views() {
             for position in 0..seq {
                 let from = &all[((row * seq + position) * heads + head) * head_dim..][..head_dim];
                 let to = &found[((row * heads + head) * seq + position) * head_dim..][..head_dim];
-                for pair in 0..head_dim / 2 {
-                    let angle = position * head_dim / 2 + pair;
-                    let (x, y) = (from[pair], from[pair + head_dim / 2]);
+                assert_eq!(to[n_rotated..], from[n_rotated..]);
+                for pair in 0..n_pairs {
+                    let angle = position * n_pairs + pair;
+                    let (x, y) = (from[pair], from[pair + n_pairs]);
                     let (cos, sin) = (cosines[angle], sines[angle]);
                     assert_eq!(to[pair], x * cos - y * sin);
-                    assert_eq!(to[pair + head_dim / 2], y * cos + x * sin);
+                    assert_eq!(to[pair + n_pairs], y * cos + x * sin);
                 }
             }
         }
@@ -204,8 +240,12 @@ fn rotations_of_views() {
 }
 
 /// Attention of one query, in f64.
-fn attention(query: &[f32], keys: &[&[f32]], values: &[&[f32]]) -> Vec<f64> {
-    let scale = (query.len() as f64).powf(-0.5);
+fn attention(query: &[f32], keys: &[&[f32]], values: &[&[f32]], settings: Scores) -> Vec<f64> {
+    let scale = f64::from(settings.scale);
+    let capped = |score: f64| match settings.soft_cap.map(f64::from) {
+        Some(cap) => cap * (score / cap).tanh(),
+        None => score,
+    };
     let scores: Vec<f64> = keys
         .iter()
         .map(|key| {
@@ -213,7 +253,7 @@ fn attention(query: &[f32], keys: &[&[f32]], values: &[&[f32]]) -> Vec<f64> {
                 .iter()
                 .zip(*key)
                 .map(|(&q, &k)| f64::from(q) * f64::from(k));
-            scale * products.sum::<f64>()
+            capped(scale * products.sum::<f64>())
         })
         .collect();
     let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -233,11 +273,18 @@ fn attention(query: &[f32], keys: &[&[f32]], values: &[&[f32]]) -> Vec<f64> {
 #[test]
 fn attention_sees_what_it_may() {
     let (batch, n_heads, n_kv_heads, head_dim, capacity) = (2, 4, 2, 10, 12);
-    for (past, seq, window, padding) in [
-        (0, 5, None, [0, 0]),
-        (6, 1, None, [0, 3]),
-        (6, 3, Some(4), [2, 0]),
-        (0, 8, Some(3), [5, 0]),
+    let plain = Scores::of_head_dim(head_dim);
+    let capped = Scores {
+        scale: 2.0,
+        soft_cap: Some(1.5),
+    };
+    for (past, seq, window, padding, scores) in [
+        (0, 5, None, [0, 0], plain),
+        (6, 1, None, [0, 3], plain),
+        (6, 3, Some(4), [2, 0], plain),
+        (0, 8, Some(3), [5, 0], plain),
+        (6, 1, None, [0, 3], capped),
+        (0, 8, Some(3), [5, 0], capped),
     ] {
         for dtype in DTYPES {
             let queries = values(batch * n_heads * seq * head_dim, 12);
@@ -254,6 +301,7 @@ fn attention_sees_what_it_may() {
                     padding: padding.to_vec(),
                     ends: Vec::new(),
                 },
+                scores,
             );
             let found = read(found);
             for row in 0..batch {
@@ -282,6 +330,7 @@ fn attention_sees_what_it_may() {
                                 .clone()
                                 .map(|idx| slot("values", idx))
                                 .collect::<Vec<_>>(),
+                            scores,
                         );
                         let from = ((row * seq + query) * n_heads + head) * head_dim;
                         let what = format!("past {past}, row {row}, head {head}, query {query}");
@@ -329,6 +378,7 @@ fn a_query_gives_the_same_bits_alone() {
                 seen(&keys),
                 seen(&cached),
                 &slots,
+                Scores::of_head_dim(head_dim),
             )
         };
         let together = of(0, seq);
@@ -382,7 +432,8 @@ fn however_the_work_is_cut_a_row_gives_the_same_bits() {
                 let input = tensor(input, [rows.len(), n_in], dtype);
                 let biases = [Some(bias.clone()), None];
                 let [first, second] = linear(input.clone(), weights.clone(), biases);
-                let gated = swiglu(input, weights[0].clone(), weights[1].clone());
+                let [gate, up] = weights.clone();
+                let gated = gated_linear(input, gate, up, Activation::Silu);
                 [first, second, gated].map(read)
             };
             let together = of(0..70);
@@ -409,12 +460,15 @@ fn what_is_not_finite_stays_so() {
         let input = tensor(&[value, 1.0], [1, 2], DType::F32);
         let [output] = linear(input.clone(), [weight.clone()], [None]);
         assert!(is_expected(read(output)[0]));
-        let gated = swiglu(input.clone(), weight.clone(), weight.clone());
-        assert!(is_expected(read(gated)[0]));
+        for activation in [Activation::Silu, Activation::GeluTanh] {
+            let gated = gated_linear(input.clone(), weight.clone(), weight.clone(), activation);
+            assert!(is_expected(read(gated)[0]));
+        }
         let normed = rms_norm(
             input.unsqueeze(),
             tensor(&[1.0, 1.0], [2], DType::F32),
             1e-5,
+            NormForm::Weight,
         );
         assert!(read(normed)[0].is_nan());
     }

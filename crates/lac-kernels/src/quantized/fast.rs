@@ -20,7 +20,7 @@ mod lanes;
 mod tiles;
 mod weights;
 
-pub(super) use inputs::Inputs;
+pub(super) use inputs::{Inputs, MIN_TILE_INPUTS};
 pub(super) use weights::WeightRows;
 
 use self::tiles::{Portable, Unpack, tiles};

@@ -9,7 +9,7 @@ use burn::tensor::{DType, Tensor, bf16, f16};
 
 use super::activations::Activations;
 use super::exact;
-use super::fast::{self, Inputs, WeightRows};
+use super::fast::{self, Inputs, MIN_TILE_INPUTS, WeightRows};
 use super::instructions::Instructions;
 use super::matrix::QuantizedMatrix;
 use crate::cpu::linear_map::{add_bias, by_outs, rows, tasks_by_outs, with_sums};
@@ -22,9 +22,6 @@ const FEW_INPUTS_TILE: usize = 12;
 
 /// The rows of a tile.
 const TILE: usize = 32;
-
-/// With more inputs than this, rows of weights are laid out in tiles.
-const FEW_INPUTS: usize = 2;
 
 /// Multiplies `[rows, in]` by each of the weights `[out, in]` and adds the weight's bias `[out]`, if it has one; returns
 /// `[rows, out]` for each weight, in the input's data type. [`Activations`] says what is computed; a row's bits depend
@@ -176,7 +173,7 @@ impl<'a> AllInputs<'a> {
 
     /// What the rows of a task are a multiple of.
     fn tile(&self) -> usize {
-        if self.n_rows > FEW_INPUTS {
+        if self.n_rows >= MIN_TILE_INPUTS {
             TILE
         } else {
             FEW_INPUTS_TILE

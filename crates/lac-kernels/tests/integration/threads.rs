@@ -13,7 +13,7 @@ use std::time::Duration;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use lac_kernels::quantized::{self, Activations, BlockFormat, QuantizedMatrix};
 use lac_kernels::threads::{AlreadyStarted, HostThreads, ThreadConfig, configure};
-use lac_kernels::{AttendedSlots, attend, linear, swiglu};
+use lac_kernels::{Activation, AttendedSlots, Scores, attend, gated_linear, linear};
 
 /// Names the test whose body this process is to run.
 const TEST: &str = "LAC_KERNELS_TEST";
@@ -69,11 +69,8 @@ fn compute() -> u64 {
             let weight = tensor([n_out, n_in], 2, dtype);
             let [output] = linear(input.clone(), [weight.clone()], [None]);
             hash(output);
-            hash(swiglu(
-                input.clone(),
-                weight,
-                tensor([n_out, n_in], 3, dtype),
-            ));
+            let up = tensor([n_out, n_in], 3, dtype);
+            hash(gated_linear(input.clone(), weight, up, Activation::Silu));
             let matrix = quantized(n_out, n_in);
             for activations in [Activations::Exact, Activations::Int8] {
                 let [output] = quantized::linear(input.clone(), [&matrix], [None], activations);
@@ -92,7 +89,8 @@ fn compute() -> u64 {
             padding: vec![0],
             ends: Vec::new(),
         };
-        let attended = attend(heads(6, 4), heads(2, 5), heads(2, 6), &slots);
+        let scores = Scores::of_head_dim(16);
+        let attended = attend(heads(6, 4), heads(2, 5), heads(2, 6), &slots, scores);
         hash(attended.reshape([40, 6 * 16]));
     }
     hasher.finish()

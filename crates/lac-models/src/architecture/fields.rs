@@ -199,6 +199,45 @@ impl<'a> Fields<'a> {
         flag == Given::Value(true)
     }
 
+    /// As [`flag`](Self::flag), with another value for a field that is absent.
+    pub(super) fn flag_or(&mut self, field: &str, absent: bool) -> bool {
+        match self.left.contains_key(field) {
+            true => self.flag(field),
+            false => absent,
+        }
+    }
+
+    /// Takes a list of numbers above 0.
+    pub(super) fn positives(&mut self, field: &str) -> Given<Vec<f64>> {
+        self.given(field, "a list of numbers above 0", |value| {
+            let number = |value: &Value| value.as_f64().filter(|n| n.is_finite() && *n > 0.0);
+            value.as_array()?.iter().map(number).collect()
+        })
+    }
+
+    /// Takes a list of numbers or of true and false: whether each of them is not 0.
+    pub(super) fn flags(&mut self, field: &str) -> Given<Vec<bool>> {
+        self.given(field, "a list of 1 and 0", |value| {
+            let flag = |value: &Value| match value.as_f64() {
+                Some(number) => Some(number != 0.0),
+                None => value.as_bool(),
+            };
+            value.as_array()?.iter().map(flag).collect()
+        })
+    }
+
+    /// Takes a number above 0: absent, it is the class's default; null, an error.
+    pub(super) fn multiplier(&mut self, field: &str, default: f64) -> f64 {
+        match self.positive(field) {
+            Given::Absent => default,
+            Given::Value(number) => number,
+            Given::Null => {
+                self.missing(field, "a number above 0 in place of null");
+                default
+            }
+        }
+    }
+
     /// Takes a number above 0.
     pub(super) fn positive(&mut self, field: &str) -> Given<f64> {
         self.given(field, "a number above 0", |value| {

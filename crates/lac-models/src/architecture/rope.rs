@@ -3,9 +3,8 @@
 use serde_json::{Map, Value};
 
 use super::fields::{Fields, Given};
-use crate::decoder::{RopeConfig, RopeScaling};
-
-const DEFAULT_THETA: f64 = 10_000.0;
+use super::scaling::{RopeSizes, attention_factor, scaling};
+use crate::decoder::RopeConfig;
 
 /// Parameters of some kind of scaling.
 const PARAMETERS: &[&str] = &[
@@ -27,54 +26,120 @@ const PARAMETERS: &[&str] = &[
     "alpha",
 ];
 
+/// What a class does where the file says nothing of its rotary positions.
+pub(super) struct RopeDefaults {
+    /// The base.
+    pub(super) theta: f64,
+    pub(super) sliding: SlidingRotation,
+    pub(super) partial: PartialRotation,
+}
+
+/// How a class rotates the layers with a sliding window.
+pub(super) enum SlidingRotation {
+    /// As the others.
+    AsOthers,
+    /// With a base of their own, from a field of older files or the class, and without scaling.
+    Own { field: &'static str, theta: f64 },
+}
+
+/// Whether a class heeds `partial_rotary_factor`.
+pub(super) enum PartialRotation {
+    /// It rotates whole heads, in one version of transformers at least.
+    Refused,
+    /// It rotates that part of a head.
+    Heeded,
+}
+
+/// The rotary positions of a decoder.
+pub(super) struct RotaryPositions {
+    pub(super) rope: RopeConfig,
+    pub(super) sliding_rope: Option<RopeConfig>,
+    pub(super) rotary_dim: Option<usize>,
+}
+
 /// Reads `rope_theta` and `rope_scaling`, or the `rope_parameters` of newer files, which hold both. Absent fields mean
 /// what they mean to transformers 5, which reads every older form too.
-pub(super) fn rope_config(fields: &mut Fields<'_>, max_position_embeddings: usize) -> RopeConfig {
+pub(super) fn rotary_positions(
+    fields: &mut Fields<'_>,
+    defaults: &RopeDefaults,
+    max_position_embeddings: usize,
+    head_dim: usize,
+) -> RotaryPositions {
     let theta = fields.positive("rope_theta");
     let original = fields.limit("original_max_position_embeddings");
-    let mut inner = match scaling_fields(fields) {
-        None => {
-            return RopeConfig {
-                theta: outer_theta(fields, theta),
-                scaling: RopeScaling::None,
-            };
-        }
-        Some(inner) => inner,
+    let n_rotated = match defaults.partial {
+        PartialRotation::Heeded => n_rotated(fields, head_dim),
+        PartialRotation::Refused => None,
     };
-    let kind = kind(&mut inner);
+    let sizes = RopeSizes {
+        max_position_embeddings,
+        original: original.or(None, None),
+        n_rotated: n_rotated.unwrap_or(head_dim),
+    };
+    let own_sliding = match defaults.sliding {
+        SlidingRotation::AsOthers => None,
+        SlidingRotation::Own { field, theta } => {
+            Some(RopeConfig::new(fields.multiplier(field, theta)))
+        }
+    };
+    let (full, sliding) = parameter_sets(fields, own_sliding.is_some());
+    let mut read = |inner: Option<Fields<'_>>, theta: Given<f64>, default: f64| match inner {
+        None => (
+            RopeConfig::new(outer_theta(fields, theta, default)),
+            sizes.n_rotated,
+        ),
+        Some(mut inner) => {
+            let parameters = parameters(&mut inner, theta, default, defaults, sizes, head_dim);
+            fields.absorb(inner);
+            parameters
+        }
+    };
+    let (rope, n_rotated) = read(full, theta, defaults.theta);
+    let sliding_rope = match (sliding, own_sliding) {
+        (Some(inner), Some(own)) => Some(read(Some(inner), Given::Absent, own.theta).0),
+        (_, own_sliding) => own_sliding,
+    };
+    RotaryPositions {
+        rope,
+        sliding_rope,
+        rotary_dim: (n_rotated != head_dim).then_some(n_rotated),
+    }
+}
+
+/// Reads one set of parameters: the angles, and how many of a head's values they rotate.
+fn parameters(
+    inner: &mut Fields<'_>,
+    theta: Given<f64>,
+    default_theta: f64,
+    defaults: &RopeDefaults,
+    sizes: RopeSizes,
+    head_dim: usize,
+) -> (RopeConfig, usize) {
+    let kind = kind(inner);
     let theta = match inner.positive("rope_theta") {
         Given::Value(theta) => theta,
         Given::Null if theta == Given::Absent => {
             inner.missing("rope_theta", "a number above 0 in place of null");
-            DEFAULT_THETA
+            default_theta
         }
-        _ => outer_theta(fields, theta),
+        _ => outer_theta(inner, theta, default_theta),
     };
-    let partial = inner.take("partial_rotary_factor");
-    if let Some(partial) = partial.filter(|factor| factor.as_f64() != Some(1.0)) {
-        inner.unsupported("partial_rotary_factor", &partial, "1 is");
-    }
-    let scaling = match kind.as_deref() {
-        None => RopeScaling::None,
-        Some("default") => RopeScaling::None,
-        Some("linear") => RopeScaling::Linear {
-            factor: factor(&mut inner, "factor"),
-        },
-        Some("llama3") => llama3(&mut inner, original, max_position_embeddings),
-        Some(kind @ ("dynamic" | "yarn")) => {
-            if stretches(&mut inner) {
-                let supported = format!(
-                    "default, linear and llama3 are, and {kind} with a factor of 1, which changes nothing"
-                );
-                inner.unsupported("rope_type", &kind, &supported);
+    let own_n_rotated = match defaults.partial {
+        PartialRotation::Heeded => n_rotated(inner, head_dim),
+        PartialRotation::Refused => {
+            let partial = inner.take("partial_rotary_factor");
+            if let Some(partial) = partial.filter(|factor| factor.as_f64() != Some(1.0)) {
+                inner.unsupported("partial_rotary_factor", &partial, "1 is");
             }
-            RopeScaling::None
-        }
-        Some(other) => {
-            inner.unsupported("rope_type", &other, "default, linear and llama3 are");
-            RopeScaling::None
+            None
         }
     };
+    let sizes = RopeSizes {
+        n_rotated: own_n_rotated.unwrap_or(sizes.n_rotated),
+        ..sizes
+    };
+    let scaling = scaling(inner, kind.as_deref(), sizes);
+    let attention_factor = attention_factor(inner, &scaling, sizes);
     let is_plain = kind.as_deref() == Some("default");
     for (field, value) in inner.take_left() {
         if value.is_null() || field == "finetuned" || field.starts_with('_') {
@@ -87,50 +152,76 @@ pub(super) fn rope_config(fields: &mut Fields<'_>, max_position_embeddings: usiz
             inner.unsupported(&field, &value, "it belongs to another rope_type");
         }
     }
-    fields.absorb(inner);
-    RopeConfig { theta, scaling }
+    let rope = RopeConfig::new(theta)
+        .with_scaling(scaling)
+        .with_attention_factor(attention_factor);
+    (rope, sizes.n_rotated)
 }
 
-fn outer_theta(fields: &mut Fields<'_>, theta: Given<f64>) -> f64 {
+/// Takes which part of a head is rotated, and returns how many values that is: rounded down, as transformers does.
+fn n_rotated(fields: &mut Fields<'_>, head_dim: usize) -> Option<usize> {
+    let partial = fields.positive("partial_rotary_factor").or(None, None)?;
+    let n_rotated = (head_dim as f64 * partial) as usize;
+    if !fields.has_problems()
+        && (n_rotated == 0 || n_rotated > head_dim || !n_rotated.is_multiple_of(2))
+    {
+        let expected =
+            format!("a part, at most 1, that makes an even number of head_dim {head_dim}");
+        fields.invalid("partial_rotary_factor", &partial, &expected);
+        return None;
+    }
+    Some(n_rotated)
+}
+
+fn outer_theta(fields: &mut Fields<'_>, theta: Given<f64>, default: f64) -> f64 {
     match theta {
         Given::Value(theta) => theta,
-        Given::Absent => DEFAULT_THETA,
+        Given::Absent => default,
         Given::Null => {
             fields.missing("rope_theta", "a number above 0 in place of null");
-            DEFAULT_THETA
+            default
         }
     }
 }
 
-/// Takes the object with the parameters: `rope_scaling` where it is given, else `rope_parameters`.
-fn scaling_fields<'a>(fields: &mut Fields<'a>) -> Option<Fields<'a>> {
+/// Takes the objects with the parameters, `rope_scaling` where it is given, else `rope_parameters`: those of all layers,
+/// and those of the layers with a sliding window where a class has such layers and the file parameters of their own.
+fn parameter_sets<'a>(
+    fields: &mut Fields<'a>,
+    has_two_kinds: bool,
+) -> (Option<Fields<'a>>, Option<Fields<'a>>) {
     let (field, value) = match fields.take("rope_scaling") {
         Some(value) => {
             fields.pass_over("rope_parameters");
             ("rope_scaling", value)
         }
-        None => {
+        None => match fields.take("rope_parameters") {
+            None => return (None, None),
             // The newer field always holds the base; empty, it is all defaults.
-            let newer = fields.take("rope_parameters")?;
-            if newer.as_object().is_some_and(Map::is_empty) {
-                return None;
-            }
-            ("rope_parameters", newer)
-        }
+            Some(newer) if newer.as_object().is_some_and(Map::is_empty) => return (None, None),
+            Some(newer) => ("rope_parameters", newer),
+        },
     };
     let Value::Object(object) = value else {
         fields.invalid(field, &value, "an object or null");
-        return None;
+        return (None, None);
     };
     if !is_nested(&object) {
-        return Some(fields.inner(field, object));
+        return (Some(fields.inner(field, object)), None);
     }
-    // Parameters for each kind of layers. These families have one kind.
-    let mut sets = object.values().filter(|value| !value.is_null());
-    let Value::Object(first) = sets.next()? else {
-        return None;
+    let set = |name: &str| {
+        let set = object.get(name).and_then(Value::as_object);
+        set.map(|set| fields.inner(&format!("{field}.{name}"), set.clone()))
     };
-    if sets.any(|other| other.as_object() != Some(first)) {
+    let kinds = ["full_attention", "sliding_attention"];
+    if has_two_kinds && object.keys().all(|name| kinds.contains(&name.as_str())) {
+        let [full, sliding] = kinds.map(set);
+        return (full, sliding);
+    }
+    // All layers of the other classes are rotated alike.
+    let mut sets = object.values().filter(|value| !value.is_null());
+    let first = sets.next();
+    if sets.any(|other| Some(other) != first) {
         let value = Value::from(object.clone());
         fields.unsupported(
             field,
@@ -138,7 +229,8 @@ fn scaling_fields<'a>(fields: &mut Fields<'a>) -> Option<Fields<'a>> {
             "the same parameters for all kinds of layers are",
         );
     }
-    Some(fields.inner(field, first.clone()))
+    let first = first.and_then(Value::as_object);
+    (first.map(|first| fields.inner(field, first.clone())), None)
 }
 
 /// Returns whether there are parameters for each kind of layers.
@@ -160,68 +252,17 @@ fn kind(inner: &mut Fields<'_>) -> Option<String> {
             inner.invalid("rope_type", &new, &expected);
             None
         }
-        (Some(new), _) => Some(new),
-        (None, Some(old)) => Some(old),
+        (Some(kind), _) | (None, Some(kind)) => Some(kind),
         // transformers 4 asks for it, and 5 writes it into every rope_parameters.
         (None, None)
             if !inner.has("rope_theta") || PARAMETERS.iter().any(|field| inner.has(field)) =>
         {
-            inner.missing("rope_type", "default, linear or llama3");
+            inner.missing(
+                "rope_type",
+                "default, linear, dynamic, yarn, longrope or llama3",
+            );
             None
         }
         (None, None) => Some("default".to_owned()),
-    }
-}
-
-/// Takes a factor that the kind cannot do without.
-fn factor(inner: &mut Fields<'_>, field: &str) -> f64 {
-    match inner.positive(field) {
-        Given::Value(factor) => factor,
-        _ if inner.has_problems() => 1.0,
-        _ => {
-            inner.missing(field, "a number above 0");
-            1.0
-        }
-    }
-}
-
-/// Returns whether a kind by one factor changes anything: a factor of 1 does not.
-fn stretches(inner: &mut Fields<'_>) -> bool {
-    let is_one = |given: Given<f64>| matches!(given, Given::Value(factor) if factor == 1.0);
-    let factor = inner.positive("factor");
-    let attention = inner.positive("attention_factor");
-    let is_neutral = is_one(factor) && (is_one(attention) || !matches!(attention, Given::Value(_)));
-    if is_neutral {
-        // Without stretching they bound nothing.
-        for field in PARAMETERS {
-            inner.pass_over(field);
-        }
-    }
-    !is_neutral
-}
-
-fn llama3(
-    inner: &mut Fields<'_>,
-    original: Given<usize>,
-    max_position_embeddings: usize,
-) -> RopeScaling {
-    let scale = factor(inner, "factor");
-    let low_freq_factor = factor(inner, "low_freq_factor");
-    let high_freq_factor = factor(inner, "high_freq_factor");
-    // Beside the object, transformers 5 prefers it.
-    let own = inner.limit("original_max_position_embeddings");
-    let original_max_position_embeddings = original
-        .or(None, None)
-        .or(own.or(None, None))
-        .unwrap_or(max_position_embeddings);
-    if !inner.has_problems() && high_freq_factor <= low_freq_factor {
-        let expected = format!("more than low_freq_factor {low_freq_factor}");
-        inner.invalid("high_freq_factor", &high_freq_factor, &expected);
-    }
-    RopeScaling::Llama3 {
-        factor: scale,
-        low_freq_factor,
-        high_freq_factor,
-        original_max_position_embeddings,
     }
 }

@@ -155,7 +155,8 @@ fn conversion(place: &str, flag: &str) -> String {
 
 fn gguf_text(name: &str) -> String {
     format!(
-        "{name} is a GGUF file, which is not read yet; take the original model with model.safetensors"
+        "{name} is a GGUF file, without a model in safetensors beside it; name the file itself, or on the hub its type \
+         behind a colon, such as :Q4_K_M"
     )
 }
 

@@ -8,15 +8,15 @@ use std::thread;
 use blake3::{Hash, Hasher};
 
 /// Bytes of a tensor that are hashed together. The hash of a tensor depends on this number.
-pub(super) const PIECE_BYTES: usize = 1 << 20;
+pub(crate) const PIECE_BYTES: usize = 1 << 20;
 
 /// The BLAKE3 hash of the BLAKE3 hashes of a tensor's pieces. A piece is read, checked and hashed by one thread while
 /// it is in the processor's cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TensorHash(Hash);
+pub(crate) struct TensorHash(Hash);
 
 impl TensorHash {
-    pub(super) fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
 }
@@ -26,7 +26,7 @@ impl TensorHash {
 ///
 /// # Errors
 /// The error of the first piece that has one, whichever thread meets it.
-pub(super) fn hash_pieces<P: Send, E: Send>(
+pub(crate) fn hash_pieces<P: Send, E: Send>(
     pieces: impl Iterator<Item = P> + Send,
     n_bytes: usize,
     work: impl Fn(usize, P, &mut Hasher) -> Result<(), E> + Sync,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::TensorData;
@@ -159,30 +159,13 @@ pub(super) fn n_bytes(info: &TensorInfo) -> u64 {
 
 /// Fills `bytes` from an offset of a file. Several threads may do so at the same time.
 fn read_at(file: &File, path: &Path, offset: u64, bytes: &mut [u8]) -> Result<(), CheckpointError> {
-    read_exact_at(file, offset, bytes).map_err(|error| match error.kind() {
+    file::read_exact_at(file, offset, bytes).map_err(|error| match error.kind() {
         ErrorKind::UnexpectedEof => CheckpointError::Malformed {
             path: path.to_owned(),
             reason: "it was cut off while it was being read".to_owned(),
         },
         _ => unreadable(path)(error),
     })
-}
-
-#[cfg(unix)]
-fn read_exact_at(file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
-}
-
-/// A file has a single position on these systems, so only one thread can read at a time.
-#[cfg(not(unix))]
-fn read_exact_at(mut file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
-    use std::io::{Read, Seek, SeekFrom};
-    use std::sync::{Mutex, PoisonError};
-
-    static POSITION: Mutex<()> = Mutex::new(());
-    let _alone = POSITION.lock().unwrap_or_else(PoisonError::into_inner);
-    file.seek(SeekFrom::Start(offset))?;
-    file.read_exact(bytes)
 }
 
 /// Returns which tensor, the first in the order of the file, has an impossible entry, and why.

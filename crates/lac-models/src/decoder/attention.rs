@@ -4,14 +4,16 @@
 use burn::module::{Module, Param};
 use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Tensor};
+use lac_kernels::Scores;
 
 use super::cast::cast;
-use super::config::DecoderConfig;
+use super::config::{DecoderConfig, HeadNorms, ProjectionLayout};
 use super::context::DecoderContext;
 use super::linear::DecoderLinear;
 use super::norm::DecoderNorm;
 use super::query_block::QueryBlock;
-use super::rope::rotate;
+use super::residual::{ResidualAdd, soft_capped};
+use super::rotation::rotate;
 use super::source::TensorSource;
 
 /// A masked score. It is finite, so that a padding query, whose keys are all hidden, gives a finite state and not NaN.
@@ -28,6 +30,12 @@ pub struct DecoderAttention {
     pub v_proj: DecoderLinear,
     /// `[hidden, heads * head_dim]`.
     pub o_proj: DecoderLinear,
+    /// Norm of queries, `[head_dim]` or `[heads * head_dim]`.
+    pub q_norm: Option<DecoderNorm>,
+    /// Norm of keys, `[head_dim]` or `[kv_heads * head_dim]`.
+    pub k_norm: Option<DecoderNorm>,
+    #[module(skip)]
+    pub(super) scores: Scores,
     n_heads: usize,
     n_kv_heads: usize,
     head_dim: usize,
@@ -45,11 +53,38 @@ impl DecoderAttention {
         let mut linear = |part: &str, shape, bias| {
             DecoderLinear::load(source, &format!("{name}.{part}"), shape, bias)
         };
+        let [q_proj, k_proj, v_proj] = match config.projections {
+            ProjectionLayout::Separate => [
+                linear("q_proj", [queries, hidden], config.qkv_bias)?,
+                linear("k_proj", [keys, hidden], config.qkv_bias)?,
+                linear("v_proj", [keys, hidden], config.qkv_bias)?,
+            ],
+            ProjectionLayout::Fused => {
+                let (name, widths) = (format!("{name}.qkv_proj"), [queries, keys, keys]);
+                DecoderLinear::load_fused(source, &name, widths, hidden, config.qkv_bias)?
+            }
+        };
+        let o_proj = format!("{name}.o_proj");
+        let o_proj = DecoderLinear::load(source, &o_proj, [hidden, queries], config.o_bias)?;
+        let mut norm = |part: &str, n_heads: usize| {
+            let width = match config.head_norms {
+                HeadNorms::Absent => return Ok(None),
+                HeadNorms::PerHead => config.head_dim,
+                HeadNorms::AllHeads => n_heads * config.head_dim,
+            };
+            DecoderNorm::load(source, &format!("{name}.{part}"), width, config).map(Some)
+        };
         Ok(Self {
-            q_proj: linear("q_proj", [queries, hidden], config.qkv_bias)?,
-            k_proj: linear("k_proj", [keys, hidden], config.qkv_bias)?,
-            v_proj: linear("v_proj", [keys, hidden], config.qkv_bias)?,
-            o_proj: linear("o_proj", [hidden, queries], config.o_bias)?,
+            q_proj,
+            k_proj,
+            v_proj,
+            o_proj,
+            q_norm: norm("q_norm", config.n_heads)?,
+            k_norm: norm("k_norm", config.n_kv_heads)?,
+            scores: Scores {
+                scale: config.attention_scale() as f32,
+                soft_cap: config.attention_soft_cap.map(|cap| cap as f32),
+            },
             n_heads: config.n_heads,
             n_kv_heads: config.n_kv_heads,
             head_dim: config.head_dim,
@@ -60,21 +95,23 @@ impl DecoderAttention {
     pub(super) fn forward_residual(
         &self,
         hidden: Tensor<3>,
-        norm: &DecoderNorm,
+        norm: Option<&DecoderNorm>,
+        residual: ResidualAdd<'_>,
         layer_idx: usize,
         context: &mut DecoderContext,
     ) -> Tensor<3> {
-        let [queries, keys, values] = self.queries_keys_values(&hidden, norm, context);
+        let [queries, keys, values] = self.queries_keys_values(&hidden, norm, layer_idx, context);
         let (keys, values) = context.store(layer_idx, keys, values);
-        let attended = attend(queries, keys, values, layer_idx, context);
-        self.o_proj.forward_residual(hidden, attended)
+        let attended = attend(queries, keys, values, self.scores, layer_idx, context);
+        self.o_proj.forward_residual(hidden, attended, residual)
     }
 
     /// Returns rotated queries and keys, and values, `[batch, heads, seq, head_dim]` each, of `[batch, seq, hidden]`.
     fn queries_keys_values(
         &self,
         hidden: &Tensor<3>,
-        norm: &DecoderNorm,
+        norm: Option<&DecoderNorm>,
+        layer_idx: usize,
         context: &DecoderContext,
     ) -> [Tensor<4>; 3] {
         let heads = |[queries, keys, values]: [Tensor<3>; 3]| {
@@ -86,29 +123,40 @@ impl DecoderAttention {
         };
         let projections = [&self.q_proj, &self.k_proj, &self.v_proj];
         if lac_kernels::fuses_tokens(hidden, &projections.map(|linear| &*linear.weight))
-            && let Some(qkv) = self.as_kernel(norm, context)
+            && let Some(qkv) = self.as_kernel(norm, layer_idx, context)
             && let Some(rotated) = lac_kernels::queries_keys_values(hidden, &qkv)
         {
             return heads(rotated);
         }
-        let rotation = context.rotation();
-        let input = norm.forward(hidden.clone());
-        let [queries, keys, values] = heads(DecoderLinear::forward_together(input, projections));
+        let rotation = context.rotation(layer_idx);
+        let input = DecoderNorm::forward_optional(norm, hidden.clone());
+        let [queries, keys, values] = DecoderLinear::forward_together(input, projections);
+        let (queries, keys) = (normed(&self.q_norm, queries), normed(&self.k_norm, keys));
+        let [queries, keys, values] = heads([queries, keys, values]);
         [rotate(queries, rotation), rotate(keys, rotation), values]
     }
 
     pub(super) fn as_kernel(
         &self,
-        norm: &DecoderNorm,
+        norm: Option<&DecoderNorm>,
+        layer_idx: usize,
         context: &DecoderContext,
     ) -> Option<lac_kernels::QkvProjection> {
         let projections = [&self.q_proj, &self.k_proj, &self.v_proj];
-        let rotation = context.rotation();
+        let rotation = context.rotation(layer_idx);
+        let norms = match (&self.q_norm, &self.k_norm) {
+            (Some(queries), Some(keys)) => Some([queries.as_kernel()?, keys.as_kernel()?]),
+            _ => None,
+        };
         lac_kernels::QkvProjection::new(
-            norm.as_kernel()?,
+            DecoderNorm::optional_kernel(norm)?,
             projections.map(|linear| linear.weight.val()),
             projections.map(|linear| linear.bias.as_ref().map(Param::val)),
-            [rotation.cos.clone(), rotation.sin.clone()],
+            lac_kernels::QkvHeads {
+                head_dim: self.head_dim,
+                norms,
+                rotation: rotation.map(|rotation| [rotation.cos.clone(), rotation.sin.clone()]),
+            },
         )
     }
 
@@ -117,10 +165,12 @@ impl DecoderAttention {
     pub(super) fn keys_and_values(
         &self,
         input: Tensor<3>,
+        layer_idx: usize,
         context: &DecoderContext,
     ) -> (Tensor<4>, Tensor<4>) {
         let [keys, values] = DecoderLinear::forward_together(input, [&self.k_proj, &self.v_proj]);
-        let keys = rotate(self.kv_heads(keys), context.rotation());
+        let keys = self.kv_heads(normed(&self.k_norm, keys));
+        let keys = rotate(keys, context.rotation(layer_idx));
         (keys, self.kv_heads(values))
     }
 
@@ -138,12 +188,21 @@ impl DecoderAttention {
     }
 }
 
+/// Norms heads that lie side by side, `[batch, seq, heads * head_dim]`; without a norm, they stay as they are.
+fn normed(norm: &Option<DecoderNorm>, heads: Tensor<3>) -> Tensor<3> {
+    match norm {
+        None => heads,
+        Some(norm) => norm.forward_heads(heads),
+    }
+}
+
 /// Attends with queries `[batch, heads, seq, head_dim]` over keys and values
 /// `[batch, kv_heads, slots, head_dim]`; returns `[batch, seq, heads * head_dim]`.
 fn attend(
     queries: Tensor<4>,
     keys: Tensor<4>,
     values: Tensor<4>,
+    scores: Scores,
     layer_idx: usize,
     context: &mut DecoderContext,
 ) -> Tensor<3> {
@@ -152,12 +211,12 @@ fn attend(
             .into_iter()
             .all(lac_kernels::has_cpu_kernel)
     {
-        return lac_kernels::attend(queries, keys, values, attended);
+        return lac_kernels::attend(queries, keys, values, attended, scores);
     }
     let [batch, n_heads, seq, head_dim] = queries.dims();
-    let queries = queries * (head_dim as f64).powf(-0.5);
+    let queries = queries * scores.scale;
     let attended = match &*context.blocks(layer_idx) {
-        [block] => attend_block(queries, keys, values, block),
+        [block] => attend_block(queries, keys, values, scores.soft_cap, block),
         blocks => {
             let outputs = blocks
                 .iter()
@@ -166,7 +225,13 @@ fn attend(
                         queries
                             .clone()
                             .narrow(2, block.queries.start, block.queries.len());
-                    attend_block(queries, keys.clone(), values.clone(), block)
+                    attend_block(
+                        queries,
+                        keys.clone(),
+                        values.clone(),
+                        scores.soft_cap,
+                        block,
+                    )
                 })
                 .collect();
             Tensor::cat(outputs, 2)
@@ -181,6 +246,7 @@ fn attend_block(
     queries: Tensor<4>,
     keys: Tensor<4>,
     values: Tensor<4>,
+    soft_cap: Option<f32>,
     block: &QueryBlock,
 ) -> Tensor<4> {
     let [batch, n_heads, seq, head_dim] = queries.dims();
@@ -198,6 +264,10 @@ fn attend_block(
     // The query heads that share a key head are further rows of one product, so no key is copied per group.
     let queries = queries.reshape([batch, n_kv_heads, group * seq, head_dim]);
     let scores = cast(queries.matmul(keys.swap_dims(2, 3)), DType::F32);
+    let scores = match soft_cap {
+        None => scores,
+        Some(cap) => soft_capped(scores, f64::from(cap)),
+    };
     let scores = match &block.hidden {
         None => scores,
         Some(hidden) => {

@@ -1,6 +1,7 @@
 //! The sizes of a decoder, and the choices in which architectures differ.
 
-use super::rope::{RopeConfig, RopeScaling};
+use super::rope::RopeConfig;
+pub use lac_kernels::{Activation, NormForm};
 
 /// Whether a group of projections has biases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,6 +19,43 @@ pub enum HeadKind {
     Tied,
     /// From `lm_head.weight`.
     Untied,
+}
+
+/// Which norms a layer has, and the names of their tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LayerNorms {
+    /// One before each sublayer: `input_layernorm` and `post_attention_layernorm`.
+    Before,
+    /// One after each sublayer, before its outputs are added to the residual stream: `post_attention_layernorm` and
+    /// `post_feedforward_layernorm`.
+    After,
+    /// One before and one after each sublayer: `input_layernorm` and `post_attention_layernorm`,
+    /// `pre_feedforward_layernorm` and `post_feedforward_layernorm`.
+    BeforeAndAfter,
+}
+
+/// Which norms queries and keys go through before they are rotated: `q_norm` and `k_norm`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HeadNorms {
+    /// They have no norms.
+    Absent,
+    /// Every head has a norm over its own width, all of them with one weight `[head_dim]`.
+    PerHead,
+    /// One norm over all heads together, with a weight `[heads * head_dim]`.
+    AllHeads,
+}
+
+/// How a checkpoint stores the projections of one input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ProjectionLayout {
+    /// A tensor for each: `q_proj`, `k_proj`, `v_proj`, `gate_proj`, `up_proj`.
+    Separate,
+    /// One tensor for q, k and v, `qkv_proj`, and one for gate and up, `gate_up_proj`. They are cut while they are
+    /// loaded.
+    Fused,
 }
 
 /// The sizes and choices of a [`Decoder`](super::Decoder).
@@ -67,8 +105,16 @@ pub struct DecoderConfig {
     pub max_position_embeddings: usize,
     /// Rotary positions.
     pub rope: RopeConfig,
+    /// Rotary positions of the layers with a sliding window, where they have their own.
+    pub sliding_rope: Option<RopeConfig>,
+    /// How many of a head's values are rotated, an even number: the first ones. `None` for all of them.
+    pub rotary_dim: Option<usize>,
+    /// Indices of the layers whose queries and keys are not rotated.
+    pub unrotated_layers: Vec<usize>,
     /// Key `k` is visible to query `q` iff `q − window < k ≤ q`; `None` for all earlier keys.
     pub sliding_window: Option<usize>,
+    /// Indices of the layers that attend to all earlier keys although there is a window.
+    pub full_attention_layers: Vec<usize>,
     /// Biases of q, k and v.
     pub qkv_bias: ProjectionBias,
     /// Bias of o.
@@ -77,12 +123,35 @@ pub struct DecoderConfig {
     pub mlp_bias: ProjectionBias,
     /// Where the head takes its weight from.
     pub head: HeadKind,
+    /// How the checkpoint stores q, k and v, and gate and up.
+    pub projections: ProjectionLayout,
+    /// The function that gates the MLP.
+    pub activation: Activation,
+    /// How the weights of the norms act.
+    pub norm_form: NormForm,
+    /// The norms of a layer.
+    pub layer_norms: LayerNorms,
+    /// The norms of queries and keys.
+    pub head_norms: HeadNorms,
+    /// Embeddings are multiplied by this number, rounded to the data type of the weights.
+    pub embedding_multiplier: f64,
+    /// What a sublayer adds to the residual stream is multiplied by this number.
+    pub residual_multiplier: f64,
+    /// The product of a query and a key is multiplied by this number; `None` for `1 / √head_dim`.
+    pub attention_multiplier: Option<f64>,
+    /// Bounds these products softly, `cap · tanh(product / cap)`.
+    pub attention_soft_cap: Option<f64>,
+    /// Logits are divided by this number.
+    pub logits_divisor: f64,
+    /// Bounds the logits softly, `cap · tanh(logit / cap)`.
+    pub logits_soft_cap: Option<f64>,
 }
 
 impl DecoderConfig {
     /// Describes a decoder of these sizes, with a Llama's defaults for everything else: an MLP four times as wide as
     /// the residual stream, as many key/value heads as query heads, heads of `hidden_size / n_heads` numbers, an ε of
-    /// 1e-6, 2048 positions, rotary positions of base 10000, no sliding window, no biases, and an untied head.
+    /// 1e-6, 2048 positions, rotary positions of base 10000, no sliding window, no biases, an untied head, a norm before
+    /// each sublayer, SiLU, no further norms, multipliers or bounds.
     pub fn new(vocab_size: usize, hidden_size: usize, n_layers: usize, n_heads: usize) -> Self {
         Self {
             vocab_size,
@@ -95,12 +164,44 @@ impl DecoderConfig {
             rms_norm_eps: 1e-6,
             max_position_embeddings: 2048,
             rope: RopeConfig::new(10_000.0),
+            sliding_rope: None,
+            rotary_dim: None,
+            unrotated_layers: Vec::new(),
             sliding_window: None,
+            full_attention_layers: Vec::new(),
             qkv_bias: ProjectionBias::Absent,
             o_bias: ProjectionBias::Absent,
             mlp_bias: ProjectionBias::Absent,
             head: HeadKind::Untied,
+            projections: ProjectionLayout::Separate,
+            activation: Activation::Silu,
+            norm_form: NormForm::Weight,
+            layer_norms: LayerNorms::Before,
+            head_norms: HeadNorms::Absent,
+            embedding_multiplier: 1.0,
+            residual_multiplier: 1.0,
+            attention_multiplier: None,
+            attention_soft_cap: None,
+            logits_divisor: 1.0,
+            logits_soft_cap: None,
         }
+    }
+
+    /// Returns how many slots a query of a layer attends to, its own included; `None` for all earlier ones.
+    pub fn window_of(&self, layer_idx: usize) -> Option<usize> {
+        let is_full = self.full_attention_layers.contains(&layer_idx);
+        self.sliding_window.filter(|_| !is_full)
+    }
+
+    /// Returns how many of a head's values are rotated.
+    pub fn n_rotated(&self) -> usize {
+        self.rotary_dim.unwrap_or(self.head_dim)
+    }
+
+    /// Returns the number that products of queries and keys are multiplied by.
+    pub fn attention_scale(&self) -> f64 {
+        let default = || (self.head_dim as f64).powf(-0.5);
+        self.attention_multiplier.unwrap_or_else(default)
     }
 
     /// Sets the width inside the MLP.
@@ -180,116 +281,108 @@ impl DecoderConfig {
         self
     }
 
-    /// Returns how many tokens a text may have: `max_position_embeddings`, or more where the rotary positions are
-    /// stretched beyond it. A linear factor multiplies it. With llama3, a `max_position_embeddings` that is no more than
-    /// the training context is that context, and multiplied as well; a larger one is already the stretched number.
-    pub fn max_context(&self) -> usize {
-        let positions = self.max_position_embeddings;
-        let factor = match self.rope.scaling {
-            RopeScaling::Linear { factor } => factor,
-            RopeScaling::Llama3 {
-                factor,
-                original_max_position_embeddings,
-                ..
-            } if positions <= original_max_position_embeddings => factor,
-            _ => 1.0,
-        };
-        // A factor below 1 makes wavelengths shorter; the positions that were trained stay.
-        let stretched = (positions as f64 * factor.max(1.0)).floor();
-        (stretched as usize).min((1 << 31) - 1).max(positions)
+    /// Sets the rotary positions of the layers with a sliding window; `None` for those of the other layers.
+    #[must_use]
+    pub fn with_sliding_rope(mut self, sliding_rope: Option<RopeConfig>) -> Self {
+        self.sliding_rope = sliding_rope;
+        self
     }
 
-    /// Returns where [`max_context`](Self::max_context) comes from, in words for an error.
-    pub fn describe_context(&self) -> String {
-        let positions = self.max_position_embeddings;
-        let stretched = match self.rope.scaling {
-            _ if self.max_context() == positions => None,
-            RopeScaling::Linear { factor } => Some(("linear", factor)),
-            RopeScaling::Llama3 { factor, .. } => Some(("llama3", factor)),
-            RopeScaling::None => None,
-        };
-        match stretched {
-            None => format!("max_position_embeddings {positions}"),
-            Some((kind, factor)) => {
-                format!("max_position_embeddings {positions} times the {kind} factor {factor}")
-            }
-        }
+    /// Sets how many of a head's values are rotated, an even number; `None` for all of them.
+    #[must_use]
+    pub fn with_rotary_dim(mut self, rotary_dim: Option<usize>) -> Self {
+        self.rotary_dim = rotary_dim;
+        self
     }
 
-    /// Returns why no decoder can have these sizes.
-    pub(super) fn contradiction(&self) -> Option<&'static str> {
-        let sizes = [
-            self.vocab_size,
-            self.hidden_size,
-            self.intermediate_size,
-            self.n_layers,
-            self.n_heads,
-            self.n_kv_heads,
-            self.head_dim,
-        ];
-        if sizes.contains(&0) {
-            Some("a size is 0")
-        } else if !self.head_dim.is_multiple_of(2) {
-            Some("head_dim is odd")
-        } else if !self.n_heads.is_multiple_of(self.n_kv_heads) {
-            Some("n_kv_heads does not divide n_heads")
-        } else if !self
-            .rope
-            .has_finite_angles(self.head_dim, self.max_context())
-        {
-            Some("rotary angles are infinite")
-        } else {
-            None
-        }
+    /// Sets the layers whose queries and keys are not rotated.
+    #[must_use]
+    pub fn with_unrotated_layers(mut self, unrotated_layers: Vec<usize>) -> Self {
+        self.unrotated_layers = unrotated_layers;
+        self
     }
 
-    /// Returns the number of parameters, and `u64::MAX` where it is larger than that.
-    pub fn n_parameters(&self) -> u64 {
-        let vocabulary = self.vocab_size as u128 * self.hidden_size as u128;
-        let n_vocabularies = match self.head {
-            HeadKind::Tied => 1,
-            HeadKind::Untied => 2,
-        };
-        let layers = (self.n_layers as u128).saturating_mul(self.n_layer_parameters());
-        let total = (n_vocabularies * vocabulary + self.hidden_size as u128).saturating_add(layers);
-        u64::try_from(total).unwrap_or(u64::MAX)
+    /// Sets the layers that attend to all earlier keys although there is a window.
+    #[must_use]
+    pub fn with_full_attention_layers(mut self, full_attention_layers: Vec<usize>) -> Self {
+        self.full_attention_layers = full_attention_layers;
+        self
     }
 
-    /// Returns the number of parameters that a pass of one token reads when it runs `n_executed` layers: those of the
-    /// layers, of the final norm and of the head. The embedding does not count, since the pass reads one row of it.
-    pub fn n_parameters_read(&self, n_executed: f64) -> f64 {
-        let head = self.vocab_size as f64 * self.hidden_size as f64;
-        n_executed * self.n_layer_parameters() as f64 + head + self.hidden_size as f64
+    /// Sets how the checkpoint stores q, k and v, and gate and up.
+    #[must_use]
+    pub fn with_projections(mut self, projections: ProjectionLayout) -> Self {
+        self.projections = projections;
+        self
     }
 
-    /// Returns how many numbers the KV cache of `batch` rows of `n_slots` slots holds, keys and values together.
-    pub fn n_cached(&self, batch: usize, n_slots: usize) -> u64 {
-        let sizes = [
-            2,
-            self.n_layers,
-            batch,
-            self.n_kv_heads,
-            n_slots,
-            self.head_dim,
-        ];
-        let product = |product: u64, size: usize| product.saturating_mul(size as u64);
-        sizes.into_iter().fold(1, product)
+    /// Sets the function that gates the MLP.
+    #[must_use]
+    pub fn with_activation(mut self, activation: Activation) -> Self {
+        self.activation = activation;
+        self
     }
 
-    /// Returns the number of parameters of a layer. Sizes of 31 bits leave the sum far below 128 bits.
-    fn n_layer_parameters(&self) -> u128 {
-        let size = |n: usize| n as u128;
-        let bias = |bias, n| match bias {
-            ProjectionBias::Absent => 0,
-            ProjectionBias::Present => n,
-        };
-        let (hidden, intermediate) = (size(self.hidden_size), size(self.intermediate_size));
-        let queries = size(self.n_heads) * size(self.head_dim);
-        let keys = size(self.n_kv_heads) * size(self.head_dim);
-        let attention = 2 * (queries + keys) * hidden
-            + bias(self.qkv_bias, queries + 2 * keys)
-            + bias(self.o_bias, hidden);
-        let mlp = 3 * hidden * intermediate + bias(self.mlp_bias, 2 * intermediate + hidden);
-        attention + mlp + 2 * hidden
+    /// Sets how the weights of the norms act.
+    #[must_use]
+    pub fn with_norm_form(mut self, norm_form: NormForm) -> Self {
+        self.norm_form = norm_form;
+        self
+    }
+
+    /// Sets the norms of a layer.
+    #[must_use]
+    pub fn with_layer_norms(mut self, layer_norms: LayerNorms) -> Self {
+        self.layer_norms = layer_norms;
+        self
+    }
+
+    /// Sets the norms of queries and keys.
+    #[must_use]
+    pub fn with_head_norms(mut self, head_norms: HeadNorms) -> Self {
+        self.head_norms = head_norms;
+        self
+    }
+
+    /// Sets the number that embeddings are multiplied by.
+    #[must_use]
+    pub fn with_embedding_multiplier(mut self, embedding_multiplier: f64) -> Self {
+        self.embedding_multiplier = embedding_multiplier;
+        self
+    }
+
+    /// Sets the number that the outputs of sublayers are multiplied by.
+    #[must_use]
+    pub fn with_residual_multiplier(mut self, residual_multiplier: f64) -> Self {
+        self.residual_multiplier = residual_multiplier;
+        self
+    }
+
+    /// Sets the number that products of queries and keys are multiplied by; `None` for `1 / √head_dim`.
+    #[must_use]
+    pub fn with_attention_multiplier(mut self, attention_multiplier: Option<f64>) -> Self {
+        self.attention_multiplier = attention_multiplier;
+        self
+    }
+
+    /// Sets the soft bound of the products of queries and keys.
+    #[must_use]
+    pub fn with_attention_soft_cap(mut self, attention_soft_cap: Option<f64>) -> Self {
+        self.attention_soft_cap = attention_soft_cap;
+        self
+    }
+
+    /// Sets the number that logits are divided by.
+    #[must_use]
+    pub fn with_logits_divisor(mut self, logits_divisor: f64) -> Self {
+        self.logits_divisor = logits_divisor;
+        self
+    }
+
+    /// Sets the soft bound of the logits.
+    #[must_use]
+    pub fn with_logits_soft_cap(mut self, logits_soft_cap: Option<f64>) -> Self {
+        self.logits_soft_cap = logits_soft_cap;
+        self
     }
 }

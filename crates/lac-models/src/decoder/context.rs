@@ -12,28 +12,38 @@ use lac_kernels::AttendedSlots;
 use super::config::DecoderConfig;
 use super::kv_holes::KvHoles;
 use super::query_block::{QueryBlock, attended_slots};
-use super::rope::{Rotation, RotationTable};
+use super::reach::{PerReach, Reach};
+use super::rotation::{Rotation, RotationTable};
 
 /// Positions, masks and the KV cache of one batch of sequences.
 #[derive(Clone, Debug)]
 pub struct DecoderContext {
     cache: Option<KvCache>,
-    rotations: RotationTable,
+    rotations: PerReach<RotationTable>,
     sliding_window: Option<usize>,
+    layers: Vec<LayerKind>,
     device: Device,
     pass: PassContext,
     /// Slots without keys and values.
     kv_holes: KvHoles,
 }
 
-/// What changes from pass to pass; the same for all layers.
+/// In what layers differ that are not their weights.
+#[derive(Clone, Copy, Debug)]
+struct LayerKind {
+    reach: Reach,
+    is_rotated: bool,
+}
+
+/// What changes from pass to pass.
 #[derive(Clone, Debug)]
 struct PassContext {
     pass: Pass,
-    rotation: Rotation,
-    attended: AttendedSlots,
+    rotation: PerReach<Rotation>,
+    attended: PerReach<AttendedSlots>,
     /// Masks for attention in tensor operations, made when they are first asked for.
-    blocks: Option<Vec<QueryBlock>>,
+    full_blocks: Option<Vec<QueryBlock>>,
+    sliding_blocks: Option<Vec<QueryBlock>>,
 }
 
 impl DecoderContext {
@@ -64,17 +74,29 @@ impl DecoderContext {
         dtype: DType,
         device: &Device,
     ) -> Self {
-        let rotations = RotationTable::new(&config.rope, config.head_dim, capacity, dtype, device);
+        let table = |rope| RotationTable::new(rope, config.n_rotated(), capacity, dtype, device);
+        let rotations = PerReach {
+            full: table(&config.rope),
+            sliding: config.sliding_rope.as_ref().map(table),
+        };
         let pass = Pass::states(1, 0);
+        let layer_kind = |layer_idx: usize| LayerKind {
+            reach: match config.window_of(layer_idx) {
+                None => Reach::Full,
+                Some(_) => Reach::Sliding,
+            },
+            is_rotated: !config.unrotated_layers.contains(&layer_idx),
+        };
         Self {
             cache: None,
             pass: PassContext::new(
                 &pass,
                 config.sliding_window,
-                rotations.range(0, capacity.min(1)),
+                rotations.map(|table| table.range(0, capacity.min(1))),
             ),
             rotations,
             sliding_window: config.sliding_window,
+            layers: (0..config.n_layers).map(layer_kind).collect(),
             device: device.clone(),
             kv_holes: KvHoles::new(config.n_layers),
         }
@@ -89,7 +111,7 @@ impl DecoderContext {
         capacity: usize,
     ) -> Option<Self> {
         let cache = self.cache.as_ref()?;
-        let dtype = self.rotations.dtype();
+        let dtype = self.rotations.full.dtype();
         Some(Self {
             cache: Some(cache.repeat(rows, n_slots, capacity)),
             kv_holes: self.kv_holes.clone(),
@@ -98,26 +120,22 @@ impl DecoderContext {
     }
 
     pub(super) fn begin_pass(&mut self, pass: &Pass) {
-        let rotation = if pass.is_padded_left() {
-            let positions = (0..pass.batch())
-                .flat_map(|row| (0..pass.seq()).map(move |slot| (row, slot)))
-                .map(|(row, slot)| pass.position(row, slot).unwrap_or(0) as i64)
-                .collect();
-            self.rotations.gather(positions, pass.batch(), pass.seq())
-        } else {
-            self.rotations.range(pass.past(), pass.seq())
-        };
+        let rotation = self.rotations.map(|table| table.of_pass(pass));
         self.pass = PassContext::new(pass, self.sliding_window, rotation);
         self.kv_holes.begin_pass(pass.past());
     }
 
-    pub(super) fn rotation(&self) -> &Rotation {
-        &self.pass.rotation
+    /// Returns how the pass's queries and keys are rotated in a layer; `None` where they are not.
+    pub(super) fn rotation(&self, layer_idx: usize) -> Option<&Rotation> {
+        let layer = self.layers[layer_idx];
+        let rotation = self.pass.rotation.get(layer.reach);
+        layer.is_rotated.then_some(rotation)
     }
 
     /// Returns the slots that the queries attend to in a layer; `None` where the layer has omitted some.
     pub(super) fn attended(&self, layer_idx: usize) -> Option<&AttendedSlots> {
-        (!self.kv_holes.has_some(layer_idx)).then_some(&self.pass.attended)
+        let attended = self.pass.attended.get(self.layers[layer_idx].reach);
+        (!self.kv_holes.has_some(layer_idx)).then_some(attended)
     }
 
     /// Returns the pass's queries and the keys that they attend to in a layer.
@@ -125,12 +143,22 @@ impl DecoderContext {
         let PassContext {
             pass,
             attended,
-            blocks,
+            full_blocks,
+            sliding_blocks,
             ..
         } = &mut self.pass;
+        let reach = self.layers[layer_idx].reach;
+        let blocks = match reach {
+            Reach::Full => full_blocks,
+            Reach::Sliding => sliding_blocks,
+        };
+        let attended = attended.get(reach);
         let blocks =
             blocks.get_or_insert_with(|| QueryBlock::of(attended, pass.seq(), &self.device));
-        match self.kv_holes.attended_by(layer_idx, blocks, &self.device) {
+        let without_holes = self
+            .kv_holes
+            .attended_by(layer_idx, reach, blocks, &self.device);
+        match without_holes {
             None => Cow::Borrowed(blocks),
             Some(blocks) => Cow::Owned(blocks),
         }
@@ -185,12 +213,16 @@ impl DecoderContext {
 }
 
 impl PassContext {
-    fn new(pass: &Pass, window: Option<usize>, rotation: Rotation) -> Self {
+    fn new(pass: &Pass, window: Option<usize>, rotation: PerReach<Rotation>) -> Self {
         Self {
-            attended: attended_slots(pass, window),
+            attended: PerReach {
+                full: attended_slots(pass, None),
+                sliding: window.map(|window| attended_slots(pass, Some(window))),
+            },
             pass: pass.clone(),
             rotation,
-            blocks: None,
+            full_blocks: None,
+            sliding_blocks: None,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use burn::tensor::Device;
 
 use super::query_block::QueryBlock;
+use super::reach::Reach;
 
 /// For each layer, the slots that hold no keys and values. They are not attended to.
 ///
@@ -13,8 +14,8 @@ use super::query_block::QueryBlock;
 pub(super) struct KvHoles {
     /// Per layer, in ascending order and without overlaps.
     layers: Vec<Vec<Range<usize>>>,
-    /// This pass's blocks without some slots: layers that omit the same ones share them.
-    blocks: Vec<(Vec<Range<usize>>, Vec<QueryBlock>)>,
+    /// This pass's blocks without some slots: layers of one reach that omit the same ones share them.
+    blocks: Vec<(Reach, Vec<Range<usize>>, Vec<QueryBlock>)>,
 }
 
 impl KvHoles {
@@ -55,6 +56,7 @@ impl KvHoles {
     pub(super) fn attended_by(
         &mut self,
         layer_idx: usize,
+        reach: Reach,
         blocks: &[QueryBlock],
         device: &Device,
     ) -> Option<Vec<QueryBlock>> {
@@ -62,7 +64,8 @@ impl KvHoles {
         if ranges.is_empty() {
             return None;
         }
-        if let Some((_, known)) = self.blocks.iter().find(|(known, _)| known == ranges) {
+        let mut known = self.blocks.iter();
+        if let Some((_, _, known)) = known.find(|known| known.0 == reach && known.1 == *ranges) {
             return Some(known.clone());
         }
         let is_omitted = |slot| ranges.iter().any(|range| range.contains(&slot));
@@ -70,7 +73,7 @@ impl KvHoles {
             .iter()
             .map(|block| block.without(is_omitted, device))
             .collect();
-        self.blocks.push((ranges.clone(), without.clone()));
+        self.blocks.push((reach, ranges.clone(), without.clone()));
         Some(without)
     }
 }

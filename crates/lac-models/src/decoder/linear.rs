@@ -4,6 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
 use super::config::ProjectionBias;
+use super::residual::ResidualAdd;
 use super::source::TensorSource;
 
 /// A linear map with its weight in checkpoint layout, `[out, in]`.
@@ -35,6 +36,30 @@ impl DecoderLinear {
         })
     }
 
+    /// Loads several maps of one input, which a checkpoint stores as one tensor, row under row.
+    pub(super) fn load_fused<const N: usize, S: TensorSource + ?Sized>(
+        source: &mut S,
+        name: &str,
+        out_features: [usize; N],
+        in_features: usize,
+        bias: ProjectionBias,
+    ) -> Result<[Self; N], S::Error> {
+        let n_outs = out_features.iter().sum();
+        let fused = Self::load(source, name, [n_outs, in_features], bias)?;
+        let mut first = 0;
+        Ok(out_features.map(|n_outs| {
+            let rows = first..first + n_outs;
+            first = rows.end;
+            // Copied, so that each lies in a storage of its own, as if it had been loaded alone.
+            let weight = copied(fused.weight.val().slice([rows.clone()]));
+            let bias = |bias: &Param<Tensor<1>>| copied(bias.val().slice([rows.clone()]));
+            Self {
+                weight: Param::from_tensor(weight),
+                bias: fused.bias.as_ref().map(bias).map(Param::from_tensor),
+            }
+        }))
+    }
+
     /// Maps `[batch, seq, in]` to `[batch, seq, out]`.
     pub fn forward(&self, input: Tensor<3>) -> Tensor<3> {
         let [output] = Self::forward_together(input, [self]);
@@ -42,18 +67,24 @@ impl DecoderLinear {
     }
 
     /// Adds the map of `[batch, seq, in]` to the residual stream `[batch, seq, out]`.
-    pub(super) fn forward_residual(&self, hidden: Tensor<3>, input: Tensor<3>) -> Tensor<3> {
+    pub(super) fn forward_residual(
+        &self,
+        hidden: Tensor<3>,
+        input: Tensor<3>,
+        residual: ResidualAdd<'_>,
+    ) -> Tensor<3> {
         if lac_kernels::fuses_tokens(&hidden, &[&*self.weight])
-            && let Some(map) = self.as_kernel()
+            && let Some(map) = self.as_kernel(residual)
             && let Some(sum) = lac_kernels::add_linear(&hidden, &input, &map)
         {
             return sum;
         }
-        hidden + self.forward(input)
+        residual.add(hidden, self.forward(input))
     }
 
-    pub(super) fn as_kernel(&self) -> Option<lac_kernels::LinearMap> {
-        lac_kernels::LinearMap::new(self.weight.val(), self.bias.as_ref().map(Param::val))
+    pub(super) fn as_kernel(&self, residual: ResidualAdd<'_>) -> Option<lac_kernels::LinearMap> {
+        let bias = self.bias.as_ref().map(Param::val);
+        lac_kernels::LinearMap::new(self.weight.val(), bias, residual.as_kernel()?)
     }
 
     /// Applies several maps to one input `[batch, seq, in]`; returns `[batch, seq, out]` for each.
@@ -70,6 +101,12 @@ impl DecoderLinear {
             output.reshape([batch, seq, out_features])
         })
     }
+}
+
+/// Copies a part of a tensor into a storage of its own.
+fn copied<const D: usize>(part: Tensor<D>) -> Tensor<D> {
+    let (dtype, device) = (part.dtype(), part.device());
+    Tensor::from_data(part.into_data(), (&device, dtype))
 }
 
 /// Multiplies `[rows, in]` by weights `[out, in]` and adds their biases: `[rows, out]` each.

@@ -2,14 +2,16 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use burn::tensor::activation::silu;
+use burn::tensor::activation::{gelu_approximate, silu};
+use lac_kernels::Activation;
 
-use super::config::DecoderConfig;
+use super::config::{DecoderConfig, ProjectionLayout};
 use super::linear::DecoderLinear;
 use super::norm::DecoderNorm;
+use super::residual::ResidualAdd;
 use super::source::TensorSource;
 
-/// The gated MLP: `down(silu(gate(x)) * up(x))`.
+/// The gated MLP: `down(activation(gate(x)) * up(x))`.
 #[derive(Module, Debug)]
 pub struct DecoderMlp {
     /// `[intermediate, hidden]`.
@@ -18,6 +20,8 @@ pub struct DecoderMlp {
     pub up_proj: DecoderLinear,
     /// `[hidden, intermediate]`.
     pub down_proj: DecoderLinear,
+    #[module(skip)]
+    activation: Activation,
 }
 
 impl DecoderMlp {
@@ -27,13 +31,25 @@ impl DecoderMlp {
         config: &DecoderConfig,
     ) -> Result<Self, S::Error> {
         let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
-        let mut linear = |part: &str, shape| {
-            DecoderLinear::load(source, &format!("{name}.{part}"), shape, config.mlp_bias)
+        let bias = config.mlp_bias;
+        let mut linear =
+            |part: &str, shape| DecoderLinear::load(source, &format!("{name}.{part}"), shape, bias);
+        let [gate_proj, up_proj] = match config.projections {
+            ProjectionLayout::Separate => [
+                linear("gate_proj", [intermediate, hidden])?,
+                linear("up_proj", [intermediate, hidden])?,
+            ],
+            ProjectionLayout::Fused => {
+                let name = format!("{name}.gate_up_proj");
+                DecoderLinear::load_fused(source, &name, [intermediate; 2], hidden, bias)?
+            }
         };
+        let name = format!("{name}.down_proj");
         Ok(Self {
-            gate_proj: linear("gate_proj", [intermediate, hidden])?,
-            up_proj: linear("up_proj", [intermediate, hidden])?,
-            down_proj: linear("down_proj", [hidden, intermediate])?,
+            gate_proj,
+            up_proj,
+            down_proj: DecoderLinear::load(source, &name, [hidden, intermediate], bias)?,
+            activation: config.activation,
         })
     }
 
@@ -47,39 +63,54 @@ impl DecoderMlp {
         {
             let [batch, seq, hidden] = input.dims();
             let [intermediate, _] = gate.dims();
-            lac_kernels::swiglu(input.reshape([batch * seq, hidden]), gate, up).reshape([
-                batch,
-                seq,
-                intermediate,
-            ])
+            lac_kernels::gated_linear(
+                input.reshape([batch * seq, hidden]),
+                gate,
+                up,
+                self.activation,
+            )
+            .reshape([batch, seq, intermediate])
         } else {
             let [gate, up] =
                 DecoderLinear::forward_together(input, [&self.gate_proj, &self.up_proj]);
-            silu(gate) * up
+            match self.activation {
+                Activation::GeluTanh => gelu_approximate(gate) * up,
+                _ => silu(gate) * up,
+            }
         };
         self.down_proj.forward(inner)
     }
 
     /// Adds the MLP's outputs for the normed residual stream to the residual stream `[batch, seq, hidden]`.
-    pub(super) fn forward_residual(&self, hidden: Tensor<3>, norm: &DecoderNorm) -> Tensor<3> {
+    pub(super) fn forward_residual(
+        &self,
+        hidden: Tensor<3>,
+        norm: Option<&DecoderNorm>,
+        residual: ResidualAdd<'_>,
+    ) -> Tensor<3> {
         if lac_kernels::fuses_tokens(&hidden, &self.linears().map(|linear| &*linear.weight))
-            && let Some(mlp) = self.as_kernel(norm)
+            && let Some(mlp) = self.as_kernel(norm, residual)
             && let Some(sum) = lac_kernels::add_mlp(&hidden, &mlp)
         {
             return sum;
         }
-        let normed = norm.forward(hidden.clone());
-        hidden + self.forward(normed)
+        let normed = DecoderNorm::forward_optional(norm, hidden.clone());
+        residual.add(hidden, self.forward(normed))
     }
 
     /// Describes norm and MLP to the kernels; `None` with biases, for which there is no kernel.
-    pub(super) fn as_kernel(&self, norm: &DecoderNorm) -> Option<lac_kernels::GatedMlp> {
+    pub(super) fn as_kernel(
+        &self,
+        norm: Option<&DecoderNorm>,
+        residual: ResidualAdd<'_>,
+    ) -> Option<lac_kernels::GatedMlp> {
         let linears = self.linears();
         if linears.iter().any(|linear| linear.bias.is_some()) {
             return None;
         }
         let weights = linears.map(|linear| linear.weight.val());
-        lac_kernels::GatedMlp::new(norm.as_kernel()?, weights)
+        let norm = DecoderNorm::optional_kernel(norm)?;
+        lac_kernels::GatedMlp::new(norm, weights, self.activation, residual.as_kernel()?)
     }
 
     /// Returns gate, up and down.

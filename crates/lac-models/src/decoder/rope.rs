@@ -1,9 +1,6 @@
-//! Rotary positions (Su et al. 2021, arXiv 2104.09864) in the layout of Hugging Face
-//! checkpoints: the two halves of a head are rotated against each other.
+//! Angles of rotary positions (Su et al. 2021, arXiv 2104.09864), and how they are stretched beyond the training context.
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
-
-use super::cast::cast;
+use std::f64::consts::TAU;
 
 /// The angles of the rotary positions.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +10,8 @@ pub struct RopeConfig {
     pub theta: f64,
     /// How the wavelengths are stretched beyond the training context.
     pub scaling: RopeScaling,
+    /// Cosines and sines are multiplied by this number, and so attention's scores by its square.
+    pub attention_factor: f64,
 }
 
 /// How the wavelengths are stretched beyond the training context.
@@ -37,20 +36,53 @@ pub enum RopeScaling {
         /// Number of positions of the training context.
         original_max_position_embeddings: usize,
     },
+    /// By a base that grows with the length of the text, where it is longer than the training context ("dynamic NTK",
+    /// Peng et al. 2023, arXiv 2309.00071, appendix B).
+    Dynamic {
+        /// The factor.
+        factor: f64,
+        /// Number of positions of the training context.
+        original_max_position_embeddings: usize,
+    },
+    /// Pairs that turn seldom in the training context by the factor, those that turn often not, a ramp between (YaRN,
+    /// Peng et al. 2023, arXiv 2309.00071).
+    Yarn {
+        /// The factor of the pairs that turn seldom.
+        factor: f64,
+        /// Pairs that turn more often than this in the training context are not stretched.
+        beta_fast: f64,
+        /// Pairs that turn less often than this are stretched by the whole factor.
+        beta_slow: f64,
+        /// Number of positions of the training context.
+        original_max_position_embeddings: usize,
+        /// Where the ramp begins and ends.
+        ramp: RampEnds,
+    },
+    /// Every pair by a factor of its own, with one list for texts within the training context and one for longer texts
+    /// (LongRoPE, Ding et al. 2024, arXiv 2402.13753).
+    LongRope {
+        /// Factors for texts that the training context holds, one for each pair.
+        short_factor: Vec<f64>,
+        /// Factors for longer texts.
+        long_factor: Vec<f64>,
+        /// Number of positions of the training context.
+        original_max_position_embeddings: usize,
+    },
+    /// Each pair's wavelength by a factor of its own, whatever a text's length. GGUF files have the factors of Llama 3.1 in
+    /// this form.
+    Factors {
+        /// A factor for each pair of a head.
+        factors: Vec<f64>,
+    },
 }
 
-/// Cosines and sines of a pass's positions, `[1 or batch, 1, seq, head_dim / 2]` each.
-#[derive(Clone, Debug)]
-pub(super) struct Rotation {
-    pub(super) cos: Tensor<4>,
-    pub(super) sin: Tensor<4>,
-}
-
-/// Cosines and sines of all positions of a context, `[capacity, head_dim / 2]` each.
-#[derive(Clone, Debug)]
-pub(super) struct RotationTable {
-    cos: Tensor<2>,
-    sin: Tensor<2>,
+/// Where the ramp of [`RopeScaling::Yarn`] begins and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RampEnds {
+    /// At whole pairs, outside the range that the two bounds give.
+    WholePairs,
+    /// Exactly where the two bounds say.
+    Exact,
 }
 
 impl RopeConfig {
@@ -59,6 +91,7 @@ impl RopeConfig {
         Self {
             theta,
             scaling: RopeScaling::None,
+            attention_factor: 1.0,
         }
     }
 
@@ -69,39 +102,82 @@ impl RopeConfig {
         self
     }
 
-    /// Returns the angle per position of each pair of a head, `head_dim / 2` angles.
-    pub fn inverse_frequencies(&self, head_dim: usize) -> Vec<f32> {
-        (0..head_dim / 2)
-            .map(|pair| self.inverse_frequency(pair, head_dim) as f32)
+    /// Sets the number that cosines and sines are multiplied by.
+    #[must_use]
+    pub fn with_attention_factor(mut self, attention_factor: f64) -> Self {
+        self.attention_factor = attention_factor;
+        self
+    }
+
+    /// Returns the angle per position of each pair, `n_rotated / 2` angles, for texts that the training context holds.
+    pub fn inverse_frequencies(&self, n_rotated: usize) -> Vec<f32> {
+        self.frequencies_for_length(n_rotated, 1)
+    }
+
+    /// As [`inverse_frequencies`](Self::inverse_frequencies), for a text of some length.
+    pub(super) fn frequencies_for_length(&self, n_rotated: usize, length: usize) -> Vec<f32> {
+        (0..n_rotated / 2)
+            .map(|pair| self.inverse_frequency(pair, n_rotated, length) as f32)
             .collect()
     }
 
-    /// Returns whether every angle up to a position is finite. A base or a factor near 0 makes infinite ones.
-    pub(crate) fn has_finite_angles(&self, head_dim: usize, n_positions: usize) -> bool {
-        // Angles fall or rise monotonically from pair to pair, so the first and the last bound them all.
-        [0, head_dim / 2 - 1].iter().all(|&pair| {
-            let angle = self.inverse_frequency(pair, head_dim) as f32 * n_positions as f32;
-            angle.is_finite()
-        })
-    }
-
-    fn inverse_frequency(&self, pair: usize, head_dim: usize) -> f64 {
-        let exponent = 2.0 * pair as f64 / head_dim as f64;
-        self.scaled(self.theta.powf(-exponent))
-    }
-
-    fn scaled(&self, frequency: f64) -> f64 {
+    /// Returns the length beyond which the angles depend on a text's length; `None` where they never do.
+    pub(super) fn fixed_length(&self) -> Option<usize> {
         match self.scaling {
+            RopeScaling::Dynamic {
+                original_max_position_embeddings,
+                ..
+            }
+            | RopeScaling::LongRope {
+                original_max_position_embeddings,
+                ..
+            } => Some(original_max_position_embeddings),
+            _ => None,
+        }
+    }
+
+    /// Returns whether every angle up to a position is finite. A base or a factor near 0 makes infinite ones.
+    pub(crate) fn has_finite_angles(&self, n_rotated: usize, n_positions: usize) -> bool {
+        let n_pairs = n_rotated / 2;
+        let is_finite = |pair: usize| {
+            [1, n_positions].into_iter().all(|length| {
+                let frequency = self.inverse_frequency(pair, n_rotated, length) as f32;
+                (frequency * n_positions as f32).is_finite()
+            })
+        };
+        match &self.scaling {
+            RopeScaling::LongRope {
+                short_factor,
+                long_factor,
+                ..
+            } => {
+                short_factor.len() == n_pairs
+                    && long_factor.len() == n_pairs
+                    && (0..n_pairs).all(is_finite)
+            }
+            RopeScaling::Factors { factors } => {
+                factors.len() == n_pairs && (0..n_pairs).all(is_finite)
+            }
+            // Angles fall or rise monotonically from pair to pair, so the first and the last bound them all.
+            _ => [0, n_pairs - 1].into_iter().all(is_finite),
+        }
+    }
+
+    fn inverse_frequency(&self, pair: usize, n_rotated: usize, length: usize) -> f64 {
+        let exponent = 2.0 * pair as f64 / n_rotated as f64;
+        let frequency = self.theta.powf(-exponent);
+        match &self.scaling {
             RopeScaling::None => frequency,
             RopeScaling::Linear { factor } => frequency / factor,
+            RopeScaling::Factors { factors } => frequency / factors.get(pair).unwrap_or(&1.0),
             RopeScaling::Llama3 {
                 factor,
                 low_freq_factor,
                 high_freq_factor,
                 original_max_position_embeddings,
             } => {
-                let context = original_max_position_embeddings as f64;
-                let wavelength = std::f64::consts::TAU / frequency;
+                let context = *original_max_position_embeddings as f64;
+                let wavelength = TAU / frequency;
                 if wavelength < context / high_freq_factor {
                     frequency
                 } else if wavelength > context / low_freq_factor {
@@ -112,82 +188,52 @@ impl RopeConfig {
                     (1.0 - short_share) * frequency / factor + short_share * frequency
                 }
             }
+            RopeScaling::Dynamic {
+                factor,
+                original_max_position_embeddings: context,
+            } => {
+                if length <= *context {
+                    return frequency;
+                }
+                let stretch = factor * length as f64 / *context as f64 - (factor - 1.0);
+                let n_rotated = n_rotated as f64;
+                let base = self.theta * stretch.powf(n_rotated / (n_rotated - 2.0));
+                base.powf(-exponent)
+            }
+            RopeScaling::Yarn {
+                factor,
+                beta_fast,
+                beta_slow,
+                original_max_position_embeddings,
+                ramp,
+            } => {
+                // The pair that turns so often in the training context.
+                let pair_of = |n_turns: f64| {
+                    let context = *original_max_position_embeddings as f64;
+                    n_rotated as f64 * (context / (n_turns * TAU)).ln() / (2.0 * self.theta.ln())
+                };
+                let (first, last) = (pair_of(*beta_fast), pair_of(*beta_slow));
+                let (first, last) = match ramp {
+                    RampEnds::WholePairs => (first.floor(), last.ceil()),
+                    RampEnds::Exact => (first, last),
+                };
+                let (first, last) = (first.max(0.0), last.min(n_rotated as f64 - 1.0));
+                let width = if first == last { 0.001 } else { last - first };
+                let stretched_share = ((pair as f64 - first) / width).clamp(0.0, 1.0);
+                stretched_share * frequency / factor + (1.0 - stretched_share) * frequency
+            }
+            RopeScaling::LongRope {
+                short_factor,
+                long_factor,
+                original_max_position_embeddings,
+            } => {
+                let factors = if length <= *original_max_position_embeddings {
+                    short_factor
+                } else {
+                    long_factor
+                };
+                frequency / factors.get(pair).copied().unwrap_or(1.0)
+            }
         }
     }
-}
-
-impl RotationTable {
-    /// Makes the table on the host: a GPU's sine is inexact for the large angles of far positions.
-    pub(super) fn new(
-        rope: &RopeConfig,
-        head_dim: usize,
-        capacity: usize,
-        dtype: DType,
-        device: &Device,
-    ) -> Self {
-        let frequencies = rope.inverse_frequencies(head_dim);
-        let table = |function: fn(f32) -> f32| {
-            let values: Vec<f32> = (0..capacity)
-                .flat_map(|position| {
-                    frequencies
-                        .iter()
-                        .map(move |frequency| function(position as f32 * frequency))
-                })
-                .collect();
-            let data = TensorData::new(values, [capacity, head_dim / 2]);
-            cast(Tensor::from_data(data, (device, DType::F32)), dtype)
-        };
-        Self {
-            cos: table(f32::cos),
-            sin: table(f32::sin),
-        }
-    }
-
-    pub(super) fn dtype(&self) -> DType {
-        self.cos.dtype()
-    }
-
-    /// Returns the rotation of positions that all rows share, from `start` on.
-    pub(super) fn range(&self, start: usize, seq: usize) -> Rotation {
-        let rows = |table: &Tensor<2>| table.clone().narrow(0, start, seq).unsqueeze::<4>();
-        Rotation {
-            cos: rows(&self.cos),
-            sin: rows(&self.sin),
-        }
-    }
-
-    /// Returns the rotation of positions that differ by row, `batch * seq` positions.
-    pub(super) fn gather(&self, positions: Vec<i64>, batch: usize, seq: usize) -> Rotation {
-        let device = self.cos.device();
-        let positions = Tensor::from_data(TensorData::new(positions, [batch * seq]), &device);
-        let rows = |table: &Tensor<2>| {
-            let pairs = table.dims()[1];
-            table
-                .clone()
-                .select(0, positions.clone())
-                .reshape([batch, 1, seq, pairs])
-        };
-        Rotation {
-            cos: rows(&self.cos),
-            sin: rows(&self.sin),
-        }
-    }
-}
-
-/// Rotates heads `[batch, heads, seq, head_dim]` by their positions.
-pub(super) fn rotate(heads: Tensor<4>, rotation: &Rotation) -> Tensor<4> {
-    if lac_kernels::has_cpu_kernel(&heads) && lac_kernels::has_cpu_kernel(&rotation.cos) {
-        return lac_kernels::rotate(heads, rotation.cos.clone(), rotation.sin.clone());
-    }
-    let half = heads.dims()[3] / 2;
-    let first = heads.clone().narrow(3, 0, half);
-    let second = heads.narrow(3, half, half);
-    let (cos, sin) = (rotation.cos.clone(), rotation.sin.clone());
-    Tensor::cat(
-        vec![
-            first.clone() * cos.clone() - second.clone() * sin.clone(),
-            second * cos + first * sin,
-        ],
-        3,
-    )
 }

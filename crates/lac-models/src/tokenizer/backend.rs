@@ -270,7 +270,7 @@ fn rebuilt(bytes: &[u8], files: &TokenizerFiles) -> tokenizers::Result<Option<To
 }
 
 /// Builds the post-processor that puts a BOS and an EOS around a text.
-fn edge_template(
+pub(super) fn edge_template(
     inner: &Tokenizer,
     edges: &EdgeTokens,
 ) -> tokenizers::Result<PostProcessorWrapper> {

@@ -5,9 +5,9 @@ use serde_json::{Map, Value};
 
 /// The special tokens that a Llama-like class puts around a text.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct EdgeTokens {
-    pub(super) bos: Option<String>,
-    pub(super) eos: Option<String>,
+pub(crate) struct EdgeTokens {
+    pub(crate) bos: Option<String>,
+    pub(crate) eos: Option<String>,
 }
 
 pub(super) const CONFIG: &str = "tokenizer_config.json";

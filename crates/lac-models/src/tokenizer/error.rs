@@ -52,7 +52,7 @@ pub enum TokenizerError {
     /// A conversation was given to a checkpoint without a chat template.
     #[error("{} has no chat template", folder.display())]
     NoChatTemplate {
-        /// The checkpoint's folder.
+        /// The checkpoint's folder or file.
         folder: PathBuf,
     },
     /// The chat template failed.

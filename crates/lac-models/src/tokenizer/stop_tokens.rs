@@ -18,6 +18,8 @@ pub struct StopTokens {
     pub config: Vec<u32>,
     /// `eos_token_id` of `generation_config.json`.
     pub generation_config: Vec<u32>,
+    /// What the metadata of a GGUF file names, which has neither of these.
+    pub metadata: Vec<u32>,
     /// The tokenizer's EOS token.
     pub tokenizer: Option<u32>,
     /// The special token that the chat template writes behind an answer.
@@ -38,9 +40,16 @@ impl StopTokens {
         Ok(Self {
             config: ids("config.json")?,
             generation_config: ids("generation_config.json")?,
-            tokenizer: None,
-            chat_template: None,
+            ..Self::default()
         })
+    }
+
+    /// Takes what the metadata of a GGUF file says.
+    pub(crate) fn of_metadata(ids: Vec<u32>) -> Self {
+        Self {
+            metadata: ids,
+            ..Self::default()
+        }
     }
 
     /// Returns all of them, each once: first those that `generate` of transformers stops at.
@@ -51,6 +60,7 @@ impl StopTokens {
             .configured()
             .iter()
             .chain(&self.config)
+            .chain(&self.metadata)
             .chain(others.iter().flatten())
         {
             if !ids.contains(&id) {
@@ -147,6 +157,7 @@ mod tests {
             let stop = StopTokens {
                 config: config.to_vec(),
                 generation_config: generation_config.to_vec(),
+                metadata: Vec::new(),
                 tokenizer,
                 chat_template,
             };

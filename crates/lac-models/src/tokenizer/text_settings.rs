@@ -40,9 +40,18 @@ impl TextSettings {
         };
         Ok(Self {
             tokenizer,
-            chat_template: files.chat_template.as_ref().map(template_hash),
+            chat_template: files.chat_template.as_ref().map(Self::of_template),
             stop_tokens,
         })
+    }
+
+    /// Hashes a chat template.
+    pub(crate) fn of_template(template: &ChatTemplate) -> String {
+        let mut hasher = FieldHasher::default();
+        for part in template.parts() {
+            hasher.field(part);
+        }
+        hasher.finish()
     }
 }
 
@@ -87,14 +96,6 @@ fn tokenizer_hash(bytes: &[u8], files: &TokenizerFiles) -> String {
     }
     if *fixes_mistral_pattern {
         hasher.field("fix_mistral_regex");
-    }
-    hasher.finish()
-}
-
-fn template_hash(template: &ChatTemplate) -> String {
-    let mut hasher = FieldHasher::default();
-    for part in template.parts() {
-        hasher.field(part);
     }
     hasher.finish()
 }

@@ -28,14 +28,12 @@ const REFUSED: &[(&str, &str)] = &[
     ("rope_scaling empty", "rope_scaling.rope_type"),
     ("rope_scaling without a type", "rope_scaling.rope_type"),
     ("rope_scaling of two types", "rope_scaling.rope_type"),
-    ("longrope", "rope_scaling.rope_type"),
     // One version rotates a part of a head, the other does not heed the field.
     ("partial rotation of a half", "partial_rotary_factor"),
     (
         "partial rotation in rope_parameters",
         "rope_parameters.partial_rotary_factor",
     ),
-    ("qwen2: window of one layer", "use_sliding_window"),
 ];
 
 /// Cases of no version of transformers that can be read in one way only.
@@ -104,6 +102,15 @@ fn check_meaning(config: &ModelConfig, expected: &Value, name: &str) {
             *window = window.as_u64().filter(|window| *window < context).into();
         }
     }
+    // A division may round the last bit of it otherwise.
+    let [scaling, expected_scaling] = [&mut ours, &mut expected].map(|meaning| {
+        let scaling = meaning["attention_scaling"].take();
+        scaling.as_f64().expect("a number")
+    });
+    assert!(
+        (scaling - expected_scaling).abs() <= 1e-14,
+        "{name}: {scaling} {expected_scaling}"
+    );
     assert_eq!(ours, expected, "{name}");
     // transformers computes them in single precision.
     let frequencies: Vec<f32> = serde_json::from_value(frequencies).unwrap();
@@ -154,8 +161,8 @@ fn meaning(config: &ModelConfig) -> Value {
         "tied": decoder.head == HeadKind::Tied,
         "eps": decoder.rms_norm_eps,
         "max_position_embeddings": decoder.max_position_embeddings,
-        "attention_scaling": 1.0,
-        "windows": vec![decoder.sliding_window; decoder.n_layers],
+        "attention_scaling": decoder.rope.attention_factor,
+        "windows": (0..decoder.n_layers).map(|idx| decoder.window_of(idx)).collect::<Vec<_>>(),
         "eos_token_ids": config.eos_token_ids,
         "dtype": config.saved_dtype.clone(),
     })
@@ -276,6 +283,22 @@ fn everything_that_is_wrong_is_named_at_once() {
             ],
         ),
         (
+            r#""rope_scaling": {"type": "longrope", "short_factor": [1, 1, 1, 1], "long_factor": [2, 2, 2]}"#,
+            &["rope_scaling.long_factor is a list of 3", "4 rotated pairs"],
+        ),
+        (
+            r#""rope_scaling": {"type": "longrope", "short_factor": [1, 1, 1, 0]}"#,
+            &["rope_scaling.short_factor", "a list of numbers above 0"],
+        ),
+        (
+            r#""rope_scaling": {"rope_type": "yarn"}"#,
+            &["rope_scaling.factor is missing"],
+        ),
+        (
+            r#""rope_scaling": {"rope_type": "yarn", "factor": 2, "mscale": "much"}"#,
+            &["rope_scaling.mscale is"],
+        ),
+        (
             r#""layer_types": ["full_attention"]"#,
             &["layer_types is a list of 1", "num_hidden_layers 3"],
         ),
@@ -300,6 +323,131 @@ fn everything_that_is_wrong_is_named_at_once() {
             report.config.is_none() && report.problems.len() == 1,
             "{text}"
         );
+    }
+}
+
+/// Another family's `config.json` beside the fields of [`llama`].
+fn of_family(model_type: &str, extra: &str) -> String {
+    llama(extra).replace("\"llama\"", &format!("\"{model_type}\""))
+}
+
+#[test]
+fn families_name_the_fields_that_they_cannot_use() {
+    for (model_type, extra, parts) in [
+        (
+            "phi3",
+            r#""partial_rotary_factor": 0.4"#,
+            &["partial_rotary_factor is 0.4", "head_dim 8"][..],
+        ),
+        (
+            "phi3",
+            r#""partial_rotary_factor": 1.5"#,
+            &["partial_rotary_factor is 1.5"],
+        ),
+        (
+            "smollm3",
+            r#""no_rope_layers": [1, 0]"#,
+            &["no_rope_layers is a list of 2", "each of the layers"],
+        ),
+        (
+            "smollm3",
+            r#""no_rope_layers": "all""#,
+            &["no_rope_layers is"],
+        ),
+        (
+            "gemma2",
+            r#""hidden_activation": "gelu""#,
+            &["hidden_activation is gelu"],
+        ),
+        (
+            "gemma3_text",
+            r#""query_pre_attn_scalar": 0"#,
+            &["query_pre_attn_scalar is 0"],
+        ),
+        (
+            "gemma3_text",
+            r#""use_bidirectional_attention": true"#,
+            &["use_bidirectional_attention"],
+        ),
+        (
+            "granite",
+            r#""residual_multiplier": null"#,
+            &["residual_multiplier is missing"],
+        ),
+        (
+            "granite",
+            r#""logits_scaling": -1"#,
+            &["logits_scaling is -1"],
+        ),
+        // What a family needs that is not there.
+        (
+            "gemma3",
+            "",
+            &["model_type is gemma3", "vision tower", "gemma3_text"],
+        ),
+        ("mixtral", "", &["experts and a router"]),
+        ("deepseek_v3", "", &["multi-head latent attention"]),
+        ("mamba", "", &["layers that keep a state"]),
+        ("gpt_oss", "", &["attention sinks"]),
+        ("frob", "", &["model_type is frob", "qwen3"]),
+    ] {
+        let text = of_family(model_type, extra);
+        let error = read(&text).expect_err(&text).to_string();
+        for part in parts.iter().chain(&[PATH]) {
+            assert!(error.contains(part), "{part:?} is not in: {error}");
+        }
+    }
+}
+
+/// Files of older and of newer writers that mean the same.
+#[test]
+fn families_are_read_in_every_form() {
+    for (model_type, older, newer) in [
+        (
+            "gemma3_text",
+            r#""rope_theta": 2e6, "rope_local_base_freq": 5e3, "sliding_window": 9,
+                "rope_scaling": {"rope_type": "linear", "factor": 8.0}, "sliding_window_pattern": 2"#,
+            r#""sliding_window": 9, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+                "rope_parameters": {
+                    "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 2e6},
+                    "sliding_attention": {"rope_type": "default", "rope_theta": 5e3}}"#,
+        ),
+        (
+            "phi3",
+            r#""rope_theta": 5e4, "partial_rotary_factor": 0.75, "original_max_position_embeddings": 16,
+                "rope_scaling": {"type": "su", "short_factor": [1, 2, 3], "long_factor": [2, 3, 4]}"#,
+            r#""rope_parameters": {"rope_type": "longrope", "rope_theta": 5e4, "partial_rotary_factor": 0.75,
+                "short_factor": [1, 2, 3], "long_factor": [2, 3, 4], "original_max_position_embeddings": 16}"#,
+        ),
+        (
+            "qwen3",
+            r#""use_sliding_window": true, "sliding_window": 9, "max_window_layers": 2"#,
+            r#""use_sliding_window": true, "sliding_window": 9,
+                "layer_types": ["full_attention", "full_attention", "sliding_attention"]"#,
+        ),
+        (
+            "smollm3",
+            r#""no_rope_layer_interval": 3"#,
+            r#""no_rope_layers": [1, 1, 0], "use_sliding_window": false, "sliding_window": null"#,
+        ),
+        (
+            "olmo3",
+            r#""sliding_window": 9, "rope_scaling": {"type": "yarn", "factor": 2,
+                "original_max_position_embeddings": 32}"#,
+            r#""sliding_window": 9, "rope_parameters": {
+                "full_attention": {"rope_type": "yarn", "factor": 2, "rope_theta": 5e5,
+                    "original_max_position_embeddings": 32},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 5e5}},
+                "layer_types": ["sliding_attention", "sliding_attention", "sliding_attention"]"#,
+        ),
+    ] {
+        let [older, newer] = [older, newer].map(|extra| {
+            let text = of_family(model_type, extra);
+            read(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+        });
+        assert_eq!(older.decoder, newer.decoder, "{model_type}");
+        assert_eq!(older.unknown_fields, [""; 0], "{model_type}");
+        assert_eq!(newer.unknown_fields, [""; 0], "{model_type}");
     }
 }
 
@@ -345,6 +493,21 @@ fn a_stretched_context_holds_more() {
             r#"{"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
                 "original_max_position_embeddings": 64}"#,
             512,
+        ),
+        // As published: the number of the training context, of the stretched one, and none of the two.
+        (
+            r#"{"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}"#,
+            256,
+        ),
+        (
+            r#"{"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}"#,
+            64,
+        ),
+        (r#"{"type": "dynamic", "factor": 2.0}"#, 128),
+        (
+            r#"{"type": "longrope", "short_factor": [1, 1, 1, 1], "long_factor": [2, 2, 2, 2],
+                "original_max_position_embeddings": 16}"#,
+            64,
         ),
     ] {
         let config = read(&llama(&format!(r#""rope_scaling": {scaling}"#))).unwrap();

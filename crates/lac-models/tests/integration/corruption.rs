@@ -2,6 +2,8 @@
 //! the file, in memory that the file's size bounds. docs/reliability.md says what was found.
 
 mod config;
+mod gguf;
+mod gguf_model;
 mod tokenizers;
 mod weights;
 

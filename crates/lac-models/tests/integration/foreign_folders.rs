@@ -112,7 +112,7 @@ fn weights_in_other_forms_are_named() {
         ),
         (
             &["model-q4_k_m.gguf", "README.md"],
-            &["model-q4_k_m.gguf", "GGUF", "not read yet"],
+            &["model-q4_k_m.gguf", "not a whole GGUF file"],
         ),
         (&["tf_model.h5"], &["TensorFlow", "from_tf=True"]),
         (&["flax_model.msgpack"], &["Flax", "from_flax=True"]),
@@ -202,7 +202,7 @@ fn a_file_in_the_place_of_a_folder_is_named() {
     for (name, parts) in [
         ("model.safetensors", &["not a folder", place.as_str()][..]),
         ("config.json", &["not a folder", &place]),
-        ("model.gguf", &["not a folder", "GGUF", "not read yet"]),
+        ("model.gguf", &["model.gguf", "not a whole GGUF file"]),
         ("notes.txt", &["not a folder", "config.json"]),
     ] {
         check(&error_of(&path(name)), parts);
@@ -339,9 +339,17 @@ fn a_listing_says_what_is_needed() {
         "model.safetensors.index.json",
         &sharded
     ));
+    // A model in GGUF is one file, unless it was split, and needs no other.
+    let gguf = listing(&["config.json", "model.Q4_K_M.gguf"]);
+    assert_eq!(model_files::check(&gguf), Ok(()));
+    assert!(model_files::is_needed("model.Q4_K_M.gguf", &gguf));
+    assert!(!model_files::is_needed("config.json", &gguf));
     for (names, part) in [
         (&["config.json", "pytorch_model.bin"][..], "pickle form"),
-        (&["model.Q4_K_M.gguf"], "GGUF"),
+        (
+            &["model.Q4_K_M.gguf", "model.Q8_0.gguf"],
+            "several models in GGUF",
+        ),
         (
             &["adapter_config.json", "adapter_model.safetensors"],
             "adapter",

@@ -60,8 +60,12 @@ fn set_field(folder: &Path, field: &str, value: &str) {
 fn settings_that_would_change_the_result_are_refused() {
     for (field, value) in [
         ("hidden_act", r#""gelu""#),
-        ("rope_scaling", r#"{"rope_type": "yarn", "factor": 4.0}"#),
-        ("rope_scaling", r#"{"rope_type": "dynamic", "factor": 4.0}"#),
+        ("rope_scaling", r#"{"rope_type": "yarn"}"#),
+        ("rope_scaling", r#"{"rope_type": "dynamic", "factor": 0}"#),
+        (
+            "rope_scaling",
+            r#"{"rope_type": "proportional", "factor": 4.0}"#,
+        ),
         ("rope_scaling", r#"{"type": "linear"}"#),
         (
             "rope_scaling",
@@ -87,14 +91,15 @@ fn settings_that_would_change_the_result_are_refused() {
             &["config.json", field],
         );
     }
+    // A window in some layers and not in others is read; its numbers are checked.
     check(
         "qwen2",
         |folder| {
             set_field(folder, "use_sliding_window", "true");
-            set_field(folder, "sliding_window", "8");
+            set_field(folder, "sliding_window", "0");
             set_field(folder, "max_window_layers", "1");
         },
-        &["config.json", "use_sliding_window"],
+        &["config.json", "sliding_window"],
     );
 }
 

@@ -10,7 +10,7 @@ use lac_core::{
     Bypass, CausalLm, GateConfig, GenerateArgs, GenerationConfig, Halt, LastActive, LayerPolicy,
     Off, PerPhase, Trace, Usage, error::StateAt, generate, generation::PromptLogits,
 };
-use lac_models::{Decoder, ModelFolder, WeightDtype};
+use lac_models::{Decoder, ModelFolder, WeightDtype, checkpoint::Checkpoint};
 use lac_trace::Recorder;
 use lac_trace::recorder::PhaseTrace;
 
@@ -78,7 +78,12 @@ fn run(model: &Decoder, prompt: &[u32], n_new: usize, policy: &mut dyn LayerPoli
     }
 }
 
-fn assert_close(actual: &[f32], expected: &[f32], tolerance: impl Fn(usize) -> f32, what: &str) {
+pub fn assert_close(
+    actual: &[f32],
+    expected: &[f32],
+    tolerance: impl Fn(usize) -> f32,
+    what: &str,
+) {
     assert_eq!(actual.len(), expected.len(), "{what}: length");
     for (idx, (a, e)) in actual.iter().zip(expected).enumerate() {
         let allowed = tolerance(idx);
@@ -100,7 +105,7 @@ fn assert_layers(actual: &[Vec<f32>], expected: &[Vec<f32>], norms: &[Vec<f32>],
 }
 
 /// Compares flags wherever the verdict is not a near-tie, and insists that hardly any are.
-fn assert_flags(trace: &PhaseTrace, expected: &[Vec<u8>], what: &str) {
+pub fn assert_flags(trace: &PhaseTrace, expected: &[Vec<u8>], what: &str) {
     let (mut compared, mut total) = (0, 0);
     assert_eq!(trace.active.len(), expected.len(), "{what}: layers");
     for (layer_idx, flags) in expected.iter().enumerate() {
@@ -421,7 +426,7 @@ fn qwen2_with_biases_in_bf16_shards() {
 fn parameters_are_counted() {
     for name in ["llama", "llama3-scaled", "mistral-window", "qwen2"] {
         let folder = ModelFolder::open(fixture(name)).unwrap();
-        let shapes = folder.checkpoint().unwrap().shapes();
+        let shapes = Checkpoint::open(folder.path()).unwrap().shapes();
         let stored: usize = shapes
             .values()
             .map(|shape| shape.iter().product::<usize>())

@@ -27,7 +27,7 @@ struct SourceArgs {
     /// Folder in Hugging Face layout, an id on the Hugging Face hub, or demo
     #[arg(long, value_name = "DIR")]
     model: Option<std::path::PathBuf>,
-    /// Random weights of a well-known shape: qwen2.5-0.5b, qwen2.5-7b, llama-3-8b or mistral-7b
+    /// Random weights of a well-known shape: qwen2.5-0.5b, qwen2.5-7b, qwen3-0.6b, qwen3-8b, gemma-3-1b, llama-3-8b or mistral-7b
     #[arg(long)]
     shape: Option<ModelShape>,
 }

@@ -17,7 +17,6 @@ use lac_eval::{
     Request, ResultLog, Results, RunConfig, Settings, evaluate, requests,
 };
 use lac_models::Tokenizer;
-use lac_models::generation_defaults::GenerationDefaults;
 
 use super::questions::{DataArgs, PromptArgs};
 use super::results::explain_format;
@@ -102,7 +101,7 @@ impl Run {
         let folder = &open.folder;
         let tokenizer = folder.tokenizer()?;
         if !prompt.protocol.compares_likelihoods() {
-            prompt.processors = GenerationDefaults::from_folder(folder.path())?.processors;
+            prompt.processors = folder.generation_defaults()?.processors;
             warn_stop_tokens(&tokenizer);
         }
         if prompt.chat && !tokenizer.has_chat_template() {
@@ -284,8 +283,8 @@ impl Run {
     ) -> Result<Vec<Settings>> {
         let fingerprint = open.fingerprint()?.to_string();
         let name = &self.model.model;
-        // A folder's name says enough; a hub id is one already.
-        let name = if name.is_dir() {
+        // The name of a folder or a file says enough; a hub id is one already.
+        let name = if name.exists() {
             let path = name.canonicalize().context("--model")?;
             let last = path.file_name().unwrap_or(path.as_os_str());
             last.to_string_lossy().into_owned()
@@ -295,7 +294,7 @@ impl Run {
         let model = ModelId {
             name,
             fingerprint,
-            dtype: open.dtype.name().to_owned(),
+            dtype: open.weights_name(),
         };
         Ok(Settings::of_runs(data, prompt, &model, runs))
     }

@@ -5,10 +5,11 @@ use std::path::Path;
 
 use anyhow::Error;
 use lac_models::{
-    DecoderConfig, Tokenizer,
+    DecoderConfig, ModelConfig, ModelFolder, Tokenizer,
     architecture::ConfigReport,
     checkpoint::Checkpoint,
     decoder::{HeadKind, ProjectionBias, RopeScaling},
+    gguf::Gguf,
     tokenizer::TokenizerError,
 };
 use serde::Serialize;
@@ -102,6 +103,48 @@ impl Report {
                 None
             }
         };
+        Self::new(config, weights, tokenizer, has_tokenizer, problems)
+    }
+
+    /// Reads a GGUF file, or all files of a model that was split.
+    pub fn of_gguf(path: &Path) -> Self {
+        let mut problems = Vec::new();
+        let config = match ModelFolder::open(path) {
+            Ok(folder) => Some(folder.config().clone()),
+            Err(error) => {
+                problems.push(describe(error));
+                None
+            }
+        };
+        let Ok(gguf) = Gguf::open(path) else {
+            // The model's error says why, too.
+            return Self::new(config, Weights::default(), None, false, problems);
+        };
+        let weights = Weights {
+            files: Some(gguf.paths().count()),
+            tensors: Some(gguf.tensors().count()),
+            weights: gguf.types(),
+            bytes: Some(gguf.n_bytes()),
+        };
+        let has_tokenizer = gguf.metadata().get("tokenizer.ggml.model").is_some();
+        let tokenizer = match ModelFolder::tokenizer_of(path) {
+            Ok(tokenizer) => Some(tokenizer),
+            Err(_) if !has_tokenizer => None,
+            Err(error) => {
+                problems.push(describe(error));
+                None
+            }
+        };
+        Self::new(config, weights, tokenizer, has_tokenizer, problems)
+    }
+
+    fn new(
+        config: Option<ModelConfig>,
+        weights: Weights,
+        tokenizer: Option<Tokenizer>,
+        has_tokenizer: bool,
+        problems: Vec<String>,
+    ) -> Self {
         let mut warnings = Vec::new();
         if let Some(tokenizer) = &tokenizer {
             let name = |id| tokenizer.id_to_piece(id).unwrap_or_else(|| "?".to_owned());

@@ -31,13 +31,17 @@ impl Multiply for Avx2 {
     unsafe fn add<G: Grouped>(lanes: &mut [f32; LANES], weights: &Chunk, input: &InputChunk) {
         // SAFETY: the caller's promise; every load lies within an array, and a chunk's arrays have 256 and 16 values.
         unsafe {
-            let dots: [__m256i; 8] = std::array::from_fn(|span| {
+            // Loops, because a closure is not always inlined here.
+            let mut dots = [_mm256_setzero_si256(); 8];
+            for (span, dots) in dots.iter_mut().enumerate() {
                 let weights = _mm256_loadu_si256(weights.integers[span * 32..].as_ptr().cast());
                 let inputs = _mm256_load_si256(input.integers[span * 32..].as_ptr().cast());
-                products_of_four(weights, inputs)
-            });
-            let pairs: [__m256i; 4] =
-                std::array::from_fn(|idx| _mm256_hadd_epi32(dots[2 * idx], dots[2 * idx + 1]));
+                *dots = products_of_four(weights, inputs);
+            }
+            let mut pairs = [_mm256_setzero_si256(); 4];
+            for (pair, dots) in pairs.iter_mut().zip(dots.as_chunks::<2>().0) {
+                *pair = _mm256_hadd_epi32(dots[0], dots[1]);
+            }
             let mut sum = _mm256_loadu_ps(lanes.as_ptr());
             if G::LEN == 32 {
                 // In each half, a span's quarter after the other.
@@ -92,14 +96,23 @@ unsafe fn parts<G: Grouped>(
 ) -> __m256 {
     // SAFETY: the caller's promise.
     unsafe {
-        let load = |values: &[f32]| _mm256_loadu_ps(values[first..][..LANES].as_ptr());
-        let scales = _mm256_mul_ps(load(&weights.scales), load(&input.scales));
+        let scales = _mm256_mul_ps(eight(&weights.scales, first), eight(&input.scales, first));
         let parts = _mm256_mul_ps(_mm256_cvtepi32_ps(dots), scales);
         if G::HAS_OFFSETS {
-            let offsets = _mm256_mul_ps(load(&weights.offsets), load(&input.sums));
+            let offsets = _mm256_mul_ps(eight(&weights.offsets, first), eight(&input.sums, first));
             _mm256_add_ps(parts, offsets)
         } else {
             parts
         }
     }
+}
+
+/// Eight values from `first` on.
+///
+/// # Safety
+/// The processor has AVX2.
+#[inline(always)]
+unsafe fn eight(values: &[f32], first: usize) -> __m256 {
+    // SAFETY: the caller's promise; eight values are there.
+    unsafe { _mm256_loadu_ps(values[first..][..LANES].as_ptr()) }
 }

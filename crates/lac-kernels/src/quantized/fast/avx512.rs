@@ -9,11 +9,8 @@ mod unpack;
 
 pub(super) use unpack::Unpack;
 
-use super::inputs::Inputs;
+use super::inputs::{Inputs, MIN_TILE_INPUTS};
 use super::weights::WeightRows;
-
-/// From this many inputs on, weights are laid out so that sixteen rows are multiplied beside each other.
-const MIN_TILE_INPUTS: usize = 3;
 
 /// As [`super::products`].
 ///
@@ -29,11 +26,10 @@ pub(super) unsafe fn products<B: Unpack>(
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        match inputs.len() {
-            1 => rows::products::<B, 1>(weights, inputs, outputs, stride),
-            2 => rows::products::<B, 2>(weights, inputs, outputs, stride),
-            MIN_TILE_INPUTS.. => tile::products::<B>(weights, inputs, outputs, stride),
-            0 => {}
+        if inputs.len() < MIN_TILE_INPUTS {
+            rows::products::<B>(weights, inputs, outputs, stride);
+        } else {
+            tile::products::<B>(weights, inputs, outputs, stride);
         }
     }
 }

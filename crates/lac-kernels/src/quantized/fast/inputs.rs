@@ -7,6 +7,10 @@ use crate::value::Value;
 /// Activations that are rounded with one scale.
 const SPAN: usize = 32;
 
+/// From this many inputs on, weights may be laid out so that many rows are multiplied beside each other: laying them out
+/// takes as long as some inputs do.
+pub(in crate::quantized) const MIN_TILE_INPUTS: usize = 6;
+
 /// What vectorised code takes for the rows of a tile beside each other is in one place: a chunk of one input row, and
 /// what its groups need. Without integers, and with scales of zero, beyond the row's end.
 #[derive(Clone)]

@@ -50,6 +50,10 @@ fn all_instructions_give_the_same_bits() {
                 (16, 5),
                 (48, 6),
                 (65, 7),
+                (9, 15),
+                (37, 16),
+                (70, 17),
+                (64, 20),
                 (3, 33),
                 (40, 70),
             ] {
@@ -267,7 +271,7 @@ fn what_is_not_finite_stays_so() {
             bytes[second + at..second + at + 2].copy_from_slice(&scale);
             let matrix =
                 QuantizedMatrix::new(format, [20, 512], std::sync::Arc::new(bytes), 0).unwrap();
-            for n_inputs in [1, 7] {
+            for n_inputs in [1, 7, 17] {
                 let values = inputs(n_inputs * 512, 17);
                 let exact = tensor(&values, [n_inputs, 512], DType::F32);
                 let [exact] = linear(exact, [&matrix], [None], Activations::Exact);
@@ -294,7 +298,7 @@ fn an_input_that_is_not_finite_touches_its_own_row_alone() {
     for (format, _) in formats() {
         let matrix = matrix(format, [9, 512], 18);
         for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            let mut values = inputs(6 * 512, 19);
+            let mut values = inputs(19 * 512, 19);
             let clean = values.clone();
             values[2 * 512 + 300] = value;
             for instructions in Instructions::available() {

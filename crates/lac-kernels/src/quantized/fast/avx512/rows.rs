@@ -11,57 +11,85 @@ use super::unpack::{Blocks, Unpack, Wide};
 /// of the memory's bandwidth unused.
 const AHEAD: usize = 4096;
 
-/// The product of every row with each of `N` inputs.
+/// The product of every row with every input.
 ///
 /// # Safety
-/// As for [`super::products`]; there are `N` inputs.
+/// As for [`super::products`].
 #[inline(always)]
-pub(super) unsafe fn products<B: Unpack, const N: usize>(
+pub(super) unsafe fn products<B: Unpack>(
     weights: WeightRows<'_>,
     inputs: &Inputs,
     outputs: &mut [f32],
     stride: usize,
 ) {
-    let inputs: [&[InputChunk]; N] = std::array::from_fn(|input| inputs.row(input));
-    let chunk_bytes = B::PER_CHUNK * B::BYTES;
     for row_idx in 0..weights.len() {
         let row = weights.row(row_idx);
-        let n_chunks = row.len() / chunk_bytes;
-        // SAFETY: the caller's promise; the blocks lie within the row, and the inputs have as many chunks.
-        unsafe {
-            let mut sums = [_mm256_setzero_ps(); N];
-            for chunk in 0..n_chunks {
-                let start = row.as_ptr().add(chunk * chunk_bytes);
-                for line in (0..chunk_bytes).step_by(64) {
-                    _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(AHEAD + line).cast());
+        let mut first = 0;
+        while first < inputs.len() {
+            let outputs = &mut outputs[first * stride + row_idx..];
+            // From the second time on, the row comes from a cache.
+            // SAFETY: the caller's promise; so many inputs are left.
+            first += unsafe {
+                match inputs.len() - first {
+                    4.. => multiply::<B, 4>(row, inputs, first, outputs, stride),
+                    2.. => multiply::<B, 2>(row, inputs, first, outputs, stride),
+                    _ => multiply::<B, 1>(row, inputs, first, outputs, stride),
                 }
-                let blocks = Blocks {
-                    start,
-                    n_blocks: B::PER_CHUNK,
-                };
-                let weights = B::unpack_wide(blocks);
-                for (sum, input) in sums.iter_mut().zip(inputs) {
-                    add::<B>(sum, &weights, input.get_unchecked(chunk));
-                }
-            }
-            let rest = row.len() - n_chunks * chunk_bytes;
-            if rest > 0 {
-                let blocks = Blocks {
-                    start: row.as_ptr().add(n_chunks * chunk_bytes),
-                    n_blocks: rest / B::BYTES,
-                };
-                let weights = B::unpack_wide(blocks);
-                for (sum, input) in sums.iter_mut().zip(inputs) {
-                    add::<B>(sum, &weights, input.get_unchecked(n_chunks));
-                }
-            }
-            for (input, sum) in sums.into_iter().enumerate() {
-                let mut lanes = [0.0; 8];
-                _mm256_storeu_ps(lanes.as_mut_ptr(), sum);
-                outputs[input * stride + row_idx] = total(lanes);
-            }
+            };
         }
     }
+}
+
+/// The product of a row with each of `N` inputs from `first` on; returns `N`.
+///
+/// # Safety
+/// As for [`super::products`]; there are so many inputs.
+#[inline(always)]
+unsafe fn multiply<B: Unpack, const N: usize>(
+    row: &[u8],
+    inputs: &Inputs,
+    first: usize,
+    outputs: &mut [f32],
+    stride: usize,
+) -> usize {
+    let inputs: [&[InputChunk]; N] = std::array::from_fn(|input| inputs.row(first + input));
+    let chunk_bytes = B::PER_CHUNK * B::BYTES;
+    let n_chunks = row.len() / chunk_bytes;
+    // SAFETY: the caller's promise; the blocks lie within the row, and the inputs have as many chunks.
+    unsafe {
+        let mut sums = [_mm256_setzero_ps(); N];
+        for chunk in 0..n_chunks {
+            let start = row.as_ptr().add(chunk * chunk_bytes);
+            for line in (0..chunk_bytes).step_by(64) {
+                _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(AHEAD + line).cast());
+            }
+            let blocks = Blocks {
+                start,
+                n_blocks: B::PER_CHUNK,
+            };
+            let weights = B::unpack_wide(blocks);
+            for (sum, input) in sums.iter_mut().zip(inputs) {
+                add::<B>(sum, &weights, input.get_unchecked(chunk));
+            }
+        }
+        let rest = row.len() - n_chunks * chunk_bytes;
+        if rest > 0 {
+            let blocks = Blocks {
+                start: row.as_ptr().add(n_chunks * chunk_bytes),
+                n_blocks: rest / B::BYTES,
+            };
+            let weights = B::unpack_wide(blocks);
+            for (sum, input) in sums.iter_mut().zip(inputs) {
+                add::<B>(sum, &weights, input.get_unchecked(n_chunks));
+            }
+        }
+        for (input, sum) in sums.into_iter().enumerate() {
+            let mut lanes = [0.0; 8];
+            _mm256_storeu_ps(lanes.as_mut_ptr(), sum);
+            outputs[input * stride] = total(lanes);
+        }
+    }
+    N
 }
 
 /// Adds the parts of a chunk's groups to their lanes.
@@ -72,14 +100,15 @@ pub(super) unsafe fn products<B: Unpack, const N: usize>(
 unsafe fn add<B: Unpack>(sum: &mut __m256, weights: &Wide, input: &InputChunk) {
     // SAFETY: the caller's promise; every load lies within an array of a chunk, which is aligned.
     unsafe {
-        let dots: [__m512i; 4] = std::array::from_fn(|quarter| {
+        let mut dots = [_mm512_setzero_si512(); 4];
+        for quarter in 0..4 {
             let inputs = _mm512_load_si512(input.integers.as_ptr().add(64 * quarter).cast());
-            _mm512_dpbusd_epi32(_mm512_setzero_si512(), weights.integers[quarter], inputs)
-        });
+            dots[quarter] = _mm512_dpbusd_epi32(dots[quarter], weights.integers[quarter], inputs);
+        }
         // Sums of four quarters of each vector, the same quarters beside each other.
-        let halves =
-            |a, b| _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
-        let (first, second) = (halves(dots[0], dots[1]), halves(dots[2], dots[3]));
+        let (a, b, c, d) = (dots[0], dots[1], dots[2], dots[3]);
+        let first = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+        let second = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
         let quarters = _mm512_add_epi32(
             _mm512_unpacklo_epi64(first, second),
             _mm512_unpackhi_epi64(first, second),
@@ -96,12 +125,17 @@ unsafe fn add<B: Unpack>(sum: &mut __m256, weights: &Wide, input: &InputChunk) {
                 let shift = _mm_cvtsi32_si128((128 / i32::from(B::ADDED)).ilog2() as i32);
                 dots = _mm256_add_epi32(dots, _mm256_sra_epi32(corrections, shift));
             }
-            let load = |values: &[f32; 16]| _mm256_load_ps(values.as_ptr());
-            let scales = _mm256_mul_ps(_mm512_castps512_ps256(weights.scales), load(&input.scales));
+            let scales = _mm256_mul_ps(
+                _mm512_castps512_ps256(weights.scales),
+                _mm256_load_ps(input.scales.as_ptr()),
+            );
             let mut parts = _mm256_mul_ps(_mm256_cvtepi32_ps(dots), scales);
             if B::HAS_OFFSETS {
                 let offsets = _mm512_castps512_ps256(weights.offsets);
-                parts = _mm256_add_ps(parts, _mm256_mul_ps(offsets, load(&input.sums)));
+                parts = _mm256_add_ps(
+                    parts,
+                    _mm256_mul_ps(offsets, _mm256_load_ps(input.sums.as_ptr())),
+                );
             }
             *sum = _mm256_add_ps(*sum, parts);
         } else {
@@ -113,11 +147,10 @@ unsafe fn add<B: Unpack>(sum: &mut __m256, weights: &Wide, input: &InputChunk) {
                 let shift = _mm_cvtsi32_si128((128 / i32::from(B::ADDED)).ilog2() as i32);
                 dots = _mm512_add_epi32(dots, _mm512_sra_epi32(corrections, shift));
             }
-            let load = |values: &[f32; 16]| _mm512_load_ps(values.as_ptr());
-            let scales = _mm512_mul_ps(weights.scales, load(&input.scales));
+            let scales = _mm512_mul_ps(weights.scales, _mm512_load_ps(input.scales.as_ptr()));
             let mut parts = _mm512_mul_ps(_mm512_cvtepi32_ps(dots), scales);
             if B::HAS_OFFSETS {
-                let offsets = _mm512_mul_ps(weights.offsets, load(&input.sums));
+                let offsets = _mm512_mul_ps(weights.offsets, _mm512_load_ps(input.sums.as_ptr()));
                 parts = _mm512_add_ps(parts, offsets);
             }
             *sum = _mm256_add_ps(*sum, _mm512_castps512_ps256(parts));

@@ -1,6 +1,7 @@
 //! Many inputs: tiles of 32 rows, laid out once for all inputs so that a vector holds four integers of sixteen rows.
 
 use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
 
 use super::super::inputs::{InputChunk, Inputs};
 use super::super::lanes::LANES;
@@ -17,11 +18,7 @@ const VECTORS: usize = 2;
 /// Inputs that are multiplied at once.
 const INPUTS: usize = 6;
 
-/// Bytes that each row of weights is asked for in advance.
-const AHEAD: usize = 1024;
-
 /// A chunk of sixteen rows.
-#[derive(Clone, Copy)]
 #[repr(C, align(64))]
 struct Laid {
     /// Four integers of each row, beside each other.
@@ -29,7 +26,7 @@ struct Laid {
     /// Each group's scales.
     scales: [[f32; ROWS]; MAX_GROUPS],
     /// Each group's offsets, where the format has them.
-    offsets: [[f32; ROWS]; MAX_GROUPS],
+    offsets: MaybeUninit<[[f32; ROWS]; MAX_GROUPS]>,
 }
 
 /// The product of every row with every input.
@@ -43,22 +40,25 @@ pub(super) unsafe fn products<B: Unpack>(
     outputs: &mut [f32],
     stride: usize,
 ) {
-    let empty = Laid {
-        integers: [[0; ROWS]; CHUNK / 4],
-        scales: [[0.0; ROWS]; MAX_GROUPS],
-        offsets: [[0.0; ROWS]; MAX_GROUPS],
-    };
-    let mut laid = vec![[empty; VECTORS]; inputs.n_chunks()];
+    let mut place = Box::<[[Laid; VECTORS]]>::new_uninit_slice(inputs.n_chunks());
+    for row in 0..weights.len().min(ROWS * VECTORS) {
+        for line in weights.row(row).chunks(64) {
+            prefetch(line.as_ptr());
+        }
+    }
     for first in (0..weights.len()).step_by(ROWS * VECTORS) {
         let n_rows = (ROWS * VECTORS).min(weights.len() - first);
-        for (chunk, laid) in laid.iter_mut().enumerate() {
-            for (vector, laid) in laid.iter_mut().enumerate() {
-                // SAFETY: the caller's promise.
+        for (chunk, place) in place.iter_mut().enumerate() {
+            for vector in 0..VECTORS {
+                let laid = place.as_mut_ptr().cast::<Laid>().wrapping_add(vector);
+                // SAFETY: the caller's promise; the place takes so many.
                 unsafe { lay_out::<B>(weights, first + vector * ROWS, chunk, laid) };
             }
         }
+        // SAFETY: `lay_out` has written all of it, but for offsets of formats that have none.
+        let laid = unsafe { place.assume_init_ref() };
         let tile = Tile {
-            laid: &laid,
+            laid,
             inputs,
             n_rows,
         };
@@ -81,8 +81,11 @@ pub(super) unsafe fn products<B: Unpack>(
 /// # Safety
 /// The processor has the instructions.
 #[inline(always)]
-unsafe fn lay_out<B: Unpack>(weights: WeightRows<'_>, first: usize, chunk: usize, laid: &mut Laid) {
+unsafe fn lay_out<B: Unpack>(weights: WeightRows<'_>, first: usize, chunk: usize, laid: *mut Laid) {
     let chunk_bytes = B::PER_CHUNK * B::BYTES;
+    // A tile is read row beside row, which the processor's own prefetching does not follow: its rows are asked for while
+    // the tile before is laid out.
+    let ahead = ROWS * VECTORS * weights.row(0).len();
     // SAFETY: the caller's promise; the blocks lie within their row, and all loads and stores within an array.
     unsafe {
         let zero = _mm512_setzero_si512();
@@ -92,18 +95,22 @@ unsafe fn lay_out<B: Unpack>(weights: WeightRows<'_>, first: usize, chunk: usize
         for row in 0..ROWS {
             let blocks = &weights.row((first + row).min(weights.len() - 1))[chunk * chunk_bytes..];
             for line in (0..chunk_bytes).step_by(64) {
-                let ahead = blocks.as_ptr().wrapping_add(AHEAD + line);
-                _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
+                prefetch(blocks.as_ptr().wrapping_add(ahead + line));
             }
-            let n_bytes = blocks.len().min(chunk_bytes);
+            let start = blocks.as_ptr();
+            // With a number that the compiler knows, no block has to be asked for.
+            let wide = if blocks.len() >= chunk_bytes {
+                let n_blocks = B::PER_CHUNK;
+                B::unpack_wide(Blocks { start, n_blocks })
+            } else {
+                let n_blocks = blocks.len() / B::BYTES;
+                B::unpack_wide(Blocks { start, n_blocks })
+            };
             let Wide {
                 integers: [a, b, c, d],
                 scales: scale,
                 offsets: offset,
-            } = B::unpack_wide(Blocks {
-                start: blocks.as_ptr(),
-                n_blocks: n_bytes / B::BYTES,
-            });
+            } = wide;
             // One correction serves all formats that need one.
             const { assert!(B::HAS_OFFSETS == (B::ADDED == 0)) };
             let more = if B::HAS_OFFSETS { 0 } else { 128 - B::ADDED };
@@ -116,17 +123,22 @@ unsafe fn lay_out<B: Unpack>(weights: WeightRows<'_>, first: usize, chunk: usize
             offsets[row] = _mm512_castps_si512(offset);
         }
         for (quarter, integers) in integers.iter().enumerate() {
-            let place = laid.integers[quarter * ROWS..][..ROWS].as_flattened_mut();
-            transpose(integers, place.as_mut_ptr());
+            let place = (&raw mut (*laid).integers).cast::<u32>();
+            transpose(integers, place.add(quarter * ROWS * ROWS));
         }
-        transpose(&scales, laid.scales.as_flattened_mut().as_mut_ptr().cast());
+        transpose(&scales, (&raw mut (*laid).scales).cast());
         if B::HAS_OFFSETS {
-            transpose(
-                &offsets,
-                laid.offsets.as_flattened_mut().as_mut_ptr().cast(),
-            );
+            transpose(&offsets, (&raw mut (*laid).offsets).cast());
         }
     }
+}
+
+/// Asks for a line of memory, to be in the second cache when it is read.
+#[inline(always)]
+fn prefetch(place: *const u8) {
+    // SAFETY: every x86-64 processor has the instruction, and it reads nothing: an address beyond the weight is passed
+    // over.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(place.cast()) };
 }
 
 /// Writes the transpose of sixteen vectors of sixteen words.
@@ -263,7 +275,8 @@ impl Tile<'_> {
                             let scales = _mm512_mul_ps(scales, input_scale);
                             let mut parts = _mm512_mul_ps(_mm512_cvtepi32_ps(dot), scales);
                             if HAS_OFFSETS {
-                                let offsets = _mm512_load_ps(laid.offsets[group].as_ptr());
+                                let offsets =
+                                    _mm512_load_ps(laid.offsets.assume_init_ref()[group].as_ptr());
                                 parts = _mm512_add_ps(parts, _mm512_mul_ps(offsets, input_sum));
                             }
                             *lane = _mm512_add_ps(*lane, parts);

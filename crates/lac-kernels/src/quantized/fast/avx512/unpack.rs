@@ -21,11 +21,44 @@ pub(in crate::quantized::fast) trait Unpack: Block {
     /// What is added to an integer so that it has no sign: a power of two, or nothing.
     const ADDED: u8;
 
-    /// Unpacks a chunk.
+    /// The integers of two groups of 32 weights, the first for `pair` zero.
     ///
     /// # Safety
     /// The processor has the instructions, and the blocks can be read.
-    unsafe fn unpack_wide(blocks: Blocks) -> Wide;
+    unsafe fn integers(blocks: Blocks, pair: usize) -> __m512i;
+
+    /// The scales of a chunk's groups.
+    ///
+    /// # Safety
+    /// As for [`integers`](Self::integers).
+    unsafe fn scales(blocks: Blocks) -> __m512;
+
+    /// The offsets of a chunk's groups, where the format has them.
+    ///
+    /// # Safety
+    /// As for [`integers`](Self::integers).
+    unsafe fn offsets(blocks: Blocks) -> __m512;
+
+    /// Unpacks a chunk.
+    ///
+    /// # Safety
+    /// As for [`integers`](Self::integers).
+    #[inline(always)]
+    unsafe fn unpack_wide(blocks: Blocks) -> Wide {
+        // SAFETY: the caller's promise.
+        unsafe {
+            Wide {
+                integers: [
+                    Self::integers(blocks, 0),
+                    Self::integers(blocks, 1),
+                    Self::integers(blocks, 2),
+                    Self::integers(blocks, 3),
+                ],
+                scales: Self::scales(blocks),
+                offsets: Self::offsets(blocks),
+            }
+        }
+    }
 }
 
 /// The blocks of a chunk, fewer than it has at a row's end.
@@ -50,21 +83,34 @@ impl Blocks {
         start.wrapping_add(at)
     }
 
+    /// The word of 16 bits at a block's place.
+    #[inline(always)]
+    unsafe fn half_at<B: Block>(self, block: usize, at: usize) -> i16 {
+        // SAFETY: the caller says that the blocks can be read.
+        unsafe { self.at::<B>(block, at).cast::<i16>().read_unaligned() }
+    }
+
+    /// The word of 32 bits at a block's place.
+    #[inline(always)]
+    unsafe fn word_at<B: Block>(self, block: usize, at: usize) -> u32 {
+        // SAFETY: the caller says that the blocks can be read.
+        unsafe { self.at::<B>(block, at).cast::<u32>().read_unaligned() }
+    }
+
     /// The words of 16 bits `at` bytes from each block's beginning.
     #[inline(always)]
     unsafe fn halves<B: Block>(self, at: usize) -> __m128i {
         // SAFETY: the caller says that the blocks can be read.
         unsafe {
-            let word = |block| self.at::<B>(block, at).cast::<i16>().read_unaligned();
             _mm_setr_epi16(
-                word(0),
-                word(1),
-                word(2),
-                word(3),
-                word(4),
-                word(5),
-                word(6),
-                word(7),
+                self.half_at::<B>(0, at),
+                self.half_at::<B>(1, at),
+                self.half_at::<B>(2, at),
+                self.half_at::<B>(3, at),
+                self.half_at::<B>(4, at),
+                self.half_at::<B>(5, at),
+                self.half_at::<B>(6, at),
+                self.half_at::<B>(7, at),
             )
         }
     }
@@ -74,16 +120,15 @@ impl Blocks {
     unsafe fn words<B: Block>(self, at: usize) -> __m256i {
         // SAFETY: the caller says that the blocks can be read.
         unsafe {
-            let word = |block| self.at::<B>(block, at).cast::<i32>().read_unaligned();
             _mm256_setr_epi32(
-                word(0),
-                word(1),
-                word(2),
-                word(3),
-                word(4),
-                word(5),
-                word(6),
-                word(7),
+                self.word_at::<B>(0, at) as i32,
+                self.word_at::<B>(1, at) as i32,
+                self.word_at::<B>(2, at) as i32,
+                self.word_at::<B>(3, at) as i32,
+                self.word_at::<B>(4, at) as i32,
+                self.word_at::<B>(5, at) as i32,
+                self.word_at::<B>(6, at) as i32,
+                self.word_at::<B>(7, at) as i32,
             )
         }
     }
@@ -93,13 +138,7 @@ impl Blocks {
     #[inline(always)]
     unsafe fn nibbles<B: Block>(self, pair: usize, at: usize) -> __m512i {
         // SAFETY: the caller says that the blocks can be read.
-        unsafe {
-            let load = |block| _mm_loadu_si128(self.at::<B>(block, at).cast());
-            let first = _mm512_broadcast_i32x4(load(2 * pair));
-            let both = _mm512_mask_broadcast_i32x4(first, 0xff00, load(2 * pair + 1));
-            let shifts = _mm512_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4, 0, 0, 0, 0, 4, 4, 4, 4);
-            _mm512_and_si512(_mm512_srlv_epi32(both, shifts), _mm512_set1_epi8(0xf))
-        }
+        unsafe { nibbles(self.at::<B>(2 * pair, at), self.at::<B>(2 * pair + 1, at)) }
     }
 
     /// As [`nibbles`](Self::nibbles), with a fifth bit of each from the 32 bits at another place.
@@ -107,18 +146,28 @@ impl Blocks {
     unsafe fn five_bits<B: Block>(self, pair: usize, at: usize, high_at: usize) -> __m512i {
         // SAFETY: the caller says that the blocks can be read.
         unsafe {
-            let high = |block| self.at::<B>(block, high_at).cast::<u32>().read_unaligned();
-            let high = u64::from(high(2 * pair)) | (u64::from(high(2 * pair + 1)) << 32);
+            let high = self.word_at::<B>(2 * pair + 1, high_at);
+            let high = u64::from(self.word_at::<B>(2 * pair, high_at)) | (u64::from(high) << 32);
             let nibbles = self.nibbles::<B>(pair, at);
             _mm512_mask_add_epi8(nibbles, high, nibbles, _mm512_set1_epi8(16))
         }
     }
 }
 
-/// The same four vectors of integers for whatever is done for each pair of groups of 32.
+/// Twice sixteen bytes with two indices each, as 64 indices of four bits.
+///
+/// # Safety
+/// The processor has AVX-512, and the bytes can be read.
 #[inline(always)]
-fn four(integers: impl Fn(usize) -> __m512i) -> [__m512i; 4] {
-    [integers(0), integers(1), integers(2), integers(3)]
+unsafe fn nibbles(first: *const u8, second: *const u8) -> __m512i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let first = _mm512_broadcast_i32x4(_mm_loadu_si128(first.cast()));
+        let second = _mm_loadu_si128(second.cast());
+        let both = _mm512_mask_broadcast_i32x4(first, 0xff00, second);
+        let shifts = _mm512_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4, 0, 0, 0, 0, 4, 4, 4, 4);
+        _mm512_and_si512(_mm512_srlv_epi32(both, shifts), _mm512_set1_epi8(0xf))
+    }
 }
 
 /// Values of eight groups.
@@ -197,7 +246,10 @@ unsafe fn minus_half(place: *const u8) -> __m512 {
 /// A table's sixteen bytes for each of four quarters of a vector, with a constant added.
 #[inline(always)]
 fn table(values: &[i8; 16], added: u8) -> __m512i {
-    let bytes = values.map(|value| (value as u8).wrapping_add(added));
+    let mut bytes = [0; 16];
+    for (byte, &value) in bytes.iter_mut().zip(values) {
+        *byte = (value as u8).wrapping_add(added);
+    }
     // SAFETY: sixteen bytes are read; whoever unpacks has the instructions.
     unsafe { _mm512_broadcast_i32x4(_mm_loadu_si128(bytes.as_ptr().cast())) }
 }
@@ -212,35 +264,52 @@ macro_rules! unpack {
             const ADDED: u8 = $added;
 
             #[inline(always)]
-            unsafe fn unpack_wide($blocks: Blocks) -> Wide {
+            unsafe fn integers($blocks: Blocks, $pair: usize) -> __m512i {
                 // SAFETY: the caller says that the processor has the instructions, and that the blocks can be read;
                 // all places lie within a block.
-                unsafe {
-                    Wide {
-                        integers: four(|$pair| $integers),
-                        scales: $scales,
-                        offsets: $offsets,
-                    }
-                }
+                unsafe { $integers }
+            }
+
+            #[inline(always)]
+            unsafe fn scales($blocks: Blocks) -> __m512 {
+                // SAFETY: as above.
+                unsafe { $scales }
+            }
+
+            #[inline(always)]
+            unsafe fn offsets($blocks: Blocks) -> __m512 {
+                // SAFETY: as above.
+                unsafe { $offsets }
             }
         }
+    };
+    ($name:ident adds $added:literal, |$blocks:ident| {
+        integers: |$pair:ident| $integers:expr,
+        scales: $scales:expr $(,)?
+    }) => {
+        unpack!($name adds $added, |$blocks| {
+            integers: |$pair| $integers,
+            scales: $scales,
+            offsets: {
+                let _none = $blocks;
+                _mm512_setzero_ps()
+            },
+        });
     };
 }
 
 unpack!(Q8_0 adds 128, |blocks| {
     integers: |pair| {
-        let load = |block| _mm256_loadu_si256(blocks.at::<Self>(block, 2).cast());
-        let first = _mm512_castsi256_si512(load(2 * pair));
-        let both = _mm512_inserti64x4::<1>(first, load(2 * pair + 1));
+        let first = _mm256_loadu_si256(blocks.at::<Self>(2 * pair, 2).cast());
+        let second = _mm256_loadu_si256(blocks.at::<Self>(2 * pair + 1, 2).cast());
+        let both = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(first), second);
         _mm512_xor_si512(both, _mm512_set1_epi8(-128))
     },
     scales: eight(_mm256_cvtph_ps(blocks.halves::<Self>(0))),
-    offsets: _mm512_setzero_ps(),
 });
 unpack!(Q4_0 adds 8, |blocks| {
     integers: |pair| blocks.nibbles::<Self>(pair, 2),
     scales: eight(_mm256_cvtph_ps(blocks.halves::<Self>(0))),
-    offsets: _mm512_setzero_ps(),
 });
 unpack!(Q4_1 adds 0, |blocks| {
     integers: |pair| blocks.nibbles::<Self>(pair, 4),
@@ -250,7 +319,6 @@ unpack!(Q4_1 adds 0, |blocks| {
 unpack!(Q5_0 adds 16, |blocks| {
     integers: |pair| blocks.five_bits::<Self>(pair, 6, 2),
     scales: eight(_mm256_cvtph_ps(blocks.halves::<Self>(0))),
-    offsets: _mm512_setzero_ps(),
 });
 unpack!(Q5_1 adds 0, |blocks| {
     integers: |pair| blocks.five_bits::<Self>(pair, 8, 4),
@@ -260,12 +328,10 @@ unpack!(Q5_1 adds 0, |blocks| {
 unpack!(IQ4_NL adds 128, |blocks| {
     integers: |pair| _mm512_shuffle_epi8(table(&UNEVEN, 128), blocks.nibbles::<Self>(pair, 2)),
     scales: eight(_mm256_cvtph_ps(blocks.halves::<Self>(0))),
-    offsets: _mm512_setzero_ps(),
 });
 unpack!(MXFP4 adds 16, |blocks| {
     integers: |pair| _mm512_shuffle_epi8(table(&E2M1, 16), blocks.nibbles::<Self>(pair, 1)),
     scales: eight(powers(blocks)),
-    offsets: _mm512_setzero_ps(),
 });
 unpack!(Q4_K adds 0, |blocks| {
     integers: |pair| {
@@ -303,7 +369,6 @@ unpack!(Q6_K adds 32, |blocks| {
         half(blocks.start.wrapping_add(208)),
         _mm_loadu_si128(blocks.start.wrapping_add(192).cast()),
     ),
-    offsets: _mm512_setzero_ps(),
 });
 unpack!(Q2_K adds 0, |blocks| {
     integers: |pair| bit_pairs(blocks.start.wrapping_add(16), pair),
@@ -326,21 +391,15 @@ unpack!(Q3_K adds 4, |blocks| {
         _mm512_mask_add_epi8(lower, third, lower, _mm512_set1_epi8(4))
     },
     scales: times_bytes(half(blocks.start.wrapping_add(108)), q3_scales(blocks.start.wrapping_add(96))),
-    offsets: _mm512_setzero_ps(),
 });
 unpack!(IQ4_XS adds 128, |blocks| {
     integers: |pair| {
         // As two blocks of IQ4_NL beside each other, without scales.
         let bytes = blocks.start.wrapping_add(8 + 32 * pair);
-        let first = _mm512_broadcast_i32x4(_mm_loadu_si128(bytes.cast()));
-        let second = _mm_loadu_si128(bytes.wrapping_add(16).cast());
-        let both = _mm512_mask_broadcast_i32x4(first, 0xff00, second);
-        let shifts = _mm512_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4, 0, 0, 0, 0, 4, 4, 4, 4);
-        let nibbles = _mm512_and_si512(_mm512_srlv_epi32(both, shifts), _mm512_set1_epi8(0xf));
+        let nibbles = nibbles(bytes, bytes.wrapping_add(16));
         _mm512_shuffle_epi8(table(&UNEVEN, 128), nibbles)
     },
     scales: times_bytes(half(blocks.start), iq4_scales(blocks.start)),
-    offsets: _mm512_setzero_ps(),
 });
 
 /// The upper halves of words as f16.
@@ -364,17 +423,9 @@ unsafe fn upper_halves(words: __m256i) -> __m512 {
 unsafe fn powers(blocks: Blocks) -> __m256 {
     // SAFETY: the caller's promise.
     unsafe {
-        let byte = |block| i32::from(blocks.at::<MXFP4>(block, 0).read());
-        let exponents = _mm256_setr_epi32(
-            byte(0),
-            byte(1),
-            byte(2),
-            byte(3),
-            byte(4),
-            byte(5),
-            byte(6),
-            byte(7),
-        );
+        // The word's other bytes do not matter.
+        let words = blocks.words::<MXFP4>(0);
+        let exponents = _mm256_and_si256(words, _mm256_set1_epi32(0xff));
         let one = _mm256_set1_epi32(1);
         let normal = _mm256_slli_epi32::<23>(_mm256_sub_epi32(exponents, one));
         let subnormal = _mm256_sllv_epi32(_mm256_set1_epi32(0x0020_0000), exponents);
@@ -403,11 +454,9 @@ unsafe fn six_bits(number: __m512, integers: u64) -> __m512 {
 /// Sixteen bytes can be read.
 #[inline(always)]
 unsafe fn six_bit_integers(block: *const u8) -> (u64, u64) {
-    let word = |at| {
-        // SAFETY: the caller's promise.
-        u32::from_le(unsafe { block.wrapping_add(at).cast::<u32>().read_unaligned() })
-    };
-    let (first, second, third) = (word(4), word(8), word(12));
+    // SAFETY: the caller's promise.
+    let [first, second, third] =
+        unsafe { block.wrapping_add(4).cast::<[u32; 3]>().read_unaligned() };
     let join = |lower: u32, upper: u32| u64::from(lower) | (u64::from(upper) << 32);
     let scales = (third & 0x0f0f_0f0f) | ((first >> 2) & 0x3030_3030);
     let offsets = ((third >> 4) & 0x0f0f_0f0f) | ((second >> 2) & 0x3030_3030);
@@ -465,11 +514,12 @@ unsafe fn iq4_scales(block: *const u8) -> __m128i {
     unsafe {
         let upper = block.wrapping_add(2).cast::<u16>().read_unaligned();
         let lower = block.wrapping_add(4).cast::<u32>().read_unaligned();
-        let integers: [i8; 8] = std::array::from_fn(|group| {
+        let mut integers = [0i8; 8];
+        for (group, integer) in integers.iter_mut().enumerate() {
             let lower = (lower >> (4 * group)) & 0xf;
             let upper = (u32::from(upper) >> (2 * group)) & 3;
-            (lower | (upper << 4)) as i8 - 32
-        });
+            *integer = (lower | (upper << 4)) as i8 - 32;
+        }
         _mm_loadl_epi64(integers.as_ptr().cast())
     }
 }

@@ -1,0 +1,116 @@
+//! Where a checkpoint's tensors are in a GGUF file: their names, and the order of their rows.
+
+/// How a family's tensors were changed when the model was converted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Layout {
+    pub(super) qk_rows: RowOrder,
+}
+
+/// In which order the rows of q and k stand in a file. Each row makes one number of a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RowOrder {
+    /// As in the checkpoint: rotary positions rotate the two halves of a head against each other.
+    Halves,
+    /// Rotary positions rotate pairs of neighbours: the two halves of a head take turns.
+    Pairs,
+}
+
+/// Names of a layer's tensors: in checkpoints, and in GGUF files.
+const LAYER_NAMES: &[(&str, &str)] = &[
+    ("input_layernorm", "attn_norm"),
+    ("self_attn.q_proj", "attn_q"),
+    ("self_attn.k_proj", "attn_k"),
+    ("self_attn.v_proj", "attn_v"),
+    ("self_attn.o_proj", "attn_output"),
+    ("post_attention_layernorm", "ffn_norm"),
+    ("mlp.gate_proj", "ffn_gate"),
+    ("mlp.up_proj", "ffn_up"),
+    ("mlp.down_proj", "ffn_down"),
+];
+
+/// Returns the name that a tensor of a checkpoint has in GGUF files.
+pub(super) fn gguf_name(name: &str) -> Option<String> {
+    match name {
+        "model.embed_tokens.weight" => return Some(EMBEDDING.to_owned()),
+        "model.norm.weight" => return Some("output_norm.weight".to_owned()),
+        "lm_head.weight" => return Some(HEAD.to_owned()),
+        _ => {}
+    }
+    let (layer_idx, name) = name.strip_prefix("model.layers.")?.split_once('.')?;
+    let (name, kind) = name.rsplit_once('.')?;
+    let (_, gguf_name) = LAYER_NAMES.iter().find(|(other, _)| *other == name)?;
+    Some(format!("blk.{layer_idx}.{gguf_name}.{kind}"))
+}
+
+/// The embedding's name in GGUF files.
+pub(super) const EMBEDDING: &str = "token_embd.weight";
+
+/// The head's name in GGUF files, which lack it where it is tied to the embedding.
+pub(super) const HEAD: &str = "output.weight";
+
+/// Factors of the rotary wavelengths, one for each pair of a head.
+pub(super) const ROPE_FACTORS: &str = "rope_freqs.weight";
+
+/// Returns whether a tensor follows from the metadata, or was read with it.
+pub(super) fn is_redundant(gguf_name: &str) -> bool {
+    gguf_name == ROPE_FACTORS || gguf_name.ends_with(".attn_rot_embd.weight")
+}
+
+impl Layout {
+    /// Returns whether the rows of a tensor of a checkpoint stand in another order in the file.
+    pub(super) fn is_permuted(self, name: &str) -> bool {
+        self.qk_rows == RowOrder::Pairs
+            && (name.contains(".self_attn.q_proj.") || name.contains(".self_attn.k_proj."))
+    }
+}
+
+/// Puts the rows of q or k into a checkpoint's order: first the even ones of each head, then the odd ones.
+pub(super) fn restore_rows<T: Copy>(values: &mut [T], row_len: usize, head_dim: usize) {
+    let half = head_dim / 2;
+    for head in values.chunks_exact_mut(row_len * head_dim) {
+        let in_pairs = head.to_vec();
+        for (row, restored) in head.chunks_exact_mut(row_len).enumerate() {
+            let from = row % half * 2 + row / half;
+            restored.copy_from_slice(&in_pairs[from * row_len..][..row_len]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_tensors() {
+        for (name, expected) in [
+            ("model.embed_tokens.weight", Some("token_embd.weight")),
+            ("model.norm.weight", Some("output_norm.weight")),
+            ("lm_head.weight", Some("output.weight")),
+            (
+                "model.layers.12.self_attn.q_proj.bias",
+                Some("blk.12.attn_q.bias"),
+            ),
+            (
+                "model.layers.0.post_attention_layernorm.weight",
+                Some("blk.0.ffn_norm.weight"),
+            ),
+            ("model.layers.0.other.weight", None),
+            ("model.layers.0", None),
+            ("other", None),
+        ] {
+            assert_eq!(gguf_name(name).as_deref(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn rows_of_heads_are_put_back() {
+        // Two heads of four rows of two numbers. The converter writes row 2 a + b of a head behind row a of its first
+        // half and b of its second half.
+        let mut rows = [0, 2, 1, 3, 4, 6, 5, 7].map(|row| [row, 10 + row]).concat();
+        restore_rows(&mut rows, 2, 4);
+        assert_eq!(
+            rows,
+            [0, 1, 2, 3, 4, 5, 6, 7].map(|row| [row, 10 + row]).concat()
+        );
+    }
+}

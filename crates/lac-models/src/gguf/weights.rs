@@ -1,0 +1,251 @@
+//! The weights of a GGUF file, for a decoder.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use half::{bf16, f16};
+use lac_kernels::quantized::QuantizedMatrix;
+
+use super::error::GgufError;
+use super::files::Gguf;
+use super::layout::{Layout, gguf_name, is_redundant, restore_rows};
+use super::tensor_info::is_quantised;
+use super::values::StoredTensor;
+use crate::checkpoint::hash::TensorHash;
+use crate::checkpoint::{LoadProgress, WeightDtype};
+use crate::decoder::TensorSource;
+use crate::file::excerpt;
+use crate::hash::FieldHasher;
+
+/// The weights of a GGUF file under the names of a checkpoint, with their rows in a checkpoint's order.
+///
+/// A tensor is read when it is asked for, a piece at a time. So loading takes hardly more memory than the loaded
+/// weights, and a file that is cut off meanwhile is an error.
+#[derive(Debug)]
+pub struct GgufWeights<'a> {
+    gguf: &'a Gguf,
+    layout: Layout,
+    head_dim: usize,
+    /// Hashes of the tensors that have been read, by their names in the file.
+    read: BTreeMap<String, TensorHash>,
+}
+
+impl<'a> GgufWeights<'a> {
+    pub(super) fn new(gguf: &'a Gguf, layout: Layout, head_dim: usize) -> Self {
+        Self {
+            gguf,
+            layout,
+            head_dim,
+            read: BTreeMap::new(),
+        }
+    }
+
+    /// Makes a source of tensors of one data type. `progress` is called after each tensor is read.
+    pub(crate) fn source<'b>(
+        &'b mut self,
+        dtype: WeightDtype,
+        device: &Device,
+        progress: &'b mut dyn FnMut(LoadProgress),
+    ) -> GgufSource<'b, 'a> {
+        GgufSource {
+            bytes_total: self.gguf.n_bytes(),
+            weights: self,
+            dtype,
+            device: device.clone(),
+            progress,
+            bytes_read: 0,
+        }
+    }
+
+    /// Reads a matrix of a checkpoint as it is quantised, `[out, in]`; `None` where it is not.
+    ///
+    /// # Errors
+    /// The tensor is missing, has another shape, holds values that are not finite, or cannot be read.
+    pub fn quantized(
+        &mut self,
+        name: &str,
+        shape: [usize; 2],
+    ) -> Result<Option<QuantizedMatrix>, GgufError> {
+        let stored = self.stored(name, &shape)?;
+        let format = stored.info.format;
+        if !is_quantised(format) {
+            return Ok(None);
+        }
+        let (gguf_name, path) = (stored.name.to_owned(), stored.container.path.clone());
+        let (mut bytes, hash) = stored.bytes()?;
+        if self.layout.is_permuted(name) {
+            let row_bytes = bytes.len() / shape[0];
+            restore_rows(&mut bytes, row_bytes, self.head_dim);
+        }
+        let matrix = QuantizedMatrix::new(format, shape, Arc::new(bytes), 0);
+        let matrix = matrix.map_err(|error| GgufError::Tensor {
+            path,
+            name: gguf_name.clone(),
+            problem: format!("cannot be read: {error}"),
+        })?;
+        self.read.insert(gguf_name, hash);
+        Ok(Some(matrix))
+    }
+
+    /// Reads a tensor of a checkpoint and converts its values.
+    fn values(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        dtype: WeightDtype,
+    ) -> Result<(TensorData, u64), GgufError> {
+        let stored = self.stored(name, shape)?;
+        let n_bytes = stored.info.n_bytes;
+        let gguf_name = stored.name.to_owned();
+        let (mut data, hash) = stored.values(dtype)?;
+        if self.layout.is_permuted(name) {
+            let row_len = shape[1..].iter().product();
+            match dtype {
+                WeightDtype::F32 => self.restore::<f32>(&mut data, row_len),
+                WeightDtype::F16 => self.restore::<f16>(&mut data, row_len),
+                WeightDtype::Bf16 => self.restore::<bf16>(&mut data, row_len),
+            }
+        }
+        self.read.insert(gguf_name, hash);
+        Ok((data, n_bytes))
+    }
+
+    fn restore<T: burn::tensor::Element>(&self, data: &mut TensorData, row_len: usize) {
+        // The values were collected in this type.
+        if let Ok(values) = data.as_mut_slice::<T>() {
+            restore_rows(values, row_len, self.head_dim);
+        }
+    }
+
+    fn stored(&self, name: &str, expected: &[usize]) -> Result<StoredTensor<'a>, GgufError> {
+        let in_file = gguf_name(name).unwrap_or_else(|| name.to_owned());
+        let Some(stored) = stored(self.gguf, &in_file) else {
+            return Err(GgufError::MissingTensor {
+                path: self.gguf.path().to_owned(),
+                name: in_file,
+                expected: expected.to_vec(),
+            });
+        };
+        if stored.info.shape != expected {
+            return Err(GgufError::WrongShape {
+                path: stored.container.path.clone(),
+                name: in_file,
+                actual: stored.info.shape.clone(),
+                expected: expected.to_vec(),
+            });
+        }
+        Ok(stored)
+    }
+
+    /// Checks that every tensor of the files was loaded, but those that follow from the metadata.
+    ///
+    /// # Errors
+    /// [`GgufError::UnexpectedTensors`].
+    pub(crate) fn finish(&self) -> Result<(), GgufError> {
+        let names = self.gguf.tensors().map(|(name, _)| name);
+        let unexpected: Vec<&str> = names
+            .filter(|name| !self.read.contains_key(*name) && !is_redundant(name))
+            .collect();
+        let Some(first) = unexpected.first() else {
+            return Ok(());
+        };
+        let metadata = self.gguf.metadata();
+        Err(GgufError::UnexpectedTensors {
+            path: self.gguf.path().to_owned(),
+            count: unexpected.len(),
+            first: excerpt(first),
+            architecture: metadata
+                .text("general.architecture")?
+                .unwrap_or("")
+                .to_owned(),
+        })
+    }
+
+    /// Hashes the weights: every tensor's name, type, shape and bytes in the file. Tensors that were loaded were hashed
+    /// while they were read; the others are read here. The hash does not depend on the order of the tensors in the
+    /// files, or the number of files.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or was cut off meanwhile.
+    pub(crate) fn hash(&self) -> Result<String, GgufError> {
+        let mut hasher = FieldHasher::default();
+        for (name, info) in self.gguf.tensors() {
+            if is_redundant(name) {
+                continue;
+            }
+            let hash = match (self.read.get(name), stored(self.gguf, name)) {
+                (Some(hash), _) => *hash,
+                (None, Some(stored)) => stored.hash()?,
+                (None, None) => continue,
+            };
+            hasher.field(name);
+            hasher.field(format!("{} {:?}", info.format, info.shape));
+            hasher.field(hash.as_bytes());
+        }
+        Ok(hasher.finish())
+    }
+}
+
+/// Returns a tensor by its name in the file.
+pub(super) fn stored<'a>(gguf: &'a Gguf, name: &str) -> Option<StoredTensor<'a>> {
+    let (container, info) = gguf.find(name)?;
+    let (name, _) = container.tensors.get_key_value(name)?;
+    Some(StoredTensor {
+        name,
+        container,
+        info,
+    })
+}
+
+/// Weights as a source of tensors of one data type on one device.
+pub(crate) struct GgufSource<'b, 'a> {
+    weights: &'b mut GgufWeights<'a>,
+    dtype: WeightDtype,
+    device: Device,
+    progress: &'b mut dyn FnMut(LoadProgress),
+    bytes_read: u64,
+    bytes_total: u64,
+}
+
+impl fmt::Debug for GgufSource<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GgufSource")
+            .field("weights", &self.weights)
+            .field("dtype", &self.dtype)
+            .field("device", &self.device)
+            .finish_non_exhaustive()
+    }
+}
+
+impl GgufSource<'_, '_> {
+    fn tensor<const D: usize>(
+        &mut self,
+        name: &str,
+        shape: [usize; D],
+    ) -> Result<Tensor<D>, GgufError> {
+        let (data, n_bytes) = self.weights.values(name, &shape, self.dtype)?;
+        self.bytes_read += n_bytes;
+        (self.progress)(LoadProgress {
+            bytes_read: self.bytes_read,
+            bytes_total: self.bytes_total,
+        });
+        Ok(Tensor::from_data(
+            data,
+            (&self.device, self.dtype.to_burn()),
+        ))
+    }
+}
+
+impl TensorSource for GgufSource<'_, '_> {
+    type Error = GgufError;
+
+    fn matrix(&mut self, name: &str, shape: [usize; 2]) -> Result<Tensor<2>, GgufError> {
+        self.tensor(name, shape)
+    }
+
+    fn vector(&mut self, name: &str, len: usize) -> Result<Tensor<1>, GgufError> {
+        self.tensor(name, [len])
+    }
+}

@@ -1,0 +1,307 @@
+//! Families of models against transformers 5, per layer and token: norms, masks, logits, greedy text.
+//!
+//! `fixtures/make_families.py` wrote the checkpoints and what transformers makes of them in f32.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Device, Int, Tensor};
+use lac_core::{
+    Decision, GateConfig, GenerateArgs, GenerationConfig, LastActive, LayerPolicy, PerPhase,
+    Planned, SkippedKeys, Trace, generate,
+    generation::PromptLogits,
+    plan::PhasePlan,
+    speculation::{DraftLength, SpeculationConfig, Speculator, verify_speculation},
+};
+use lac_models::{Decoder, ModelFolder, WeightDtype, checkpoint::Checkpoint};
+use lac_trace::Recorder;
+use serde::Deserialize;
+
+use crate::devices::devices;
+use crate::parity::{NORM_TOLERANCE, assert_close, assert_flags};
+
+const LOGIT_TOLERANCE: f32 = 5e-4;
+
+#[derive(Deserialize)]
+struct Expected {
+    alphas: Vec<f32>,
+    prompts: Vec<ExpectedPrompt>,
+}
+
+#[derive(Deserialize)]
+struct ExpectedPrompt {
+    prompt_ids: Vec<u32>,
+    embedding_norms: Vec<f32>,
+    norms: Vec<Vec<f32>>,
+    trace: Vec<ExpectedTrace>,
+    logits_last: Vec<f32>,
+    ids: Vec<u32>,
+    rg_norms: Vec<Vec<f32>>,
+    rg_active: Vec<Vec<Vec<u8>>>,
+    last_active: Vec<ExpectedLastActive>,
+}
+
+#[derive(Deserialize)]
+struct ExpectedTrace {
+    thresholds: Vec<Vec<f32>>,
+    active: Vec<Vec<u8>>,
+}
+
+#[derive(Deserialize)]
+struct ExpectedLastActive {
+    logits_last: Vec<f32>,
+    ids: Vec<u32>,
+}
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/families")
+        .join(name)
+}
+
+fn load(name: &str, device: &Device) -> Decoder {
+    let folder = ModelFolder::open(folder(name)).unwrap();
+    folder.load(WeightDtype::F32, device, &mut |_| {}).unwrap()
+}
+
+fn expected(name: &str) -> Expected {
+    let text = std::fs::read_to_string(folder(name).join("expected.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// What one greedy generation of a batch leaves behind, for its only row or the first.
+struct Run {
+    ids: Vec<Vec<u32>>,
+    logits_last: Vec<Vec<f32>>,
+    recorder: Recorder,
+}
+
+fn run(model: &Decoder, prompts: &[Vec<u32>], n_new: usize, policy: &mut dyn LayerPolicy) -> Run {
+    let mut recorder = Recorder::new(0);
+    let args = GenerateArgs::new(policy)
+        .observer(&mut recorder)
+        .prompt_logits(PromptLogits::Return);
+    let output = generate(model, prompts, &GenerationConfig::greedy(n_new), args).unwrap();
+    Run {
+        ids: output.rows.iter().map(|row| row.ids.clone()).collect(),
+        logits_last: output.prompt_logits.unwrap(),
+        recorder,
+    }
+}
+
+fn check(name: &str) {
+    let expected = expected(name);
+    for (backend, device) in devices() {
+        let model = load(name, &device);
+        // A software GPU compiles kernels for every new shape, and a pass costs seconds.
+        let n_alphas = if backend == "flex" {
+            expected.alphas.len()
+        } else {
+            1
+        };
+        for (prompt_idx, prompt) in expected.prompts.iter().enumerate() {
+            let what = format!("{name} on {backend}, prompt {prompt_idx}");
+            check_forward(&model, prompt, &what);
+            for alpha_idx in 0..n_alphas {
+                let gate = GateConfig::new(expected.alphas[alpha_idx]);
+                let what = format!("{what}, alpha {}", expected.alphas[alpha_idx]);
+                check_trace(&model, prompt, alpha_idx, gate, &what);
+                check_last_active(&model, prompt, alpha_idx, gate, &what);
+            }
+        }
+        check_batch(&model, &expected, &format!("{name} on {backend}"));
+        if backend == "flex" {
+            check_speculation(&model, &expected, name);
+        }
+    }
+    // Under autodiff no CPU kernel runs: this is the path of every other backend.
+    let model = load(name, &Device::flex().autodiff());
+    let with_kernels = load(name, &Device::flex());
+    for prompt in &expected.prompts {
+        check_forward(&model, prompt, &format!("{name} in tensor operations"));
+        for plan in plans(model.config().n_layers) {
+            for keys in [SkippedKeys::Fill, SkippedKeys::Omit] {
+                let what = format!("{name}, {keys:?}, {plan:?}");
+                let [seen, by_kernels] = [&model, &with_kernels].map(|model| {
+                    let mut policy = Planned::from_phases(plan.clone(), plan.clone(), keys);
+                    run(model, &[prompt.prompt_ids.clone()], 3, &mut policy)
+                });
+                assert_eq!(seen.ids, by_kernels.ids, "{what}");
+                let (logits, expected) = (&seen.logits_last[0], &by_kernels.logits_last[0]);
+                assert_close(logits, expected, |_| LOGIT_TOLERANCE, &what);
+            }
+        }
+    }
+}
+
+/// Plans that skip layers, and attentions and MLPs apart.
+fn plans(n_layers: usize) -> [PhasePlan; 2] {
+    let mut decisions = vec![Decision::Run; n_layers];
+    decisions[1] = Decision::Skip;
+    let layers = PhasePlan::new(decisions.clone());
+    decisions[2] = Decision::SkipMlp;
+    decisions[n_layers - 2] = Decision::SkipAttention;
+    [layers, PhasePlan::new(decisions)]
+}
+
+/// Drafts by a plan, verified several tokens at a time, give the full model's text.
+fn check_speculation(model: &Decoder, expected: &Expected, what: &str) {
+    for plan in plans(model.config().n_layers) {
+        let config = SpeculationConfig::default().with_draft_length(DraftLength::Fixed(3));
+        let mut speculator = Speculator::new(plan, config).unwrap();
+        for prompt in &expected.prompts {
+            let config = GenerationConfig::greedy(prompt.ids.len());
+            let prompts = [prompt.prompt_ids.clone()];
+            let seen = verify_speculation(model, &prompts, &config, &mut speculator).unwrap();
+            assert_eq!(seen.divergence, None, "{what}");
+            assert_eq!(seen.plain.ids, prompt.ids, "{what}");
+        }
+    }
+}
+
+/// The logits of a whole text without a cache.
+fn check_forward(model: &Decoder, prompt: &ExpectedPrompt, what: &str) {
+    let ids: Vec<i32> = prompt.prompt_ids.iter().map(|&id| id as i32).collect();
+    let n_ids = ids.len();
+    let ids = Tensor::<1, Int>::from_data(&*ids, &lac_core::CausalLm::device(model));
+    let logits = model
+        .forward(ids.reshape([1, n_ids]))
+        .narrow(1, n_ids - 1, 1);
+    let logits: Vec<f32> = logits.into_data().iter::<f32>().collect();
+    let tolerance = |_| LOGIT_TOLERANCE;
+    assert_close(&logits, &prompt.logits_last, tolerance, what);
+}
+
+fn check_trace(
+    model: &Decoder,
+    prompt: &ExpectedPrompt,
+    alpha_idx: usize,
+    gate: GateConfig,
+    what: &str,
+) {
+    let prompts = [prompt.prompt_ids.clone()];
+    let seen = run(model, &prompts, prompt.ids.len(), &mut Trace::new(gate));
+    assert_eq!(seen.ids[0], prompt.ids, "{what}: greedy ids");
+    let tolerance = |_| LOGIT_TOLERANCE;
+    assert_close(&seen.logits_last[0], &prompt.logits_last, tolerance, what);
+    let PerPhase {
+        prompt: trace,
+        response,
+    } = &seen.recorder.phases;
+    let assert_norms =
+        |found: &[Vec<f32>], expected: &[Vec<f32>], sizes: &[Vec<f32>], part: &str| {
+            assert_eq!(found.len(), expected.len(), "{what}: {part}: layers");
+            for (layer_idx, (found, expected)) in found.iter().zip(expected).enumerate() {
+                let tolerance =
+                    |token: usize| 2.0 * NORM_TOLERANCE * sizes[layer_idx][token].max(1.0);
+                let what = format!("{what}: {part} of layer {layer_idx}");
+                assert_close(found, expected, tolerance, &what);
+            }
+        };
+    assert_close(
+        &trace.embedding_norms,
+        &prompt.embedding_norms,
+        |token| NORM_TOLERANCE * prompt.embedding_norms[token],
+        &format!("{what}: embedding norms"),
+    );
+    assert_norms(&trace.norms, &prompt.norms, &prompt.norms, "norms");
+    let expected = &prompt.trace[alpha_idx];
+    assert_norms(
+        &trace.thresholds,
+        &expected.thresholds,
+        &prompt.norms,
+        "thresholds",
+    );
+    assert_flags(trace, &expected.active, what);
+    assert_norms(
+        &response.norms,
+        &prompt.rg_norms,
+        &prompt.rg_norms,
+        "response norms",
+    );
+    assert_flags(
+        response,
+        &prompt.rg_active[alpha_idx],
+        &format!("{what}: response"),
+    );
+}
+
+fn check_last_active(
+    model: &Decoder,
+    prompt: &ExpectedPrompt,
+    alpha_idx: usize,
+    gate: GateConfig,
+    what: &str,
+) {
+    let expected = &prompt.last_active[alpha_idx];
+    let prompts = [prompt.prompt_ids.clone()];
+    let seen = run(
+        model,
+        &prompts,
+        expected.ids.len(),
+        &mut LastActive::new(gate),
+    );
+    let what = format!("{what}, last-active");
+    assert_eq!(seen.ids[0], expected.ids, "{what}: greedy ids");
+    let tolerance = |_| LOGIT_TOLERANCE;
+    assert_close(
+        &seen.logits_last[0],
+        &expected.logits_last,
+        tolerance,
+        &what,
+    );
+}
+
+/// All prompts together, padded on the left, give what each gives alone.
+fn check_batch(model: &Decoder, expected: &Expected, what: &str) {
+    let prompts: Vec<Vec<u32>> = expected
+        .prompts
+        .iter()
+        .map(|prompt| prompt.prompt_ids.clone())
+        .collect();
+    let n_new = expected.prompts[0].ids.len();
+    let seen = run(model, &prompts, n_new, &mut lac_core::Off);
+    for (row, prompt) in expected.prompts.iter().enumerate() {
+        assert_eq!(seen.ids[row], prompt.ids, "{what}, row {row} of a batch");
+    }
+}
+
+macro_rules! families {
+    ($($test:ident: $name:literal,)*) => {
+        $(
+            #[test]
+            fn $test() {
+                check($name);
+            }
+        )*
+
+        /// The parameters counted from the configuration are those of the files.
+        #[test]
+        fn parameters_of_families_are_counted() {
+            for name in [$($name),*] {
+                let folder = ModelFolder::open(folder(name)).unwrap();
+                let shapes = Checkpoint::open(folder.path()).unwrap().shapes();
+                let n_stored: usize = shapes.values().map(|shape| shape.iter().product::<usize>()).sum();
+                assert_eq!(folder.config().decoder.n_parameters(), n_stored as u64, "{name}");
+                assert_eq!(folder.config().unknown_fields, [""; 0], "{name}");
+            }
+        }
+    };
+}
+
+families! {
+    qwen3: "qwen3",
+    qwen3_with_a_window_in_some_layers: "qwen3-window",
+    gemma2: "gemma2",
+    gemma3_as_published: "gemma3",
+    gemma3_as_transformers_5_saves_it: "gemma3-saved",
+    smollm3: "smollm3",
+    smollm3_with_a_window: "smollm3-window",
+    granite: "granite",
+    olmo2: "olmo2",
+    olmo3_with_yarn_in_full_layers: "olmo3",
+    phi3_with_partial_rotation: "phi3",
+    phi3_with_longrope: "phi3-longrope",
+    ministral: "ministral",
+    llama_with_yarn: "llama-yarn",
+    llama_with_dynamic_scaling: "llama-dynamic",
+}
