@@ -11,6 +11,8 @@ use lac_hub::{
 use lac_models::{gguf, model_files};
 use tempfile::TempDir;
 
+use crate::output::warn_user;
+
 /// The name of the embedded model; write `./demo` for a folder of that name.
 const DEMO: &str = "demo";
 
@@ -93,8 +95,8 @@ fn hub_folder(model: &Path) -> Result<PathBuf> {
 
 fn warn_only_one(id: &str, snapshot: &Snapshot) {
     if snapshot.choice() == SnapshotChoice::OnlyOne {
-        eprintln!(
-            "lac: the local Hugging Face cache does not say which commit of {id} main is at; the only one there is \
+        warn_user!(
+            "the local Hugging Face cache does not say which commit of {id} main is at; the only one there is \
              taken, {}",
             snapshot.commit()
         );

@@ -126,7 +126,7 @@ fn info(
     }
     for file in &info.siblings {
         let parts = file.rfilename.split('/');
-        if !parts.clone().all(|part| is_plain_name(part)) {
+        if !parts.clone().all(is_plain_name) {
             let reason = format!("{} lists a file {:?}", settings.endpoint, file.rfilename);
             return Err(FetchError::Failed(reason));
         }

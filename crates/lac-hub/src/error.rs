@@ -38,7 +38,7 @@ pub enum HubError {
         /// The repository with the revision that was asked for.
         repository: String,
         /// What the cache lacks.
-        absence: Absence,
+        absence: Box<Absence>,
         /// Why the hub was not asked, or what became an obstacle.
         reason: String,
     },
@@ -109,9 +109,10 @@ impl fmt::Display for Absence {
                 snapshots,
                 commits,
             } => {
-                let there = match commits.is_empty() {
-                    true => "no snapshot is there".to_owned(),
-                    false => format!("there are the snapshots {}", list(commits)),
+                let there = if commits.is_empty() {
+                    "no snapshot is there".to_owned()
+                } else {
+                    format!("there are the snapshots {}", list(commits))
                 };
                 write!(
                     f,

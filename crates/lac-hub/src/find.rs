@@ -18,7 +18,7 @@ pub fn cached(settings: &HubSettings, repository: &Repository) -> Result<Snapsho
         Located::Snapshot(snapshot) => Ok(snapshot),
         Located::Absent(absence) => Err(HubError::NotFound {
             repository: repository.to_string(),
-            absence,
+            absence: Box::new(absence),
             reason: "only the cache was looked into".to_owned(),
         }),
     }
@@ -51,11 +51,11 @@ pub fn find(
             Err(FetchError::Failed(reason)) => {
                 return Err(HubError::NotFound {
                     repository: repository.to_string(),
-                    absence: Absence::Revision {
+                    absence: Box::new(Absence::Revision {
                         revision: MAIN.to_owned(),
                         snapshots: snapshot.folder().with_file_name(""),
                         commits: vec![snapshot.commit().to_owned()],
-                    },
+                    }),
                     reason,
                 });
             }
@@ -97,7 +97,7 @@ pub fn find(
     };
     Err(HubError::NotFound {
         repository: repository.to_string(),
-        absence,
+        absence: Box::new(absence),
         reason,
     })
 }
@@ -155,15 +155,16 @@ fn lacking(snapshot: &Snapshot, wanted: &dyn WantedFiles) -> Result<Lacking, Hub
             possible.push((*path).to_owned());
         }
     }
-    Ok(match files.is_empty() {
-        true => Lacking {
+    Ok(if files.is_empty() {
+        Lacking {
             files: possible,
             need: Need::Possible,
-        },
-        false => Lacking {
+        }
+    } else {
+        Lacking {
             files: files.into_iter().collect(),
             need: Need::Certain,
-        },
+        }
     })
 }
 

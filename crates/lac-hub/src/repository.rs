@@ -127,8 +127,9 @@ fn check_id(id: &str) -> Result<(), &'static str> {
 /// A revision becomes a path in the cache, which must not lead out of it.
 fn check_revision(revision: &str) -> Result<(), &'static str> {
     let is_plain = |part: &str| !part.is_empty() && part != "." && part != "..";
-    match revision.split('/').all(is_plain) && !revision.contains(['\\', ':', '\0']) {
-        true => Ok(()),
-        false => Err("expected a branch, a tag or a commit behind the @"),
+    if revision.split('/').all(is_plain) && !revision.contains(['\\', ':', '\0']) {
+        Ok(())
+    } else {
+        Err("expected a branch, a tag or a commit behind the @")
     }
 }

@@ -45,4 +45,5 @@ mod quantize;
 #[cfg(not(feature = "flex"))]
 mod stub;
 #[cfg(all(test, feature = "flex"))]
+#[allow(clippy::unwrap_used)]
 mod tests;

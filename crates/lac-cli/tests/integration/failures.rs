@@ -166,7 +166,9 @@ fn words_that_are_no_numbers_are_refused_with_what_is_expected() {
     let data = ["--model", "demo", "--data", "demo", "--benchmark", "mmlu"];
     let whole = "expected a whole number";
     let number = "expected a number, such as 0.5";
-    let commands: [(&str, &[&str], &[&str], &[&str]); 8] = [
+    // A command, its other flags, flags that are whole numbers, flags that are numbers.
+    type Row<'a> = (&'a str, &'a [&'a str], &'a [&'a str], &'a [&'a str]);
+    let commands: [Row<'_>; 8] = [
         (
             "generate",
             &prompt,

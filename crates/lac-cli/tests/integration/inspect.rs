@@ -251,6 +251,6 @@ fn strict_ends_with_an_error_after_the_report() {
         let output = lac(&["inspect", "--strict", "--json", "--model", &name(&folder)]);
         assert_eq!(output.status.success(), !is_refused, "{changes:?}");
         let seen: Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(seen["layers"].is_null(), false, "{changes:?}");
+        assert!(!seen["layers"].is_null(), "{changes:?}");
     }
 }

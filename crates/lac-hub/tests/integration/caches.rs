@@ -221,11 +221,10 @@ fn an_older_cache_is_looked_into_after_the_first() {
     let older = home.path().join("older").display().to_string();
     let settings = settings(home.path(), &[("TRANSFORMERS_CACHE", &older)]);
     let error = cached(&settings, &model("org/name")).unwrap_err();
-    let HubError::NotFound {
-        absence: Absence::Repository { looked_in },
-        ..
-    } = error
-    else {
+    let HubError::NotFound { absence, .. } = &error else {
+        panic!("{error:?}");
+    };
+    let Absence::Repository { looked_in } = absence.as_ref() else {
         panic!("{error:?}");
     };
     assert_eq!(looked_in.len(), 2);

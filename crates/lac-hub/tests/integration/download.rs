@@ -16,8 +16,11 @@ use crate::{COMMIT, OTHER, model, repository_folder, settings, write_files};
 struct Hub {
     address: String,
     /// The paths that were asked for, with the tokens.
-    requests: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    requests: Requests,
 }
+
+/// Paths that were asked for, with the tokens.
+type Requests = Arc<Mutex<Vec<(String, Option<String>)>>>;
 
 /// The files of the model and their texts.
 type Texts = &'static [(&'static str, &'static str)];

@@ -1,5 +1,7 @@
 //! Tests of lac-hub through its public interface.
 
+#![allow(clippy::unwrap_used)]
+
 mod caches;
 mod corruption;
 #[cfg(feature = "download")]

@@ -26,9 +26,10 @@ impl WantedFiles for Files {
     }
 
     fn check(&self, listing: &BTreeSet<String>) -> Result<(), String> {
-        match listing.contains("a") {
-            true => Ok(()),
-            false => Err("it has no a".to_owned()),
+        if listing.contains("a") {
+            Ok(())
+        } else {
+            Err("it has no a".to_owned())
         }
     }
 }

@@ -102,7 +102,7 @@ vectorised! {
     /// `gates := gelu(gates) * ups` with the approximation by tanh, rounding to `E` where separate operations would.
     fn gelu_times<E: Value>(gates: &mut [f32], ups: &[f32]) {
         // x / 2 · (1 + tanh(z)) is x · sigmoid(2z).
-        const TWICE_ROOT_2_OVER_PI: f32 = 1.595_769_1;
+        const TWICE_ROOT_2_OVER_PI: f32 = 1.595_769;
         for (gate, &up) in gates.iter_mut().zip(ups) {
             let x = E::round(*gate);
             let z = TWICE_ROOT_2_OVER_PI * (x + 0.044_715 * x * x * x);

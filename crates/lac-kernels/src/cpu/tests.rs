@@ -124,7 +124,8 @@ fn gated_maps() {
         let root = (2.0 / std::f64::consts::PI).sqrt();
         x / 2.0 * (1.0 + (root * (x + 0.044715 * x.powi(3))).tanh())
     };
-    let activations: [(Activation, fn(f64) -> f64); 2] =
+    type Exact = fn(f64) -> f64;
+    let activations: [(Activation, Exact); 2] =
         [(Activation::Silu, silu), (Activation::GeluTanh, gelu)];
     for ((activation, exact), (rows, n_in, n_out)) in activations
         .into_iter()

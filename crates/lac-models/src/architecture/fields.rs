@@ -201,9 +201,10 @@ impl<'a> Fields<'a> {
 
     /// As [`flag`](Self::flag), with another value for a field that is absent.
     pub(super) fn flag_or(&mut self, field: &str, absent: bool) -> bool {
-        match self.left.contains_key(field) {
-            true => self.flag(field),
-            false => absent,
+        if self.left.contains_key(field) {
+            self.flag(field)
+        } else {
+            absent
         }
     }
 

@@ -144,9 +144,10 @@ fn yarn(inner: &mut Fields<'_>, sizes: RopeSizes) -> RopeScaling {
         beta_fast,
         beta_slow,
         original_max_position_embeddings,
-        ramp: match inner.flag_or("truncate", true) {
-            true => RampEnds::WholePairs,
-            false => RampEnds::Exact,
+        ramp: if inner.flag_or("truncate", true) {
+            RampEnds::WholePairs
+        } else {
+            RampEnds::Exact
         },
     }
 }

@@ -188,9 +188,10 @@ pub(super) enum LayerKind {
 impl LayerKind {
     /// Returns the kind of a layer that the window slides in, or not.
     pub(super) fn sliding_if(is_sliding: bool) -> Self {
-        match is_sliding {
-            true => LayerKind::Sliding,
-            false => LayerKind::Full,
+        if is_sliding {
+            LayerKind::Sliding
+        } else {
+            LayerKind::Full
         }
     }
 

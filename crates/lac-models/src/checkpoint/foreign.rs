@@ -93,9 +93,10 @@ fn describe(names: &BTreeSet<String>, place: &str) -> Option<String> {
     for (end, form, flag) in OTHERS {
         if let Some(name) = ends_with(end) {
             let what = format!("its weights are in the form of {form} ({name}), which is not read");
-            return Some(match flag.is_empty() {
-                true => format!("{what}; take the original model with model.safetensors"),
-                false => format!("{what}; convert them with: {}", conversion(place, flag)),
+            return Some(if flag.is_empty() {
+                format!("{what}; take the original model with model.safetensors")
+            } else {
+                format!("{what}; convert them with: {}", conversion(place, flag))
             });
         }
     }
@@ -172,9 +173,10 @@ fn safetensors_text(name: &str, names: &BTreeSet<String>) -> String {
         return format!("its weights are called {name}: rename it to model.safetensors");
     }
     let n_there = names.iter().filter(|name| shard_of(name).is_some()).count();
-    let others = match n_there < n_shards {
-        true => ", and so are the other files",
-        false => "",
+    let others = if n_there < n_shards {
+        ", and so are the other files"
+    } else {
+        ""
     };
     format!(
         "{name} is one of {n_shards} files of weights, and model.safetensors.index.json, which names them, is missing\
@@ -269,11 +271,13 @@ pub(crate) fn describe_file(path: &Path) -> String {
         return format!("it is a file and not a folder, and {error}");
     }
     let is_in_model = name.ends_with(".safetensors") || name.ends_with(".json");
-    match is_in_model {
-        true => format!(
+    if is_in_model {
+        format!(
             "it is a file and not a folder: name its folder, {folder}, which also holds the other files of the model"
-        ),
-        false => "it is a file and not a folder: expected a folder with config.json and model.safetensors".to_owned(),
+        )
+    } else {
+        "it is a file and not a folder: expected a folder with config.json and model.safetensors"
+            .to_owned()
     }
 }
 

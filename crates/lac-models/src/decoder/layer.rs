@@ -46,9 +46,12 @@ impl DecoderLayer {
             )
         };
         let norms = config.layer_norms;
-        let norm_if = |is_there: bool, source: &mut S, part: &str| match is_there {
-            false => Ok(None),
-            true => norm(source, part).map(Some),
+        let norm_if = |is_there: bool, source: &mut S, part: &str| {
+            if is_there {
+                norm(source, part).map(Some)
+            } else {
+                Ok(None)
+            }
         };
         let is_before = norms != LayerNorms::After;
         Ok(Self {

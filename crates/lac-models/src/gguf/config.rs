@@ -103,9 +103,10 @@ pub(super) fn read_config(gguf: &Gguf) -> Result<(ModelConfig, Layout), GgufErro
     if let Biases::OfFile = family.biases {
         let has = |names: &[&str]| {
             let mut names = names.iter();
-            match names.any(|name| gguf.tensor(&format!("blk.0.{name}.bias")).is_some()) {
-                true => ProjectionBias::Present,
-                false => ProjectionBias::Absent,
+            if names.any(|name| gguf.tensor(&format!("blk.0.{name}.bias")).is_some()) {
+                ProjectionBias::Present
+            } else {
+                ProjectionBias::Absent
             }
         };
         config.decoder.qkv_bias = has(&["attn_q", "attn_k", "attn_v"]);
@@ -256,7 +257,7 @@ fn rope_factors(gguf: &Gguf, head_dim: usize) -> Result<Option<Vec<f64>>, GgufEr
         .map_err(|error| wrong(format!("cannot be read: {error:?}")))?;
     if let Some(factor) = factors
         .iter()
-        .find(|&&factor| factor < 1e-3 || factor > 1e6)
+        .find(|factor| !(1e-3..=1e6).contains(*factor))
     {
         return Err(wrong(format!(
             "holds {factor}, expected factors from 0.001 to 1000000"

@@ -123,7 +123,12 @@ fn check(name: &str) {
                 let what = format!("{name}, {keys:?}, {plan:?}");
                 let [seen, by_kernels] = [&model, &with_kernels].map(|model| {
                     let mut policy = Planned::from_phases(plan.clone(), plan.clone(), keys);
-                    run(model, &[prompt.prompt_ids.clone()], 3, &mut policy)
+                    run(
+                        model,
+                        std::slice::from_ref(&prompt.prompt_ids),
+                        3,
+                        &mut policy,
+                    )
                 });
                 assert_eq!(seen.ids, by_kernels.ids, "{what}");
                 let (logits, expected) = (&seen.logits_last[0], &by_kernels.logits_last[0]);

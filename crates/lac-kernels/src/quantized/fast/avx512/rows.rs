@@ -1,5 +1,8 @@
 //! Rows of weights one after another, as memory hands them out fastest, with few inputs.
 
+// A closure around an instruction can stay a call, and an iterator takes one: loops count here.
+#![allow(clippy::needless_range_loop)]
+
 use std::arch::x86_64::*;
 
 use super::super::inputs::{InputChunk, Inputs};
