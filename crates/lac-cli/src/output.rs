@@ -1,7 +1,7 @@
 //! Results to stdout or to a file, whole or not at all; notes to stderr.
 //!
 //! Everything that the program prints goes through this file. Pipes and files get texts byte for byte; for a terminal,
-//! [`visible`](crate::visible::visible) takes the power out of control characters, which a model or a file may have put
+//! [`visible`] takes the power out of control characters, which a model or a file may have put
 //! there.
 
 use std::borrow::Cow;
