@@ -146,10 +146,12 @@ impl OpenModel<'_> {
 
     /// Describes in a line what is computed in and on.
     pub fn describe_machine(&self) -> String {
+        let weights = self.weights_name();
         let origin = match self.args.dtype {
-            DtypeArg::Auto => ", the checkpoint's own",
-            DtypeArg::Only(_) => "",
+            // Quantised weights are named by their types already.
+            DtypeArg::Auto if weights == self.dtype.name() => ", the checkpoint's own",
+            _ => "",
         };
-        format!("{}{origin}, on {}", self.dtype.name(), self.args.device)
+        format!("{weights}{origin}, on {}", self.args.device)
     }
 }
