@@ -21,7 +21,7 @@ use lac_models::{Decoder, DecoderConfig, dummy_model};
 const PROMPT_TOKENS: usize = 128;
 const NEW_TOKENS: usize = 17;
 
-/// A share of the layers, and what becomes of the keys and values of the others.
+/// A share of the layers that are run, and what is done with the keys and values of the others.
 struct Contender {
     name: String,
     plan: PhasePlan,
@@ -174,7 +174,7 @@ fn expected(config: &DecoderConfig, contender: &Contender) -> f64 {
     (rest + layer * config.n_layers as f64) / (rest + layer * n_kept + keys)
 }
 
-/// Weights of which a token reads one row: an embedding that does not serve as the head too.
+/// Counts the weights that a token reads one row from: an embedding that does not serve as the head too.
 fn lookup(config: &DecoderConfig) -> f64 {
     match config.head {
         lac_models::decoder::HeadKind::Tied => 0.0,

@@ -213,7 +213,7 @@ fn read_reference(path: &Path) -> Result<Option<String>, HubError> {
     Ok(Some(commit.to_owned()))
 }
 
-/// The beginning of a regular file; `None` if there is none.
+/// Reads the beginning of a regular file; returns `None` where there is no file.
 fn read_start(path: &Path, max_bytes: u64) -> io::Result<Option<String>> {
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_file() => {}

@@ -131,7 +131,7 @@ fn clean_token(token: &str) -> Option<String> {
     (!token.is_empty()).then(|| token.to_owned())
 }
 
-/// The beginning of a regular file: a token is short, and a pipe would be waited on.
+/// Reads the beginning of a regular file: a token is short, and a pipe would be waited on.
 fn read_token(path: &Path) -> Option<String> {
     const MAX_BYTES: u64 = 1 << 14;
     fs::metadata(path).ok()?.is_file().then_some(())?;

@@ -7,12 +7,12 @@ pub(crate) mod hash;
 mod hints;
 mod index;
 mod names;
+mod progress;
 mod shard;
 mod unique;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor};
@@ -28,17 +28,9 @@ pub(crate) use foreign::{describe_file, describe_folder, describe_names};
 use hash::TensorHash;
 use index::Index;
 use names::{TensorNames, is_inert};
+pub use progress::LoadProgress;
+pub(crate) use progress::Loading;
 use shard::{Shard, n_bytes};
-
-/// How much of a checkpoint has been loaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct LoadProgress {
-    /// Bytes of weights read so far.
-    pub bytes_read: u64,
-    /// Bytes of all weights in the files.
-    pub bytes_total: u64,
-}
 
 /// The weights of a folder in Hugging Face layout.
 ///
@@ -56,23 +48,10 @@ pub struct Checkpoint {
 }
 
 /// A checkpoint as a source of tensors of one data type on one device.
+#[derive(Debug)]
 pub struct CheckpointSource<'a> {
     checkpoint: &'a mut Checkpoint,
-    dtype: WeightDtype,
-    device: Device,
-    progress: &'a mut dyn FnMut(LoadProgress),
-    bytes_read: u64,
-    bytes_total: u64,
-}
-
-impl fmt::Debug for CheckpointSource<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CheckpointSource")
-            .field("checkpoint", &self.checkpoint)
-            .field("dtype", &self.dtype)
-            .field("device", &self.device)
-            .finish_non_exhaustive()
-    }
+    loading: Loading<'a>,
 }
 
 impl Checkpoint {
@@ -227,12 +206,8 @@ impl Checkpoint {
         progress: &'a mut dyn FnMut(LoadProgress),
     ) -> CheckpointSource<'a> {
         CheckpointSource {
-            bytes_total: self.n_bytes(),
+            loading: Loading::new(dtype, device, self.n_bytes(), progress),
             checkpoint: self,
-            dtype,
-            device: device.clone(),
-            progress,
-            bytes_read: 0,
         }
     }
 
@@ -314,18 +289,10 @@ impl CheckpointSource<'_> {
                 expected: expected.to_vec(),
             });
         }
-        let (data, hash) = shard.read(stored, info, self.dtype)?;
-        self.bytes_read += n_bytes(info);
-        let stored = stored.clone();
+        let (data, hash) = shard.read(stored, info, self.loading.dtype)?;
+        let (stored, n_bytes) = (stored.clone(), n_bytes(info));
         self.checkpoint.read.insert(stored, hash);
-        (self.progress)(LoadProgress {
-            bytes_read: self.bytes_read,
-            bytes_total: self.bytes_total,
-        });
-        Ok(Tensor::from_data(
-            data,
-            (&self.device, self.dtype.to_burn()),
-        ))
+        Ok(self.loading.tensor(data, n_bytes))
     }
 }
 

@@ -23,6 +23,7 @@ mod foreign;
 mod guard;
 mod mistral_pattern;
 mod optional_file;
+pub(crate) mod sentence_piece;
 mod stop_tokens;
 mod stream;
 mod template_files;

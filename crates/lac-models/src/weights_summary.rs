@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// How many files and tensors a model's weights are, and of which types.
+/// The numbers of files and tensors of a model's weights, and their types.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WeightsSummary {

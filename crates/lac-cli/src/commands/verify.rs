@@ -44,8 +44,9 @@ struct Report {
     prompts: usize,
     tokens: usize,
     equal: bool,
-    /// The largest noise and the smallest margin, in steps of f32 at the largest logit.
+    /// In steps of f32 at the largest logit.
     largest_noise: f32,
+    /// In the same steps.
     smallest_margin: f32,
     accepted_share: Option<f64>,
     divergences: Vec<DivergenceReport>,

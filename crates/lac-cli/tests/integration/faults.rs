@@ -152,7 +152,7 @@ fn a_full_device_is_an_error() {
     );
 }
 
-/// A path below a file can be written by nobody; a folder without the right to write by nobody but root.
+/// No user can write a path below a file; in a folder without the right to write, only root can.
 #[test]
 fn what_cannot_be_written_is_named() {
     let place = written();
@@ -339,7 +339,7 @@ fn a_context_is_filled_to_its_last_position() {
     run("trace", &["--prompt-ids", &ids]).check(1, &["65 tokens", "context holds 64"]);
 }
 
-/// Files that nobody reads are not made.
+/// A file that no command reads is not made.
 #[test]
 fn nothing_is_written_for_a_device() {
     stdout(

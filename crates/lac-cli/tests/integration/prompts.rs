@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::{chat_model, check_failure, json, lac, stdout};
 
-/// Files that hold the same two prompts, one of which is not put through the chat template.
+/// Files that hold the same two prompts; the second one is not put through the chat template.
 const FILES: [(&str, &str); 2] = [
     (
         "p.jsonl",

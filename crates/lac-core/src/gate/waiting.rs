@@ -53,8 +53,8 @@ impl WaitingGate {
         &self.states
     }
 
-    /// Gates all states in one launch. With `select` it also picks, for each token, the last active state, and the embedding
-    /// if there is none.
+    /// Gates all states in one launch. With `select` it also picks, for each token, the last active state, or the
+    /// embedding where no layer was active.
     pub(crate) fn finish(self, select: Option<Select>) -> GatedAtOnce {
         let embedding = self.states[0].clone();
         let before = Record::before(&embedding).rows();

@@ -158,66 +158,30 @@ pub(super) struct DecompressedPages {
 }
 
 impl DecompressedPages {
-    fn decompressed(&self, page: Page) -> Result<Page> {
-        let whole = |bytes: &[u8]| self.codec.decompress(bytes, self.most);
-        Ok(match page {
-            Page::DictionaryPage {
-                buf,
-                num_values,
-                encoding,
-                is_sorted,
-            } => Page::DictionaryPage {
-                buf: whole(&buf)?.into(),
-                num_values,
-                encoding,
-                is_sorted,
-            },
-            Page::DataPage {
-                buf,
-                num_values,
-                encoding,
-                def_level_encoding,
-                rep_level_encoding,
-                statistics,
-            } => Page::DataPage {
-                buf: whole(&buf)?.into(),
-                num_values,
-                encoding,
-                def_level_encoding,
-                rep_level_encoding,
-                statistics,
-            },
+    fn decompressed(&self, mut page: Page) -> Result<Page> {
+        match &mut page {
+            Page::DictionaryPage { buf, .. } | Page::DataPage { buf, .. } => {
+                *buf = self.codec.decompress(buf, self.most)?.into();
+            }
             Page::DataPageV2 {
                 buf,
-                num_values,
-                encoding,
-                num_nulls,
-                num_rows,
                 def_levels_byte_len,
                 rep_levels_byte_len,
-                is_compressed: true,
-                statistics,
-            } => {
+                is_compressed,
+                ..
+            } if *is_compressed => {
                 // Levels are never compressed.
-                let n_levels = def_levels_byte_len as usize + rep_levels_byte_len as usize;
+                let n_levels = *def_levels_byte_len as usize + *rep_levels_byte_len as usize;
                 let (levels, values) = buf.split_at_checked(n_levels).ok_or_else(|| {
                     ParquetError::General("a page is shorter than its levels".to_owned())
                 })?;
                 let values = self.codec.decompress(values, self.most)?;
-                Page::DataPageV2 {
-                    buf: [levels, &values].concat().into(),
-                    num_values,
-                    encoding,
-                    num_nulls,
-                    num_rows,
-                    def_levels_byte_len,
-                    rep_levels_byte_len,
-                    is_compressed: false,
-                    statistics,
-                }
+                *buf = [levels, &values].concat().into();
+                *is_compressed = false;
             }
-            page => page,
-        })
+            Page::DataPageV2 { .. } => {}
+        }
+        Ok(page)
     }
 }
 

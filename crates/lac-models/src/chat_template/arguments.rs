@@ -11,7 +11,7 @@ pub(super) type Given = Rest<ValueOrKwargs>;
 /// Returns a filter's arguments in the order of its parameters. A parameter without an argument has no value.
 ///
 /// # Errors
-/// There are more arguments than parameters, a parameter has two, or a name is none of the parameters'.
+/// There are more arguments than parameters, a parameter has two, or no parameter has the name.
 pub(super) fn bind<const N: usize>(
     filter: &str,
     parameters: [&str; N],

@@ -128,7 +128,7 @@ impl Gguf {
     }
 }
 
-/// Opens all files of a model that was split, of which one is open.
+/// Opens all files of a model that was split, given one that is open already.
 fn open_all(open: Container, count: u64) -> Result<Vec<Container>, GgufError> {
     let split = |problem: String| GgufError::Split {
         path: open.path.clone(),
@@ -170,7 +170,7 @@ struct SplitName {
 }
 
 impl SplitName {
-    /// Returns the names of the files of which this is one; `None` where the name is not that of one of `count`.
+    /// Returns the names of all files of a model, given the name of one; `None` where it is not the name of one of `count`.
     fn of(path: &Path, count: u64) -> Option<Self> {
         let (stem, _, named) = split_numbers(path.file_name()?.to_str()?)?;
         (named == count).then(|| Self {

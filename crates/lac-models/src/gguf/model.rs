@@ -45,7 +45,7 @@ impl GgufModel {
         &self.config
     }
 
-    /// Returns the weights, none of which has been read.
+    /// Returns the weights; no tensor has been read yet.
     pub(crate) fn weights(&self) -> GgufWeights<'_> {
         GgufWeights::new(&self.gguf, self.layout, self.config.decoder.head_dim)
     }

@@ -13,7 +13,7 @@ use super::vocabulary::{TokenKind, TokenizerModel, Vocabulary};
 use crate::chat_template::{ChatTemplate, TemplateSource};
 use crate::hash::FieldHasher;
 use crate::tokenizer::{
-    EdgeTokens, StopTokens, TextSettings, Tokenizer, TokenizerError, TokenizerParts,
+    EdgeTokens, StopTokens, TextSettings, Tokenizer, TokenizerError, TokenizerParts, sentence_piece,
 };
 
 /// The key of the chat template; named ones have their name behind it.
@@ -151,11 +151,11 @@ fn library_tokenizer(
                 builder = builder.unk_token(vocabulary.token(unknown).to_owned());
             }
             let mut tokenizer = tokenizers::Tokenizer::new(builder.build()?);
-            let normalizer = spaces(vocabulary.adds_space);
+            let normalizer = sentence_piece::normalizer(vocabulary.adds_space);
             tokenizer.with_normalizer(Some(serde_json::from_value::<NormalizerWrapper>(
                 normalizer,
             )?))?;
-            let decoder = texts_of_pieces(vocabulary.adds_space);
+            let decoder = sentence_piece::decoder(vocabulary.adds_space);
             tokenizer.with_decoder(Some(serde_json::from_value::<DecoderWrapper>(decoder)?));
             tokenizer
         }
@@ -180,28 +180,6 @@ fn added_tokens(vocabulary: &Vocabulary<'_>) -> Vec<AddedToken> {
             Some(token.rstrip(strips))
         })
         .collect()
-}
-
-/// Returns the normaliser that writes spaces as SentencePiece does, with one in front of a text where `adds_space`.
-fn spaces(adds_space: bool) -> Value {
-    let mut normalizers = Vec::new();
-    if adds_space {
-        normalizers.push(json!({"type": "Prepend", "prepend": "▁"}));
-    }
-    normalizers.push(json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"}));
-    json!({"type": "Sequence", "normalizers": normalizers})
-}
-
-fn texts_of_pieces(adds_space: bool) -> Value {
-    let mut decoders = vec![
-        json!({"type": "Replace", "pattern": {"String": "▁"}, "content": " "}),
-        json!({"type": "ByteFallback"}),
-        json!({"type": "Fuse"}),
-    ];
-    if adds_space {
-        decoders.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
-    }
-    json!({"type": "Sequence", "decoders": decoders})
 }
 
 /// Returns the variables that templates know the special tokens by.

@@ -1,7 +1,6 @@
 //! The weights of a GGUF file, for a decoder.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -14,7 +13,7 @@ use super::layout::{Layout, gguf_name, is_redundant, restore_rows};
 use super::tensor_info::is_quantised;
 use super::values::StoredTensor;
 use crate::checkpoint::hash::TensorHash;
-use crate::checkpoint::{LoadProgress, WeightDtype};
+use crate::checkpoint::{LoadProgress, Loading, WeightDtype};
 use crate::decoder::TensorSource;
 use crate::file::excerpt;
 use crate::hash::FieldHasher;
@@ -50,12 +49,8 @@ impl<'a> GgufWeights<'a> {
         progress: &'b mut dyn FnMut(LoadProgress),
     ) -> GgufSource<'b, 'a> {
         GgufSource {
-            bytes_total: self.gguf.n_bytes(),
+            loading: Loading::new(dtype, device, self.gguf.n_bytes(), progress),
             weights: self,
-            dtype,
-            device: device.clone(),
-            progress,
-            bytes_read: 0,
         }
     }
 
@@ -200,23 +195,10 @@ pub(super) fn stored<'a>(gguf: &'a Gguf, name: &str) -> Option<StoredTensor<'a>>
 }
 
 /// Weights as a source of tensors of one data type on one device.
+#[derive(Debug)]
 pub(crate) struct GgufSource<'b, 'a> {
     weights: &'b mut GgufWeights<'a>,
-    dtype: WeightDtype,
-    device: Device,
-    progress: &'b mut dyn FnMut(LoadProgress),
-    bytes_read: u64,
-    bytes_total: u64,
-}
-
-impl fmt::Debug for GgufSource<'_, '_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GgufSource")
-            .field("weights", &self.weights)
-            .field("dtype", &self.dtype)
-            .field("device", &self.device)
-            .finish_non_exhaustive()
-    }
+    loading: Loading<'b>,
 }
 
 impl GgufSource<'_, '_> {
@@ -225,16 +207,8 @@ impl GgufSource<'_, '_> {
         name: &str,
         shape: [usize; D],
     ) -> Result<Tensor<D>, GgufError> {
-        let (data, n_bytes) = self.weights.values(name, &shape, self.dtype)?;
-        self.bytes_read += n_bytes;
-        (self.progress)(LoadProgress {
-            bytes_read: self.bytes_read,
-            bytes_total: self.bytes_total,
-        });
-        Ok(Tensor::from_data(
-            data,
-            (&self.device, self.dtype.to_burn()),
-        ))
+        let (data, n_bytes) = self.weights.values(name, &shape, self.loading.dtype)?;
+        Ok(self.loading.tensor(data, n_bytes))
     }
 }
 

@@ -9,7 +9,7 @@ use super::added_tokens::SpecialToken;
 use super::class::{Class, Rules};
 use super::configs::EdgeTokens;
 use super::files::TokenizerFiles;
-use super::mistral_pattern;
+use super::{mistral_pattern, sentence_piece};
 
 /// A token that a file gives another id than the library.
 pub(super) struct Misplaced {
@@ -92,16 +92,8 @@ fn check_prefix_space(bytes: &[u8], files: &TokenizerFiles) -> tokenizers::Resul
         return Ok(());
     };
     let is_legacy = files.legacy.unwrap_or(true);
-    let mut normalizers = Vec::new();
-    if has_prefix {
-        normalizers.push(json!({"type": "Prepend", "prepend": "▁"}));
-    }
-    normalizers.push(json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"}));
     let (normalizer, pre_tokenizer) = if is_legacy {
-        (
-            json!({"type": "Sequence", "normalizers": normalizers}),
-            Value::Null,
-        )
+        (sentence_piece::normalizer(has_prefix), Value::Null)
     } else {
         let scheme = if has_prefix { "first" } else { "never" };
         (Value::Null, metaspace(scheme))
@@ -109,7 +101,7 @@ fn check_prefix_space(bytes: &[u8], files: &TokenizerFiles) -> tokenizers::Resul
     let tokenizer: Value = serde_json::from_slice(bytes)?;
     if tokenizer["normalizer"] == normalizer
         && tokenizer["pre_tokenizer"] == pre_tokenizer
-        && tokenizer["decoder"] == llama_decoder(has_prefix)
+        && tokenizer["decoder"] == sentence_piece::decoder(has_prefix)
     {
         return Ok(());
     }
@@ -123,18 +115,6 @@ fn check_prefix_space(bytes: &[u8], files: &TokenizerFiles) -> tokenizers::Resul
 
 fn metaspace(scheme: &str) -> Value {
     json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": false})
-}
-
-fn llama_decoder(has_prefix: bool) -> Value {
-    let mut decoders = vec![
-        json!({"type": "Replace", "pattern": {"String": "▁"}, "content": " "}),
-        json!({"type": "ByteFallback"}),
-        json!({"type": "Fuse"}),
-    ];
-    if has_prefix {
-        decoders.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
-    }
-    json!({"type": "Sequence", "decoders": decoders})
 }
 
 /// Lists the tokens that transformers adds on loading, with the flags that it gives them.
@@ -238,7 +218,7 @@ fn rebuilt(bytes: &[u8], files: &TokenizerFiles) -> tokenizers::Result<Option<To
             (
                 Value::Null,
                 metaspace(scheme),
-                llama_decoder(has_prefix || files.class == Class::CodeLlama),
+                sentence_piece::decoder(has_prefix || files.class == Class::CodeLlama),
             )
         }
     };
