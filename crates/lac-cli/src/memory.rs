@@ -78,12 +78,19 @@ fn limit_files(own_groups: &str) -> Vec<PathBuf> {
     files
 }
 
+/// What a model's weights take, and the data type that is computed in.
+#[derive(Clone, Copy)]
+pub struct Weights {
+    pub n_bytes: u64,
+    pub dtype: WeightDtype,
+}
+
 /// Refuses weights, and keys and values of `rows`, that this machine cannot hold. The sum is a lower bound of what a
 /// run needs; devices other than the CPU are not checked. `lower` names the flags that `rows` come from.
 pub fn check(
     device: &DeviceArg,
     config: &DecoderConfig,
-    dtype: WeightDtype,
+    weights: Weights,
     rows: Rows,
     lower: &str,
 ) -> Result<()> {
@@ -93,7 +100,7 @@ pub fn check(
         None
     };
     match machine {
-        Some(machine) => check_on(machine, config, dtype, rows, lower),
+        Some(machine) => check_on(machine, config, weights, rows, lower),
         None => Ok(()),
     }
 }
@@ -101,23 +108,29 @@ pub fn check(
 fn check_on(
     machine: Machine,
     config: &DecoderConfig,
-    dtype: WeightDtype,
+    weights: Weights,
     rows: Rows,
     lower: &str,
 ) -> Result<()> {
+    let dtype = weights.dtype;
     let bytes = |n_values: u64| n_values.saturating_mul(dtype.to_burn().size() as u64);
     let n_slots = rows.n_slots.min(config.max_context());
-    let weights = bytes(config.n_parameters());
+    let is_quantised = weights.n_bytes < bytes(config.n_parameters());
+    let weights = weights.n_bytes;
     let cache = bytes(config.n_cached(rows.batch, n_slots));
     let needed = weights.saturating_add(cache);
     if needed <= machine.free {
         return Ok(());
     }
     let needs = format!(
-        "this needs about {} of memory: {} for the weights in {} and {} for keys and values of {} x {n_slots} tokens",
+        "this needs about {} of memory: {} for the weights{} and {} for keys and values of {} x {n_slots} tokens",
         gib(needed),
         gib(weights),
-        dtype.name(),
+        if is_quantised {
+            String::new()
+        } else {
+            format!(" in {}", dtype.name())
+        },
         gib(cache),
         rows.batch,
     );
@@ -133,7 +146,7 @@ fn check_on(
     if cache > machine.total / 16 {
         ways.push(lower.to_owned());
     }
-    if dtype == WeightDtype::F32 {
+    if dtype == WeightDtype::F32 && !is_quantised {
         ways.push("use --dtype bf16".to_owned());
     }
     if weights > machine.total / 16 {
@@ -146,7 +159,8 @@ fn check_on(
     )
 }
 
-fn gib(bytes: u64) -> String {
+/// Writes a number of bytes.
+pub fn gib(bytes: u64) -> String {
     let gib = bytes as f64 / (1u64 << 30) as f64;
     match gib {
         0.0..10.0 => format!("{gib:.1} GiB"),
@@ -187,7 +201,7 @@ mod tests {
     fn what_does_not_fit_is_refused_with_numbers() {
         const GIB: u64 = 1 << 30;
         let config = ModelShape::Llama3_8b.config().unwrap().decoder;
-        let check = |total: u64, dtype, batch, parts: &[&str]| {
+        let check = |total: u64, dtype: WeightDtype, batch, parts: &[&str]| {
             let machine = Machine {
                 total: total * GIB,
                 free: total * GIB / 2,
@@ -196,7 +210,11 @@ mod tests {
                 batch,
                 n_slots: 100_000,
             };
-            let result = check_on(machine, &config, dtype, rows, "lower --batch");
+            let weights = Weights {
+                n_bytes: dtype.n_bytes(&config),
+                dtype,
+            };
+            let result = check_on(machine, &config, weights, rows, "lower --batch");
             assert_eq!(result.is_ok(), parts.is_empty());
             let text = result.err().map_or(String::new(), |e| e.to_string());
             for part in parts {

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use lac_core::plan::ModelFingerprint;
-use lac_models::{Decoder, ModelFolder, WeightDtype, dummy_model};
+use lac_models::{Decoder, LoadConfig, ModelFolder, Quantization, dummy_model};
 
 use crate::device::DeviceArg;
-use crate::dtype::{DtypeArg, dtype_for};
+use crate::dtype::{DtypeArg, load_config_for, note_dequantised};
 use crate::memory::{self, Rows};
 use crate::model_path::LocalModel;
 use crate::one_of::one_of_explained;
@@ -31,15 +31,33 @@ pub struct ModelArgs {
         default_value = DtypeArg::Auto.name()
     )]
     dtype: DtypeArg,
+    #[command(flatten)]
+    quantize: QuantizeArg,
     /// Device to compute on: cpu, wgpu, vulkan or cuda, with a number after a colon where there
     /// are several (`lac devices` lists them)
     #[arg(long, default_value = "cpu")]
     pub device: DeviceArg,
     /// Random weights of config.json's shape in place of the folder's own
-    #[arg(long)]
+    #[arg(long, conflicts_with = "quantize")]
     dummy_weights: bool,
     #[command(flatten)]
     strictness: Strictness,
+}
+
+/// What matrices are quantised to.
+#[derive(Args, Clone, Copy)]
+pub struct QuantizeArg {
+    /// Quantise the matrices while they are loaded; norms and biases stay as they are
+    #[arg(long, value_name = "TYPE", value_parser = one_of_explained(Quantization::ALL, Quantization::name, explain_quantization))]
+    pub quantize: Option<Quantization>,
+}
+
+fn explain_quantization(quantization: Quantization) -> Option<&'static str> {
+    match quantization {
+        Quantization::Q8_0 => Some("8.5 bits a weight"),
+        Quantization::Q4_0 => Some("4.5 bits a weight, and 8.5 in the head"),
+        _ => None,
+    }
 }
 
 /// What is done about fields of config.json that nothing is known of.
@@ -59,17 +77,18 @@ impl ModelArgs {
     pub fn open(&self) -> Result<OpenModel<'_>> {
         let local = LocalModel::find(&self.model)?;
         let folder = open_folder(&local, self.strictness)?;
-        let dtype = dtype_for(self.dtype, &self.device, || {
+        let folder = folder.with_quantization(self.quantize.quantize);
+        let load_config = load_config_for(self.dtype, &self.device, || {
             if self.dummy_weights {
-                folder.config().weight_dtype()
+                folder.config().weight_dtype().map(LoadConfig::from)
             } else {
-                saved_dtype(&folder)
+                own_load_config(&folder)
             }
         })?;
         Ok(OpenModel {
             args: self,
             folder,
-            dtype,
+            load_config,
             _local: local,
         })
     }
@@ -89,17 +108,17 @@ pub fn open_folder(local: &LocalModel, strictness: Strictness) -> Result<ModelFo
     Ok(folder)
 }
 
-/// Returns the checkpoint's own data type; `None` where its weights cannot be opened. Loading them says why: mistakes in
+/// Returns the way that the checkpoint is made for; `None` where its weights cannot be opened. Loading them says why: mistakes in
 /// other flags are named first.
-pub fn saved_dtype(folder: &ModelFolder) -> Option<WeightDtype> {
-    folder.weight_dtype().ok()
+pub fn own_load_config(folder: &ModelFolder) -> Option<LoadConfig> {
+    folder.default_load_config().ok()
 }
 
-/// A model's open folder, and the data type that is computed in.
+/// A model's open folder, and how its weights are loaded.
 pub struct OpenModel<'a> {
     args: &'a ModelArgs,
     pub folder: ModelFolder,
-    pub dtype: WeightDtype,
+    pub load_config: LoadConfig,
     /// The demo's folder is removed with it.
     _local: LocalModel,
 }
@@ -124,13 +143,21 @@ impl OpenModel<'_> {
     /// flags that `rows` come from.
     pub fn load(&self, rows: Rows, lower: &str) -> Result<Decoder> {
         let config = &self.folder.config().decoder;
-        let dtype = self.dtype;
-        memory::check(&self.args.device, config, dtype, rows, lower)?;
+        let dtype = self.load_config.dtype;
+        let n_bytes = if self.args.dummy_weights {
+            dtype.n_bytes(config)
+        } else {
+            self.folder.loaded_bytes(dtype)
+        };
+        let weights = memory::Weights { n_bytes, dtype };
+        memory::check(&self.args.device, config, weights, rows, lower)?;
         let device = self.args.device.open()?;
         let model = if self.args.dummy_weights {
             dummy_model(config, dtype, &device, DUMMY_SEED)
         } else {
-            progress::while_loading(|report| self.folder.load(dtype, &device, report))
+            let types = self.folder.quantized_types();
+            note_dequantised(&types, self.load_config, &self.args.device, config);
+            progress::while_loading(|report| self.folder.load(self.load_config, &device, report))
         };
         model.context("cannot load the model")
     }
@@ -138,9 +165,9 @@ impl OpenModel<'_> {
     /// Names the weights' types for traces and results.
     pub fn weights_name(&self) -> String {
         if self.args.dummy_weights {
-            self.dtype.name().to_owned()
+            self.load_config.dtype.name().to_owned()
         } else {
-            self.folder.weights_name(self.dtype)
+            self.folder.weights_name(self.load_config)
         }
     }
 
@@ -149,7 +176,7 @@ impl OpenModel<'_> {
         let weights = self.weights_name();
         let origin = match self.args.dtype {
             // Quantised weights are named by their types already.
-            DtypeArg::Auto if weights == self.dtype.name() => ", the checkpoint's own",
+            DtypeArg::Auto if weights == self.load_config.dtype.name() => ", the checkpoint's own",
             _ => "",
         };
         format!("{weights}{origin}, on {}", self.args.device)

@@ -52,7 +52,7 @@ impl Verifier {
     /// Describes an open model.
     pub fn new(model: &OpenModel<'_>, is_greedy: bool) -> Self {
         Self {
-            dtype: model.dtype,
+            dtype: model.load_config.dtype,
             n_layers: model.folder.config().decoder.n_layers,
             is_greedy,
         }

@@ -24,9 +24,9 @@ pub use error::QuantizedError;
 pub use format::{BlockFormat, UnknownFormat};
 pub use matrix::{QuantizedMatrix, SharedBytes};
 #[cfg(feature = "flex")]
-pub use operations::{linear, swiglu};
+pub use operations::{gated_linear, linear};
 #[cfg(not(feature = "flex"))]
-pub use stub::{linear, swiglu};
+pub use stub::{gated_linear, linear};
 
 mod activations;
 mod blocks;

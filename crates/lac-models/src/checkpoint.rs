@@ -6,8 +6,10 @@ mod foreign;
 pub(crate) mod hash;
 mod hints;
 mod index;
+mod load_config;
 mod names;
 mod progress;
+mod quantize;
 mod shard;
 mod unique;
 mod values;
@@ -16,9 +18,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor};
+use lac_kernels::quantized::BlockFormat;
 use safetensors::tensor::TensorInfo;
 
-use crate::decoder::TensorSource;
+use crate::decoder::{DecoderMatrix, TensorSource};
 use crate::file;
 use crate::hash::FieldHasher;
 pub use dtype::WeightDtype;
@@ -27,9 +30,10 @@ use foreign::missing_shards;
 pub(crate) use foreign::{describe_file, describe_folder, describe_names};
 use hash::TensorHash;
 use index::Index;
+pub use load_config::{Activations, LoadConfig, Quantization};
 use names::{TensorNames, is_inert};
 pub use progress::LoadProgress;
-pub(crate) use progress::Loading;
+pub(crate) use progress::{Loading, Quantizing};
 use shard::{Shard, n_bytes};
 
 /// The weights of a folder in Hugging Face layout.
@@ -205,8 +209,13 @@ impl Checkpoint {
         device: &Device,
         progress: &'a mut dyn FnMut(LoadProgress),
     ) -> CheckpointSource<'a> {
+        self.load_from(Loading::new(dtype.into(), None, device, progress))
+    }
+
+    /// Makes a source of tensors that are loaded in a way of the caller's.
+    pub(crate) fn load_from<'a>(&'a mut self, loading: Loading<'a>) -> CheckpointSource<'a> {
         CheckpointSource {
-            loading: Loading::new(dtype, device, self.n_bytes(), progress),
+            loading: loading.of_bytes(self.n_bytes()),
             checkpoint: self,
         }
     }
@@ -268,11 +277,12 @@ impl Checkpoint {
 }
 
 impl CheckpointSource<'_> {
-    fn tensor<const D: usize>(
-        &mut self,
+    /// Finds a tensor of a shape: its name in the file, its file and its entry.
+    fn find(
+        &self,
         name: &str,
-        expected: [usize; D],
-    ) -> Result<Tensor<D>, CheckpointError> {
+        expected: &[usize],
+    ) -> Result<(&String, &Shard, &TensorInfo), CheckpointError> {
         let Some((stored, shard, info)) = self.checkpoint.find(name) else {
             return Err(CheckpointError::MissingTensor {
                 path: self.checkpoint.path.clone(),
@@ -289,18 +299,44 @@ impl CheckpointSource<'_> {
                 expected: expected.to_vec(),
             });
         }
-        let (data, hash) = shard.read(stored, info, self.loading.dtype)?;
+        Ok((stored, shard, info))
+    }
+
+    fn tensor<const D: usize>(
+        &mut self,
+        name: &str,
+        expected: [usize; D],
+    ) -> Result<Tensor<D>, CheckpointError> {
+        let (stored, shard, info) = self.find(name, &expected)?;
+        let (data, hash) = shard.read(stored, info, self.loading.config.dtype)?;
         let (stored, n_bytes) = (stored.clone(), n_bytes(info));
         self.checkpoint.read.insert(stored, hash);
         Ok(self.loading.tensor(data, n_bytes))
+    }
+
+    fn quantized(
+        &mut self,
+        name: &str,
+        shape: [usize; 2],
+        format: BlockFormat,
+    ) -> Result<DecoderMatrix, CheckpointError> {
+        let (stored, shard, info) = self.find(name, &shape)?;
+        let (matrix, hash) = shard.quantize(stored, info, shape, format)?;
+        let (stored, n_bytes) = (stored.clone(), n_bytes(info));
+        self.checkpoint.read.insert(stored, hash);
+        Ok(self.loading.quantized(matrix, n_bytes))
     }
 }
 
 impl TensorSource for CheckpointSource<'_> {
     type Error = CheckpointError;
 
-    fn matrix(&mut self, name: &str, shape: [usize; 2]) -> Result<Tensor<2>, CheckpointError> {
-        self.tensor(name, shape)
+    fn matrix(&mut self, name: &str, shape: [usize; 2]) -> Result<DecoderMatrix, CheckpointError> {
+        let quantizing = self.loading.quantizing;
+        match quantizing.and_then(|quantizing| quantizing.format(name, shape)) {
+            Some(format) => self.quantized(name, shape, format),
+            None => Ok(self.tensor(name, shape)?.into()),
+        }
     }
 
     fn vector(&mut self, name: &str, len: usize) -> Result<Tensor<1>, CheckpointError> {

@@ -11,6 +11,7 @@ mod context;
 mod kv_holes;
 mod layer;
 mod linear;
+mod matrix;
 mod mlp;
 mod norm;
 mod query_block;
@@ -29,12 +30,13 @@ pub use config::{
 pub use context::DecoderContext;
 pub use layer::DecoderLayer;
 pub use linear::DecoderLinear;
+pub use matrix::{DecoderMatrix, QuantizedWeight};
 pub use mlp::DecoderMlp;
 pub use norm::DecoderNorm;
 pub use rope::{RampEnds, RopeConfig, RopeScaling};
 pub use source::{DummyWeights, TensorSource};
 
-use burn::module::{Module, Param};
+use burn::module::Module;
 use burn::tensor::{DType, Device, Int, Tensor};
 use lac_core::{
     CausalLm, LayerStack, Off, Pass, run_layers,
@@ -42,14 +44,14 @@ use lac_core::{
 };
 
 use cast::cast;
-use linear::project;
+use matrix::project;
 use residual::{scaled, soft_capped};
 
 /// Embedding, layers and final norm: the tensors whose names begin with `model.` in a checkpoint.
 #[derive(Module, Debug)]
 pub struct DecoderModel {
     /// `[vocab, hidden]`.
-    pub embed_tokens: Param<Tensor<2>>,
+    pub embed_tokens: DecoderMatrix,
     /// The layers.
     pub layers: Vec<DecoderLayer>,
     /// The final norm.
@@ -90,8 +92,7 @@ impl Decoder {
             panic!("impossible decoder, {contradiction}: {config:?}");
         }
         let vocab_shape = [config.vocab_size, config.hidden_size];
-        let embed_tokens =
-            Param::from_tensor(source.matrix("model.embed_tokens.weight", vocab_shape)?);
+        let embed_tokens = source.matrix("model.embed_tokens.weight", vocab_shape)?;
         let layers = (0..config.n_layers)
             .map(|layer_idx| {
                 DecoderLayer::load(source, &format!("model.layers.{layer_idx}"), config)
@@ -168,9 +169,9 @@ impl Decoder {
         &self.config
     }
 
-    /// Returns the data type of the weights.
+    /// Returns the data type of the hidden states, which is that of all weights that are tensors.
     pub fn dtype(&self) -> DType {
-        self.model.embed_tokens.val().dtype()
+        self.model.norm.weight.dtype()
     }
 
     /// Makes a context for a single pass of at most `capacity` slots, without a cache: for training
@@ -259,7 +260,7 @@ impl CausalLm for Decoder {
     }
 
     fn device(&self) -> Device {
-        self.model.embed_tokens.val().device()
+        self.model.norm.weight.device()
     }
 
     fn new_context(&self, batch: usize, capacity: usize) -> DecoderContext {
@@ -271,7 +272,7 @@ impl CausalLm for Decoder {
     }
 
     fn embed(&self, token_ids: Tensor<2, Int>, _context: &DecoderContext) -> Tensor<3> {
-        let embeddings = burn::tensor::module::embedding(self.model.embed_tokens.val(), token_ids);
+        let embeddings = self.model.embed_tokens.look_up(token_ids);
         if self.config.embedding_multiplier == 1.0 {
             return embeddings;
         }
@@ -288,8 +289,8 @@ impl CausalLm for Decoder {
             Some(lm_head) => lm_head.forward(normed),
             None => {
                 let [batch, seq, hidden] = normed.dims();
-                let embedding = self.model.embed_tokens.val();
-                let [logits] = project(normed.reshape([batch * seq, hidden]), [embedding], [None]);
+                let normed = normed.reshape([batch * seq, hidden]);
+                let [logits] = project(normed, [&self.model.embed_tokens], [None]);
                 logits.reshape([batch, seq, self.config.vocab_size])
             }
         };

@@ -4,14 +4,16 @@ use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use lac_core::plan::ModelFingerprint;
+use lac_kernels::quantized::QuantizedMatrix;
 
 use crate::architecture::{ConfigError, ModelConfig};
 use crate::checkpoint::{
-    Checkpoint, CheckpointError, LoadProgress, WeightDtype, describe_file, describe_folder,
+    Activations, Checkpoint, CheckpointError, LoadConfig, LoadProgress, Loading, Quantization,
+    Quantizing, WeightDtype, describe_file, describe_folder,
 };
-use crate::decoder::{Decoder, DecoderConfig, DummyWeights, HeadKind};
+use crate::decoder::{Decoder, DecoderConfig, DecoderMatrix, DummyWeights, HeadKind, TensorSource};
 use crate::file;
 use crate::fingerprint;
 use crate::generation_defaults::GenerationDefaults;
@@ -80,7 +82,8 @@ pub struct ModelFolder {
     config: ModelConfig,
     layout: FileLayout,
     stamps: Stamps,
-    /// The hash of the weights, once they have been read.
+    quantization: Option<Quantization>,
+    /// The hash of the weights in the files, once they have been read.
     weights: OnceLock<String>,
 }
 
@@ -123,6 +126,7 @@ impl ModelFolder {
             config,
             layout: FileLayout::HuggingFace,
             stamps,
+            quantization: None,
             weights: OnceLock::new(),
         })
     }
@@ -151,12 +155,30 @@ impl ModelFolder {
             config: model.config().clone(),
             layout: FileLayout::Gguf(Arc::new(model)),
             stamps: Stamps::of_files(paths),
+            quantization: None,
             weights: OnceLock::new(),
         };
         match before.changed() {
             None => Ok(folder),
             Some(path) => Err(ModelError::Changed { path }),
         }
+    }
+
+    /// Sets what matrices are quantised to while the model is loaded; `None`, the default, leaves them as the files have
+    /// them. Matrices that are quantised in the files are quantised again.
+    ///
+    /// It is another model by its [`fingerprint`](Self::fingerprint). A folder can be cloned and loaded both ways.
+    #[must_use]
+    pub fn with_quantization(self, quantization: Option<Quantization>) -> Self {
+        Self {
+            quantization,
+            ..self
+        }
+    }
+
+    /// Returns what matrices are quantised to while the model is loaded.
+    pub fn quantization(&self) -> Option<Quantization> {
+        self.quantization
     }
 
     /// Returns the path of the folder, or of the GGUF file.
@@ -177,12 +199,15 @@ impl ModelFolder {
         &self.config
     }
 
-    /// Returns the checkpoint's own data type: the one that config.json names, as transformers takes it, else that of
-    /// most tensors. F64, and types that only quantised weights have, count as f32.
+    /// Returns the checkpoint's own data type: f32 where matrices are quantised, else the one that config.json names, as
+    /// transformers takes it, else that of most tensors. F64 counts as f32.
     ///
     /// # Errors
     /// Those of [`weights_summary`](Self::weights_summary), where config.json names no type.
     pub fn weight_dtype(&self) -> Result<WeightDtype, ModelError> {
+        if !self.quantized_types().is_empty() {
+            return Ok(WeightDtype::F32);
+        }
         if let Some(dtype) = self.config.weight_dtype() {
             return Ok(dtype);
         }
@@ -222,17 +247,41 @@ impl ModelFolder {
         })
     }
 
-    /// Names the types of the weights for traces and results: the data type that they are computed in, behind those that
-    /// they are quantised in, such as `Q4_K+Q6_K as f32`.
-    pub fn weights_name(&self, dtype: WeightDtype) -> String {
-        let quantised = match &self.layout {
-            FileLayout::HuggingFace => Vec::new(),
-            FileLayout::Gguf(model) => model.gguf().quantised_types(),
-        };
-        if quantised.is_empty() {
-            return dtype.name().to_owned();
+    /// Returns how a model is loaded where nothing else is asked for: in its own data type, and where matrices are
+    /// quantised, with the fast products, which round activations to 8 bits.
+    ///
+    /// # Errors
+    /// Those of [`weight_dtype`](Self::weight_dtype).
+    pub fn default_load_config(&self) -> Result<LoadConfig, ModelError> {
+        let config = LoadConfig::new(self.weight_dtype()?);
+        Ok(config.with_activations(Activations::Int8))
+    }
+
+    /// Names the types of the weights for traces and results, as [`LoadConfig::weights_name`] does.
+    pub fn weights_name(&self, config: impl Into<LoadConfig>) -> String {
+        config.into().weights_name(&self.quantized_types())
+    }
+
+    /// Returns the names of the types that matrices are quantised in, once they are loaded; none where they are not
+    /// quantised.
+    pub fn quantized_types(&self) -> Vec<&'static str> {
+        match (self.quantization, &self.layout) {
+            (Some(quantization), _) => quantization.format_names(),
+            (None, FileLayout::HuggingFace) => Vec::new(),
+            (None, FileLayout::Gguf(model)) => model.gguf().quantised_types(),
         }
-        format!("{} as {}", quantised.join("+"), dtype.name())
+    }
+
+    /// Returns how many bytes the weights take in the memory of the CPU, once they are loaded in a data type.
+    pub fn loaded_bytes(&self, dtype: WeightDtype) -> u64 {
+        let config = &self.config.decoder;
+        match (dtype, self.quantization, &self.layout) {
+            (WeightDtype::F32, Some(quantization), _) => quantization.n_bytes(config),
+            (WeightDtype::F32, None, FileLayout::Gguf(model)) if model.gguf().is_quantised() => {
+                model.gguf().n_bytes()
+            }
+            _ => dtype.n_bytes(config),
+        }
     }
 
     /// Returns the weights of a GGUF file, to read matrices as they are quantised; `None` for a folder of safetensors.
@@ -252,8 +301,12 @@ impl ModelFolder {
         Ok(checkpoint)
     }
 
-    /// Loads the model, tensor by tensor. The loaded model no longer needs any file. `progress` is called after each
-    /// tensor. The weights are hashed while they are read, for [`fingerprint`](Self::fingerprint).
+    /// Loads the model, tensor by tensor, in a data type or as a [`LoadConfig`] says. The loaded model no longer needs any
+    /// file. `progress` is called after each tensor. The weights are hashed while they are read, for
+    /// [`fingerprint`](Self::fingerprint).
+    ///
+    /// Matrices that are quantised stay in their blocks in f32 on the CPU, and so do matrices of F16 and BF16 beside them.
+    /// Otherwise they are dequantised to the data type.
     ///
     /// # Errors
     /// - [`ModelError::Changed`] when a file changed after the folder was opened: what was read could belong to two
@@ -263,23 +316,29 @@ impl ModelFolder {
     /// - [`ModelError::UnsupportedDtype`] when the device cannot compute in the data type.
     pub fn load(
         &self,
-        dtype: WeightDtype,
+        config: impl Into<LoadConfig>,
         device: &Device,
         progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Decoder, ModelError> {
-        check_dtype(dtype, device)?;
+        let load_config = config.into();
+        check_dtype(load_config.dtype, device)?;
         let config = &self.config.decoder;
+        let quantizing = self.quantization.map(|quantization| Quantizing {
+            quantization,
+            head: config.head,
+        });
+        let loading = Loading::new(load_config, quantizing, device, progress);
         let (model, weights) = match &self.layout {
             FileLayout::HuggingFace => {
                 let mut checkpoint = self.checkpoint()?;
-                let mut source = checkpoint.source(dtype, device, progress);
+                let mut source = checkpoint.load_from(loading);
                 let model = Decoder::load(config, &mut source)?;
                 checkpoint.finish(|name| self.is_passed_over(name))?;
                 (model, checkpoint.hash(|name| self.is_passed_over(name))?)
             }
             FileLayout::Gguf(gguf) => {
                 let mut weights = gguf.weights();
-                let mut source = weights.source(dtype, device, progress);
+                let mut source = weights.load_from(loading);
                 let model = Decoder::load(config, &mut source)?;
                 weights.finish()?;
                 (model, weights.hash()?)
@@ -332,6 +391,10 @@ impl ModelFolder {
             FileLayout::Gguf(gguf) => gguf.text_settings()?,
         };
         self.check_unchanged()?;
+        let weights = match self.quantization {
+            None => weights,
+            Some(quantization) => format!("{weights} in {}", quantization.name()),
+        };
         Ok(fingerprint::fingerprint(&self.config, text, weights))
     }
 
@@ -403,12 +466,57 @@ pub fn dummy_model(
 ) -> Result<Decoder, ModelError> {
     check_dtype(dtype, device)?;
     let mut weights = DummyWeights::new(seed, dtype.to_burn(), device);
-    match Decoder::load(config, &mut weights) {
-        Ok(model) => Ok(model),
-        Err(never) => {
-            let never: Infallible = never;
-            match never {}
-        }
+    let Ok(model) = Decoder::load(config, &mut weights);
+    Ok(model)
+}
+
+/// Makes the model of [`dummy_model`] with its matrices quantised.
+///
+/// # Errors
+/// [`ModelError::UnsupportedDtype`].
+pub fn quantized_dummy_model(
+    config: &DecoderConfig,
+    quantization: Quantization,
+    load_config: LoadConfig,
+    device: &Device,
+    seed: u64,
+) -> Result<Decoder, ModelError> {
+    check_dtype(load_config.dtype, device)?;
+    let quantizing = Quantizing {
+        quantization,
+        head: config.head,
+    };
+    let mut progress = |_| {};
+    let mut weights = QuantizedDummies {
+        weights: DummyWeights::new(seed, load_config.dtype.to_burn(), device),
+        loading: Loading::new(load_config, Some(quantizing), device, &mut progress),
+    };
+    let Ok(model) = Decoder::load(config, &mut weights);
+    Ok(model)
+}
+
+/// Random weights with their matrices quantised.
+struct QuantizedDummies<'a> {
+    weights: DummyWeights,
+    loading: Loading<'a>,
+}
+
+impl TensorSource for QuantizedDummies<'_> {
+    type Error = Infallible;
+
+    fn matrix(&mut self, name: &str, shape: [usize; 2]) -> Result<DecoderMatrix, Infallible> {
+        let quantizing = self.loading.quantizing;
+        let Some(format) = quantizing.and_then(|quantizing| quantizing.format(name, shape)) else {
+            return self.weights.matrix(name, shape);
+        };
+        let values = self.weights.values(shape);
+        let matrix = QuantizedMatrix::quantize(format, shape, &values)
+            .expect("values are small and rows whole numbers of blocks");
+        Ok(self.loading.quantized(matrix, 0))
+    }
+
+    fn vector(&mut self, name: &str, len: usize) -> Result<Tensor<1>, Infallible> {
+        self.weights.vector(name, len)
     }
 }
 

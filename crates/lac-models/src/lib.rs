@@ -18,7 +18,7 @@
 //! # #[cfg(feature = "flex")] {
 //! use burn::tensor::Device;
 //! use lac_core::{GateConfig, GenerationConfig, GenerateArgs, LastActive, Usage, generate};
-//! use lac_models::{ModelConfig, WeightDtype, dummy_model};
+//! use lac_models::{ModelConfig, WeightDtype, dummy_model, quantized_dummy_model};
 //!
 //! // A shape without weights; `ModelFolder::open(path)?.load(…)` reads real ones.
 //! let config = ModelConfig::from_json(
@@ -46,9 +46,9 @@
 
 pub use architecture::ModelConfig;
 pub use chat_template::{ChatMessage, ChatOptions};
-pub use checkpoint::WeightDtype;
+pub use checkpoint::{LoadConfig, Quantization, WeightDtype};
 pub use decoder::{Decoder, DecoderConfig};
-pub use folder::{ModelError, ModelFolder, dummy_model};
+pub use folder::{ModelError, ModelFolder, dummy_model, quantized_dummy_model};
 pub use shape::ModelShape;
 pub use tokenizer::{AddSpecialTokens, DecodedSpecialTokens, Tokenizer};
 pub use weights_summary::WeightsSummary;

@@ -15,7 +15,10 @@
 use std::convert::Infallible;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use lac_models::{Decoder, DecoderConfig, decoder::TensorSource};
+use lac_models::{
+    Decoder, DecoderConfig,
+    decoder::{DecoderMatrix, TensorSource},
+};
 
 use crate::random::Random;
 
@@ -130,7 +133,7 @@ fn narrow(config: &DecoderConfig) -> f64 {
 impl TensorSource for FirstWeights {
     type Error = Infallible;
 
-    fn matrix(&mut self, name: &str, shape: [usize; 2]) -> Result<Tensor<2>, Infallible> {
+    fn matrix(&mut self, name: &str, shape: [usize; 2]) -> Result<DecoderMatrix, Infallible> {
         let writes = name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");
         let deviation = if writes {
             narrow(&self.config)
@@ -163,10 +166,8 @@ impl TensorSource for FirstWeights {
                 }
             }
         }
-        Ok(Tensor::from_data(
-            TensorData::new(values, shape),
-            &self.device,
-        ))
+        let tensor = Tensor::<2>::from_data(TensorData::new(values, shape), &self.device);
+        Ok(tensor.into())
     }
 
     fn vector(&mut self, name: &str, len: usize) -> Result<Tensor<1>, Infallible> {

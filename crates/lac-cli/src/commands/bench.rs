@@ -11,11 +11,11 @@ use lac_core::{
     generation::GenerationOutput,
     speculation::{SpeculateArgs, SpeculationStats, Speculator, generate_speculative},
 };
-use lac_models::{Decoder, DecoderConfig, WeightDtype, bandwidth::read_bandwidth};
+use lac_models::{Decoder, DecoderConfig, LoadConfig, WeightDtype, bandwidth::read_bandwidth};
 
 use crate::args::{PolicyArgs, PolicyName};
 use crate::device::DeviceArg;
-use crate::dtype::DtypeArg;
+use crate::dtype::{DtypeArg, note_dequantised};
 use crate::interrupt;
 use crate::memory::{self, Rows};
 use crate::numbers::whole;
@@ -113,6 +113,14 @@ struct Runs {
     stats: SpeculationStats,
 }
 
+/// What the weights are, and what reading them takes.
+struct Weights {
+    name: String,
+    bytes_per_parameter: f64,
+    /// Of keys and values.
+    bytes_per_cached: f64,
+}
+
 impl Bench {
     pub fn run(&self) -> Result<()> {
         let device = self.device.open()?;
@@ -145,18 +153,23 @@ impl Bench {
             n_slots: self.n_slots(),
         };
         // All data types beforehand: a refusal of the last one would throw the others' times away.
-        let dtypes = source.dtypes(&self.dtype, &self.device)?;
-        for &dtype in &dtypes {
+        let load_configs = source.load_configs(&self.dtype, &self.device)?;
+        for load_config in &load_configs {
             let lower = "lower --batch or --prompt-tokens";
-            memory::check(&self.device, &config, dtype, rows, lower)?;
+            let dtype = load_config.dtype;
+            let n_bytes = self.loaded_bytes(&source, dtype)?;
+            let weights = memory::Weights { n_bytes, dtype };
+            memory::check(&self.device, &config, weights, rows, lower)?;
         }
 
         let mut cases = Vec::new();
         let mut read_bandwidths = Vec::new();
-        for &dtype in &dtypes {
-            let model = source.load(dtype, &device)?;
+        for &load_config in &load_configs {
+            let types = source.quantized_types();
+            note_dequantised(&types, load_config, &self.device, &config);
+            let model = source.load(load_config, &device)?;
             interrupt::listen("the run under way")?;
-            cases.extend(self.measure(&model, &source, dtype, &mut read_bandwidths)?);
+            cases.extend(self.measure(&model, &source, load_config, &mut read_bandwidths)?);
         }
         let read_bandwidth = Summary::of(&read_bandwidths).mean;
         let report = Report {
@@ -183,18 +196,32 @@ impl Bench {
         self.prompt_tokens.saturating_add(self.new_tokens)
     }
 
+    /// Returns how many bytes the weights take on the device: the CPU alone keeps quantised ones as they are.
+    fn loaded_bytes(&self, source: &Source, dtype: WeightDtype) -> Result<u64> {
+        if self.device.is_cpu() {
+            source.loaded_bytes(dtype)
+        } else {
+            Ok(dtype.n_bytes(&source.config()?))
+        }
+    }
+
     fn measure(
         &self,
         model: &Decoder,
         source: &Source,
-        dtype: WeightDtype,
+        load_config: LoadConfig,
         read_bandwidths: &mut Vec<f64>,
     ) -> Result<Vec<Case>> {
         let mut cases: Vec<Runs> = self
             .policy
             .iter()
             .flat_map(|&policy| self.batch.iter().map(move |&batch| (policy, batch)))
-            .map(|(policy, batch)| Ok(Runs::new(self.mode(policy, dtype, source)?, batch)))
+            .map(|(policy, batch)| {
+                Ok(Runs::new(
+                    self.mode(policy, load_config.dtype, source)?,
+                    batch,
+                ))
+            })
             .collect::<Result<_>>()?;
         let n_runs = (self.repeats as usize + 1) * cases.len();
         let bar = progress::counting("measuring", n_runs);
@@ -222,9 +249,15 @@ impl Bench {
         bar.finish_and_clear();
         let bandwidth = Summary::of(&own_bandwidths).mean;
         read_bandwidths.extend(own_bandwidths);
+        let weights = Weights {
+            name: load_config.weights_name(&source.quantized_types()),
+            bytes_per_parameter: self.loaded_bytes(source, load_config.dtype)? as f64
+                / model.config().n_parameters() as f64,
+            bytes_per_cached: load_config.dtype.to_burn().size() as f64,
+        };
         let cases = cases.into_iter();
         Ok(cases
-            .map(|runs| self.case(runs, model.config(), dtype, bandwidth))
+            .map(|runs| self.case(runs, model.config(), &weights, bandwidth))
             .collect())
     }
 
@@ -271,10 +304,9 @@ impl Bench {
         &self,
         runs: Runs,
         config: &DecoderConfig,
-        dtype: WeightDtype,
+        weights: &Weights,
         read_bandwidth: f64,
     ) -> Case {
-        let bytes_per_value = dtype.to_burn().size() as f64;
         let mut executed = PhasePair::executed(&runs.usage);
         // Passes for each token of a row.
         let mut n_passes = 1.0;
@@ -298,10 +330,11 @@ impl Bench {
         let n_multiplied = config.n_parameters_read(executed.prompt.unwrap_or(n_layers)) - head;
         let prefill = Summary::of(&runs.prefill);
         let decode = Summary::of(&runs.decode);
-        let bytes_per_pass = bytes_per_value * (n_read + cached);
+        let bytes_per_pass =
+            weights.bytes_per_parameter * n_read + weights.bytes_per_cached * cached;
         let bytes_per_second = bytes_per_pass * decode.mean / f64::from(runs.batch);
         Case {
-            dtype: dtype.name(),
+            dtype: weights.name.clone(),
             policy: runs.mode.name().to_owned(),
             batch: runs.batch,
             prefill_flops: 2.0 * n_multiplied * prefill.mean,

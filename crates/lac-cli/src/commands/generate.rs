@@ -67,7 +67,7 @@ struct Generation<'a> {
     ids: &'a [u32],
     text: &'a str,
     stop_reason: lac_core::generation::StopReason,
-    dtype: &'static str,
+    dtype: String,
     policy: &'a str,
     sampling: &'a Sampling,
     #[serde(skip_serializing_if = "LogitsProcessors::is_neutral")]
@@ -174,7 +174,7 @@ impl Generate {
             ids: &row.ids,
             text: &texts[0],
             stop_reason: row.stop_reason,
-            dtype: open.dtype.name(),
+            dtype: open.weights_name(),
             policy: match &speculation {
                 Some(_) => "speculative",
                 None => policy.name(),

@@ -108,6 +108,26 @@ impl QuantizedMatrix {
         &(*self.bytes).as_ref()[self.range.clone()]
     }
 
+    /// Returns some of the rows as a matrix of their own, which shares the bytes.
+    ///
+    /// # Panics
+    /// If there are fewer rows, or the range is empty.
+    pub fn rows(&self, rows: Range<usize>) -> Self {
+        assert!(
+            !rows.is_empty() && rows.end <= self.n_rows,
+            "rows {rows:?} of {}",
+            self.n_rows
+        );
+        let row = self.range.len() / self.n_rows;
+        let start = self.range.start;
+        Self {
+            n_rows: rows.len(),
+            bytes: Arc::clone(&self.bytes),
+            range: start + rows.start * row..start + rows.end * row,
+            ..*self
+        }
+    }
+
     /// Returns the blocks of some rows.
     ///
     /// # Panics

@@ -13,8 +13,9 @@ use super::fast::{self, Inputs, MIN_TILE_INPUTS, WeightRows};
 use super::instructions::Instructions;
 use super::matrix::QuantizedMatrix;
 use crate::cpu::linear_map::{add_bias, by_outs, rows, tasks_by_outs, with_sums};
-use crate::cpu::numeric::silu_times;
+use crate::cpu::numeric::{gelu_times, silu_times};
 use crate::cpu::storage::{contiguous, primitive, values};
+use crate::settings::Activation;
 use crate::value::Value;
 
 /// Rows of weights in a task are a multiple of this where there are few inputs, and of a tile where there are many.
@@ -58,22 +59,23 @@ pub fn linear<const N: usize>(
     .map(Tensor::from_primitive::<Flex>)
 }
 
-/// Returns `silu(gate · x) * (up · x)` of `[rows, in]`, with weights `[out, in]`, as `[rows, out]` (SwiGLU, Shazeer 2020,
-/// arXiv 2002.05202); see [`linear`].
+/// Returns `activation(gate · x) * (up · x)` of `[rows, in]`, with weights `[out, in]`, as `[rows, out]` (SwiGLU and
+/// GEGLU, Shazeer 2020, arXiv 2002.05202); see [`linear`].
 ///
 /// # Panics
 /// As [`linear`].
-pub fn swiglu(
+pub fn gated_linear(
     input: Tensor<2>,
     gate: &QuantizedMatrix,
     up: &QuantizedMatrix,
+    activation: Activation,
     activations: Activations,
 ) -> Tensor<2> {
-    let input = contiguous(primitive(input));
+    let (input, weights) = (contiguous(primitive(input)), [gate, up]);
     Tensor::from_primitive::<Flex>(match input.dtype() {
-        DType::BF16 => swiglu_of::<bf16>(&input, [gate, up], activations),
-        DType::F16 => swiglu_of::<f16>(&input, [gate, up], activations),
-        _ => swiglu_of::<f32>(&input, [gate, up], activations),
+        DType::BF16 => gated_linear_of::<bf16>(&input, weights, activation, activations),
+        DType::F16 => gated_linear_of::<f16>(&input, weights, activation, activations),
+        _ => gated_linear_of::<f32>(&input, weights, activation, activations),
     })
 }
 
@@ -101,9 +103,10 @@ fn linear_of<E: Value, const N: usize>(
     })
 }
 
-fn swiglu_of<E: Value>(
+fn gated_linear_of<E: Value>(
     input: &FlexTensor,
     [gate, up]: [&QuantizedMatrix; 2],
+    activation: Activation,
     activations: Activations,
 ) -> FlexTensor {
     let inputs = AllInputs::new::<E>(input, &[gate, up], activations);
@@ -116,7 +119,10 @@ fn swiglu_of<E: Value>(
             let mut ups = vec![0.0; gates.len()];
             inputs.multiply(gate, task.outs.clone(), gates);
             inputs.multiply(up, task.outs.clone(), &mut ups);
-            silu_times::<E>(gates, &ups);
+            match activation {
+                Activation::Silu => silu_times::<E>(gates, &ups),
+                Activation::GeluTanh => gelu_times::<E>(gates, &ups),
+            }
         });
     });
     output

@@ -4,6 +4,7 @@ use burn::tensor::Tensor;
 
 use super::activations::Activations;
 use super::matrix::QuantizedMatrix;
+use crate::settings::Activation;
 
 const NONE: &str = "kernels are asked for only where has_cpu_kernel says so";
 
@@ -24,10 +25,11 @@ pub fn linear<const N: usize>(
 ///
 /// # Panics
 /// Always: [`has_cpu_kernel`](crate::has_cpu_kernel) is false for every tensor.
-pub fn swiglu(
+pub fn gated_linear(
     _input: Tensor<2>,
     _gate: &QuantizedMatrix,
     _up: &QuantizedMatrix,
+    _activation: Activation,
     _activations: Activations,
 ) -> Tensor<2> {
     unreachable!("{NONE}")

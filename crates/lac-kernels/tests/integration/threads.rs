@@ -76,7 +76,14 @@ fn compute() -> u64 {
                 let [output] = quantized::linear(input.clone(), [&matrix], [None], activations);
                 hash(output);
                 let input = input.clone();
-                hash(quantized::swiglu(input, &matrix, &matrix, activations));
+                let silu = Activation::Silu;
+                hash(quantized::gated_linear(
+                    input,
+                    &matrix,
+                    &matrix,
+                    silu,
+                    activations,
+                ));
             }
         }
         let heads = |n_heads, seed| {

@@ -5,6 +5,8 @@ use std::str::FromStr;
 use burn::tensor::DType;
 use lac_core::named::{UnknownName, by_name};
 
+use crate::decoder::DecoderConfig;
+
 /// The data type weights are converted to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -29,6 +31,12 @@ impl WeightDtype {
             WeightDtype::F16 => DType::F16,
             WeightDtype::Bf16 => DType::BF16,
         }
+    }
+
+    /// Returns how many bytes a model's weights take.
+    pub fn n_bytes(self, config: &DecoderConfig) -> u64 {
+        let n_parameters = config.n_parameters();
+        n_parameters.saturating_mul(self.to_burn().size() as u64)
     }
 
     /// Returns the name in flags and reports.

@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::TensorData;
+use lac_kernels::quantized::{BlockFormat, QuantizedMatrix};
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -14,6 +15,7 @@ use super::dtype::WeightDtype;
 use super::error::{CheckpointError, unreadable};
 use super::hash::{PIECE_BYTES, TensorHash, hash_pieces};
 use super::hints;
+use super::quantize::quantize;
 use super::unique::UniqueMap;
 use super::values::{BLOCK_BYTES, Unusable, convert};
 use crate::file::{self, excerpt};
@@ -97,16 +99,46 @@ impl Shard {
         info: &TensorInfo,
         dtype: WeightDtype,
     ) -> Result<(TensorData, TensorHash), CheckpointError> {
-        let (path, name) = (self.path.clone(), name.to_owned());
         let read = |start: usize, bytes: &mut [u8]| self.read_bytes(info, start, bytes);
         let len = n_bytes(info) as usize;
-        convert(read, len, info.dtype, &info.shape, dtype).map_err(|unusable| match unusable {
+        convert(read, len, info.dtype, &info.shape, dtype)
+            .map_err(|unusable| self.unusable(name, info, unusable, dtype.name()))
+    }
+
+    /// Reads a matrix, hashes its bytes and quantises its values to blocks of which its rows are a whole number.
+    pub(super) fn quantize(
+        &self,
+        name: &str,
+        info: &TensorInfo,
+        shape: [usize; 2],
+        format: BlockFormat,
+    ) -> Result<(QuantizedMatrix, TensorHash), CheckpointError> {
+        let read = |start: usize, bytes: &mut [u8]| self.read_bytes(info, start, bytes);
+        let len = n_bytes(info) as usize;
+        quantize(read, len, info.dtype, shape, format)
+            .map_err(|unusable| self.unusable(name, info, unusable, format.name()))
+    }
+
+    /// Names the tensor that cannot be used, and the type that was asked for.
+    fn unusable(
+        &self,
+        name: &str,
+        info: &TensorInfo,
+        unusable: Unusable,
+        asked: &'static str,
+    ) -> CheckpointError {
+        let (path, name) = (self.path.clone(), name.to_owned());
+        match unusable {
             Unusable::File(error) => error,
             Unusable::Dtype => CheckpointError::WrongDtype {
                 path,
                 name,
                 dtype: format!("{:?}", info.dtype),
                 kind: hints::kind(self.tensors.keys()),
+            },
+            Unusable::Blocks(error) => CheckpointError::Malformed {
+                path,
+                reason: format!("the tensor {name} cannot be quantised: {error}"),
             },
             Unusable::NotFinite { at, value } => CheckpointError::NotFinite {
                 path,
@@ -119,9 +151,9 @@ impl Shard {
                 name,
                 at,
                 value,
-                dtype: dtype.name(),
+                dtype: asked,
             },
-        })
+        }
     }
 
     /// Hashes a tensor's bytes without keeping them.

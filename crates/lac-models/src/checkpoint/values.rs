@@ -2,6 +2,7 @@
 
 use burn::tensor::{Bytes, Element, TensorData};
 use half::{bf16, f16};
+use lac_kernels::quantized::QuantizedError;
 use safetensors::tensor::Dtype;
 
 use super::dtype::WeightDtype;
@@ -14,6 +15,8 @@ pub(super) enum Unusable {
     File(CheckpointError),
     /// The data type is not one of F32, F16, BF16 and F64.
     Dtype,
+    /// No blocks can be made of it.
+    Blocks(QuantizedError),
     /// A value is NaN or infinite.
     NotFinite { at: Vec<usize>, value: f32 },
     /// A value lies outside the range of the data type that was asked for.
@@ -204,7 +207,7 @@ fn first_fault<const N: usize, S: Stored>(
 }
 
 /// Returns the indices of the n-th value of a tensor.
-fn place(mut n: usize, shape: &[usize]) -> Vec<usize> {
+pub(super) fn place(mut n: usize, shape: &[usize]) -> Vec<usize> {
     let mut at: Vec<usize> = shape
         .iter()
         .rev()

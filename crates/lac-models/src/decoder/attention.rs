@@ -122,7 +122,7 @@ impl DecoderAttention {
             ]
         };
         let projections = [&self.q_proj, &self.k_proj, &self.v_proj];
-        if lac_kernels::fuses_tokens(hidden, &projections.map(|linear| &*linear.weight))
+        if DecoderLinear::fuse_tokens(hidden, projections)
             && let Some(qkv) = self.as_kernel(norm, layer_idx, context)
             && let Some(rotated) = lac_kernels::queries_keys_values(hidden, &qkv)
         {
@@ -150,7 +150,7 @@ impl DecoderAttention {
         };
         lac_kernels::QkvProjection::new(
             DecoderNorm::optional_kernel(norm)?,
-            projections.map(|linear| linear.weight.val()),
+            DecoderLinear::tensors(projections)?.map(Tensor::clone),
             projections.map(|linear| linear.bias.as_ref().map(Param::val)),
             lac_kernels::QkvHeads {
                 head_dim: self.head_dim,

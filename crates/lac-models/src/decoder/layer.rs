@@ -6,6 +6,7 @@ use burn::tensor::Tensor;
 use super::attention::DecoderAttention;
 use super::config::{DecoderConfig, LayerNorms};
 use super::context::DecoderContext;
+use super::linear::DecoderLinear;
 use super::mlp::DecoderMlp;
 use super::norm::DecoderNorm;
 use super::residual::ResidualAdd;
@@ -135,7 +136,7 @@ impl DecoderLayer {
             .filter(|attended| attended.past == 0)?;
         let attention = &self.self_attn;
         let [gate, up, down] = self.mlp.linears();
-        let weights = [
+        let weights = DecoderLinear::tensors([
             &attention.q_proj,
             &attention.k_proj,
             &attention.v_proj,
@@ -143,8 +144,7 @@ impl DecoderLayer {
             gate,
             up,
             down,
-        ]
-        .map(|linear| &*linear.weight);
+        ])?;
         lac_kernels::fuses_sequences(hidden, &weights).then_some(())?;
         let [output, keys, values] = lac_kernels::layer(
             hidden,

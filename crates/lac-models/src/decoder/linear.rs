@@ -4,6 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
 use super::config::ProjectionBias;
+use super::matrix::{DecoderMatrix, copied, project, tensors};
 use super::residual::ResidualAdd;
 use super::source::TensorSource;
 
@@ -11,7 +12,7 @@ use super::source::TensorSource;
 #[derive(Module, Debug)]
 pub struct DecoderLinear {
     /// `[out, in]`.
-    pub weight: Param<Tensor<2>>,
+    pub weight: DecoderMatrix,
     /// `[out]`.
     pub bias: Option<Param<Tensor<1>>>,
 }
@@ -24,9 +25,7 @@ impl DecoderLinear {
         bias: ProjectionBias,
     ) -> Result<Self, S::Error> {
         Ok(Self {
-            weight: Param::from_tensor(
-                source.matrix(&format!("{name}.weight"), [out_features, in_features])?,
-            ),
+            weight: source.matrix(&format!("{name}.weight"), [out_features, in_features])?,
             bias: match bias {
                 ProjectionBias::Absent => None,
                 ProjectionBias::Present => Some(Param::from_tensor(
@@ -50,11 +49,9 @@ impl DecoderLinear {
         Ok(out_features.map(|n_outs| {
             let rows = first..first + n_outs;
             first = rows.end;
-            // Copied, so that each lies in a storage of its own, as if it had been loaded alone.
-            let weight = copied(fused.weight.val().slice([rows.clone()]));
             let bias = |bias: &Param<Tensor<1>>| copied(bias.val().slice([rows.clone()]));
             Self {
-                weight: Param::from_tensor(weight),
+                weight: fused.weight.rows(rows.clone()),
                 bias: fused.bias.as_ref().map(bias).map(Param::from_tensor),
             }
         }))
@@ -73,7 +70,7 @@ impl DecoderLinear {
         input: Tensor<3>,
         residual: ResidualAdd<'_>,
     ) -> Tensor<3> {
-        if lac_kernels::fuses_tokens(&hidden, &[&*self.weight])
+        if Self::fuse_tokens(&hidden, [self])
             && let Some(map) = self.as_kernel(residual)
             && let Some(sum) = lac_kernels::add_linear(&hidden, &input, &map)
         {
@@ -83,8 +80,19 @@ impl DecoderLinear {
     }
 
     pub(super) fn as_kernel(&self, residual: ResidualAdd<'_>) -> Option<lac_kernels::LinearMap> {
+        let weight = self.weight.tensor()?.clone();
         let bias = self.bias.as_ref().map(Param::val);
-        lac_kernels::LinearMap::new(self.weight.val(), bias, residual.as_kernel()?)
+        lac_kernels::LinearMap::new(weight, bias, residual.as_kernel()?)
+    }
+
+    /// Returns the weights as tensors, where all of them are tensors.
+    pub(super) fn tensors<const N: usize>(linears: [&Self; N]) -> Option<[&Tensor<2>; N]> {
+        tensors(linears.map(|linear| &linear.weight))
+    }
+
+    /// Returns whether one pass over the tokens of `[batch, seq, hidden]` goes through all of these maps.
+    pub(super) fn fuse_tokens<const N: usize>(hidden: &Tensor<3>, linears: [&Self; N]) -> bool {
+        Self::tensors(linears).is_some_and(|weights| lac_kernels::fuses_tokens(hidden, &weights))
     }
 
     /// Applies several maps to one input `[batch, seq, in]`; returns `[batch, seq, out]` for each.
@@ -94,37 +102,11 @@ impl DecoderLinear {
     ) -> [Tensor<3>; N] {
         let [batch, seq, in_features] = input.dims();
         let input = input.reshape([batch * seq, in_features]);
-        let weights = linears.map(|linear| linear.weight.val());
+        let weights = linears.map(|linear| &linear.weight);
         let biases = linears.map(|linear| linear.bias.as_ref().map(Param::val));
         project(input, weights, biases).map(|output| {
             let [_, out_features] = output.dims();
             output.reshape([batch, seq, out_features])
         })
     }
-}
-
-/// Copies a part of a tensor into a storage of its own.
-fn copied<const D: usize>(part: Tensor<D>) -> Tensor<D> {
-    let (dtype, device) = (part.dtype(), part.device());
-    Tensor::from_data(part.into_data(), (&device, dtype))
-}
-
-/// Multiplies `[rows, in]` by weights `[out, in]` and adds their biases: `[rows, out]` each.
-pub(super) fn project<const N: usize>(
-    input: Tensor<2>,
-    weights: [Tensor<2>; N],
-    biases: [Option<Tensor<1>>; N],
-) -> [Tensor<2>; N] {
-    if lac_kernels::has_cpu_kernel(&input) && weights.iter().all(lac_kernels::has_cpu_kernel) {
-        return lac_kernels::linear(input, weights, biases);
-    }
-    let mut biases = biases.into_iter();
-    weights.map(|weight| {
-        // Rank 2 and a transposed view: no backend copies the weight for that.
-        let output = input.clone().matmul(weight.transpose());
-        match biases.next().flatten() {
-            Some(bias) => output + bias.unsqueeze(),
-            None => output,
-        }
-    })
 }

@@ -7,6 +7,7 @@ use lac_kernels::Activation;
 
 use super::config::{DecoderConfig, ProjectionLayout};
 use super::linear::DecoderLinear;
+use super::matrix::gated;
 use super::norm::DecoderNorm;
 use super::residual::ResidualAdd;
 use super::source::TensorSource;
@@ -55,30 +56,29 @@ impl DecoderMlp {
 
     /// Computes the MLP without its norm and residual connection, `[batch, seq, hidden]` to the same shape.
     pub fn forward(&self, input: Tensor<3>) -> Tensor<3> {
-        let has_biases = self.gate_proj.bias.is_some() || self.up_proj.bias.is_some();
-        let (gate, up) = (self.gate_proj.weight.val(), self.up_proj.weight.val());
-        let inner = if !has_biases
-            && lac_kernels::has_cpu_kernel(&input)
-            && lac_kernels::has_cpu_kernel(&gate)
-        {
-            let [batch, seq, hidden] = input.dims();
-            let [intermediate, _] = gate.dims();
-            lac_kernels::gated_linear(
-                input.reshape([batch * seq, hidden]),
-                gate,
-                up,
-                self.activation,
-            )
-            .reshape([batch, seq, intermediate])
-        } else {
-            let [gate, up] =
-                DecoderLinear::forward_together(input, [&self.gate_proj, &self.up_proj]);
-            match self.activation {
-                Activation::GeluTanh => gelu_approximate(gate) * up,
-                _ => silu(gate) * up,
+        let [batch, seq, hidden] = input.dims();
+        let [intermediate, _] = self.gate_proj.weight.dims();
+        let inner = match self.gated(input.clone().reshape([batch * seq, hidden])) {
+            Some(inner) => inner.reshape([batch, seq, intermediate]),
+            None => {
+                let [gate, up] =
+                    DecoderLinear::forward_together(input, [&self.gate_proj, &self.up_proj]);
+                match self.activation {
+                    Activation::GeluTanh => gelu_approximate(gate) * up,
+                    _ => silu(gate) * up,
+                }
             }
         };
         self.down_proj.forward(inner)
+    }
+
+    /// Returns the gated product of `[rows, hidden]` with one kernel, `[rows, intermediate]`; `None` where there is none,
+    /// as with biases.
+    fn gated(&self, input: Tensor<2>) -> Option<Tensor<2>> {
+        let has_biases = self.gate_proj.bias.is_some() || self.up_proj.bias.is_some();
+        (!has_biases).then_some(())?;
+        let weights = [&self.gate_proj.weight, &self.up_proj.weight];
+        gated(&input, weights, self.activation)
     }
 
     /// Adds the MLP's outputs for the normed residual stream to the residual stream `[batch, seq, hidden]`.
@@ -88,7 +88,7 @@ impl DecoderMlp {
         norm: Option<&DecoderNorm>,
         residual: ResidualAdd<'_>,
     ) -> Tensor<3> {
-        if lac_kernels::fuses_tokens(&hidden, &self.linears().map(|linear| &*linear.weight))
+        if DecoderLinear::fuse_tokens(&hidden, self.linears())
             && let Some(mlp) = self.as_kernel(norm, residual)
             && let Some(sum) = lac_kernels::add_mlp(&hidden, &mlp)
         {
@@ -108,7 +108,7 @@ impl DecoderMlp {
         if linears.iter().any(|linear| linear.bias.is_some()) {
             return None;
         }
-        let weights = linears.map(|linear| linear.weight.val());
+        let weights = DecoderLinear::tensors(linears)?.map(Tensor::clone);
         let norm = DecoderNorm::optional_kernel(norm)?;
         lac_kernels::GatedMlp::new(norm, weights, self.activation, residual.as_kernel()?)
     }

@@ -4,6 +4,8 @@ use std::convert::Infallible;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
+use super::matrix::DecoderMatrix;
+
 /// Hands out a decoder's tensors by their checkpoint names.
 ///
 /// [`Decoder::load`](super::Decoder::load) asks for every tensor of the configuration once: the embedding, the layers
@@ -12,11 +14,12 @@ pub trait TensorSource {
     /// Why a tensor cannot be returned. The first error ends the loading, and `load` returns it.
     type Error;
 
-    /// Returns a matrix of shape `[rows, columns]`, a weight in `[out, in]` order. `name` ends with `.weight`.
+    /// Returns a matrix of shape `[rows, columns]`, a weight in `[out, in]` order: a tensor, or blocks where the hidden
+    /// states are f32 on the CPU. `name` ends with `.weight`.
     ///
     /// # Errors
     /// The tensor is missing, has another shape, or cannot be read.
-    fn matrix(&mut self, name: &str, shape: [usize; 2]) -> Result<Tensor<2>, Self::Error>;
+    fn matrix(&mut self, name: &str, shape: [usize; 2]) -> Result<DecoderMatrix, Self::Error>;
 
     /// Returns a vector of `len` numbers: the weight of a norm, or a bias, whose `name` ends with `.bias`.
     ///
@@ -59,6 +62,15 @@ impl DummyWeights {
         (z >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     }
 
+    /// Returns the next matrix's values.
+    pub(crate) fn values(&mut self, [n_rows, width]: [usize; 2]) -> Vec<f32> {
+        // A uniform variable in [-1, 1) has a variance of 1/3.
+        let scale = Self::STANDARD_DEVIATION * 3f32.sqrt();
+        (0..n_rows * width)
+            .map(|_| self.next_uniform() * scale)
+            .collect()
+    }
+
     fn tensor<const D: usize>(&self, values: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
         Tensor::from_data(TensorData::new(values, shape), (&self.device, self.dtype))
     }
@@ -67,13 +79,9 @@ impl DummyWeights {
 impl TensorSource for DummyWeights {
     type Error = Infallible;
 
-    fn matrix(&mut self, _name: &str, shape: [usize; 2]) -> Result<Tensor<2>, Infallible> {
-        // A uniform variable in [-1, 1) has a variance of 1/3.
-        let scale = Self::STANDARD_DEVIATION * 3f32.sqrt();
-        let values = (0..shape[0] * shape[1])
-            .map(|_| self.next_uniform() * scale)
-            .collect();
-        Ok(self.tensor(values, shape))
+    fn matrix(&mut self, _name: &str, shape: [usize; 2]) -> Result<DecoderMatrix, Infallible> {
+        let values = self.values(shape);
+        Ok(self.tensor(values, shape).into())
     }
 
     fn vector(&mut self, name: &str, len: usize) -> Result<Tensor<1>, Infallible> {

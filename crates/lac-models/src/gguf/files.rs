@@ -96,6 +96,11 @@ impl Gguf {
         types
     }
 
+    /// Returns whether a tensor is quantised.
+    pub(crate) fn is_quantised(&self) -> bool {
+        self.tensors().any(|(_, info)| is_quantised(info.format))
+    }
+
     /// Returns the names of the types of blocks that tensors have, in the order of their numbers.
     pub(crate) fn quantised_types(&self) -> Vec<&'static str> {
         let formats = self.tensors().map(|(_, info)| info.format);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Element, TensorData};
 use half::{bf16, f16};
-use lac_kernels::quantized::QuantizedMatrix;
+use lac_kernels::quantized::{BlockFormat, QuantizedError, QuantizedMatrix};
 
 use super::container::Container;
 use super::error::GgufError;
@@ -46,6 +46,50 @@ impl StoredTensor<'_> {
             })
         })?;
         Ok((bytes, hash))
+    }
+
+    /// Reads a matrix, hashes its bytes and quantises its values to blocks of which its rows are a whole number. At any
+    /// time, some rows are there twice at most.
+    pub(super) fn quantize(&self, format: BlockFormat) -> Result<(Vec<u8>, TensorHash), GgufError> {
+        let rows = self.rows();
+        let row_bytes = rows.width / format.block_len() * format.block_bytes();
+        let mut blocks = vec![0; rows.count * row_bytes];
+        let pieces = blocks.chunks_mut(rows.per_piece * row_bytes);
+        let hash = hash_pieces(pieces, self.n_bytes(), |piece_idx, piece, hasher| {
+            let first_row = piece_idx * rows.per_piece;
+            let mut bytes = vec![0; piece.len() / row_bytes * rows.bytes];
+            self.read(first_row, &mut bytes)?;
+            hasher.update(&bytes);
+            self.for_each_row(bytes, |row, values| {
+                let quantized = QuantizedMatrix::quantize(format, [1, rows.width], values);
+                let quantized =
+                    quantized.map_err(|error| self.not_quantised(error, first_row + row))?;
+                piece[row * row_bytes..][..row_bytes].copy_from_slice(quantized.bytes());
+                Ok(())
+            })
+        })?;
+        Ok((blocks, hash))
+    }
+
+    /// Names the value of a row that cannot be quantised.
+    fn not_quantised(&self, error: QuantizedError, row: usize) -> GgufError {
+        let (path, name) = (self.container.path.clone(), excerpt(self.name));
+        match error {
+            QuantizedError::Unrepresentable { index, value, .. } if !value.is_finite() => {
+                let at = self.place(row, index);
+                GgufError::NotFinite {
+                    path,
+                    name,
+                    at,
+                    value,
+                }
+            }
+            other => GgufError::Tensor {
+                path,
+                name,
+                problem: format!("cannot be quantised: row {row}: {other}"),
+            },
+        }
     }
 
     /// Hashes the tensor's bytes without keeping them.

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use half::{bf16, f16};
-use lac_kernels::quantized::QuantizedMatrix;
+use lac_kernels::quantized::{BlockFormat, QuantizedMatrix};
 
 use super::error::GgufError;
 use super::files::Gguf;
@@ -13,8 +13,8 @@ use super::layout::{Layout, gguf_name, is_redundant, restore_rows};
 use super::tensor_info::is_quantised;
 use super::values::StoredTensor;
 use crate::checkpoint::hash::TensorHash;
-use crate::checkpoint::{LoadProgress, Loading, WeightDtype};
-use crate::decoder::TensorSource;
+use crate::checkpoint::{Loading, WeightDtype};
+use crate::decoder::{DecoderMatrix, TensorSource};
 use crate::file::excerpt;
 use crate::hash::FieldHasher;
 
@@ -41,15 +41,12 @@ impl<'a> GgufWeights<'a> {
         }
     }
 
-    /// Makes a source of tensors of one data type. `progress` is called after each tensor is read.
-    pub(crate) fn source<'b>(
-        &'b mut self,
-        dtype: WeightDtype,
-        device: &Device,
-        progress: &'b mut dyn FnMut(LoadProgress),
-    ) -> GgufSource<'b, 'a> {
+    /// Makes a source of a decoder's tensors.
+    pub(crate) fn load_from<'b>(&'b mut self, loading: Loading<'b>) -> GgufSource<'b, 'a> {
+        let loading = loading.of_bytes(self.gguf.n_bytes());
         GgufSource {
-            loading: Loading::new(dtype, device, self.gguf.n_bytes(), progress),
+            keeps_blocks: loading.keeps_blocks && self.gguf.is_quantised(),
+            loading,
             weights: self,
         }
     }
@@ -63,25 +60,47 @@ impl<'a> GgufWeights<'a> {
         name: &str,
         shape: [usize; 2],
     ) -> Result<Option<QuantizedMatrix>, GgufError> {
-        let stored = self.stored(name, &shape)?;
-        let format = stored.info.format;
-        if !is_quantised(format) {
-            return Ok(None);
+        if is_quantised(self.stored(name, &shape)?.info.format) {
+            return self.matrix(name, shape).map(Some);
         }
-        let (gguf_name, path) = (stored.name.to_owned(), stored.container.path.clone());
-        let (mut bytes, hash) = stored.bytes()?;
+        Ok(None)
+    }
+
+    /// Reads a matrix of a checkpoint as it lies in the file, `[out, in]`, in blocks or plain numbers.
+    ///
+    /// # Errors
+    /// Those of [`quantized`](Self::quantized).
+    pub fn matrix(&mut self, name: &str, shape: [usize; 2]) -> Result<QuantizedMatrix, GgufError> {
+        let (matrix, _) = self.blocks(name, shape, None)?;
+        Ok(matrix)
+    }
+
+    /// Reads a matrix of a checkpoint, `[out, in]`, as it lies in the file or quantised to another format, and the number
+    /// of its bytes in the file.
+    fn blocks(
+        &mut self,
+        name: &str,
+        shape: [usize; 2],
+        format: Option<BlockFormat>,
+    ) -> Result<(QuantizedMatrix, u64), GgufError> {
+        let stored = self.stored(name, &shape)?;
+        let (mut bytes, hash) = match format {
+            None => stored.bytes()?,
+            Some(format) => stored.quantize(format)?,
+        };
         if self.layout.is_permuted(name) {
             let row_bytes = bytes.len() / shape[0];
             restore_rows(&mut bytes, row_bytes, self.head_dim);
         }
+        let format = format.unwrap_or(stored.info.format);
         let matrix = QuantizedMatrix::new(format, shape, Arc::new(bytes), 0);
         let matrix = matrix.map_err(|error| GgufError::Tensor {
-            path,
-            name: gguf_name.clone(),
+            path: stored.container.path.clone(),
+            name: stored.name.to_owned(),
             problem: format!("cannot be read: {error}"),
         })?;
-        self.read.insert(gguf_name, hash);
-        Ok(Some(matrix))
+        self.read.insert(stored.name.to_owned(), hash);
+        Ok((matrix, stored.info.n_bytes))
     }
 
     /// Reads a tensor of a checkpoint and converts its values.
@@ -194,11 +213,14 @@ pub(super) fn stored<'a>(gguf: &'a Gguf, name: &str) -> Option<StoredTensor<'a>>
     })
 }
 
-/// Weights as a source of tensors of one data type on one device.
+/// Weights as a source of a decoder's tensors on one device.
 #[derive(Debug)]
 pub(crate) struct GgufSource<'b, 'a> {
     weights: &'b mut GgufWeights<'a>,
     loading: Loading<'b>,
+    /// Whether matrices stay as they are in the file: where some are quantised, those of plain numbers are multiplied as
+    /// they are, too.
+    keeps_blocks: bool,
 }
 
 impl GgufSource<'_, '_> {
@@ -207,7 +229,9 @@ impl GgufSource<'_, '_> {
         name: &str,
         shape: [usize; D],
     ) -> Result<Tensor<D>, GgufError> {
-        let (data, n_bytes) = self.weights.values(name, &shape, self.loading.dtype)?;
+        let (data, n_bytes) = self
+            .weights
+            .values(name, &shape, self.loading.config.dtype)?;
         Ok(self.loading.tensor(data, n_bytes))
     }
 }
@@ -215,8 +239,14 @@ impl GgufSource<'_, '_> {
 impl TensorSource for GgufSource<'_, '_> {
     type Error = GgufError;
 
-    fn matrix(&mut self, name: &str, shape: [usize; 2]) -> Result<Tensor<2>, GgufError> {
-        self.tensor(name, shape)
+    fn matrix(&mut self, name: &str, shape: [usize; 2]) -> Result<DecoderMatrix, GgufError> {
+        let quantizing = self.loading.quantizing;
+        let format = quantizing.and_then(|quantizing| quantizing.format(name, shape));
+        if format.is_some() || self.keeps_blocks {
+            let (matrix, n_bytes) = self.weights.blocks(name, shape, format)?;
+            return Ok(self.loading.quantized(matrix, n_bytes));
+        }
+        Ok(self.tensor::<2>(name, shape)?.into())
     }
 
     fn vector(&mut self, name: &str, len: usize) -> Result<Tensor<1>, GgufError> {

@@ -361,9 +361,9 @@ fn every_type_of_blocks_is_read() {
         let loaded = gguf
             .load(WeightDtype::F32, &Device::flex(), &mut |_| {})
             .unwrap();
-        let values = loaded.model.layers[0].mlp.up_proj.weight.val().into_data();
-        let values: Vec<f32> = values.try_into_vec().unwrap();
-        assert_eq!(values, matrix.dequantize_rows(0..width), "{format}");
+        let loaded = &loaded.model.layers[0].mlp.up_proj.weight;
+        let loaded = &loaded.quantized().unwrap().matrix;
+        assert_eq!((loaded.format(), loaded.bytes()), (format, &bytes[..]));
     }
 }
 

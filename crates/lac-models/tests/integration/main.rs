@@ -19,6 +19,7 @@ mod gguf_builder;
 mod gguf_tokens;
 mod loading;
 mod parity;
+mod quantized;
 mod scoring;
 mod skipping;
 mod soak;

@@ -25,7 +25,7 @@ pub struct Report {
 /// One data type, policy and number of rows.
 #[derive(Serialize)]
 pub struct Case {
-    pub dtype: &'static str,
+    pub dtype: String,
     pub policy: String,
     pub batch: u32,
     /// Tokens a second, all rows together.

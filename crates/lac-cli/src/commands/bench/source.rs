@@ -4,11 +4,15 @@ use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use clap::Args;
 use lac_core::plan::ModelFingerprint;
-use lac_models::{Decoder, DecoderConfig, ModelFolder, ModelShape, WeightDtype, dummy_model};
+use lac_models::checkpoint::Activations;
+use lac_models::{
+    Decoder, DecoderConfig, LoadConfig, ModelFolder, ModelShape, Quantization, WeightDtype,
+    dummy_model, quantized_dummy_model,
+};
 
 use crate::device::DeviceArg;
-use crate::dtype::{DtypeArg, dtype_for};
-use crate::model::{Strictness, open_folder, saved_dtype};
+use crate::dtype::{DtypeArg, load_config_for};
+use crate::model::{QuantizeArg, Strictness, open_folder, own_load_config};
 use crate::model_path::LocalModel;
 use crate::progress;
 
@@ -16,6 +20,8 @@ use crate::progress;
 pub struct BenchModel {
     #[command(flatten)]
     source: SourceArgs,
+    #[command(flatten)]
+    quantize: QuantizeArg,
     #[command(flatten)]
     strictness: Strictness,
 }
@@ -39,7 +45,7 @@ pub enum Source {
         folder: Box<ModelFolder>,
         _local: LocalModel,
     },
-    Shape(ModelShape),
+    Shape(ModelShape, Option<Quantization>),
 }
 
 impl BenchModel {
@@ -48,13 +54,17 @@ impl BenchModel {
             (Some(model), _) => {
                 let local = LocalModel::find(model)?;
                 let folder = open_folder(&local, self.strictness)?;
+                let folder = folder.with_quantization(self.quantize.quantize);
                 Ok(Source::Folder {
                     name: model.display().to_string(),
                     folder: Box::new(folder),
                     _local: local,
                 })
             }
-            (None, shape) => Ok(Source::Shape(shape.context("give --model or --shape")?)),
+            (None, shape) => Ok(Source::Shape(
+                shape.context("give --model or --shape")?,
+                self.quantize.quantize,
+            )),
         }
     }
 }
@@ -63,37 +73,61 @@ impl Source {
     pub fn name(&self) -> String {
         match self {
             Source::Folder { name, .. } => name.clone(),
-            Source::Shape(shape) => format!("{shape}, random weights"),
+            Source::Shape(shape, _) => format!("{shape}, random weights"),
         }
     }
 
     pub fn config(&self) -> Result<DecoderConfig> {
         Ok(match self {
             Source::Folder { folder, .. } => folder.config().decoder.clone(),
-            Source::Shape(shape) => shape.config()?.decoder,
+            Source::Shape(shape, _) => shape.config()?.decoder,
         })
     }
 
-    /// Returns the data types that are asked for, each once.
-    pub fn dtypes(&self, asked: &[DtypeArg], device: &DeviceArg) -> Result<Vec<WeightDtype>> {
-        let mut dtypes = Vec::new();
+    /// Returns the ways to load the weights that are asked for, each once.
+    pub fn load_configs(&self, asked: &[DtypeArg], device: &DeviceArg) -> Result<Vec<LoadConfig>> {
+        let mut configs = Vec::new();
         for &dtype in asked {
-            let dtype = dtype_for(dtype, device, || match self {
-                Source::Folder { folder, .. } => saved_dtype(folder),
-                Source::Shape(shape) => shape.config().ok()?.weight_dtype(),
+            let config = load_config_for(dtype, device, || match self {
+                Source::Folder { folder, .. } => own_load_config(folder),
+                Source::Shape(shape, None) => Some(shape.config().ok()?.weight_dtype()?.into()),
+                Source::Shape(_, Some(_)) => {
+                    let config = LoadConfig::new(WeightDtype::F32);
+                    Some(config.with_activations(Activations::Int8))
+                }
             })?;
-            if !dtypes.contains(&dtype) {
-                dtypes.push(dtype);
+            if !configs.contains(&config) {
+                configs.push(config);
             }
         }
-        Ok(dtypes)
+        Ok(configs)
+    }
+
+    /// Returns the names of the types that matrices are quantised in.
+    pub fn quantized_types(&self) -> Vec<&'static str> {
+        match self {
+            Source::Folder { folder, .. } => folder.quantized_types(),
+            Source::Shape(_, None) => Vec::new(),
+            Source::Shape(_, Some(quantization)) => quantization.format_names(),
+        }
+    }
+
+    /// Returns how many bytes the weights take on the CPU.
+    pub fn loaded_bytes(&self, dtype: WeightDtype) -> Result<u64> {
+        Ok(match (self, dtype) {
+            (Source::Folder { folder, .. }, _) => folder.loaded_bytes(dtype),
+            (Source::Shape(shape, Some(quantization)), WeightDtype::F32) => {
+                quantization.n_bytes(&shape.config()?.decoder)
+            }
+            (Source::Shape(shape, _), _) => dtype.n_bytes(&shape.config()?.decoder),
+        })
     }
 
     /// Fails where no plan can fit: a plan is learned from the weights of one model.
     pub fn check_takes_plan(&self) -> Result<()> {
         match self {
             Source::Folder { .. } => Ok(()),
-            Source::Shape(_) => bail!("--plan needs --model: a plan is made on one model"),
+            Source::Shape(..) => bail!("--plan needs --model: a plan is made on one model"),
         }
     }
 
@@ -103,16 +137,22 @@ impl Source {
         self.check_takes_plan()?;
         match self {
             Source::Folder { folder, .. } => Ok(folder.fingerprint()?),
-            Source::Shape(shape) => bail!("{shape} has random weights and no fingerprint"),
+            Source::Shape(shape, _) => bail!("{shape} has random weights and no fingerprint"),
         }
     }
 
-    pub fn load(&self, dtype: WeightDtype, device: &Device) -> Result<Decoder> {
+    pub fn load(&self, config: LoadConfig, device: &Device) -> Result<Decoder> {
         match self {
             Source::Folder { folder, .. } => {
-                progress::while_loading(|report| folder.load(dtype, device, report))
+                progress::while_loading(|report| folder.load(config, device, report))
             }
-            Source::Shape(shape) => dummy_model(&shape.config()?.decoder, dtype, device, 0),
+            Source::Shape(shape, None) => {
+                dummy_model(&shape.config()?.decoder, config.dtype, device, 0)
+            }
+            Source::Shape(shape, Some(quantization)) => {
+                let decoder = shape.config()?.decoder;
+                quantized_dummy_model(&decoder, *quantization, config, device, 0)
+            }
         }
         .context("cannot load the model")
     }

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use super::samples::{bits, inputs, matrix, read, tensor};
 use crate::quantized::fast::{self, Inputs, WeightRows};
 use crate::quantized::instructions::Instructions;
-use crate::quantized::{Activations, BlockFormat, QuantizedMatrix, linear, swiglu};
+use crate::quantized::{Activations, BlockFormat, QuantizedMatrix, gated_linear, linear};
+use crate::settings::Activation;
 
 /// Formats whose weights are integers.
 fn formats() -> impl Iterator<Item = (BlockFormat, usize)> {
@@ -223,7 +224,7 @@ fn several_weights_of_several_formats_at_once() {
                 let plain = tensor(&one(1, None), [n_inputs, 70], dtype);
                 let added = read(plain + bias.clone().unsqueeze());
                 assert_eq!(bits(&together[1]), bits(&added), "{dtype:?}");
-                check_gated(&input, &matrices[0], &matrices[1], activations);
+                check_gated(&input, [&matrices[0], &matrices[1]], activations);
             }
         }
     }
@@ -232,25 +233,38 @@ fn several_weights_of_several_formats_at_once() {
 /// A gated map is what its two linear maps give.
 fn check_gated(
     input: &burn::tensor::Tensor<2>,
-    gate: &QuantizedMatrix,
-    up: &QuantizedMatrix,
+    weights: [&QuantizedMatrix; 2],
     activations: Activations,
 ) {
-    let found = read(swiglu(input.clone(), gate, up, activations));
     let dtype = input.dtype();
     let unit = match dtype {
         DType::BF16 => 2f32.powi(-7),
         DType::F16 => 2f32.powi(-10),
         _ => 1e-5,
     };
-    let [gates, ups] = linear(input.clone(), [gate, up], [None, None], activations).map(read);
-    for ((found, gate), up) in found.into_iter().zip(gates).zip(ups) {
-        let expected = gate / (1.0 + (-gate).exp()) * up;
-        let error = (found - expected).abs();
-        assert!(
-            error <= unit * (1.0 + expected.abs()),
-            "{found}, {expected}"
-        );
+    let [gates, ups] = linear(input.clone(), weights, [None, None], activations).map(read);
+    let silu: fn(f32) -> f32 = |gate| gate / (1.0 + (-gate).exp());
+    let gelu: fn(f32) -> f32 = |gate| {
+        let inner = (2.0 / std::f32::consts::PI).sqrt() * (gate + 0.044_715 * gate.powi(3));
+        0.5 * gate * (1.0 + inner.tanh())
+    };
+    for (activation, function) in [(Activation::Silu, silu), (Activation::GeluTanh, gelu)] {
+        let input = input.clone();
+        let found = read(gated_linear(
+            input,
+            weights[0],
+            weights[1],
+            activation,
+            activations,
+        ));
+        for ((found, &gate), &up) in found.into_iter().zip(&gates).zip(&ups) {
+            let expected = function(gate) * up;
+            let error = (found - expected).abs();
+            assert!(
+                error <= unit * (1.0 + expected.abs()),
+                "{found}, {expected}"
+            );
+        }
     }
 }
 
