@@ -58,8 +58,10 @@ enum Command {
     Report(commands::report::Report),
     Export(commands::export::Export),
     Eval(commands::eval::Eval),
+    Perplexity(commands::perplexity::PerplexityCommand),
     Bench(commands::bench::Bench),
     Plan(commands::plan::Plan),
+    Quantize(commands::quantize::Quantize),
     Verify(commands::verify::Verify),
     Devices(commands::devices::Devices),
 }
@@ -115,8 +117,10 @@ impl Command {
             Command::Report(command) => command.run(),
             Command::Export(command) => command.run(),
             Command::Eval(command) => command.run(),
+            Command::Perplexity(command) => command.run(),
             Command::Bench(command) => command.run(),
             Command::Plan(command) => command.run(),
+            Command::Quantize(command) => command.run(),
             Command::Verify(command) => command.run(),
             Command::Devices(command) => command.run(),
         }
@@ -130,11 +134,13 @@ impl Command {
             }
             Command::Trace(_) => "lower --batch or --max-new-tokens, shorten the prompts, ",
             Command::Eval(_) => "lower --batch-size, ",
+            Command::Perplexity(_) => "lower --context, ",
             Command::Bench(_) => "lower --batch, --prompt-tokens or --new-tokens, ",
             Command::Inspect(_)
             | Command::Tokenize(_)
             | Command::Report(_)
             | Command::Export(_)
+            | Command::Quantize(_)
             | Command::Devices(_) => "",
         }
     }

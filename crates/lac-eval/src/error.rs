@@ -89,6 +89,14 @@ pub enum Error {
         /// The model's own error.
         source: lac_core::Error,
     },
+    /// The model failed at a window of a text.
+    #[error("the model failed at window {window} of the text")]
+    Window {
+        /// The window, counted from 1.
+        window: usize,
+        /// The model's own error.
+        source: lac_core::Error,
+    },
     /// A file of results was started with other settings.
     #[error("{} was started with other settings:\n{differences}", file.display())]
     OtherSettings {

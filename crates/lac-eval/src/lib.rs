@@ -9,6 +9,8 @@
 //! - [`EvalReport`] makes tables of accuracy beside usage, executed layers and time, which are
 //!   different numbers. [`PairedComparison`](statistics::PairedComparison) says whether a
 //!   difference is more than chance.
+//! - [`perplexity`](mod@perplexity) scores a text of any kind, and says how far a policy's predictions are from the full
+//!   model's.
 //!
 //! Results of different protocols are different measurements, and no table holds both.
 //!
@@ -51,6 +53,7 @@ pub use settings::{ModelId, Settings};
 pub mod answer;
 pub mod benchmark;
 pub mod exact_match;
+pub mod perplexity;
 pub mod released_code;
 pub mod report;
 pub mod settings;

@@ -16,6 +16,7 @@ use lac_core::{CausalLm, Error, Result};
 use feed::Feeder;
 pub(crate) use feed::Prefix;
 use plan::FeedPlan;
+pub(crate) use read::MAX_LOGITS;
 
 use crate::item_usage::{BatchUsage, ItemUsage, add_usage};
 use crate::policy_run::PolicyRun;

@@ -115,6 +115,11 @@ impl ChatTemplate {
         template.with_limits(RenderLimits::default())
     }
 
+    /// Returns the templates' texts, each with its name; a single one has none, and one that cannot be read no text.
+    pub(crate) fn texts(&self) -> Vec<(Option<String>, String)> {
+        self.templates.texts()
+    }
+
     /// Sets the bounds.
     #[must_use]
     pub fn with_limits(mut self, limits: RenderLimits) -> Self {

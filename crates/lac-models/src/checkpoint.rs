@@ -17,7 +17,7 @@ mod values;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use lac_kernels::quantized::BlockFormat;
 use safetensors::tensor::TensorInfo;
 
@@ -202,6 +202,45 @@ impl Checkpoint {
             .map(|(name, &idx)| (name, &self.shards[idx].tensors[name]))
     }
 
+    /// Finds a tensor of a shape: its name in the file, its file and its entry.
+    fn find_of_shape(
+        &self,
+        name: &str,
+        expected: &[usize],
+    ) -> Result<(&String, &Shard, &TensorInfo), CheckpointError> {
+        let Some((stored, shard, info)) = self.find(name) else {
+            return Err(CheckpointError::MissingTensor {
+                path: self.path.clone(),
+                name: name.to_owned(),
+                expected: expected.to_vec(),
+                there: hints::missing(name, self.place.keys()),
+            });
+        };
+        if info.shape != expected {
+            return Err(CheckpointError::WrongShape {
+                path: shard.path.clone(),
+                name: stored.clone(),
+                actual: info.shape.clone(),
+                expected: expected.to_vec(),
+            });
+        }
+        Ok((stored, shard, info))
+    }
+
+    /// Reads a tensor and converts its values. Returns them with the number of bytes that they take in the file.
+    pub(crate) fn values(
+        &mut self,
+        name: &str,
+        expected: &[usize],
+        dtype: WeightDtype,
+    ) -> Result<(TensorData, u64), CheckpointError> {
+        let (stored, shard, info) = self.find_of_shape(name, expected)?;
+        let (data, hash) = shard.read(stored, info, dtype)?;
+        let (stored, n_bytes) = (stored.clone(), n_bytes(info));
+        self.read.insert(stored, hash);
+        Ok((data, n_bytes))
+    }
+
     /// Makes a source of tensors. `progress` is called after each tensor is read.
     pub fn source<'a>(
         &'a mut self,
@@ -277,40 +316,13 @@ impl Checkpoint {
 }
 
 impl CheckpointSource<'_> {
-    /// Finds a tensor of a shape: its name in the file, its file and its entry.
-    fn find(
-        &self,
-        name: &str,
-        expected: &[usize],
-    ) -> Result<(&String, &Shard, &TensorInfo), CheckpointError> {
-        let Some((stored, shard, info)) = self.checkpoint.find(name) else {
-            return Err(CheckpointError::MissingTensor {
-                path: self.checkpoint.path.clone(),
-                name: name.to_owned(),
-                expected: expected.to_vec(),
-                there: hints::missing(name, self.checkpoint.place.keys()),
-            });
-        };
-        if info.shape != expected {
-            return Err(CheckpointError::WrongShape {
-                path: shard.path.clone(),
-                name: stored.clone(),
-                actual: info.shape.clone(),
-                expected: expected.to_vec(),
-            });
-        }
-        Ok((stored, shard, info))
-    }
-
     fn tensor<const D: usize>(
         &mut self,
         name: &str,
         expected: [usize; D],
     ) -> Result<Tensor<D>, CheckpointError> {
-        let (stored, shard, info) = self.find(name, &expected)?;
-        let (data, hash) = shard.read(stored, info, self.loading.config.dtype)?;
-        let (stored, n_bytes) = (stored.clone(), n_bytes(info));
-        self.checkpoint.read.insert(stored, hash);
+        let dtype = self.loading.config.dtype;
+        let (data, n_bytes) = self.checkpoint.values(name, &expected, dtype)?;
         Ok(self.loading.tensor(data, n_bytes))
     }
 
@@ -320,7 +332,7 @@ impl CheckpointSource<'_> {
         shape: [usize; 2],
         format: BlockFormat,
     ) -> Result<DecoderMatrix, CheckpointError> {
-        let (stored, shard, info) = self.find(name, &shape)?;
+        let (stored, shard, info) = self.checkpoint.find_of_shape(name, &shape)?;
         let (matrix, hash) = shard.quantize(stored, info, shape, format)?;
         let (stored, n_bytes) = (stored.clone(), n_bytes(info));
         self.checkpoint.read.insert(stored, hash);

@@ -1,5 +1,7 @@
 //! A model's files as a whole: a folder in Hugging Face layout, or GGUF.
 
+mod export;
+
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -295,10 +297,15 @@ impl ModelFolder {
     /// Opens the weights of a folder without reading them.
     fn checkpoint(&self) -> Result<Checkpoint, ModelError> {
         let mut checkpoint = Checkpoint::open(&self.path)?;
+        self.tie(&mut checkpoint);
+        Ok(checkpoint)
+    }
+
+    /// Lets the embedding be found under the head's name where the two are tied.
+    fn tie(&self, checkpoint: &mut Checkpoint) {
         if self.config.decoder.head == HeadKind::Tied {
             checkpoint.tie(EMBEDDING, HEAD);
         }
-        Ok(checkpoint)
     }
 
     /// Loads the model, tensor by tensor, in a data type or as a [`LoadConfig`] says. The loaded model no longer needs any

@@ -222,6 +222,17 @@ impl Tokenizer {
         self
     }
 
+    /// Returns the library's tokenizer, in the form of `tokenizer.json`.
+    pub(crate) fn to_json(&self) -> serde_json::Result<Value> {
+        serde_json::to_value(&self.inner)
+    }
+
+    /// Returns the texts of the chat templates, each with its name; a single one has none.
+    pub(crate) fn template_texts(&self) -> Vec<(Option<String>, String)> {
+        let template = self.chat_template.as_ref();
+        template.map_or(Vec::new(), ChatTemplate::texts)
+    }
+
     /// Returns the ids of a text, with the special tokens around it that `special` asks for. transformers gives the ids
     /// of [`AddSpecialTokens::Always`] to plain text and those of [`AddSpecialTokens::Never`] to rendered chats.
     ///

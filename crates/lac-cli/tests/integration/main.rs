@@ -21,9 +21,13 @@ mod interruptions;
 mod opening;
 mod other_models;
 mod output;
+#[cfg(feature = "demo")]
+mod perplexity;
 mod plans;
 #[cfg(feature = "demo")]
 mod prompts;
+#[cfg(feature = "demo")]
+mod quantize;
 mod sampling;
 #[cfg(all(feature = "demo", unix))]
 mod support;

@@ -9,7 +9,7 @@ use lac_core::{CausalLm, Error, Pass, Result};
 use super::plan::Target;
 
 /// The largest number of logits that are held at once: 256 MB in f32.
-const MAX_LOGITS: usize = 1 << 26;
+pub(crate) const MAX_LOGITS: usize = 1 << 26;
 
 /// What a model makes of a token.
 #[derive(Clone, Copy, Debug, Default)]

@@ -6,6 +6,7 @@
 mod corruption;
 mod data;
 mod harness;
+mod perplexity;
 mod recorded;
 mod resuming;
 mod scoring;

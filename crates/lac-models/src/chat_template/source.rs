@@ -96,6 +96,18 @@ impl Templates {
             })
     }
 
+    /// Returns the texts, each with its name.
+    pub(super) fn texts(&self) -> Vec<(Option<String>, String)> {
+        match self {
+            Self::Single(template) => vec![(None, template.text.clone())],
+            Self::Named(_, templates) => templates
+                .iter()
+                .map(|(name, template)| (Some(name.clone()), template.text.clone()))
+                .collect(),
+            Self::Malformed(..) => Vec::new(),
+        }
+    }
+
     /// Returns all that decides which text a conversation gives, as the parts of a hash.
     pub(super) fn parts(&self) -> Vec<&str> {
         match self {

@@ -8,7 +8,7 @@ pub(super) struct Layout {
 
 /// In which order the rows of q and k stand in a file. Each row makes one number of a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RowOrder {
+pub(crate) enum RowOrder {
     /// As in the checkpoint: rotary positions rotate the two halves of a head against each other.
     Halves,
     /// Rotary positions rotate pairs of neighbours: the two halves of a head take turns.
@@ -59,7 +59,14 @@ pub(super) fn is_redundant(gguf_name: &str) -> bool {
 impl Layout {
     /// Returns whether the rows of a tensor of a checkpoint stand in another order in the file.
     pub(super) fn is_permuted(self, name: &str) -> bool {
-        self.qk_rows == RowOrder::Pairs
+        self.qk_rows.is_permuted(name)
+    }
+}
+
+impl RowOrder {
+    /// Returns whether the rows of a tensor of a checkpoint stand in another order in the file.
+    pub(crate) fn is_permuted(self, name: &str) -> bool {
+        self == Self::Pairs
             && (name.contains(".self_attn.q_proj.") || name.contains(".self_attn.k_proj."))
     }
 }
@@ -72,6 +79,18 @@ pub(super) fn restore_rows<T: Copy>(values: &mut [T], row_len: usize, head_dim: 
         for (row, restored) in head.chunks_exact_mut(row_len).enumerate() {
             let from = row % half * 2 + row / half;
             restored.copy_from_slice(&in_pairs[from * row_len..][..row_len]);
+        }
+    }
+}
+
+/// Puts the rows of q or k into the order of a file: the inverse of [`restore_rows`].
+pub(crate) fn pair_rows<T: Copy>(values: &mut [T], row_len: usize, head_dim: usize) {
+    let half = head_dim / 2;
+    for head in values.chunks_exact_mut(row_len * head_dim) {
+        let in_halves = head.to_vec();
+        for (row, restored) in in_halves.chunks_exact(row_len).enumerate() {
+            let to = row % half * 2 + row / half;
+            head[to * row_len..][..row_len].copy_from_slice(restored);
         }
     }
 }
@@ -107,10 +126,13 @@ mod tests {
         // Two heads of four rows of two numbers. The converter writes row 2 a + b of a head behind row a of its first
         // half and b of its second half.
         let mut rows = [0, 2, 1, 3, 4, 6, 5, 7].map(|row| [row, 10 + row]).concat();
+        let in_file = rows.clone();
         restore_rows(&mut rows, 2, 4);
         assert_eq!(
             rows,
             [0, 1, 2, 3, 4, 5, 6, 7].map(|row| [row, 10 + row]).concat()
         );
+        pair_rows(&mut rows, 2, 4);
+        assert_eq!(rows, in_file);
     }
 }

@@ -230,6 +230,27 @@ impl PreTokenizer {
         ways.find(|way| way.names.contains(&name)).copied()
     }
 
+    /// Returns the name of the way that a `tokenizer.json` describes, by its normaliser and its steps.
+    pub(super) fn name_of(
+        normalizer: &Value,
+        steps: &Value,
+        ignores_merges: bool,
+    ) -> Option<&'static str> {
+        let composes = match normalizer["type"].as_str() {
+            None => false,
+            Some("NFC") => true,
+            Some(_) => return None,
+        };
+        let steps = plain_steps(steps)?;
+        let mut ways = TABLE.iter();
+        let way = ways.find(|way| {
+            way.composes == composes
+                && way.ignores_merges == ignores_merges
+                && plain_steps(&way.steps()).is_some_and(|own| own == steps)
+        })?;
+        way.names.first().copied()
+    }
+
     /// Returns all names, for errors.
     pub(super) fn names() -> String {
         let names: Vec<&str> = TABLE.iter().flat_map(|way| way.names).copied().collect();
@@ -263,6 +284,27 @@ impl PreTokenizer {
     }
 }
 
+/// Returns steps without what does not change how texts are cut, one by one; `None` for those that the table has not.
+fn plain_steps(steps: &Value) -> Option<Vec<String>> {
+    let one = std::slice::from_ref(steps);
+    let steps = steps["pretokenizers"].as_array().map_or(one, Vec::as_slice);
+    let mut plain = Vec::new();
+    for step in steps {
+        plain.push(match step["type"].as_str()? {
+            "Split" if step["behavior"] == "Isolated" && step["invert"] != true => {
+                step["pattern"]["Regex"].as_str()?.to_owned()
+            }
+            "Digits" if step["individual_digits"] == true => "digits".to_owned(),
+            "ByteLevel" if step["add_prefix_space"] == false => match step["use_regex"] {
+                Value::Bool(false) => "bytes".to_owned(),
+                _ => "words".to_owned(),
+            },
+            _ => return None,
+        });
+    }
+    Some(plain)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,6 +320,12 @@ mod tests {
             let steps = way.steps();
             let made = serde_json::from_value::<tokenizers::PreTokenizerWrapper>(steps);
             assert!(made.is_ok(), "{:?}", way.names);
+        }
+        for way in TABLE {
+            let normalizer = way.normalizer().unwrap_or_default();
+            let name = PreTokenizer::name_of(&normalizer, &way.steps(), way.ignores_merges);
+            let found = name.and_then(PreTokenizer::of_name).map(|way| way.names);
+            assert_eq!(found, Some(way.names));
         }
         assert!(PreTokenizer::of_name(DEFAULT).is_some());
         assert!(PreTokenizer::of_name("other").is_none());

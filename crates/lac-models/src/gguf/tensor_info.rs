@@ -17,7 +17,7 @@ pub struct TensorInfo {
 }
 
 /// Returns whether values of a format lie in blocks with a scale, and not one by one.
-pub(super) fn is_quantised(format: BlockFormat) -> bool {
+pub(crate) fn is_quantised(format: BlockFormat) -> bool {
     format.block_len() > 1
 }
 

@@ -213,6 +213,20 @@ pub(super) fn stored<'a>(gguf: &'a Gguf, name: &str) -> Option<StoredTensor<'a>>
     })
 }
 
+/// Reads a tensor by its name in the file, in f32 and with its rows as they stand there. The second value is the number
+/// of bytes that were read.
+pub(crate) fn file_values(gguf: &Gguf, name: &str) -> Result<(TensorData, u64), GgufError> {
+    let Some(stored) = stored(gguf, name) else {
+        return Err(GgufError::MissingTensor {
+            path: gguf.path().to_owned(),
+            name: name.to_owned(),
+            expected: Vec::new(),
+        });
+    };
+    let (data, _) = stored.values(WeightDtype::F32)?;
+    Ok((data, stored.info.n_bytes))
+}
+
 /// Weights as a source of a decoder's tensors on one device.
 #[derive(Debug)]
 pub(crate) struct GgufSource<'b, 'a> {

@@ -16,6 +16,7 @@ mod foreign_folders;
 mod generation_defaults;
 mod gguf;
 mod gguf_builder;
+mod gguf_export;
 mod gguf_tokens;
 mod loading;
 mod parity;
