@@ -7,7 +7,6 @@
 
 use std::error::Error;
 
-use burn::module::Param;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use lac_benches::{devices, env, interleaved, is_test, wait};
 use lac_models::decoder::DecoderLinear;
@@ -45,9 +44,14 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn line(name: &str, device: &Device, dtype: DType, [n_out, n_in]: [usize; 2], rows: usize) {
     let bytes = n_out * n_in * dtype.size();
-    let linears: Vec<DecoderLinear> = (0..ROTATED / bytes)
-        .map(|seed| DecoderLinear {
-            weight: Param::from_tensor(matrix([n_out, n_in], seed, dtype, device)),
+    let weights: Vec<Tensor<2>> = (0..ROTATED / bytes)
+        .map(|seed| matrix([n_out, n_in], seed, dtype, device))
+        .collect();
+    // They share the weights' memory.
+    let linears: Vec<DecoderLinear> = weights
+        .iter()
+        .map(|weight| DecoderLinear {
+            weight: weight.clone().into(),
             bias: None,
         })
         .collect();
@@ -60,8 +64,8 @@ fn line(name: &str, device: &Device, dtype: DType, [n_out, n_in]: [usize; 2], ro
         wait(device);
     };
     let mut matmul = || {
-        next_weight = (next_weight + 1) % linears.len();
-        let weight = linears[next_weight].weight.val();
+        next_weight = (next_weight + 1) % weights.len();
+        let weight = weights[next_weight].clone();
         let _output = input.clone().matmul(weight.transpose());
         wait(device);
     };

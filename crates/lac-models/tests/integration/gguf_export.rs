@@ -240,7 +240,8 @@ fn complete_merges(folder: &Path) {
             .filter(|(left, right)| is_piece(left) && is_piece(right))
             .map(|(left, right)| [left.to_owned(), right.to_owned()])
             .collect();
-        pairs.sort_by_key(|[left, _]| std::cmp::Reverse(left.chars().count()));
+        // Not the order in which a reader finds them.
+        pairs.sort_by_key(|[left, _]| left.chars().count());
         merges.extend(pairs);
     }
     model["merges"] = json!(merges);

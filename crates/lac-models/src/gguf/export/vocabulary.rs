@@ -292,8 +292,10 @@ impl Parts {
                 None => Ok(Vec::new()),
             })
             .map_err(|error| error.to_string())?;
-        let differs = found.iter().zip(&self.merges).position(|(a, b)| a != b);
-        match differs.or((found.len() != self.merges.len()).then_some(found.len())) {
+        // Which of two pairs that make one piece goes first is the library's own choice: their score is the same.
+        let (found, own) = (by_piece(&found), by_piece(&self.merges));
+        let differs = found.iter().zip(&own).position(|(a, b)| a != b);
+        match differs.or((found.len() != own.len()).then_some(found.len().min(own.len()))) {
             None => Ok(()),
             Some(merge_idx) => Err(format!(
                 "the tokenizer's merges do not follow from scores of its pieces, which GGUF files have in their place: \
@@ -301,6 +303,21 @@ impl Parts {
             )),
         }
     }
+}
+
+/// Sorts the pairs that make one piece, in the place where the first of them stands.
+fn by_piece(merges: &[(String, String)]) -> Vec<&(String, String)> {
+    let mut places = HashMap::new();
+    let mut keyed: Vec<(usize, &(String, String))> = Vec::with_capacity(merges.len());
+    for merge in merges {
+        let n_pieces = places.len();
+        let place = places
+            .entry([&*merge.0, &*merge.1].concat())
+            .or_insert(n_pieces);
+        keyed.push((*place, merge));
+    }
+    keyed.sort();
+    keyed.into_iter().map(|(_, merge)| merge).collect()
 }
 
 /// Returns the steps of a normaliser or pre-tokenizer, those within a sequence one by one.
