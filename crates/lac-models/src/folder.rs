@@ -2,20 +2,18 @@
 
 mod export;
 
-use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use lac_core::plan::ModelFingerprint;
-use lac_kernels::quantized::QuantizedMatrix;
 
 use crate::architecture::{ConfigError, ModelConfig};
 use crate::checkpoint::{
     Activations, Checkpoint, CheckpointError, LoadConfig, LoadProgress, Loading, Quantization,
     Quantizing, WeightDtype, describe_file, describe_folder,
 };
-use crate::decoder::{Decoder, DecoderConfig, DecoderMatrix, DummyWeights, HeadKind, TensorSource};
+use crate::decoder::{Decoder, HeadKind};
 use crate::file;
 use crate::fingerprint;
 use crate::generation_defaults::GenerationDefaults;
@@ -384,7 +382,7 @@ impl ModelFolder {
         self.fingerprint_with(weights)
     }
 
-    /// Returns the fingerprint of the model with the random weights that [`dummy_model`] makes of a seed.
+    /// Returns the fingerprint of the model with the random weights that [`dummy_model`](crate::dummy_model) makes of a seed.
     ///
     /// # Errors
     /// [`ModelError::Changed`], and [`ModelError::Tokenizer`] when a file of the tokenizer is malformed.
@@ -461,73 +459,8 @@ impl ModelFolder {
     }
 }
 
-/// Makes a model of the given shape with random weights, to measure a shape without its checkpoint.
-///
-/// # Errors
-/// [`ModelError::UnsupportedDtype`].
-pub fn dummy_model(
-    config: &DecoderConfig,
-    dtype: WeightDtype,
-    device: &Device,
-    seed: u64,
-) -> Result<Decoder, ModelError> {
-    check_dtype(dtype, device)?;
-    let mut weights = DummyWeights::new(seed, dtype.to_burn(), device);
-    let Ok(model) = Decoder::load(config, &mut weights);
-    Ok(model)
-}
-
-/// Makes the model of [`dummy_model`] with its matrices quantised.
-///
-/// # Errors
-/// [`ModelError::UnsupportedDtype`].
-pub fn quantized_dummy_model(
-    config: &DecoderConfig,
-    quantization: Quantization,
-    load_config: LoadConfig,
-    device: &Device,
-    seed: u64,
-) -> Result<Decoder, ModelError> {
-    check_dtype(load_config.dtype, device)?;
-    let quantizing = Quantizing {
-        quantization,
-        head: config.head,
-    };
-    let mut progress = |_| {};
-    let mut weights = QuantizedDummies {
-        weights: DummyWeights::new(seed, load_config.dtype.to_burn(), device),
-        loading: Loading::new(load_config, Some(quantizing), device, &mut progress),
-    };
-    let Ok(model) = Decoder::load(config, &mut weights);
-    Ok(model)
-}
-
-/// Random weights with their matrices quantised.
-struct QuantizedDummies<'a> {
-    weights: DummyWeights,
-    loading: Loading<'a>,
-}
-
-impl TensorSource for QuantizedDummies<'_> {
-    type Error = Infallible;
-
-    fn matrix(&mut self, name: &str, shape: [usize; 2]) -> Result<DecoderMatrix, Infallible> {
-        let quantizing = self.loading.quantizing;
-        let Some(format) = quantizing.and_then(|quantizing| quantizing.format(name, shape)) else {
-            return self.weights.matrix(name, shape);
-        };
-        let values = self.weights.values(shape);
-        let matrix = QuantizedMatrix::quantize(format, shape, &values)
-            .expect("values are small and rows whole numbers of blocks");
-        Ok(self.loading.quantized(matrix, 0))
-    }
-
-    fn vector(&mut self, name: &str, len: usize) -> Result<Tensor<1>, Infallible> {
-        self.weights.vector(name, len)
-    }
-}
-
-fn check_dtype(dtype: WeightDtype, device: &Device) -> Result<(), ModelError> {
+/// Refuses a data type that a device does not compute in.
+pub(crate) fn check_dtype(dtype: WeightDtype, device: &Device) -> Result<(), ModelError> {
     if device.supports_dtype(dtype.to_burn()) {
         return Ok(());
     }

@@ -18,7 +18,7 @@
 //! # #[cfg(feature = "flex")] {
 //! use burn::tensor::Device;
 //! use lac_core::{GateConfig, GenerationConfig, GenerateArgs, LastActive, Usage, generate};
-//! use lac_models::{ModelConfig, WeightDtype, dummy_model, quantized_dummy_model};
+//! use lac_models::{ModelConfig, WeightDtype, dummy_model};
 //!
 //! // A shape without weights; `ModelFolder::open(path)?.load(…)` reads real ones.
 //! let config = ModelConfig::from_json(
@@ -48,7 +48,8 @@ pub use architecture::ModelConfig;
 pub use chat_template::{ChatMessage, ChatOptions};
 pub use checkpoint::{LoadConfig, Quantization, WeightDtype};
 pub use decoder::{Decoder, DecoderConfig};
-pub use folder::{ModelError, ModelFolder, dummy_model, quantized_dummy_model};
+pub use dummy::{dummy_model, quantized_dummy_model};
+pub use folder::{ModelError, ModelFolder};
 pub use shape::ModelShape;
 pub use tokenizer::{AddSpecialTokens, DecodedSpecialTokens, Tokenizer};
 pub use weights_summary::WeightsSummary;
@@ -64,6 +65,7 @@ pub mod model_files;
 pub mod shape;
 pub mod tokenizer;
 
+mod dummy;
 mod file;
 mod fingerprint;
 mod folder;

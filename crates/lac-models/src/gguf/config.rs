@@ -6,53 +6,17 @@ use serde_json::{Map, Value, json};
 
 use super::config_fields::ConfigFields;
 use super::error::GgufError;
+use super::families::{Biases, FAMILIES, Family};
 use super::files::Gguf;
-use super::layout::{EMBEDDING, HEAD, Layout, ROPE_FACTORS, RowOrder};
+use super::layout::{EMBEDDING, HEAD, Layout, ROPE_FACTORS};
 use super::metadata::Metadata;
+use super::rope_factors::rope_factors;
 use super::vocabulary::TOKENS;
-use super::weights::stored;
 use crate::architecture::ModelConfig;
-use crate::checkpoint::WeightDtype;
 use crate::decoder::{HeadKind, ProjectionBias, RopeScaling};
 
 /// The key of the architecture.
 const ARCHITECTURE: &str = "general.architecture";
-
-/// A family of models as GGUF files name it.
-struct Family {
-    /// The name, with which the keys of the family's sizes begin.
-    name: &'static str,
-    model_type: &'static str,
-    layout: Layout,
-    biases: Biases,
-}
-
-/// Where it is said which projections have biases.
-enum Biases {
-    /// The family has them or not.
-    OfFamily,
-    /// They are in the file or not.
-    OfFile,
-}
-
-const FAMILIES: &[Family] = &[
-    Family {
-        name: "llama",
-        model_type: "llama",
-        layout: Layout {
-            qk_rows: RowOrder::Pairs,
-        },
-        biases: Biases::OfFile,
-    },
-    Family {
-        name: "qwen2",
-        model_type: "qwen2",
-        layout: Layout {
-            qk_rows: RowOrder::Halves,
-        },
-        biases: Biases::OfFamily,
-    },
-];
 
 /// Keys that every family has, without the family's name, and the fields that they stand for.
 const SIZES: &[(&str, &str)] = &[
@@ -67,9 +31,7 @@ const N_KV_HEADS: &str = "attention.head_count_kv";
 const EPSILON: &str = "attention.layer_norm_rms_epsilon";
 const KEY_LENGTH: &str = "attention.key_length";
 const VALUE_LENGTH: &str = "attention.value_length";
-const ROPE_WIDTH: &str = "rope.dimension_count";
 const ROPE_BASE: &str = "rope.freq_base";
-const WINDOW: &str = "attention.sliding_window";
 
 /// Reads the configuration, and how the file's tensors are laid out.
 ///
@@ -91,13 +53,9 @@ pub(super) fn read_config(gguf: &Gguf) -> Result<(ModelConfig, Layout), GgufErro
         fields.insert("eos_token_id", json!(id));
         fields.stand_for("tokenizer.ggml.eos_token_id", "eos_token_id");
     }
-    let window = fields.integer(WINDOW)?.filter(|&window| window > 0);
-    if let (Some(window), "llama") = (window, family.model_type) {
-        // A window makes a Mistral of a Llama, and nothing else.
-        fields.insert("model_type", json!("mistral"));
-        fields.insert("sliding_window", json!(window));
-    }
+    (family.read)(gguf, &mut fields)?;
     fields.check_neutral()?;
+    fields.check_rope_width()?;
 
     let mut config = fields.model_config()?;
     if let Biases::OfFile = family.biases {
@@ -113,11 +71,16 @@ pub(super) fn read_config(gguf: &Gguf) -> Result<(ModelConfig, Layout), GgufErro
         config.decoder.o_bias = has(&["attn_output"]);
         config.decoder.mlp_bias = has(&["ffn_gate", "ffn_up", "ffn_down"]);
     }
-    if let Some(factors) = rope_factors(gguf, config.decoder.head_dim)? {
+    if let Some(factors) = rope_factors(gguf, ROPE_FACTORS, config.decoder.head_dim / 2)? {
         config.decoder.rope.scaling = RopeScaling::Factors { factors };
     }
     debug_assert_eq!(config.decoder.head == HeadKind::Tied, is_tied);
-    Ok((config, family.layout))
+    let layout = Layout {
+        qk_rows: family.qk_rows,
+        norm_weights: family.norm_weights,
+        layer_norms: config.decoder.layer_norms,
+    };
+    Ok((config, layout))
 }
 
 fn family(metadata: &Metadata) -> Result<&'static Family, GgufError> {
@@ -160,15 +123,6 @@ fn read_sizes(fields: &mut ConfigFields<'_>) -> Result<(), GgufError> {
         let expected = format!("the same as {}.{KEY_LENGTH}", fields.family);
         return Err(fields.invalid(VALUE_LENGTH, &expected));
     }
-    let rope_width = fields.integer(ROPE_WIDTH)?;
-    if let (Some(rope_width), Some(head_dim)) = (rope_width, key_length.or(fields.quotient()))
-        && rope_width != head_dim
-    {
-        return Err(fields.invalid(
-            ROPE_WIDTH,
-            &format!("{head_dim}, the width of a head: rotary positions that leave out a part of it are not supported"),
-        ));
-    }
     Ok(())
 }
 
@@ -199,6 +153,7 @@ fn read_rope(fields: &mut ConfigFields<'_>) -> Result<(), GgufError> {
     }
     let numbers = [
         ("rope.scaling.attn_factor", "attention_factor"),
+        ("rope.scaling.yarn_attn_factor", "attention_factor"),
         ("rope.scaling.yarn_beta_fast", "beta_fast"),
         ("rope.scaling.yarn_beta_slow", "beta_slow"),
     ];
@@ -231,37 +186,4 @@ fn vocab_size(fields: &mut ConfigFields<'_>) -> Result<u64, GgufError> {
         let expected = format!("one text for each row of {EMBEDDING}");
         fields.metadata.missing(TOKENS, &expected)
     })
-}
-
-/// Reads the factors of the rotary wavelengths, which Llama 3.1 and its successors have.
-fn rope_factors(gguf: &Gguf, head_dim: usize) -> Result<Option<Vec<f64>>, GgufError> {
-    let Some(stored) = stored(gguf, ROPE_FACTORS) else {
-        return Ok(None);
-    };
-    let wrong = |problem: String| GgufError::Tensor {
-        path: gguf.path().to_owned(),
-        name: ROPE_FACTORS.to_owned(),
-        problem,
-    };
-    if stored.info.shape != [head_dim / 2] {
-        return Err(GgufError::WrongShape {
-            path: gguf.path().to_owned(),
-            name: ROPE_FACTORS.to_owned(),
-            actual: stored.info.shape.clone(),
-            expected: vec![head_dim / 2],
-        });
-    }
-    let (data, _) = stored.values(WeightDtype::F32)?;
-    let factors: Vec<f32> = data
-        .try_into_vec()
-        .map_err(|error| wrong(format!("cannot be read: {error:?}")))?;
-    if let Some(factor) = factors
-        .iter()
-        .find(|factor| !(1e-3..=1e6).contains(*factor))
-    {
-        return Err(wrong(format!(
-            "holds {factor}, expected factors from 0.001 to 1000000"
-        )));
-    }
-    Ok(Some(factors.into_iter().map(f64::from).collect()))
 }

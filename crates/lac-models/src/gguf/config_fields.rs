@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::error::GgufError;
-use super::metadata::{Metadata, MetadataValue};
+use super::metadata::{Metadata, MetadataArray, MetadataValue};
 use crate::architecture::{ConfigError, ModelConfig};
 
 /// Keys without an effect on what is computed, or with the one that the family has anyway.
@@ -85,6 +85,20 @@ impl<'a> ConfigFields<'a> {
         self.metadata.number(&key)
     }
 
+    pub(super) fn flag(&mut self, key: &str) -> Result<Option<bool>, GgufError> {
+        let key = self.own(key);
+        self.metadata.flag(&key)
+    }
+
+    /// Returns an array of true and false; `None` for a value of another kind.
+    pub(super) fn flags(&mut self, key: &str) -> Option<Vec<bool>> {
+        let key = self.own(key);
+        match self.metadata.get(&key) {
+            Some(MetadataValue::Array(MetadataArray::Bool(values))) => Some(values.clone()),
+            _ => None,
+        }
+    }
+
     pub(super) fn text(&mut self, key: &str) -> Result<Option<String>, GgufError> {
         let key = self.own(key);
         Ok(self.metadata.text(&key)?.map(str::to_owned))
@@ -100,6 +114,10 @@ impl<'a> ConfigFields<'a> {
             .invalid(&format!("{}.{key}", self.family), expected)
     }
 
+    fn has_read(&self, key: &str) -> bool {
+        self.read.contains(&format!("{}.{key}", self.family))
+    }
+
     /// Returns the family's key and notes that it was read.
     fn own(&mut self, key: &str) -> String {
         let key = format!("{}.{key}", self.family);
@@ -109,13 +127,43 @@ impl<'a> ConfigFields<'a> {
 
     /// Returns the width of the residual stream over the number of heads.
     pub(super) fn quotient(&self) -> Option<u64> {
-        let size = |field: &str| self.fields.get(field).and_then(Value::as_u64);
-        size("hidden_size")?.checked_div(size("num_attention_heads")?)
+        self.size("hidden_size")?
+            .checked_div(self.size("num_attention_heads")?)
     }
 
-    /// Refuses keys that ask for what is not computed.
+    /// Returns the width of a head.
+    pub(super) fn head_dim(&self) -> Option<u64> {
+        self.size("head_dim").or(self.quotient())
+    }
+
+    /// Returns the value of a field that is a size.
+    pub(super) fn size(&self, field: &str) -> Option<u64> {
+        self.fields.get(field).and_then(Value::as_u64)
+    }
+
+    /// Refuses rotary positions of a part of a head where the family does not know of parts.
+    pub(super) fn check_rope_width(&mut self) -> Result<(), GgufError> {
+        const KEY: &str = "rope.dimension_count";
+        if self.has_read(KEY) {
+            return Ok(());
+        }
+        match (self.integer(KEY)?, self.head_dim()) {
+            (Some(rope_width), Some(head_dim)) if rope_width != head_dim => {
+                let expected = format!(
+                    "{head_dim}, the width of a head: rotary positions that leave out a part of it are not supported"
+                );
+                Err(self.invalid(KEY, &expected))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses keys that ask for what is not computed: those that the family has not read.
     pub(super) fn check_neutral(&mut self) -> Result<(), GgufError> {
         for (key, neutral) in NEUTRAL {
+            if self.has_read(key) {
+                continue;
+            }
             if let Some(number) = self.number(key)?
                 && !neutral.contains(&number)
             {

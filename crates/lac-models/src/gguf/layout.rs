@@ -1,9 +1,23 @@
 //! Where a checkpoint's tensors are in a GGUF file: their names, and the order of their rows.
 
-/// How a family's tensors were changed when the model was converted.
+use crate::decoder::LayerNorms;
+
+/// How a family's tensors were named and changed when the model was converted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Layout {
     pub(super) qk_rows: RowOrder,
+    pub(super) norm_weights: NormWeights,
+    /// The norms of a layer, which decide their names.
+    pub(super) layer_norms: LayerNorms,
+}
+
+/// What stands in a file for the weights of norms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NormWeights {
+    /// The checkpoint's.
+    AsTheyAre,
+    /// One more: what Gemma multiplies by.
+    OneMore,
 }
 
 /// In which order the rows of q and k stand in a file. Each row makes one number of a head.
@@ -17,30 +31,18 @@ pub(crate) enum RowOrder {
 
 /// Names of a layer's tensors: in checkpoints, and in GGUF files.
 const LAYER_NAMES: &[(&str, &str)] = &[
-    ("input_layernorm", "attn_norm"),
+    ("self_attn.qkv_proj", "attn_qkv"),
     ("self_attn.q_proj", "attn_q"),
     ("self_attn.k_proj", "attn_k"),
     ("self_attn.v_proj", "attn_v"),
     ("self_attn.o_proj", "attn_output"),
-    ("post_attention_layernorm", "ffn_norm"),
+    ("self_attn.q_norm", "attn_q_norm"),
+    ("self_attn.k_norm", "attn_k_norm"),
+    ("mlp.gate_up_proj", "ffn_up"),
     ("mlp.gate_proj", "ffn_gate"),
     ("mlp.up_proj", "ffn_up"),
     ("mlp.down_proj", "ffn_down"),
 ];
-
-/// Returns the name that a tensor of a checkpoint has in GGUF files.
-pub(super) fn gguf_name(name: &str) -> Option<String> {
-    match name {
-        "model.embed_tokens.weight" => return Some(EMBEDDING.to_owned()),
-        "model.norm.weight" => return Some("output_norm.weight".to_owned()),
-        "lm_head.weight" => return Some(HEAD.to_owned()),
-        _ => {}
-    }
-    let (layer_idx, name) = name.strip_prefix("model.layers.")?.split_once('.')?;
-    let (name, kind) = name.rsplit_once('.')?;
-    let (_, gguf_name) = LAYER_NAMES.iter().find(|(other, _)| *other == name)?;
-    Some(format!("blk.{layer_idx}.{gguf_name}.{kind}"))
-}
 
 /// The embedding's name in GGUF files.
 pub(super) const EMBEDDING: &str = "token_embd.weight";
@@ -51,12 +53,64 @@ pub(super) const HEAD: &str = "output.weight";
 /// Factors of the rotary wavelengths, one for each pair of a head.
 pub(super) const ROPE_FACTORS: &str = "rope_freqs.weight";
 
+/// Those of texts within the training context, where longer ones have others.
+pub(super) const ROPE_SHORT_FACTORS: &str = "rope_factors_short.weight";
+
+/// Those of texts beyond the training context.
+pub(super) const ROPE_LONG_FACTORS: &str = "rope_factors_long.weight";
+
 /// Returns whether a tensor follows from the metadata, or was read with it.
 pub(super) fn is_redundant(gguf_name: &str) -> bool {
-    gguf_name == ROPE_FACTORS || gguf_name.ends_with(".attn_rot_embd.weight")
+    [ROPE_FACTORS, ROPE_SHORT_FACTORS, ROPE_LONG_FACTORS].contains(&gguf_name)
+        || gguf_name.ends_with(".attn_rot_embd.weight")
+}
+
+/// Returns the name that a tensor of a checkpoint has in GGUF files. The norms of a layer decide theirs.
+pub(super) fn gguf_name(name: &str, layer_norms: LayerNorms) -> Option<String> {
+    match name {
+        "model.embed_tokens.weight" => return Some(EMBEDDING.to_owned()),
+        "model.norm.weight" => return Some("output_norm.weight".to_owned()),
+        "lm_head.weight" => return Some(HEAD.to_owned()),
+        _ => {}
+    }
+    let (layer_idx, name) = name.strip_prefix("model.layers.")?.split_once('.')?;
+    let (name, kind) = name.rsplit_once('.')?;
+    let mut names = LAYER_NAMES.iter().chain(norm_names(layer_norms));
+    let (_, gguf_name) = names.find(|(other, _)| *other == name)?;
+    Some(format!("blk.{layer_idx}.{gguf_name}.{kind}"))
+}
+
+/// Names of a layer's norms: in checkpoints, where they depend on the other norms, and in GGUF files.
+fn norm_names(layer_norms: LayerNorms) -> &'static [(&'static str, &'static str)] {
+    match layer_norms {
+        LayerNorms::Before => &[
+            ("input_layernorm", "attn_norm"),
+            ("post_attention_layernorm", "ffn_norm"),
+        ],
+        LayerNorms::After => &[
+            ("post_attention_layernorm", "post_attention_norm"),
+            ("post_feedforward_layernorm", "post_ffw_norm"),
+        ],
+        LayerNorms::BeforeAndAfter => &[
+            ("input_layernorm", "attn_norm"),
+            ("post_attention_layernorm", "post_attention_norm"),
+            ("pre_feedforward_layernorm", "ffn_norm"),
+            ("post_feedforward_layernorm", "post_ffw_norm"),
+        ],
+    }
 }
 
 impl Layout {
+    /// Returns the name that a tensor of a checkpoint has in the file.
+    pub(super) fn gguf_name(self, name: &str) -> Option<String> {
+        gguf_name(name, self.layer_norms)
+    }
+
+    /// Returns whether a tensor of a checkpoint is the weight of a norm to which the file has added 1.
+    pub(super) fn is_one_more(self, name: &str) -> bool {
+        self.norm_weights == NormWeights::OneMore && name.ends_with("norm.weight")
+    }
+
     /// Returns whether the rows of a tensor of a checkpoint stand in another order in the file.
     pub(super) fn is_permuted(self, name: &str) -> bool {
         self.qk_rows.is_permuted(name)
@@ -101,6 +155,12 @@ mod tests {
 
     #[test]
     fn names_of_tensors() {
+        use LayerNorms::{After, Before, BeforeAndAfter};
+        let layout = |layer_norms| Layout {
+            qk_rows: RowOrder::Pairs,
+            norm_weights: NormWeights::OneMore,
+            layer_norms,
+        };
         for (name, expected) in [
             ("model.embed_tokens.weight", Some("token_embd.weight")),
             ("model.norm.weight", Some("output_norm.weight")),
@@ -117,8 +177,41 @@ mod tests {
             ("model.layers.0", None),
             ("other", None),
         ] {
-            assert_eq!(gguf_name(name).as_deref(), expected, "{name}");
+            assert_eq!(
+                layout(Before).gguf_name(name).as_deref(),
+                expected,
+                "{name}"
+            );
         }
+        for (norms, name, expected) in [
+            (
+                After,
+                "post_attention_layernorm",
+                Some("post_attention_norm"),
+            ),
+            (After, "post_feedforward_layernorm", Some("post_ffw_norm")),
+            (After, "input_layernorm", None),
+            (
+                BeforeAndAfter,
+                "post_attention_layernorm",
+                Some("post_attention_norm"),
+            ),
+            (
+                BeforeAndAfter,
+                "pre_feedforward_layernorm",
+                Some("ffn_norm"),
+            ),
+            (Before, "self_attn.q_norm", Some("attn_q_norm")),
+            (Before, "self_attn.qkv_proj", Some("attn_qkv")),
+            (Before, "mlp.gate_up_proj", Some("ffn_up")),
+        ] {
+            let found = layout(norms).gguf_name(&format!("model.layers.0.{name}.weight"));
+            let expected = expected.map(|name| format!("blk.0.{name}.weight"));
+            assert_eq!(found, expected, "{norms:?}, {name}");
+        }
+        assert!(layout(Before).is_one_more("model.norm.weight"));
+        assert!(layout(Before).is_one_more("model.layers.0.self_attn.q_norm.weight"));
+        assert!(!layout(Before).is_one_more("model.layers.0.mlp.up_proj.weight"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use lac_kernels::quantized::{BlockFormat, QuantizedMatrix};
 
 use super::error::GgufError;
 use super::files::Gguf;
-use super::layout::{Layout, gguf_name, is_redundant, restore_rows};
+use super::layout::{Layout, is_redundant, restore_rows};
 use super::tensor_info::is_quantised;
 use super::values::StoredTensor;
 use crate::checkpoint::hash::TensorHash;
@@ -113,6 +113,9 @@ impl<'a> GgufWeights<'a> {
         let stored = self.stored(name, shape)?;
         let n_bytes = stored.info.n_bytes;
         let gguf_name = stored.name.to_owned();
+        if self.layout.is_one_more(name) {
+            return self.norm_weight(stored);
+        }
         let (mut data, hash) = stored.values(dtype)?;
         if self.layout.is_permuted(name) {
             let row_len = shape[1..].iter().product();
@@ -126,6 +129,17 @@ impl<'a> GgufWeights<'a> {
         Ok((data, n_bytes))
     }
 
+    /// Reads the weight of a norm to which the file has added 1, in f32.
+    fn norm_weight(&mut self, stored: StoredTensor<'_>) -> Result<(TensorData, u64), GgufError> {
+        let (mut data, hash) = stored.values(WeightDtype::F32)?;
+        // The values were collected in this type.
+        if let Ok(values) = data.as_mut_slice::<f32>() {
+            values.iter_mut().for_each(|value| *value -= 1.0);
+        }
+        self.read.insert(stored.name.to_owned(), hash);
+        Ok((data, stored.info.n_bytes))
+    }
+
     fn restore<T: burn::tensor::Element>(&self, data: &mut TensorData, row_len: usize) {
         // The values were collected in this type.
         if let Ok(values) = data.as_mut_slice::<T>() {
@@ -134,7 +148,10 @@ impl<'a> GgufWeights<'a> {
     }
 
     fn stored(&self, name: &str, expected: &[usize]) -> Result<StoredTensor<'a>, GgufError> {
-        let in_file = gguf_name(name).unwrap_or_else(|| name.to_owned());
+        let in_file = self
+            .layout
+            .gguf_name(name)
+            .unwrap_or_else(|| name.to_owned());
         let Some(stored) = stored(self.gguf, &in_file) else {
             return Err(GgufError::MissingTensor {
                 path: self.gguf.path().to_owned(),

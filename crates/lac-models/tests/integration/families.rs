@@ -52,7 +52,7 @@ struct ExpectedLastActive {
     ids: Vec<u32>,
 }
 
-fn folder(name: &str) -> PathBuf {
+pub fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/fixtures/families")
         .join(name)
@@ -89,9 +89,14 @@ fn run(model: &Decoder, prompts: &[Vec<u32>], n_new: usize, policy: &mut dyn Lay
 }
 
 fn check(name: &str) {
+    check_with(name, |device| load(name, device));
+}
+
+/// Checks a model against the numbers of a folder, however it is loaded.
+pub fn check_with(name: &str, load: impl Fn(&Device) -> Decoder) {
     let expected = expected(name);
     for (backend, device) in devices() {
-        let model = load(name, &device);
+        let model = load(&device);
         // A software GPU compiles kernels for every new shape, and a pass costs seconds.
         let n_alphas = if backend == "flex" {
             expected.alphas.len()
@@ -114,8 +119,8 @@ fn check(name: &str) {
         }
     }
     // Under autodiff no CPU kernel runs: this is the path of every other backend.
-    let model = load(name, &Device::flex().autodiff());
-    let with_kernels = load(name, &Device::flex());
+    let model = load(&Device::flex().autodiff());
+    let with_kernels = load(&Device::flex());
     for prompt in &expected.prompts {
         check_forward(&model, prompt, &format!("{name} in tensor operations"));
         for plan in plans(model.config().n_layers) {

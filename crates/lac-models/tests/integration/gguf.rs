@@ -16,24 +16,24 @@ use crate::gguf_builder::{GgufBuilder, small_llama};
 use crate::parity::fixture;
 
 /// A checkpoint's tensors, by name.
-type Tensors = BTreeMap<String, Stored>;
+pub type Tensors = BTreeMap<String, Stored>;
 
 /// A tensor with its type, shape and bytes in the checkpoint, and its values.
-struct Stored {
-    dtype: Dtype,
-    shape: Vec<usize>,
-    bytes: Vec<u8>,
-    values: Vec<f32>,
+pub struct Stored {
+    pub dtype: Dtype,
+    pub shape: Vec<usize>,
+    pub bytes: Vec<u8>,
+    pub values: Vec<f32>,
 }
 
-fn config(name: &str) -> Value {
-    let text = fs::read_to_string(fixture(name).join("config.json")).unwrap();
+pub fn config(folder: &Path) -> Value {
+    let text = fs::read_to_string(folder.join("config.json")).unwrap();
     serde_json::from_str(&text).unwrap()
 }
 
-fn tensors(name: &str) -> Tensors {
+pub fn tensors(folder: &Path) -> Tensors {
     let mut tensors = Tensors::new();
-    for entry in fs::read_dir(fixture(name)).unwrap() {
+    for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_none_or(|end| end != "safetensors") {
             continue;
@@ -92,7 +92,7 @@ fn gguf_name(name: &str) -> String {
 }
 
 /// The converter's order of the rows of q and k: in each head, the halves take turns.
-fn in_pairs<T: Copy>(values: &[T], n_rows: usize, head_dim: usize) -> Vec<T> {
+pub fn in_pairs<T: Copy>(values: &[T], n_rows: usize, head_dim: usize) -> Vec<T> {
     let row_len = values.len() / n_rows;
     let rows = (0..n_rows).map(|row| {
         let (head, place) = (row / head_dim, row % head_dim);
@@ -104,7 +104,7 @@ fn in_pairs<T: Copy>(values: &[T], n_rows: usize, head_dim: usize) -> Vec<T> {
 
 /// Writes a fixture as the converter would, with its matrices in a format of blocks if there is one.
 fn write_gguf(name: &str, path: &Path, format: Option<BlockFormat>) {
-    let config = config(name);
+    let config = config(&fixture(name));
     let size = |field: &str| config[field].as_u64().unwrap() as u32;
     let is_llama = config["model_type"] != "qwen2";
     let family = if is_llama { "llama" } else { "qwen2" };
@@ -150,7 +150,7 @@ fn write_gguf(name: &str, path: &Path, format: Option<BlockFormat>) {
                 .f32(&key("rope.scaling.factor"), factor as f32),
         };
     }
-    for (name, stored) in tensors(name) {
+    for (name, stored) in tensors(&fixture(name)) {
         let Stored {
             dtype,
             shape,
@@ -255,7 +255,7 @@ fn quantised_weights_are_loaded_as_what_they_stand_for() {
         )
         .unwrap();
         let mut dequantised = Vec::new();
-        for (name, Stored { shape, values, .. }) in tensors("llama") {
+        for (name, Stored { shape, values, .. }) in tensors(&fixture("llama")) {
             let values = match shape[..].try_into() {
                 Ok(shape) => {
                     let matrix = QuantizedMatrix::quantize(format, shape, &values).unwrap();

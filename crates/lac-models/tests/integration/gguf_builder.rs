@@ -88,6 +88,11 @@ impl GgufBuilder {
         self.value(key, 9, array(5, values.len(), numbers))
     }
 
+    pub fn flags(self, key: &str, values: &[bool]) -> Self {
+        let flags = values.iter().map(|&value| vec![value.into()]);
+        self.value(key, 9, array(7, values.len(), flags))
+    }
+
     pub fn f32s(self, key: &str, values: &[f32]) -> Self {
         let numbers = values.iter().map(|value| value.to_le_bytes().to_vec());
         self.value(key, 9, array(6, values.len(), numbers))

@@ -17,6 +17,7 @@ mod generation_defaults;
 mod gguf;
 mod gguf_builder;
 mod gguf_export;
+mod gguf_families;
 mod gguf_tokens;
 mod loading;
 mod parity;

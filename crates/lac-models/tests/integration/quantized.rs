@@ -14,7 +14,11 @@ use lac_core::{
 };
 use lac_kernels::quantized::{BlockFormat, QuantizedMatrix};
 use lac_models::checkpoint::Activations;
-use lac_models::{Decoder, LoadConfig, ModelFolder, Quantization, WeightDtype};
+use lac_models::decoder::{Activation, HeadKind, ProjectionBias, ProjectionLayout};
+use lac_models::{
+    Decoder, DecoderConfig, LoadConfig, ModelFolder, Quantization, WeightDtype,
+    quantized_dummy_model,
+};
 use lac_trace::Recorder;
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 use serde_json::json;
@@ -481,5 +485,36 @@ fn a_folder_is_quantised_while_it_is_loaded() {
         let [found, expected] = [&dense, &model].map(|model| see(model, prompt, &mut Off));
         assert_eq!(found.ids, expected.ids);
         assert!(distance(&found.logits[0], &expected.logits[0]) < 1e-5);
+    }
+}
+
+/// Every kind of layer, against the same values in tensors.
+#[test]
+fn all_that_decoders_differ_in_works_on_blocks() {
+    let plain = DecoderConfig::new(VOCAB, 64, 3, 4).with_n_kv_heads(2);
+    let biases = ProjectionBias::Present;
+    for config in [
+        plain.clone().with_activation(Activation::GeluTanh),
+        plain.clone().with_projections(ProjectionLayout::Fused),
+        plain.clone().with_head(HeadKind::Tied),
+        plain
+            .clone()
+            .with_qkv_bias(biases)
+            .with_o_bias(biases)
+            .with_mlp_bias(biases),
+        // Rows of the last matrix of an MLP that are no whole number of blocks.
+        plain.with_intermediate_size(80),
+    ] {
+        for quantization in Quantization::ALL {
+            let [blocks, dense] = [Device::flex(), Device::flex().autodiff()].map(|device| {
+                let model = quantized_dummy_model(&config, *quantization, EXACT, &device, 3);
+                see(&model.unwrap(), &prompts(), &mut trace())
+            });
+            for (found, expected) in blocks.logits.iter().zip(&dense.logits) {
+                let distance = distance(found, expected);
+                assert!(distance < 1e-5, "{config:?}, {quantization:?}: {distance}");
+            }
+            assert_eq!(blocks.ids, dense.ids, "{config:?}, {quantization:?}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use half::{bf16, f16};
 use lac_kernels::quantized::{BlockFormat, QuantizedError, QuantizedMatrix};
 
 use super::ExportError;
-use crate::decoder::{DecoderConfig, HeadKind, ProjectionBias};
+use crate::decoder::{DecoderConfig, HeadKind, LayerNorms, ProjectionBias};
 use crate::gguf::layout::{EMBEDDING, HEAD, ROPE_FACTORS, gguf_name};
 
 /// A tensor that is written.
@@ -28,7 +28,7 @@ pub(crate) fn tensors(config: &DecoderConfig) -> Vec<PlannedTensor> {
     let mut tensors = Vec::new();
     let mut add = |name: String, shape: Vec<usize>| {
         // All names are ones that the layout knows.
-        if let Some(in_file) = gguf_name(&name) {
+        if let Some(in_file) = gguf_name(&name, LayerNorms::Before) {
             tensors.push(PlannedTensor {
                 name: in_file,
                 source: name,
