@@ -154,11 +154,7 @@ fn plans(model: &Decoder, texts: &[CalibrationText]) -> AnyResult<Vec<(String, P
         ("layers", Granularity::Layers),
         ("parts", Granularity::Sublayers),
     ] {
-        let search = AgreementSearch {
-            units,
-            positions_per_text: 16,
-            least_agreement: 0.2,
-        };
+        let search = AgreementSearch::new(units).with_least_agreement(0.2);
         let start = Instant::now();
         let steps = search_by_agreement(model, texts, &search, &mut |_| Flow::Continue)?;
         println!("\nsearched by agreement, {name}, {:.0?}:", start.elapsed());

@@ -50,16 +50,12 @@ pub enum PolicyName {
     Halt,
     /// The layers that --plan names are not run
     Planned,
-    /// The layers that --plan keeps draft and the full model verifies: greedy text is the full model's, drawn text has
-    /// its distribution. Without --plan the drafting layers follow the text
+    /// What --draft names drafts and the full model verifies: greedy text is the full model's, drawn text has its
+    /// distribution
     Speculative,
 }
 
 const NO_PLAN: &str = "--policy planned needs --plan FILE (lac plan makes one)";
-
-/// The error of commands that need a policy's own passes.
-pub const NO_TRACE_OF_SPECULATION: &str = "--policy speculative runs the passes of the full model and has no trace of \
-     its own (lac generate, lac eval and lac bench take it)";
 
 impl PolicyArgs {
     /// Returns the options of commands that take no policy: a gate of this α.
@@ -120,7 +116,9 @@ impl PolicyArgs {
             PolicyName::LastActive => Box::new(LastActive::new(gate)),
             PolicyName::Bypass => Box::new(Bypass::new(gate)),
             PolicyName::Halt => Box::new(Halt::new(gate)),
-            PolicyName::Speculative => bail!(NO_TRACE_OF_SPECULATION),
+            PolicyName::Speculative => {
+                bail!("--policy speculative has no policy of its own: the full model verifies")
+            }
         })
     }
 

@@ -190,6 +190,18 @@ impl Template {
     }
 }
 
+/// Returns the tokens of each prompt of a file.
+///
+/// # Errors
+/// Those of [`PromptsArgs::resolve`].
+pub fn prompts_of_file(
+    path: &Path,
+    tokenizer: &Tokenizer,
+    max_context: usize,
+) -> Result<Vec<Vec<u32>>> {
+    of_file(path, Template::Applied, tokenizer, max_context)
+}
+
 /// Tokenises each prompt of a file; `--raw` bypasses the template whatever a line says.
 fn of_file(
     path: &Path,

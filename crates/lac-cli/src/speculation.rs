@@ -5,26 +5,34 @@ use std::fmt;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use lac_core::{
+    CausalLm, LayerStack,
     plan::{ModelFingerprint, PhasePlan},
     speculation::{
-        DraftCost, DraftLength, FollowConfig, PlanUpdates, SpeculationConfig, SpeculationStats,
-        Speculator, Ties,
+        DraftCost, DraftLength, Drafter, FollowConfig, NgramDrafter, NgramMemory, PlanDrafter,
+        SpeculationConfig, SpeculationStats, Speculator, Ties,
     },
 };
-use lac_models::WeightDtype;
+use lac_models::{Decoder, WeightDtype};
 use serde::Serialize;
 
 use crate::args::PolicyArgs;
-use crate::model::OpenModel;
 use crate::numbers::whole;
-use crate::one_of::one_of;
+use crate::one_of::{one_of, one_of_explained};
 
 /// Options that say how tokens are drafted and verified.
 #[derive(Args)]
 #[command(next_help_heading = "Speculation")]
 pub struct SpeculationArgs {
+    /// What drafts, several with commas between them: in every round the one that pays most drafts, or none [default: auto]
+    #[arg(
+        long,
+        value_name = "KINDS",
+        value_delimiter = ',',
+        value_parser = one_of_explained(DraftKind::ALL, DraftKind::name, DraftKind::explain)
+    )]
+    draft: Vec<DraftKind>,
     /// Draft at most this many tokens at a time
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = whole(0..=usize::MAX))]
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = whole(0..=usize::MAX))]
     draft_tokens: usize,
     /// Draft --draft-tokens each time; by default, as many as save time
     #[arg(long)]
@@ -34,9 +42,51 @@ pub struct SpeculationArgs {
     follow: bool,
     /// Where noise could decide between two tokens: replay makes plain passes decide, which keeps
     /// the text exact (the default in f32); accept lets the verifying pass decide (in f16 and bf16,
-    /// where every text would be replayed)
+    /// where every text would be replayed). On the CPU there is no such noise
     #[arg(long, value_parser = one_of(Ties::ALL, Ties::name))]
     ties: Option<Ties>,
+}
+
+/// What drafts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DraftKind {
+    Auto,
+    Ngram,
+    Plan,
+}
+
+impl DraftKind {
+    pub const ALL: &'static [Self] = &[Self::Auto, Self::Ngram, Self::Plan];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Ngram => "ngram",
+            Self::Plan => "plan",
+        }
+    }
+
+    pub fn explain(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Auto => "All of these; the layers only with --plan or --follow",
+            Self::Ngram => "What the prompt and the text have said before, which costs no pass",
+            Self::Plan => {
+                "The layers that --plan keeps; without --plan, layers that follow the text"
+            }
+        })
+    }
+}
+
+/// Tokens of earlier texts that n-grams are looked for in, where a run has several texts.
+const NGRAM_TOKENS: usize = 1 << 17;
+
+/// Whether the full model's passes are gated.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Gated {
+    /// For what the command reports.
+    Always,
+    /// Only where drafting layers follow the text.
+    ForFollowing,
 }
 
 /// What speculation has to know of the full model.
@@ -46,15 +96,18 @@ pub struct Verifier {
     pub n_layers: usize,
     /// Whether tokens are chosen greedily; otherwise they are drawn.
     pub is_greedy: bool,
+    /// Whether a verifying pass decides as plain passes do, to the bit.
+    pub is_exact: bool,
 }
 
 impl Verifier {
-    /// Describes an open model.
-    pub fn new(model: &OpenModel<'_>, is_greedy: bool) -> Self {
+    /// Describes a model that was loaded in a data type.
+    pub fn new(model: &Decoder, dtype: WeightDtype, is_greedy: bool) -> Self {
         Self {
-            dtype: model.load_config.dtype,
-            n_layers: model.folder.config().decoder.n_layers,
+            dtype,
+            n_layers: model.n_layers(),
             is_greedy,
+            is_exact: model.computes_tokens_alone(),
         }
     }
 }
@@ -69,22 +122,62 @@ impl SpeculationArgs {
         Ok(())
     }
 
-    /// Makes the speculator. It drafts with the response layers that --plan keeps, and `fingerprint` is called to check
-    /// the plan against the model; without a plan, the drafting layers follow the text.
+    /// Returns whether a flag names what drafts.
+    pub fn is_asked_for(&self) -> bool {
+        !self.draft.is_empty()
+    }
+
+    /// Returns what drafts: the layers come first, so that drafts of a fixed length are theirs.
+    fn kinds(&self, has_plan: bool) -> Vec<DraftKind> {
+        let is_auto = self.draft.is_empty() || self.draft.contains(&DraftKind::Auto);
+        let has_layers = has_plan || self.follow;
+        [DraftKind::Plan, DraftKind::Ngram]
+            .into_iter()
+            .filter(|&kind| {
+                self.draft.contains(&kind)
+                    || is_auto && (kind != DraftKind::Plan || has_layers)
+                    || kind == DraftKind::Plan && self.follow
+            })
+            .collect()
+    }
+
+    /// Makes the speculator; `fingerprint` is called to check the plan against the model. Without a plan, drafting layers
+    /// follow the text.
     pub fn speculator(
         &self,
         gate: &PolicyArgs,
+        gated: Gated,
         verifier: Verifier,
         fingerprint: impl FnOnce() -> Result<ModelFingerprint>,
     ) -> Result<Speculator> {
-        let plan = gate.read_plan()?;
-        let follows = self.follow || plan.is_none();
-        let ties = self.ties(verifier.dtype);
-        let share = plan
-            .as_ref()
-            .map_or(FollowConfig::default().first_share, |(_, plan)| {
-                plan.response.executed_share()
+        let plan = match gate.read_plan()? {
+            Some((path, plan)) => {
+                let is_for_this = plan.check(&fingerprint()?);
+                is_for_this.with_context(|| path.display().to_string())?;
+                Some(plan.response)
+            }
+            None => None,
+        };
+        let has_plan = plan.is_some();
+        let layers = plan.unwrap_or_else(|| PhasePlan::full(verifier.n_layers));
+        let mut drafters: Vec<Box<dyn Drafter>> = Vec::new();
+        for kind in self.kinds(has_plan) {
+            drafters.push(match kind {
+                DraftKind::Ngram => Box::new(NgramDrafter::new(NgramMemory::Texts {
+                    at_most: NGRAM_TOKENS,
+                })),
+                _ => {
+                    let drafter = PlanDrafter::new(layers.clone());
+                    Box::new(if self.follow || !has_plan {
+                        drafter.following(FollowConfig::default())?
+                    } else {
+                        drafter
+                    })
+                }
             });
+        }
+        let needs_gate =
+            gated == Gated::Always || drafters.iter().any(|drafter| drafter.needs_readings());
         let config = SpeculationConfig::default()
             .with_draft_length(if self.fixed_draft {
                 DraftLength::Fixed(self.draft_tokens)
@@ -97,20 +190,11 @@ impl SpeculationArgs {
             .with_draft_cost(if verifier.is_greedy {
                 DraftCost::Measured
             } else {
-                DraftCost::Ratio(share.max(0.01))
+                DraftCost::Expected
             })
-            .with_ties(ties)
-            .with_gate(gate.gate()?)
-            .with_plan_updates(if follows {
-                PlanUpdates::Follow(FollowConfig::default())
-            } else {
-                PlanUpdates::Fixed
-            });
-        match plan {
-            Some((path, plan)) => Speculator::from_plan(&plan, &fingerprint()?, config)
-                .with_context(|| path.display().to_string()),
-            None => Ok(Speculator::new(PhasePlan::full(verifier.n_layers), config)?),
-        }
+            .with_ties(self.ties(verifier.dtype))
+            .with_gate(if needs_gate { Some(gate.gate()?) } else { None });
+        Ok(Speculator::with_drafters(drafters, config)?)
     }
 
     /// Returns how near ties are decided: replayed in f32, where that is exact and rarely needed.
@@ -121,27 +205,35 @@ impl SpeculationArgs {
         })
     }
 
-    /// Returns the settings that results depend on, in words: the plan's hash, and the length of drafts where texts
-    /// are drawn or near ties are not replayed.
-    pub fn details(&self, gate: &PolicyArgs, verifier: Verifier) -> Result<String> {
+    /// Returns the settings of drafting that results depend on, in words; `None` where they depend on none, since every
+    /// text is the full model's.
+    pub fn details(&self, gate: &PolicyArgs, verifier: Verifier) -> Result<Option<String>> {
+        let ties = self.ties(verifier.dtype);
+        if verifier.is_greedy && (verifier.is_exact || ties != Ties::Accept) {
+            return Ok(None);
+        }
         let plan = gate.plan_digest()?;
+        let kinds = self.kinds(plan.is_some());
+        let kinds: Vec<&str> = kinds.into_iter().map(DraftKind::name).collect();
+        let fixed = if self.fixed_draft {
+            "always"
+        } else {
+            "at most"
+        };
         let follows = self.follow || plan.is_none();
         let mut details = plan.unwrap_or_else(|| "no plan".to_owned());
-        if self.ties(verifier.dtype) == Ties::Accept || !verifier.is_greedy {
-            let fixed = if self.fixed_draft {
-                "always"
-            } else {
-                "at most"
-            };
-            details.push_str(&format!(", {fixed} {} drafted", self.draft_tokens));
-            if follows {
-                details.push_str(", following");
-            }
-            if self.ties(verifier.dtype) == Ties::Accept {
-                details.push_str(", ties accepted");
-            }
+        details.push_str(&format!(
+            ", drafts of {}, {fixed} {} drafted",
+            kinds.join(" and "),
+            self.draft_tokens
+        ));
+        if follows {
+            details.push_str(", following");
         }
-        Ok(details)
+        if ties == Ties::Accept {
+            details.push_str(", ties accepted");
+        }
+        Ok(Some(details))
     }
 }
 
@@ -155,8 +247,9 @@ pub struct SpeculationReport {
     tokens_per_pass: Option<f64>,
     draft_cost: Option<f64>,
     speed_up_bound: Option<f64>,
-    /// The plan that drafts at the end.
-    plan: PhasePlan,
+    /// The plan that drafts at the end, if one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<PhasePlan>,
 }
 
 impl SpeculationReport {
@@ -167,7 +260,7 @@ impl SpeculationReport {
             tokens_per_pass: stats.tokens_per_pass(),
             draft_cost: stats.draft_cost(),
             speed_up_bound: stats.bound(),
-            plan: speculator.plan().clone(),
+            plan: speculator.plan().cloned(),
             stats,
         }
     }
@@ -184,13 +277,15 @@ impl fmt::Display for SpeculationReport {
             Some(value) => format!("{value:.2}"),
             None => "unknown".to_owned(),
         };
-        writeln!(
-            f,
-            "drafting layers   {} of {}, changed {} times",
-            plan.executed_layers(),
-            plan.n_layers(),
-            stats.n_plan_changes
-        )?;
+        if let Some(plan) = plan {
+            writeln!(
+                f,
+                "drafting layers   {} of {}, changed {} times",
+                plan.executed_layers(),
+                plan.n_layers(),
+                stats.n_plan_changes
+            )?;
+        }
         writeln!(
             f,
             "drafted           {} tokens, {} accepted ({}; of those judged {})",
@@ -199,6 +294,18 @@ impl fmt::Display for SpeculationReport {
             percent(self.accepted_share),
             percent(self.acceptance_rate)
         )?;
+        let full_pass = stats.full_pass().unwrap_or_default();
+        for drafter in &stats.drafters {
+            writeln!(
+                f,
+                "  by {:<14} {} drafted, {} accepted (of those judged {}), a token costs {} of a full pass",
+                drafter.name,
+                drafter.n_drafted,
+                drafter.n_accepted,
+                percent(drafter.acceptance_rate()),
+                number(drafter.cost(full_pass))
+            )?;
+        }
         writeln!(
             f,
             "full passes       {} verifying, {} plain, {} to decide {} near ties; {} tokens a pass",

@@ -187,6 +187,31 @@ pub enum Error {
         n_prompts: usize,
     },
 
+    /// A drafter has proposed a token that the model does not have.
+    #[error("a drafter has proposed token id {id}, outside the vocabulary of {vocab_size} tokens")]
+    DraftedBeyondVocabulary {
+        /// The id.
+        id: u32,
+        /// Number of tokens of the vocabulary.
+        vocab_size: usize,
+    },
+
+    /// A drafting pass asked for second weights, and the model has none.
+    #[error(
+        "a drafter asks for second weights, and CausalLm::second_weights of this model returns none"
+    )]
+    NoSecondWeights,
+
+    /// A drafter failed.
+    #[error("the drafter {name:?} failed")]
+    Drafter {
+        /// The drafter's name.
+        name: String,
+        /// The drafter's own error.
+        #[source]
+        source: BoxError,
+    },
+
     /// An observer failed.
     #[error("the observer failed")]
     Observer(#[source] BoxError),

@@ -139,4 +139,19 @@ pub trait CausalLm: LayerStack {
         let _ = (context, rows, n_slots, capacity);
         None
     }
+    /// Returns a cheaper model with the same layers, such as this one's weights quantised, whose passes can read and write
+    /// this model's contexts; `None`, the default, if there is none. Speculation drafts with it: see
+    /// [`WithSecondWeights`](crate::speculation::WithSecondWeights), which adds one to a model.
+    fn second_weights(&self) -> Option<&dyn CausalLm<Context = Self::Context>> {
+        None
+    }
+
+    /// Returns whether a token's logits, keys and values are the same to the bit whatever tokens are computed in the same
+    /// pass. If so, a verifying pass over several tokens decides as passes over one token would, and speculation never has
+    /// to make those again at [near ties](crate::speculation::Ties).
+    ///
+    /// The default, `false`, is always right and costs only time.
+    fn computes_tokens_alone(&self) -> bool {
+        false
+    }
 }

@@ -79,17 +79,10 @@ fn speculate<M: CausalLm + ?Sized>(
     let mut config = config.clone();
     // Greedy text does not depend on the drafts, so the speculator may learn from one question for the next. Drawn
     // text depends on them, and must not depend on earlier questions.
-    let mut as_given;
     if let Sampling::Random(SamplingConfig { seed, .. }) = &mut config.sampling {
         *seed = seed.wrapping_add(request.id.number());
+        speculator.forget();
     }
-    let speculator = match &config.sampling {
-        Sampling::Greedy => speculator,
-        _ => {
-            as_given = speculator.clone();
-            &mut as_given
-        }
-    };
     let mut records = Records::default();
     let output = generate_speculative(
         model,

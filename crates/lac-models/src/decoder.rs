@@ -19,6 +19,7 @@ mod reach;
 mod residual;
 mod rope;
 mod rotation;
+mod second_context;
 mod sizes;
 mod source;
 
@@ -206,6 +207,7 @@ impl LayerStack for Decoder {
         hidden: Tensor<3>,
         context: &mut DecoderContext,
     ) -> Tensor<3> {
+        let context = context.of_dtype(self.dtype());
         self.model.layers[layer_idx].forward(hidden, layer_idx, context)
     }
 
@@ -217,6 +219,7 @@ impl LayerStack for Decoder {
         hidden: &Tensor<3>,
         context: &mut DecoderContext,
     ) -> lac_core::Result<()> {
+        let context = context.of_dtype(self.dtype());
         let layer = &self.model.layers[layer_idx];
         let (keys, values) = layer.keys_and_values(hidden, layer_idx, context);
         context.fill(layer_idx, keys, values);
@@ -238,6 +241,7 @@ impl Sublayers for Decoder {
         hidden: Tensor<3>,
         context: &mut DecoderContext,
     ) -> Tensor<3> {
+        let context = context.of_dtype(self.dtype());
         let layer = &self.model.layers[layer_idx];
         match sublayer {
             Sublayer::Attention => layer.forward_attention(hidden, layer_idx, context),
@@ -246,7 +250,7 @@ impl Sublayers for Decoder {
     }
 
     fn omit_kv(&self, layer_idx: usize, context: &mut DecoderContext) {
-        context.omit(layer_idx);
+        context.of_dtype(self.dtype()).omit(layer_idx);
     }
 }
 
@@ -268,7 +272,7 @@ impl CausalLm for Decoder {
     }
 
     fn begin_pass(&self, pass: &Pass, context: &mut DecoderContext) {
-        context.begin_pass(pass);
+        context.begin_pass_of(&self.config, self.dtype(), pass);
     }
 
     fn embed(&self, token_ids: Tensor<2, Int>, _context: &DecoderContext) -> Tensor<3> {
@@ -309,5 +313,11 @@ impl CausalLm for Decoder {
         capacity: usize,
     ) -> Option<DecoderContext> {
         context.repeat(&self.config, rows, n_slots, capacity)
+    }
+
+    /// True where the kernels of the CPU compute everything: an output of theirs is one sum whose order depends on its own
+    /// row and weight alone.
+    fn computes_tokens_alone(&self) -> bool {
+        lac_kernels::has_cpu_kernel(&self.model.norm.weight.val())
     }
 }

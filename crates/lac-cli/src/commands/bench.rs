@@ -3,6 +3,9 @@
 mod report;
 mod source;
 mod table;
+mod texts;
+
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
@@ -23,9 +26,11 @@ use crate::one_of::one_of_explained;
 use crate::output::{print_line, write_json};
 use crate::phase_pair::PhasePair;
 use crate::progress;
-use crate::speculation::{SpeculationArgs, SpeculationReport, Verifier};
+use crate::prompts::prompts_of_file;
+use crate::speculation::{Gated, SpeculationArgs, SpeculationReport, Verifier};
 use report::{Case, Report, Summary};
 use source::{BenchModel, Source};
+use texts::{Texts, TextsReport};
 
 /// Measure prefill and decode in tokens a second, as a share of what the memory's speed allows
 ///
@@ -33,7 +38,7 @@ use source::{BenchModel, Source};
 /// what else the machine does falls on all of them.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  lac bench --shape qwen2.5-0.5b --dtype f32,bf16\n  lac bench --model DIR --policy off,trace,last-active --batch 1,8 --json > bench.json\n  lac bench --model DIR --policy off,planned,speculative --plan plan.json\n  lac bench --shape qwen2.5-7b --dtype bf16 --device cuda --batch 1,8,64"
+    after_help = "Examples:\n  lac bench --shape qwen2.5-0.5b --dtype f32,bf16\n  lac bench --model DIR --policy off,trace,last-active --batch 1,8 --json > bench.json\n  lac bench --model DIR --policy off,planned,speculative --plan plan.json\n  lac bench --model DIR --policy speculative --prompts prompts.jsonl\n  lac bench --shape qwen2.5-7b --dtype bf16 --device cuda --batch 1,8,64"
 )]
 pub struct Bench {
     #[command(flatten)]
@@ -71,6 +76,10 @@ pub struct Bench {
     /// New tokens of each row, 2 or more: the first one comes out of the prompt's pass
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = whole(2..=usize::MAX))]
     new_tokens: usize,
+    /// Continue the prompts of a file in place of random tokens, and measure every policy beside plain generation of the
+    /// same text; needs --model. Forms as for lac generate --prompts: a prompt a line, or .jsonl
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt_tokens", "batch"])]
+    prompts: Option<PathBuf>,
     /// Measured runs of each case
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = whole(1..=u32::MAX))]
     repeats: u32,
@@ -138,6 +147,9 @@ impl Bench {
         if self.policy.contains(&PolicyName::Speculative) && self.batch != [1] {
             bail!("--policy speculative continues one row at a time: leave --batch at 1");
         }
+        if let Some(prompts) = &self.prompts {
+            return self.on_texts(&source, prompts);
+        }
         let config = source.config()?;
         let room = config.max_context();
         if self.n_slots() > room {
@@ -191,6 +203,50 @@ impl Bench {
         print_line(table::markdown(&report).trim_end())
     }
 
+    /// Measures on the prompts of a file.
+    fn on_texts(&self, source: &Source, path: &Path) -> Result<()> {
+        let config = source.config()?;
+        let tokenizer = source.tokenizer()?;
+        let prompts = prompts_of_file(path, &tokenizer, config.max_context())?;
+        let texts = Texts::new(prompts, self.new_tokens, &tokenizer);
+        let rows = Rows {
+            batch: 1,
+            n_slots: texts.longest().saturating_add(self.new_tokens),
+        };
+        let load_configs = source.load_configs(&self.dtype, &self.device)?;
+        for load_config in &load_configs {
+            let dtype = load_config.dtype;
+            let n_bytes = self.loaded_bytes(source, dtype)?;
+            let weights = memory::Weights { n_bytes, dtype };
+            memory::check(&self.device, &config, weights, rows, "lower --new-tokens")?;
+        }
+        let device = self.device.open()?;
+        let mut cases = Vec::new();
+        for &load_config in &load_configs {
+            let types = source.quantized_types();
+            note_dequantised(&types, load_config, &self.device, &config);
+            let model = source.load(load_config, &device)?;
+            interrupt::listen("the run under way")?;
+            let modes = self.policy.iter().filter(|&&name| name != PolicyName::Off);
+            let modes = modes
+                .map(|&name| self.mode(name, load_config.dtype, source, &model))
+                .collect::<Result<_>>()?;
+            let dtype = load_config.weights_name(&types);
+            cases.extend(texts.measure(&model, modes, self.repeats, &dtype)?);
+        }
+        let report = TextsReport {
+            model: source.name(),
+            device: self.device.to_string(),
+            threads: n_threads(&self.device),
+            repeats: self.repeats,
+            cases,
+        };
+        if self.json || self.format == Format::Json {
+            return write_json("-".as_ref(), &report);
+        }
+        print_line(texts::markdown(&report.cases, &report.title(path)).trim_end())
+    }
+
     /// Returns the tokens of a row.
     fn n_slots(&self) -> usize {
         self.prompt_tokens.saturating_add(self.new_tokens)
@@ -218,7 +274,7 @@ impl Bench {
             .flat_map(|&policy| self.batch.iter().map(move |&batch| (policy, batch)))
             .map(|(policy, batch)| {
                 Ok(Runs::new(
-                    self.mode(policy, load_config.dtype, source)?,
+                    self.mode(policy, load_config.dtype, source, model)?,
                     batch,
                 ))
             })
@@ -313,7 +369,7 @@ impl Bench {
         if let Mode::Speculation(_) = runs.mode {
             let n_tokens = f64::from(self.repeats) * (self.new_tokens - 1) as f64;
             executed.response = Some(runs.stats.executed_layers(config.n_layers) / n_tokens);
-            n_passes = (runs.stats.n_full_passes() + runs.stats.n_drafted) as f64 / n_tokens;
+            n_passes = (runs.stats.n_full_passes() + runs.stats.n_draft_passes) as f64 / n_tokens;
         }
         let n_layers = config.n_layers as f64;
         // Every pass reads the weights outside the layers again.
@@ -354,19 +410,22 @@ impl Bench {
         }
     }
 
-    fn mode(&self, name: PolicyName, dtype: WeightDtype, source: &Source) -> Result<Mode> {
+    fn mode(
+        &self,
+        name: PolicyName,
+        dtype: WeightDtype,
+        source: &Source,
+        model: &Decoder,
+    ) -> Result<Mode> {
         let fingerprint = || source.fingerprint();
         if name != PolicyName::Speculative {
             return Ok(Mode::Policy(self.gate.policy_on(name, fingerprint)?));
         }
-        let verifier = Verifier {
-            dtype,
-            n_layers: source.config()?.n_layers,
-            is_greedy: true,
-        };
+        let verifier = Verifier::new(model, dtype, true);
+        let gated = Gated::ForFollowing;
         let speculator = self
             .speculation
-            .speculator(&self.gate, verifier, fingerprint)?;
+            .speculator(&self.gate, gated, verifier, fingerprint)?;
         Ok(Mode::Speculation(Box::new(speculator)))
     }
 }

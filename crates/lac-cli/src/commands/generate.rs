@@ -21,12 +21,12 @@ use crate::output::{note, print, print_line, warn_user, write_json, write_note};
 use crate::phase_pair::PhasePair;
 use crate::prompts::PromptArgs;
 use crate::sampling::{Choice, SamplingArgs};
-use crate::speculation::{SpeculationArgs, SpeculationReport, Verifier};
+use crate::speculation::{Gated, SpeculationArgs, SpeculationReport, Verifier};
 
 /// Continue a prompt, with the full model or with its voids skipped
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  lac generate --model DIR --prompt \"Why is the sky blue?\"\n  lac generate --model DIR --raw --prompt \"Once upon a time\" --policy last-active --stats\n  lac generate --model DIR --messages chat.json --temperature 0.6 --top-p 0.9 --seed 1\n  lac generate --model DIR --prompt \"Why is the sky blue?\" --plan plan.json --speculative --stats"
+    after_help = "Examples:\n  lac generate --model DIR --prompt \"Why is the sky blue?\"\n  lac generate --model DIR --raw --prompt \"Once upon a time\" --policy last-active --stats\n  lac generate --model DIR --messages chat.json --temperature 0.6 --top-p 0.9 --seed 1\n  lac generate --model DIR --prompt \"Why is the sky blue?\" --speculative --stats\n  lac generate --model DIR --prompt \"Why is the sky blue?\" --draft ngram,plan --plan plan.json --stats"
 )]
 pub struct Generate {
     #[command(flatten)]
@@ -46,9 +46,8 @@ pub struct Generate {
     policy: PolicyName,
     #[command(flatten)]
     gate: PolicyArgs,
-    /// The same as --policy speculative: let the layers that --plan keeps draft tokens and the full model
-    /// verify them, faster where the drafts are good, and the same text. Without --plan the drafting layers
-    /// follow the text
+    /// The same as --policy speculative, and as giving --draft: something cheap drafts tokens and the full model
+    /// verifies them, faster where the drafts are good, and the same text
     #[arg(long, help_heading = "Speculation")]
     speculative: bool,
     #[command(flatten)]
@@ -83,7 +82,9 @@ struct Generation<'a> {
 
 impl Generate {
     pub fn run(&self) -> Result<()> {
-        let is_speculative = self.speculative || self.policy == PolicyName::Speculative;
+        let is_speculative = self.speculative
+            || self.speculation.is_asked_for()
+            || self.policy == PolicyName::Speculative;
         ensure!(
             !is_speculative || matches!(self.policy, PolicyName::Off | PolicyName::Speculative),
             "--speculative verifies with the full model: it takes no other --policy"
@@ -111,13 +112,15 @@ impl Generate {
         };
         let model = open.load(rows, "lower --max-new-tokens")?;
         let mut policy = self.gate.policy(policy, &open)?;
-        let verifier = Verifier::new(&open, choice.is_greedy());
+        let verifier = Verifier::new(&model, open.load_config.dtype, choice.is_greedy());
         let fingerprint = || open.fingerprint();
         let mut speculator = if is_speculative {
-            Some(
-                self.speculation
-                    .speculator(&self.gate, verifier, fingerprint)?,
-            )
+            Some(self.speculation.speculator(
+                &self.gate,
+                Gated::ForFollowing,
+                verifier,
+                fingerprint,
+            )?)
         } else {
             None
         };

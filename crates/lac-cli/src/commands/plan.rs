@@ -11,7 +11,7 @@ use lac_core::{
         Evidence, Granularity, Keep, PhasePlan, PlanLearner, Provenance, Ranking, Selection,
         SplitLayers, VoidPlan,
     },
-    speculation::{AgreementSearch, CalibrationText, SearchStep, search_by_agreement},
+    speculation::{AgreementSearch, AgreementSearcher, CalibrationText},
 };
 use lac_models::Decoder;
 
@@ -87,8 +87,9 @@ enum By {
     Usage,
     /// The mean change of the norm
     MeanDelta,
-    /// For drafting: take out layers one by one, each time the one without which the next token is
-    /// most often the full model's. Many passes; concerns the response alone
+    /// For drafting: take out layers one by one, each time the one without which drafts are expected
+    /// to be fastest, by the time that they take and by how often their next token is the full
+    /// model's. Says first how long it takes; concerns the response alone
     Agreement,
 }
 
@@ -224,16 +225,27 @@ impl Plan {
             Some(keep) => keep.n_units(n_layers, units)?,
             None => None,
         };
-        let search = AgreementSearch {
-            units,
-            positions_per_text: POSITIONS_PER_TEXT,
-            least_agreement: self.choice.keep_at_least.unwrap_or(match n_kept {
-                Some(_) => 0.0,
-                None => LEAST_AGREEMENT,
-            }),
-        };
-        let bar = progress::counting("taking out", units.per_layer() * n_layers);
-        let steps = search_by_agreement(model, texts, &search, &mut |_| {
+        let least_agreement = self.choice.keep_at_least.unwrap_or(match n_kept {
+            Some(_) => 0.0,
+            None => LEAST_AGREEMENT,
+        });
+        let search = AgreementSearch::new(units)
+            .with_positions_per_text(POSITIONS_PER_TEXT)
+            .with_least_agreement(least_agreement)
+            .with_least_units(n_kept.unwrap_or(0));
+        let mut searcher = AgreementSearcher::new(model, texts, &search)?;
+        let n_units = searcher.n_units();
+        note!(
+            "searching among {n_units} {}, with drafts at {} places: about {}",
+            match units {
+                Granularity::Layers => "layers",
+                Granularity::Sublayers => "attentions and MLPs",
+            },
+            searcher.n_places(),
+            duration(searcher.estimate()?)
+        );
+        let bar = progress::counting("taking out", n_units - n_kept.unwrap_or(0).min(n_units));
+        let steps = searcher.run(&mut |_| {
             bar.inc(1);
             if interrupt::is_requested() {
                 Flow::Stop
@@ -245,9 +257,12 @@ impl Plan {
         interrupt::check().context(NO_PLAN)?;
         for step in &steps {
             note!(
-                "{:5.1} of {n_layers} layers: {:5.1} % of next tokens are the full model's",
+                "{:5.1} of {n_layers} layers: {:5.1} % of next tokens are the full model's, at {:4.1} % of its time: a \
+                 speed-up of at most {:.2}",
                 step.plan.executed_layers(),
-                100.0 * step.agreement
+                100.0 * step.agreement,
+                100.0 * step.cost,
+                step.speed_up_bound()
             );
         }
         let chosen = match n_kept {
@@ -258,7 +273,7 @@ impl Plan {
             None if keep.is_some() => steps.last(),
             None => steps
                 .iter()
-                .max_by(|a, b| expected_speed_up(a).total_cmp(&expected_speed_up(b))),
+                .max_by(|a, b| a.speed_up_bound().total_cmp(&b.speed_up_bound())),
         };
         let Some(chosen) = chosen else {
             bail!("no plan of so few layers was found");
@@ -275,9 +290,15 @@ impl Plan {
 /// The search ends at this agreement by default: drafts that are accepted less often never save time.
 const LEAST_AGREEMENT: f64 = 0.3;
 
-/// Returns the bound that follows from agreement, as if layers were all that costs time.
-fn expected_speed_up(step: &SearchStep) -> f64 {
-    lac_core::speculation::speed_up_bound(step.agreement, step.plan.executed_share())
+/// Writes a time that is known roughly.
+fn duration(time: std::time::Duration) -> String {
+    let seconds = time.as_secs_f64();
+    match seconds {
+        0.0..10.0 => format!("{seconds:.1} s"),
+        10.0..120.0 => format!("{seconds:.0} s"),
+        120.0..7200.0 => format!("{:.0} min", seconds / 60.0),
+        _ => format!("{:.1} h", seconds / 3600.0),
+    }
 }
 
 impl ChoiceArgs {

@@ -8,16 +8,17 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use lac_core::{
-    GenerateArgs, GenerationConfig, LayerPolicy, Usage, generate,
-    generation::{PromptLogits, StopReason, TextSink},
+    GenerateArgs, GenerationConfig, LayerPolicy, Observer, Usage, generate,
+    generation::{GenerationOutput, PromptLogits, Sampling, StopReason, TextSink, TokenSink},
     plan::FingerprintPart,
+    speculation::{SpeculateArgs, Speculator, generate_speculative},
 };
-use lac_models::{DecodedSpecialTokens, Tokenizer};
+use lac_models::{DecodedSpecialTokens, Decoder, Tokenizer};
 use lac_trace::recorder::PhaseTrace;
 use lac_trace::{Recorder, Style, TraceInfo, TraceWriter, heat_map};
 use sha2::{Digest, Sha256};
 
-use crate::args::{NO_TRACE_OF_SPECULATION, PolicyArgs, PolicyName};
+use crate::args::{PolicyArgs, PolicyName};
 use crate::commands::generate::context_full;
 use crate::interrupt;
 use crate::memory::Rows;
@@ -29,6 +30,7 @@ use crate::phase_pair::PhasePair;
 use crate::progress;
 use crate::prompts::PromptArgs;
 use crate::sampling::SamplingArgs;
+use crate::speculation::{Gated, SpeculationArgs, Verifier};
 use json::{TraceJson, UsageJson};
 use recording::{Recording, note_unfed, summary};
 
@@ -62,6 +64,8 @@ pub struct Trace {
     policy: PolicyName,
     #[command(flatten)]
     gate: PolicyArgs,
+    #[command(flatten)]
+    speculation: SpeculationArgs,
     /// Add the logits of the prompt's last position
     #[arg(long, requires = "json")]
     logits: bool,
@@ -78,10 +82,9 @@ impl Trace {
         let open = self.model.open()?;
         let folder = &open.folder;
         self.gate.check(self.policy)?;
-        ensure!(
-            self.policy != PolicyName::Speculative,
-            NO_TRACE_OF_SPECULATION
-        );
+        if self.is_speculative() {
+            self.check_speculation()?;
+        }
         // Ids can be traced without a tokenizer; then there is no text and no stop token but
         // config.json's.
         let tokenizer = if self.prompt.needs_tokenizer() || folder.has_tokenizer() {
@@ -110,7 +113,8 @@ impl Trace {
         prompt.check_fits(max_context)?;
         let rows = self.rows(1, prompt.ids.len());
         let model = open.load(rows, "lower --max-new-tokens")?;
-        let mut policy = self.gate.policy(self.policy, &open)?;
+        let mut policy = self.gate.policy(self.observed_policy(), &open)?;
+        let mut speculator = self.speculator(&open, &model, choice.is_greedy())?;
         let mut writer = self.writer(&open, policy.as_ref(), tokenizer.as_ref(), None)?;
         interrupt::listen("the token under way")?;
         let policy_name = policy.name().to_owned();
@@ -129,14 +133,22 @@ impl Trace {
             let stream = tokenizer.stream(DecodedSpecialTokens::Skip);
             TextSink::new(vec![stream], &[], |_: usize, _: &str| {})
         });
-        let mut args = GenerateArgs::new(policy.as_policy()).observer(&mut observer);
-        if let Some(sink) = &mut sink {
-            args = args.sink(sink);
-        }
-        if self.logits {
-            args = args.prompt_logits(PromptLogits::Return);
-        }
-        let output = generate(&model, std::slice::from_ref(&prompt.ids), &config, args);
+        let run = TracedRun {
+            model: &model,
+            config: &config,
+            prompt_logits: if self.logits {
+                PromptLogits::Return
+            } else {
+                PromptLogits::Drop
+            },
+        };
+        let output = run.generate(
+            std::slice::from_ref(&prompt.ids),
+            policy.as_policy(),
+            speculator.as_mut(),
+            &mut observer,
+            sink.as_mut().map(|sink| sink as &mut dyn TokenSink),
+        );
         bar.finish_and_clear();
         let output = match output {
             Err(_) if interrupt::is_requested() => {
@@ -190,6 +202,53 @@ impl Trace {
             executed: PhasePair::executed(&usage),
         };
         write_json(path, &json)
+    }
+
+    fn is_speculative(&self) -> bool {
+        self.policy == PolicyName::Speculative || self.speculation.is_asked_for()
+    }
+
+    /// Returns the policy whose passes are traced: the full model's, where these verify drafts.
+    fn observed_policy(&self) -> PolicyName {
+        if self.is_speculative() {
+            PolicyName::Trace
+        } else {
+            self.policy
+        }
+    }
+
+    /// Finds mistakes in flags that do not go with speculation.
+    fn check_speculation(&self) -> Result<()> {
+        self.speculation.check()?;
+        ensure!(
+            matches!(self.policy, PolicyName::Trace | PolicyName::Speculative),
+            "--draft verifies with the full model: it takes no other --policy"
+        );
+        let Recording {
+            similarity, hidden, ..
+        } = &self.recording;
+        ensure!(
+            !*similarity && hidden.is_empty() && !self.logits,
+            "--similarity, --hidden and --logits are recorded of passes over one token: leave --draft out"
+        );
+        Ok(())
+    }
+
+    fn speculator(
+        &self,
+        open: &OpenModel<'_>,
+        model: &Decoder,
+        is_greedy: bool,
+    ) -> Result<Option<Speculator>> {
+        if !self.is_speculative() {
+            return Ok(None);
+        }
+        let verifier = Verifier::new(model, open.load_config.dtype, is_greedy);
+        let fingerprint = || open.fingerprint();
+        let speculator =
+            self.speculation
+                .speculator(&self.gate, Gated::Always, verifier, fingerprint)?;
+        Ok(Some(speculator))
     }
 
     /// Finds mistakes in the names of files.
@@ -266,13 +325,21 @@ impl Trace {
         prompts: Vec<Vec<u32>>,
         config: &GenerationConfig,
     ) -> Result<()> {
-        let batch_size = self.recording.batch as usize;
+        let is_speculative = self.is_speculative();
+        // Drafts are verified one text at a time.
+        let batch_size = if is_speculative {
+            1
+        } else {
+            self.recording.batch as usize
+        };
         let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
         let rows = self.rows(batch_size.min(prompts.len()), longest);
         let lower = "lower --batch or --max-new-tokens";
         let model = open.load(rows, lower)?;
-        let mut policy = self.gate.policy(self.policy, open)?;
+        let mut policy = self.gate.policy(self.observed_policy(), open)?;
         let policy = policy.as_mut();
+        let is_greedy = config.sampling == Sampling::Greedy;
+        let mut speculator = self.speculator(open, &model, is_greedy)?;
         let run = self.digest(&prompts, config)?;
         let writer = self.writer(open, policy, Some(tokenizer), Some(&run))?;
         let writer = writer.context("--prompts needs --out")?;
@@ -286,7 +353,7 @@ impl Trace {
             Some(probe) => writer.with_probe(probe),
             None => writer,
         };
-        let n_batches = prompts.len().div_ceil(self.recording.batch as usize);
+        let n_batches = prompts.len().div_ceil(batch_size);
         let bar = progress::generating(n_batches * (config.max_new_tokens + 1));
         let mut observer = (writer, (Usage::default(), Counter(&bar)));
         for (batch_idx, batch) in prompts.chunks(batch_size).enumerate() {
@@ -295,8 +362,23 @@ impl Trace {
                 continue;
             }
             interrupt::check().with_context(|| self.recording.left_by_prompts())?;
-            let args = GenerateArgs::new(policy.as_policy()).observer(&mut observer);
-            let output = generate(&model, batch, config, args)
+            if let Some(speculator) = speculator.as_mut().filter(|_| !is_greedy) {
+                // A drawn text must not depend on those before it.
+                speculator.forget();
+            }
+            let run = TracedRun {
+                model: &model,
+                config,
+                prompt_logits: PromptLogits::Drop,
+            };
+            let output = run
+                .generate(
+                    batch,
+                    policy.as_policy(),
+                    speculator.as_mut(),
+                    &mut observer,
+                    None,
+                )
                 .with_context(|| format!("prompts {} to {}", first + 1, first + batch.len()))?;
             note_unfed(&mut observer.0, first as u32, &output);
             observer.0.sequences_are_whole();
@@ -329,6 +411,45 @@ impl Trace {
         Rows {
             batch,
             n_slots: longest.saturating_add(self.max_new_tokens),
+        }
+    }
+}
+
+/// A generation whose passes are traced.
+struct TracedRun<'a> {
+    model: &'a Decoder,
+    config: &'a GenerationConfig,
+    prompt_logits: PromptLogits,
+}
+
+impl TracedRun<'_> {
+    /// Continues prompts under a policy, or one prompt by speculation.
+    fn generate(
+        &self,
+        prompts: &[Vec<u32>],
+        policy: &mut dyn LayerPolicy,
+        speculator: Option<&mut Speculator>,
+        observer: &mut dyn Observer,
+        sink: Option<&mut dyn TokenSink>,
+    ) -> lac_core::Result<GenerationOutput> {
+        match speculator {
+            None => {
+                let mut args = GenerateArgs::new(policy)
+                    .observer(observer)
+                    .prompt_logits(self.prompt_logits);
+                if let Some(sink) = sink {
+                    args = args.sink(sink);
+                }
+                generate(self.model, prompts, self.config, args)
+            }
+            Some(speculator) => {
+                let mut args = SpeculateArgs::new(speculator).observer(observer);
+                if let Some(sink) = sink {
+                    args = args.sink(sink);
+                }
+                let output = generate_speculative(self.model, prompts, self.config, args)?;
+                Ok(output.generation)
+            }
         }
     }
 }

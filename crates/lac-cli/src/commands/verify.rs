@@ -15,7 +15,7 @@ use crate::output::{print_line, write_json};
 use crate::progress;
 use crate::prompts::PromptsArgs;
 use crate::sampling::SamplingArgs;
-use crate::speculation::{SpeculationArgs, Verifier};
+use crate::speculation::{Gated, SpeculationArgs, Verifier};
 
 /// Generate greedily with and without speculation and compare every token; fails at a difference
 #[derive(Args)]
@@ -89,10 +89,12 @@ impl Verify {
         };
         let lower = "lower --max-new-tokens";
         let model = open.load(rows, lower)?;
-        let verifier = Verifier::new(&open, true);
-        let mut speculator = self
-            .speculation
-            .speculator(&self.gate, verifier, || open.fingerprint())?;
+        let verifier = Verifier::new(&model, open.load_config.dtype, true);
+        let mut speculator =
+            self.speculation
+                .speculator(&self.gate, Gated::ForFollowing, verifier, || {
+                    open.fingerprint()
+                })?;
         let greedy = SamplingArgs::greedy();
         let config = greedy
             .choose(folder)?

@@ -118,8 +118,22 @@ fn mistakes_in_flags_are_found_before_weights_are_read() {
         ),
         (
             "trace",
-            &[&["--policy", "speculative"], &prompt[..]].concat(),
-            "no trace of its own",
+            &[&["--draft", "ngram", "--policy", "bypass"], &prompt[..]].concat(),
+            "takes no other --policy",
+        ),
+        (
+            "trace",
+            &[
+                &["--draft", "ngram", "--json", "-", "--logits"],
+                &prompt[..],
+            ]
+            .concat(),
+            "leave --draft out",
+        ),
+        (
+            "trace",
+            &[&["--policy", "speculative"], &draft_nothing[..], &prompt].concat(),
+            "draft nothing",
         ),
         (
             "eval",

@@ -96,7 +96,7 @@ fn speculative_text_is_the_plain_text() {
     let (path, _) = plan(&folder, &["--alpha", "0.4", "--keep-layers", "9"]);
     let plain = generate(&[]);
     for options in [
-        &["--speculative"][..],
+        &["--draft", "plan"][..],
         &[
             "--speculative",
             "--plan",
@@ -113,6 +113,19 @@ fn speculative_text_is_the_plain_text() {
         assert_eq!(seen["speculation"]["n_tokens"], 12);
         assert_eq!(seen["speculation"]["plan"]["n_layers"], 12);
     }
+    let kinds = |options: &[&str]| -> Vec<String> {
+        let seen = generate(options);
+        assert_eq!(seen["ids"], plain["ids"], "{options:?}");
+        let drafters = seen["speculation"]["drafters"].as_array().unwrap();
+        let name = |drafter: &Value| drafter["name"].as_str().unwrap().to_owned();
+        drafters.iter().map(name).collect()
+    };
+    assert_eq!(kinds(&["--draft", "ngram"]), ["ngram"]);
+    assert!(kinds(&["--speculative"]).contains(&"ngram".to_owned()));
+    let with_plan = kinds(&["--speculative", "--plan", &path]);
+    assert_eq!(with_plan[0], "plan");
+    assert!(with_plan.contains(&"ngram".to_owned()));
+    assert_eq!(kinds(&["--draft", "ngram,plan"]), ["plan", "ngram"]);
     let sampled = || {
         let options = [
             "--speculative",
@@ -158,7 +171,7 @@ fn verify_compares_every_token_of_every_prompt() {
         "What is the pet of Mina?",
         "--json",
     ]);
-    args.extend(["--fixed-draft", "--draft-tokens", "2"]);
+    args.extend(["--draft", "plan", "--fixed-draft", "--draft-tokens", "2"]);
     let seen = json(&args);
     assert_eq!(seen["prompts"], 3);
     assert_eq!(seen["equal"], true);
@@ -171,6 +184,107 @@ fn verify_compares_every_token_of_every_prompt() {
     let refused = lac(&["verify", "--model", "demo", "--prompts", &broken]);
     let stderr = String::from_utf8_lossy(&refused.stderr);
     assert!(stderr.contains("broken.jsonl, line 2"), "{stderr}");
+}
+
+/// A trace of verifying passes is that of passes over one token.
+#[test]
+fn a_trace_by_drafts_is_the_trace() {
+    let args = [
+        "trace", "--model", "demo", "--prompt", QUESTION, "--json", "-",
+    ];
+    let with = |options: &[&str]| {
+        let mut seen = json(&[&args[..], &["--max-new-tokens", "12"], options].concat());
+        // A verifying pass over several tokens is one pass.
+        seen.as_object_mut().unwrap().remove("executed");
+        seen["usage"].as_object_mut().unwrap().remove("passes");
+        seen
+    };
+    let drafting = ["--draft", "plan", "--fixed-draft", "--draft-tokens", "3"];
+    assert_eq!(with(&[]), with(&drafting));
+    assert_eq!(with(&[]), with(&["--policy", "speculative"]));
+
+    let folder = TempDir::new().unwrap();
+    let prompts = folder.path().join("prompts.txt").display().to_string();
+    std::fs::write(&prompts, "Tell me about Modo.\nWhat is the pet of Mina?\n").unwrap();
+    let recorded = |name: &str, options: &[&str]| {
+        let out = folder.path().join(name).display().to_string();
+        let args = [
+            "trace",
+            "--model",
+            "demo",
+            "--prompts",
+            &prompts,
+            "--max-new-tokens",
+            "6",
+        ];
+        stdout(&[&args[..], &["--out", &out], options].concat());
+        let exported = folder.path().join("exported.json").display().to_string();
+        stdout(&["export", &out, "--sequence", "1", "--out", &exported]);
+        let exported = std::fs::read_to_string(&exported).unwrap();
+        serde_json::from_str::<Value>(&exported).unwrap()["rg_norms"].clone()
+    };
+    assert_eq!(
+        recorded("plain.parquet", &[]),
+        recorded("drafted.parquet", &drafting)
+    );
+}
+
+/// Real texts are measured beside plain generation.
+#[test]
+fn bench_measures_on_texts() {
+    let folder = TempDir::new().unwrap();
+    let prompts = folder.path().join("prompts.txt").display().to_string();
+    std::fs::write(&prompts, "Tell me about Modo.\nTell me about Kodo.\n").unwrap();
+    let args = [
+        "bench",
+        "--model",
+        "demo",
+        "--prompts",
+        &prompts,
+        "--repeats",
+        "2",
+    ];
+    let args = [
+        &args[..],
+        &["--new-tokens", "12", "--policy", "speculative"],
+    ]
+    .concat();
+    let report = json(&[&args[..], &["--json"]].concat());
+    let [plain, drafted] = &report["cases"].as_array().unwrap()[..] else {
+        panic!("{report}");
+    };
+    assert_eq!(
+        (&plain["policy"], &plain["speed_up"]["median"]),
+        (&"off".into(), &1.0.into())
+    );
+    assert_eq!(
+        (&drafted["policy"], &drafted["texts"]),
+        (&"speculative".into(), &2.into())
+    );
+    assert_eq!(drafted["different"], 0);
+    assert_eq!(drafted["new_tokens"], plain["new_tokens"]);
+    assert!(drafted["speed_up"]["median"].as_f64().unwrap() > 0.0);
+    assert!(drafted["speculation"]["drafters"][0]["n_drafted"].is_u64());
+    let table = stdout(&args);
+    assert!(table.contains("| speculative | 2 |"), "{table}");
+    for (options, reason) in [
+        (
+            &["--shape", "qwen2.5-0.5b", "--prompts", &prompts][..],
+            "needs --model",
+        ),
+        (
+            &["--model", "demo", "--prompts", &prompts, "--batch", "2"],
+            "--batch",
+        ),
+        (&["--model", "demo", "--prompts", "/nowhere"], "/nowhere"),
+    ] {
+        let refused = lac(&[&["bench"], options].concat());
+        let stderr = String::from_utf8_lossy(&refused.stderr);
+        assert!(
+            !refused.status.success() && stderr.contains(reason),
+            "{stderr}"
+        );
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What changes a token's logits before a token is chosen, by the text so far.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
@@ -127,6 +128,22 @@ impl LogitsProcessors {
     /// By how much noise in the logits may grow, at most.
     pub(crate) fn noise_factor(&self) -> f32 {
         self.repetition_penalty.max(1.0 / self.repetition_penalty)
+    }
+
+    /// Returns the logits, `[vocab]`, of the token that follows `text` as [`apply`](Self::apply) changes them.
+    pub(crate) fn processed<'l>(
+        &self,
+        logits: &'l [f32],
+        text: &[u32],
+        n_prompt: usize,
+        stop_tokens: &[u32],
+    ) -> Cow<'l, [f32]> {
+        if self.is_neutral() {
+            return Cow::Borrowed(logits);
+        }
+        let mut logits = logits.to_vec();
+        self.apply(&mut logits, text, n_prompt, stop_tokens);
+        Cow::Owned(logits)
     }
 
     /// Changes the logits, `[vocab]`, of the token that follows `text`, whose first `n_prompt` tokens are the prompt.

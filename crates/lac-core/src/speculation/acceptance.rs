@@ -8,13 +8,32 @@ use crate::generation::sampling::{Sampler, candidates, draw, uniform};
 /// Tokens with their probabilities, the most probable first.
 type Distribution = Vec<(u32, f32)>;
 
-/// A token that the planned model proposes.
+/// A token that a drafter proposes.
 pub(super) struct Draft {
     pub id: u32,
-    /// By how much the draft's most probable token led, in logits: how sure the draft was.
+    /// How sure the draft was; for logits, by how much the most probable token led.
     pub confidence: f32,
-    /// What the token was drawn from; `None` when drafting greedily.
+    /// Which of the drafters has proposed it.
+    pub drafter: usize,
+    /// What the token was drawn from; `None` if it was not drawn.
     distribution: Option<Distribution>,
+}
+
+impl Draft {
+    /// A token that was chosen without a draw.
+    pub(super) fn certain(id: u32, confidence: f32, drafter: usize) -> Self {
+        Self {
+            id,
+            confidence,
+            drafter,
+            distribution: None,
+        }
+    }
+
+    /// Whether the token was drawn.
+    pub(super) fn is_drawn(&self) -> bool {
+        self.distribution.is_some()
+    }
 }
 
 /// The full model's judgement of a drafted token.
@@ -25,19 +44,16 @@ pub(super) struct Judgement {
 }
 
 /// Proposes a token from the draft's logits; `None` if they hold NaN or no finite value.
-pub(super) fn propose(sampler: &mut Sampler, logits: &[f32]) -> Option<Draft> {
+pub(super) fn propose(sampler: &mut Sampler, logits: &[f32], drafter: usize) -> Option<Draft> {
     let top = Top::of(logits)?;
     Some(match sampler {
-        Sampler::Greedy => Draft {
-            id: top.id,
-            confidence: top.margin,
-            distribution: None,
-        },
+        Sampler::Greedy => Draft::certain(top.id, top.margin, drafter),
         Sampler::Random { config, rng } => {
             let distribution = normalised(candidates(logits, config)?);
             Draft {
                 id: draw(&distribution, uniform(rng)),
                 confidence: top.margin,
+                drafter,
                 distribution: Some(distribution),
             }
         }
@@ -46,7 +62,8 @@ pub(super) fn propose(sampler: &mut Sampler, logits: &[f32]) -> Option<Draft> {
 
 /// Judges a drafted token by the full model's logits, so that the resulting token has the full model's distribution: `d` is
 /// accepted with probability `min(1, p(d)/q(d))`, and replaced by a draw from `max(0, p − q)` otherwise (Leviathan et al.
-/// 2023, section 2.3). `None` as for [`propose`].
+/// 2023, section 2.3). A token that was not drawn is a distribution that has one token alone: a draw from the full model
+/// then accepts it, where the two are equal, and replaces it elsewhere. `None` as for [`propose`].
 pub(super) fn judge(sampler: &mut Sampler, draft: &Draft, logits: &[f32]) -> Option<Judgement> {
     let (config, rng, q) = match (sampler, &draft.distribution) {
         (Sampler::Random { config, rng }, Some(q)) => (config, rng, q),
@@ -115,12 +132,17 @@ mod tests {
             .sum()
     }
 
-    /// Drafted from one distribution and judged by another, tokens follow the latter.
+    /// Drafted from one distribution, or without a draw where there are no logits, and judged by another, tokens follow the
+    /// latter.
     fn check(config: SamplingConfig, draft_logits: &[f32], full_logits: &[f32], critical: f64) {
         let mut sampler = Sampler::new(&Sampling::Random(config.clone()), 0).unwrap();
         let mut counts = vec![0; full_logits.len()];
-        for _ in 0..20_000 {
-            let draft = propose(&mut sampler, draft_logits).unwrap();
+        for idx in 0..20_000 {
+            let draft = if draft_logits.is_empty() {
+                Draft::certain(idx % 2, 1.0, 0)
+            } else {
+                propose(&mut sampler, draft_logits, 0).unwrap()
+            };
             let judgement = judge(&mut sampler, &draft, full_logits).unwrap();
             counts[judgement.id as usize] += 1;
         }
@@ -143,6 +165,7 @@ mod tests {
         let full = [0.0, 1.5, 1.0, 0.2, -0.5];
         check(config.clone(), &draft, &full, 18.47);
         check(config.clone(), &full, &full, 18.47);
+        check(config.clone(), &[], &full, 18.47);
         // Three tokens are left of the full model, two of them outside of the draft's three.
         let top_k = SamplingConfig {
             top_k: Some(3),
@@ -154,11 +177,11 @@ mod tests {
     #[test]
     fn greedy_drafts_are_accepted_where_they_are_right() {
         let mut sampler = Sampler::new(&Sampling::Greedy, 0).unwrap();
-        let draft = propose(&mut sampler, &[0.0, 3.0, 1.0]).unwrap();
+        let draft = propose(&mut sampler, &[0.0, 3.0, 1.0], 0).unwrap();
         assert_eq!((draft.id, draft.confidence), (1, 2.0));
         let judgement = judge(&mut sampler, &draft, &[0.0, 1.0, 2.0]).unwrap();
         assert_eq!((judgement.id, judgement.is_accepted), (2, false));
         assert!(judge(&mut sampler, &draft, &[f32::NAN, 1.0]).is_none());
-        assert!(propose(&mut sampler, &[f32::NAN]).is_none());
+        assert!(propose(&mut sampler, &[f32::NAN], 0).is_none());
     }
 }

@@ -16,15 +16,15 @@ pub struct SpeculationConfig {
     pub ties: Ties,
     /// The gate of the full model's passes, for observers and for [`PlanUpdates::Follow`].
     pub gate: Option<GateConfig>,
-    /// Whether the plan changes while the text grows.
+    /// Whether the plan of [`Speculator::new`](super::Speculator::new) changes while the text grows.
     pub plan_updates: PlanUpdates,
 }
 
 impl Default for SpeculationConfig {
-    /// Drafts at most eight tokens, as many as pay by measured times; replays near ties; has no gate and a fixed plan.
+    /// Drafts at most sixteen tokens, as many as pay by measured times; replays near ties; has no gate and a fixed plan.
     fn default() -> Self {
         Self {
-            draft_length: DraftLength::Adaptive { at_most: 8 },
+            draft_length: DraftLength::Adaptive { at_most: 16 },
             draft_cost: DraftCost::Measured,
             ties: Ties::default(),
             gate: None,
@@ -70,12 +70,13 @@ impl SpeculationConfig {
 /// How many tokens are drafted at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DraftLength {
-    /// As many as pay, given how often drafts of similar confidence were accepted and what passes cost. None if none pays.
+    /// As many as pay, of the drafter that pays most, given how often drafts of similar confidence were accepted and what
+    /// passes cost. None if none pays.
     Adaptive {
         /// The largest number of tokens.
         at_most: usize,
     },
-    /// Always this many.
+    /// Always this many, of the first drafter that proposes any; fewer if it has no more.
     Fixed(usize),
 }
 
@@ -92,10 +93,14 @@ impl DraftLength {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum DraftCost {
-    /// The time that it takes, as measured while generating. The lengths of drafts then differ from run to run. Greedy text
-    /// and the distribution of sampled text do not depend on them; the sampled text itself does.
+    /// The time that it takes, as measured while generating. What is drafted then differs from run to run. Greedy text
+    /// and the distribution of sampled text do not depend on it; the sampled text itself does.
     Measured,
-    /// This share of a pass of the full model, above 0. The same seed then gives the same text.
+    /// What each drafter expects ([`Drafter::expected_cost`](super::Drafter::expected_cost)). The same seed then gives the
+    /// same text.
+    Expected,
+    /// This share of a pass of the full model, above 0, but for drafters that expect no cost. The same seed then gives the
+    /// same text.
     Ratio(f64),
 }
 

@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::time::Instant;
 
 use super::acceptance::{self, Draft};
-use super::draft_keys::draft_keys;
+use super::draft_round::RoundSetting;
 use super::near_ties::{Top, noise};
+use super::own_passes::RoundPasses;
+use super::proposals::{self, Proposals};
 use super::speculator::Speculator;
-use super::stats::SpeculationStats;
-use crate::decision::SkippedKeys;
+use super::stats::{DrafterStats, SpeculationStats};
 use crate::error::{Error, Result};
 use crate::generation::sampling::{Sampler, read_rows};
 use crate::generation::{
@@ -18,7 +19,6 @@ use crate::generation::{
 use crate::observer::Observer;
 use crate::pass::Pass;
 use crate::phase::Phase;
-use crate::plan::Planned;
 use crate::policy::{LayerPolicy, Off, Trace};
 use crate::record::PassRecord;
 use crate::stack::CausalLm;
@@ -59,7 +59,6 @@ struct Drafting<'a, 'h, M: CausalLm + ?Sized> {
     listeners: Listeners<'h>,
     sampler: Sampler,
     full: Box<dyn LayerPolicy>,
-    skipped_keys: SkippedKeys,
     rows: Rows,
     /// The text so far; the last token has not been fed.
     ids: Vec<u32>,
@@ -90,10 +89,14 @@ pub(super) fn speculate<M: CausalLm + ?Sized>(
 ) -> Result<SpeculationOutput> {
     check_prompts(model, &[prompt.to_vec()])?;
     config.processors.validate()?;
-    speculator
-        .plan
-        .check_depth(Phase::Response, model.n_layers())
-        .map_err(Error::Plan)?;
+    for plan in speculator
+        .drafters
+        .iter()
+        .filter_map(|drafter| drafter.plan())
+    {
+        plan.check_depth(Phase::Response, model.n_layers())
+            .map_err(Error::Plan)?;
+    }
     let pass = Pass::prompt(&[prompt], config.pad_token)?;
     let room = model.max_context().unwrap_or(usize::MAX) - pass.seq();
     let n_slots = pass.seq() + config.max_new_tokens.min(room);
@@ -101,6 +104,11 @@ pub(super) fn speculate<M: CausalLm + ?Sized>(
         Some(gate) => Box::new(Trace::new(gate)),
         None => Box::new(Off),
     };
+    for drafter in &mut speculator.drafters {
+        drafter
+            .begin(prompt, n_slots)
+            .map_err(|error| proposals::failed(drafter.as_ref(), error))?;
+    }
     let mut drafting = Drafting {
         context: model.new_context(1, n_slots),
         model,
@@ -108,13 +116,26 @@ pub(super) fn speculate<M: CausalLm + ?Sized>(
         listeners,
         sampler: Sampler::new(&config.sampling, 0)?,
         full,
-        skipped_keys: draft_keys(model),
         rows: Rows::new(1),
         ids: prompt.to_vec(),
         n_prompt: prompt.len(),
         n_slots,
-        n_exact: prompt.len(),
-        stats: SpeculationStats::default(),
+        n_exact: if model.computes_tokens_alone() {
+            usize::MAX
+        } else {
+            prompt.len()
+        },
+        stats: SpeculationStats {
+            drafters: speculator
+                .drafters
+                .iter()
+                .map(|drafter| DrafterStats {
+                    name: drafter.name().to_owned(),
+                    ..DrafterStats::default()
+                })
+                .collect(),
+            ..SpeculationStats::default()
+        },
     };
 
     let start = Instant::now();
@@ -144,19 +165,13 @@ impl<M: CausalLm + ?Sized> Drafting<'_, '_, M> {
         let logits = read_rows(self.model.logits(last).squeeze_dim::<2>(1))?;
         let record = out.readings.read(pass)?;
         self.report(record, speculator)?;
-        if let Some(follower) = &mut speculator.follower
-            && let Some(plan) = follower.first_plan(&speculator.plan)
-        {
-            speculator.set_plan(plan);
-            self.stats.n_plan_changes += 1;
-        }
         if self.config.max_new_tokens == 0 {
             return self
                 .rows
                 .stop_all(StopReason::MaxNewTokens, self.listeners.sink);
         }
         let logits = &logits[0];
-        let deciding = self.processed(logits, &[]);
+        let deciding = self.processed(logits);
         let id = self.sampler.choose(&deciding);
         let id = id.ok_or_else(|| self.not_finite(pass.seq() - 1))?;
         self.emit(id, &deciding, logits)?;
@@ -167,8 +182,7 @@ impl<M: CausalLm + ?Sized> Drafting<'_, '_, M> {
     fn round(&mut self, speculator: &mut Speculator) -> Result<()> {
         let start = Instant::now();
         let past = self.ids.len() - 1;
-        let n_drafted_before = self.stats.n_drafted;
-        let drafts = self.draft(speculator)?;
+        let Proposals { drafts, paid } = self.draft(speculator)?;
         let mut token_ids = vec![self.ids[past]];
         token_ids.extend(drafts.iter().map(|draft| draft.id));
 
@@ -197,24 +211,17 @@ impl<M: CausalLm + ?Sized> Drafting<'_, '_, M> {
         let n_before = self.ids.len();
         self.decide(&drafts, &logits, speculator)?;
         let n_tokens = self.ids.len() - n_before;
-        let n_drafted = self.stats.n_drafted - n_drafted_before;
         speculator
             .control
-            .round(n_drafted, n_tokens, start.elapsed());
+            .round(drafts.len(), n_tokens, paid, start.elapsed());
         if let Some(record) = record {
             self.report(record.first_slots(n_tokens), speculator)?;
-        }
-        if let Some(follower) = &mut speculator.follower
-            && let Some(plan) = follower.next_plan(&speculator.plan)
-        {
-            speculator.set_plan(plan);
-            self.stats.n_plan_changes += 1;
         }
         Ok(())
     }
 
     /// Drafts as many tokens as pay.
-    fn draft(&mut self, speculator: &mut Speculator) -> Result<Vec<Draft>> {
+    fn draft(&mut self, speculator: &mut Speculator) -> Result<Proposals> {
         let past = self.ids.len() - 1;
         let n_generated = self.ids.len() - self.n_prompt;
         // Tokens beyond the end of the text or of the context would be thrown away.
@@ -224,37 +231,25 @@ impl<M: CausalLm + ?Sized> Drafting<'_, '_, M> {
             .at_most()
             .min(self.n_slots - past - 1)
             .min(self.config.max_new_tokens - n_generated - 1);
-        let mut drafts: Vec<Draft> = Vec::new();
-        let mut confidences = Vec::new();
-        let mut drafter: Option<Planned> = None;
-        while speculator.control.goes_on(&confidences, at_most) {
-            let start = Instant::now();
-            let drafter = drafter.get_or_insert_with(|| {
-                let plan = &speculator.plan;
-                Planned::from_phases(plan.clone(), plan.clone(), self.skipped_keys)
-            });
-            let slot = past + drafts.len();
-            let id = drafts.last().map_or(self.ids[past], |draft| draft.id);
-            let pass = Pass::response(slot, vec![id]);
-            let logits = self.logits_of(&pass, drafter)?;
-            let logits = self.processed(&logits, &drafts);
-            let draft = acceptance::propose(&mut self.sampler, &logits);
-            let draft = draft.ok_or_else(|| self.not_finite(slot))?;
-            let time = start.elapsed();
-            speculator.control.drafted(time);
-            self.stats.n_drafted += 1;
-            self.stats.draft_layers += speculator.plan.executed_layers();
-            self.stats.draft_time += time;
-            if self.config.stop_tokens.contains(&draft.id) {
-                // No token follows a stop token: the pass over the token before it decides, and a
-                // verifying pass over it would gain nothing.
-                speculator.control.fruitless();
-                break;
-            }
-            confidences.push(draft.confidence);
-            drafts.push(draft);
-        }
-        Ok(drafts)
+        let mut passes = RoundPasses {
+            model: self.model,
+            context: &mut self.context,
+            n_fed: past,
+            n_passes: 0,
+            n_layers: 0.0,
+        };
+        let setting = RoundSetting {
+            text: &mut self.ids,
+            n_prompt: self.n_prompt,
+            vocab_size: self.model.vocab_size(),
+            sampler: &mut self.sampler,
+            config: self.config,
+            passes: &mut passes,
+        };
+        let proposals = proposals::propose(speculator, setting, at_most, &mut self.stats)?;
+        self.stats.n_draft_passes += passes.n_passes;
+        self.stats.draft_layers += passes.n_layers;
+        Ok(proposals)
     }
 
     /// Judges the drafts in turn and emits the accepted ones, then the full model's own token.
@@ -265,24 +260,25 @@ impl<M: CausalLm + ?Sized> Drafting<'_, '_, M> {
         speculator: &mut Speculator,
     ) -> Result<()> {
         let past = self.ids.len() - 1;
+        // For each drafter, how many of its tokens were judged and accepted.
+        let mut judged = vec![(0, 0); speculator.drafters.len()];
         for (idx, row) in logits.iter().enumerate() {
             let slot = past + idx;
             let draft = drafts.get(idx);
-            let mut deciding = self.processed(row, &[]);
+            let mut deciding = self.processed(row);
             let replayed = self.replay_if_near(slot, row, &deciding, speculator)?;
             if let Some(replayed) = &replayed {
-                deciding = self.processed(replayed, &[]);
+                deciding = self.processed(replayed);
             }
             let (id, is_accepted) = match draft {
                 Some(draft) => {
                     let judgement = acceptance::judge(&mut self.sampler, draft, &deciding);
                     let judgement = judgement.ok_or_else(|| self.not_finite(slot))?;
-                    speculator
-                        .control
-                        .judged(draft.confidence, judgement.is_accepted);
-                    if let Some(follower) = &mut speculator.follower {
-                        follower.judged(judgement.is_accepted);
-                    }
+                    speculator.control.judged(draft, judgement.is_accepted);
+                    self.count(draft, judgement.is_accepted);
+                    let (n_judged, n_accepted) = &mut judged[draft.drafter];
+                    *n_judged += 1;
+                    *n_accepted += usize::from(judgement.is_accepted);
                     (judgement.id, judgement.is_accepted)
                 }
                 None => {
@@ -290,30 +286,38 @@ impl<M: CausalLm + ?Sized> Drafting<'_, '_, M> {
                     (id.ok_or_else(|| self.not_finite(slot))?, false)
                 }
             };
-            self.stats.n_accepted += usize::from(is_accepted);
-            self.stats.n_rejections += usize::from(draft.is_some() && !is_accepted);
             let flow = self.emit(id, &deciding, row)?;
             // A repetition began passes before the later slots, whose keys and values are forgotten with that.
             if flow == Flow::Stop || !is_accepted || replayed.is_some() {
                 break;
             }
         }
+        for (drafter, (n_judged, n_accepted)) in speculator.drafters.iter_mut().zip(judged) {
+            if n_judged > 0 {
+                drafter.judged(n_judged, n_accepted);
+            }
+        }
         Ok(())
     }
 
-    /// Returns logits as the logits processors change them after the text and the drafts that follow it.
-    fn processed<'l>(&self, logits: &'l [f32], drafts: &[Draft]) -> Cow<'l, [f32]> {
+    /// Returns logits as the logits processors change them after the text.
+    fn processed<'l>(&self, logits: &'l [f32]) -> Cow<'l, [f32]> {
         let config = self.config;
-        if config.processors.is_neutral() {
-            return Cow::Borrowed(logits);
-        }
-        let mut text = self.ids.clone();
-        text.extend(drafts.iter().map(|draft| draft.id));
-        let mut logits = logits.to_vec();
         config
             .processors
-            .apply(&mut logits, &text, self.n_prompt, &config.stop_tokens);
-        Cow::Owned(logits)
+            .processed(logits, &self.ids, self.n_prompt, &config.stop_tokens)
+    }
+
+    /// Counts a judged draft.
+    fn count(&mut self, draft: &Draft, is_accepted: bool) {
+        let of_drafter = &mut self.stats.drafters[draft.drafter];
+        if is_accepted {
+            self.stats.n_accepted += 1;
+            of_drafter.n_accepted += 1;
+        } else {
+            self.stats.n_rejections += 1;
+            of_drafter.n_rejections += 1;
+        }
     }
 
     /// If a greedy choice is too close for a verifying pass to make, repeats the passes since the last exact slot one
@@ -380,10 +384,10 @@ impl<M: CausalLm + ?Sized> Drafting<'_, '_, M> {
         })
     }
 
-    /// Hands a pass's record to the plan's follower and to the observer.
+    /// Hands a pass's record to the drafters and to the observer.
     fn report(&mut self, record: PassRecord, speculator: &mut Speculator) -> Result<()> {
-        if let Some(follower) = &mut speculator.follower {
-            follower.saw(&record);
+        for drafter in &mut speculator.drafters {
+            drafter.observed(&record);
         }
         self.listeners
             .observer

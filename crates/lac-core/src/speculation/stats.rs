@@ -10,7 +10,7 @@ use serde::Serialize;
 pub struct SpeculationStats {
     /// Number of generated tokens.
     pub n_tokens: usize,
-    /// Number of drafted tokens, one drafting pass each.
+    /// Number of drafted tokens.
     pub n_drafted: usize,
     /// Number of drafted tokens that the full model accepted.
     pub n_accepted: usize,
@@ -29,9 +29,13 @@ pub struct SpeculationStats {
     pub largest_noise: f32,
     /// Number of changes of the plan.
     pub n_plan_changes: usize,
-    /// Number of layers that drafting passes ran, sublayers counted as halves.
+    /// Number of drafting passes of the model itself.
+    pub n_draft_passes: usize,
+    /// Number of layers that they ran, sublayers counted as halves.
     pub draft_layers: f64,
-    /// Time of the drafting passes.
+    /// What each drafter has done, in the drafters' order.
+    pub drafters: Vec<DrafterStats>,
+    /// Time of drafting.
     #[serde(serialize_with = "seconds")]
     pub draft_time: Duration,
     /// Time of the verifying passes.
@@ -43,6 +47,45 @@ pub struct SpeculationStats {
     /// Time of repeated passes.
     #[serde(serialize_with = "seconds")]
     pub replay_time: Duration,
+}
+
+/// Counts and times of one drafter.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct DrafterStats {
+    /// The drafter's name.
+    pub name: String,
+    /// Number of tokens that it drafted.
+    pub n_drafted: usize,
+    /// Number of those that the full model accepted.
+    pub n_accepted: usize,
+    /// Number of verifying passes in which one was rejected.
+    pub n_rejections: usize,
+    /// Time of drafting them, and of looking for some where none was found.
+    #[serde(serialize_with = "seconds")]
+    pub draft_time: Duration,
+}
+
+impl DrafterStats {
+    fn merge(&mut self, other: &Self) {
+        self.n_drafted += other.n_drafted;
+        self.n_accepted += other.n_accepted;
+        self.n_rejections += other.n_rejections;
+        self.draft_time += other.draft_time;
+    }
+
+    /// Returns the share of judged tokens that were accepted; `None` if nothing was judged.
+    pub fn acceptance_rate(&self) -> Option<f64> {
+        let n_judged = self.n_accepted + self.n_rejections;
+        (n_judged > 0).then(|| self.n_accepted as f64 / n_judged as f64)
+    }
+
+    /// Returns the mean time of a drafted token over that of a full pass; `None` if nothing was drafted.
+    pub fn cost(&self, full_pass: Duration) -> Option<f64> {
+        let full_pass = full_pass.as_secs_f64();
+        (self.n_drafted > 0 && full_pass > 0.0)
+            .then(|| self.draft_time.as_secs_f64() / self.n_drafted as f64 / full_pass)
+    }
 }
 
 fn seconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
@@ -81,16 +124,23 @@ impl SpeculationStats {
         (n_passes > 0).then(|| self.n_tokens.saturating_sub(1) as f64 / n_passes as f64)
     }
 
-    /// Returns the mean time of a drafting pass over that of a full pass of one token, or of a verifying pass if there was
-    /// no such pass; `None` if one of the times is not known.
-    pub fn draft_cost(&self) -> Option<f64> {
-        let mean = |time: Duration, n: usize| (n > 0).then(|| time.as_secs_f64() / n as f64);
-        let full = mean(
+    /// Returns the mean time of a full pass of one token, or of a verifying pass if there was no such pass; `None` if there
+    /// was neither.
+    pub fn full_pass(&self) -> Option<Duration> {
+        let mean = |time: Duration, n: usize| (n > 0).then(|| time.div_f64(n as f64));
+        mean(
             self.plain_time + self.replay_time,
             self.n_plain_passes + self.n_replay_passes,
-        );
-        let full = full.or_else(|| mean(self.verify_time, self.n_verify_passes))?;
-        Some(mean(self.draft_time, self.n_drafted)? / full)
+        )
+        .or_else(|| mean(self.verify_time, self.n_verify_passes))
+    }
+
+    /// Returns the mean time of drafting a token over that of a full pass of one token, or of a verifying pass if there was
+    /// no such pass; `None` if one of the times is not known.
+    pub fn draft_cost(&self) -> Option<f64> {
+        let full = self.full_pass()?.as_secs_f64();
+        (self.n_drafted > 0 && full > 0.0)
+            .then(|| self.draft_time.as_secs_f64() / self.n_drafted as f64 / full)
     }
 
     /// Returns the largest speed-up that acceptance and draft cost allow at the best draft length, if a verifying pass cost
@@ -111,7 +161,18 @@ impl SpeculationStats {
         self.n_replay_passes += other.n_replay_passes;
         self.largest_noise = self.largest_noise.max(other.largest_noise);
         self.n_plan_changes += other.n_plan_changes;
+        self.n_draft_passes += other.n_draft_passes;
         self.draft_layers += other.draft_layers;
+        for drafter in &other.drafters {
+            match self
+                .drafters
+                .iter_mut()
+                .find(|own| own.name == drafter.name)
+            {
+                Some(own) => own.merge(drafter),
+                None => self.drafters.push(drafter.clone()),
+            }
+        }
         self.draft_time += other.draft_time;
         self.verify_time += other.verify_time;
         self.plain_time += other.plain_time;

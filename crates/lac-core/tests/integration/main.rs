@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod chain;
 mod contracts;
 mod corruption;
 mod devices;
+mod drafters;
 mod gate_fixture;
 mod gate_properties;
 mod kernel;

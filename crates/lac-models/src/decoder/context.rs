@@ -1,6 +1,7 @@
 //! Positions, masks and the KV cache: what layers need besides the hidden state.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use burn::tensor::{DType, Device, Tensor};
 use lac_core::{
@@ -14,6 +15,7 @@ use super::kv_holes::KvHoles;
 use super::query_block::{QueryBlock, attended_slots};
 use super::reach::{PerReach, Reach};
 use super::rotation::{Rotation, RotationTable};
+use super::second_context::SecondContext;
 
 /// Positions, masks and the KV cache of one batch of sequences.
 #[derive(Clone, Debug)]
@@ -26,6 +28,10 @@ pub struct DecoderContext {
     pass: PassContext,
     /// Slots without keys and values.
     kv_holes: KvHoles,
+    /// Leading slots that passes have filled.
+    pub(super) n_filled: usize,
+    /// The same in the data type of a decoder that drafts on this context.
+    pub(super) second: Option<Box<SecondContext>>,
 }
 
 /// In what layers differ that are not their weights.
@@ -99,7 +105,28 @@ impl DecoderContext {
             layers: (0..config.n_layers).map(layer_kind).collect(),
             device: device.clone(),
             kv_holes: KvHoles::new(config.n_layers),
+            n_filled: 0,
+            second: None,
         }
+    }
+
+    /// Makes an empty context of the same sizes in another data type, for passes of at most `seq` slots where there is
+    /// no cache.
+    pub(super) fn in_dtype(&self, config: &DecoderConfig, dtype: DType, seq: usize) -> Self {
+        match &self.cache {
+            Some(cache) => {
+                let KvCacheShape {
+                    batch, capacity, ..
+                } = cache.shape();
+                Self::cached(config, batch, capacity, dtype, &self.device)
+            }
+            None => Self::uncached(config, seq, dtype, &self.device),
+        }
+    }
+
+    /// The data type of keys and values.
+    pub(super) fn dtype(&self) -> DType {
+        self.rotations.full.dtype()
     }
 
     /// Copies the past of some rows into a new context; `None` without a cache.
@@ -111,7 +138,7 @@ impl DecoderContext {
         capacity: usize,
     ) -> Option<Self> {
         let cache = self.cache.as_ref()?;
-        let dtype = self.rotations.full.dtype();
+        let dtype = self.dtype();
         Some(Self {
             cache: Some(cache.repeat(rows, n_slots, capacity)),
             kv_holes: self.kv_holes.clone(),
@@ -195,6 +222,30 @@ impl DecoderContext {
         }
     }
 
+    /// Returns a layer's keys and values in some slots; `None` without a cache.
+    pub(super) fn cached_in(
+        &self,
+        layer_idx: usize,
+        slots: Range<usize>,
+    ) -> Option<(Tensor<4>, Tensor<4>)> {
+        Some(self.cache.as_ref()?.read(layer_idx, slots))
+    }
+
+    /// Writes keys and values that another context has computed.
+    pub(super) fn write(
+        &mut self,
+        layer_idx: usize,
+        start: usize,
+        keys: Tensor<4>,
+        values: Tensor<4>,
+    ) {
+        let [.., seq, _] = keys.dims();
+        self.kv_holes.fill(layer_idx, start..start + seq);
+        if let Some(cache) = &mut self.cache {
+            cache.write(layer_idx, start, keys, values);
+        }
+    }
+
     /// Leaves a pass's slots without keys and values in a layer that is not run.
     pub(super) fn omit(&mut self, layer_idx: usize) {
         let (past, seq) = (self.pass.pass.past(), self.pass.pass.seq());
@@ -208,7 +259,7 @@ impl DecoderContext {
         layer_idx: usize,
         n_slots: usize,
     ) -> Option<(Tensor<4>, Tensor<4>)> {
-        Some(self.cache.as_ref()?.read(layer_idx, 0..n_slots))
+        self.cached_in(layer_idx, 0..n_slots)
     }
 }
 

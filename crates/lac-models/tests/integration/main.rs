@@ -9,6 +9,7 @@ mod configs;
 mod corruption;
 mod demo;
 mod devices;
+mod drafting;
 mod expected;
 mod families;
 mod fingerprint;

@@ -272,7 +272,8 @@ fn speculation_changes_no_token_of_the_trained_model() {
                     "{backend}, prompt {idx}"
                 );
                 // What the default allows is far above what there is.
-                assert!(seen.largest_noise < 128.0, "{}", seen.largest_noise);
+                let bound = if backend == "flex" { 0.0 } else { 128.0 };
+                assert!(seen.largest_noise <= bound, "{}", seen.largest_noise);
                 stats.merge(&seen.stats);
             }
         }
@@ -294,10 +295,12 @@ fn a_text_of_near_ties_is_the_full_models() {
             lac_core::speculation::FollowConfig::default(),
         ));
     for prompt in demo.prompts(3) {
-        let plan = PhasePlan::full(12);
+        // Attentions and MLPs as layers: such a model does not say that it computes tokens alone.
+        let model = SplitLayers::new(&demo.model).unwrap();
+        let plan = PhasePlan::full(24);
         let mut speculator = Speculator::new(plan, config_of.clone()).unwrap();
         let prompt = [prompt];
-        let seen = verify_speculation(&demo.model, &prompt, &config, &mut speculator).unwrap();
+        let seen = verify_speculation(&model, &prompt, &config, &mut speculator).unwrap();
         assert_eq!(seen.divergence, None);
         assert_eq!(seen.stats.n_replay_passes + seen.stats.n_plain_passes, 11);
     }

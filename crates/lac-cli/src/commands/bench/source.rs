@@ -6,8 +6,8 @@ use clap::Args;
 use lac_core::plan::ModelFingerprint;
 use lac_models::checkpoint::Activations;
 use lac_models::{
-    Decoder, DecoderConfig, LoadConfig, ModelFolder, ModelShape, Quantization, WeightDtype,
-    dummy_model, quantized_dummy_model,
+    Decoder, DecoderConfig, LoadConfig, ModelFolder, ModelShape, Quantization, Tokenizer,
+    WeightDtype, dummy_model, quantized_dummy_model,
 };
 
 use crate::device::DeviceArg;
@@ -138,6 +138,14 @@ impl Source {
         match self {
             Source::Folder { folder, .. } => Ok(folder.fingerprint()?),
             Source::Shape(shape, _) => bail!("{shape} has random weights and no fingerprint"),
+        }
+    }
+
+    /// Returns the model's tokenizer.
+    pub fn tokenizer(&self) -> Result<Tokenizer> {
+        match self {
+            Source::Folder { folder, .. } => Ok(folder.tokenizer()?),
+            Source::Shape(..) => bail!("--prompts needs --model: random weights have no tokenizer"),
         }
     }
 

@@ -16,7 +16,7 @@ use lac_eval::{
     DataSet, EvalReport, Evaluation, ModelId, PolicyRun, PolicySettings, PromptSettings, Protocol,
     Request, ResultLog, Results, RunConfig, Settings, evaluate, requests,
 };
-use lac_models::Tokenizer;
+use lac_models::{Decoder, Tokenizer};
 
 use super::questions::{DataArgs, PromptArgs};
 use super::results::explain_format;
@@ -30,7 +30,7 @@ use crate::out_file;
 use crate::output::{note, print_line, warn_user};
 use crate::progress::Answering;
 use crate::sampling::warn_stop_tokens;
-use crate::speculation::{SpeculationArgs, Verifier};
+use crate::speculation::{Gated, SpeculationArgs, Verifier};
 
 #[derive(Args)]
 pub struct Run {
@@ -137,7 +137,7 @@ impl Run {
             n_slots: requests.iter().map(Request::n_tokens).max().unwrap_or(0),
         };
         let model = open.load(rows, "lower --batch-size")?;
-        let mut runs = self.policy_runs(&prompt, &open)?;
+        let mut runs = self.policy_runs(&prompt, &open, &model)?;
         let settings = self.settings(&data, &prompt, &open, &runs)?;
         let mut log = match &self.out {
             Some(path) => ResultLog::open(path, settings)?,
@@ -199,7 +199,12 @@ impl Run {
     }
 
     /// Makes the policies. Several α share a pass if one trace has all that they need.
-    fn policy_runs(&self, prompt: &PromptSettings, open: &OpenModel<'_>) -> Result<Vec<PolicyRun>> {
+    fn policy_runs(
+        &self,
+        prompt: &PromptSettings,
+        open: &OpenModel<'_>,
+        model: &Decoder,
+    ) -> Result<Vec<PolicyRun>> {
         let is_plain = self.gate.gate_rounding == GateRounding::F32
             && prompt.quirks.first_threshold() == FirstThreshold::Zero;
         let alphas = &self.alphas[..];
@@ -209,7 +214,7 @@ impl Run {
             }
         }
         let mut runs = match self.policy {
-            PolicyName::Speculative => vec![self.speculative(prompt, open)?],
+            PolicyName::Speculative => vec![self.speculative(prompt, open, model)?],
             _ if alphas.len() < 2 => {
                 let alpha = alphas.first().copied().unwrap_or(self.gate.alpha);
                 let run = PolicyRun::new(self.policy_at(alpha, prompt, open)?);
@@ -240,7 +245,12 @@ impl Run {
         Ok(runs)
     }
 
-    fn speculative(&self, prompt: &PromptSettings, open: &OpenModel<'_>) -> Result<PolicyRun> {
+    fn speculative(
+        &self,
+        prompt: &PromptSettings,
+        open: &OpenModel<'_>,
+        model: &Decoder,
+    ) -> Result<PolicyRun> {
         if !self.alphas.is_empty() {
             bail!(
                 "--alphas: the full model verifies whatever α is; --alpha sets the gate for the usage in the table"
@@ -254,12 +264,15 @@ impl Run {
             );
         }
         let is_greedy = !matches!(prompt.sampling, Some(Sampling::Random(_)));
-        let verifier = Verifier::new(open, is_greedy);
-        let speculator = self
-            .speculation
-            .speculator(&self.gate, verifier, || open.fingerprint())?;
-        let details = self.speculation.details(&self.gate, verifier)?;
-        Ok(PolicyRun::speculative(speculator).with_details(&details))
+        let verifier = Verifier::new(model, open.load_config.dtype, is_greedy);
+        let speculator =
+            self.speculation
+                .speculator(&self.gate, Gated::Always, verifier, || open.fingerprint())?;
+        let run = PolicyRun::speculative(speculator);
+        Ok(match self.speculation.details(&self.gate, verifier)? {
+            Some(details) => run.with_details(&details),
+            None => run,
+        })
     }
 
     fn policy_at(
