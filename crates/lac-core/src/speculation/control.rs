@@ -34,7 +34,7 @@ struct Known {
     /// A drafted token, in seconds, where times are measured.
     cost: Option<f64>,
     acceptance: Acceptance,
-    /// Rounds in which it was not asked for a token that it had to pay for.
+    /// Rounds in which nothing of it was verified.
     idle: u32,
     /// After this many idle rounds it is tried.
     try_after: u32,
@@ -209,18 +209,20 @@ impl Control {
         }
     }
 
-    /// Ends a round that verified this many drafted tokens, cost this much besides the verifying pass (in the unit of given
-    /// costs) and gave this many tokens. `asked` is the drafter that had to be paid for, if there was one.
+    /// Ends a round that has verified these tokens and given `n_tokens`. `paid` is the drafter that had to be paid for, if
+    /// there was one, with the number of its tokens.
     pub(super) fn round(
         &mut self,
-        n_drafted: usize,
+        drafts: &[Draft],
         n_tokens: usize,
-        asked: Option<(usize, usize)>,
+        paid: Option<(usize, usize)>,
         time: Duration,
     ) {
         const MEMORY: f64 = 0.95;
         for (idx, known) in self.drafters.iter_mut().enumerate() {
-            if asked.is_some_and(|(drafter, _)| drafter == idx) {
+            let has_drafted = paid.is_some_and(|(drafter, _)| drafter == idx)
+                || drafts.iter().any(|draft| draft.drafter == idx);
+            if has_drafted {
                 let was_trial = known.idle >= known.try_after;
                 known.try_after = if was_trial {
                     (2 * known.try_after).clamp(TRY_AFTER[1], TRY_AFTER[2])
@@ -235,9 +237,9 @@ impl Control {
         let Some(plain) = self.costs.plain() else {
             return;
         };
-        let verify = self.costs.verify(n_drafted + 1, plain);
-        let paid = asked.map_or(0.0, |(drafter, n)| n as f64 * self.cost(drafter, plain));
-        let expected = paid + verify;
+        let verify = self.costs.verify(drafts.len() + 1, plain);
+        let cost = paid.map_or(0.0, |(drafter, n)| n as f64 * self.cost(drafter, plain));
+        let expected = cost + verify;
         let time = if self.costs.is_measured() {
             // What else the machine did in between is nobody's cost.
             time.as_secs_f64().min(2.0 * expected)
@@ -246,7 +248,7 @@ impl Control {
         };
         self.growth.0 = MEMORY * self.growth.0 + n_tokens as f64;
         self.growth.1 = MEMORY * self.growth.1 + time;
-        let is_plain = n_drafted == 0 && asked.is_none();
+        let is_plain = drafts.is_empty() && paid.is_none();
         self.losses.round(is_plain, time / plain - n_tokens as f64);
     }
 
@@ -350,12 +352,13 @@ mod tests {
         let mut wait = |expected| {
             let mut n_rounds = 0;
             while length(&control, 4.0) == 0 {
-                control.round(0, 1, None, Duration::ZERO);
+                control.round(&[], 1, None, Duration::ZERO);
                 n_rounds += 1;
             }
             assert_eq!(n_rounds, expected);
             assert_eq!(length(&control, 4.0), 1);
-            control.round(1, 1, Some((0, 1)), Duration::ZERO);
+            let wrong = Draft::certain(0, 4.0, 0);
+            control.round(&[wrong], 1, Some((0, 1)), Duration::ZERO);
         };
         wait(6);
         wait(24);

@@ -213,7 +213,7 @@ impl<M: CausalLm + ?Sized> Drafting<'_, '_, M> {
         let n_tokens = self.ids.len() - n_before;
         speculator
             .control
-            .round(drafts.len(), n_tokens, paid, start.elapsed());
+            .round(&drafts, n_tokens, paid, start.elapsed());
         if let Some(record) = record {
             self.report(record.first_slots(n_tokens), speculator)?;
         }

@@ -10,6 +10,7 @@ use super::drafter::Drafter;
 use super::speculator::Speculator;
 use super::stats::SpeculationStats;
 use crate::error::{BoxError, Error, Result};
+use crate::generation::sampling::Sampler;
 
 /// What a round verifies.
 pub(super) struct Proposals {
@@ -138,7 +139,7 @@ impl Asking<'_, '_> {
             if !self.control.is_free(drafter) {
                 continue;
             }
-            let (mut drafts, _) = self.ask(drafter, Taken::All, Vec::new(), 1.0)?;
+            let (mut drafts, _) = self.ask(drafter, self.taken_of_the_free(), Vec::new(), 1.0)?;
             self.is_over = false;
             self.setting.text.truncate(n_text);
             let (mut n_kept, mut worth) = kept(self.control, &drafts, 0, 1.0);
@@ -151,6 +152,15 @@ impl Asking<'_, '_> {
             }
         }
         Ok(best)
+    }
+
+    /// How tokens are taken that cost nothing. What is drawn cannot be left out again, so another one has to pay before it is
+    /// drawn.
+    fn taken_of_the_free(&self) -> Taken {
+        match self.setting.sampler {
+            Sampler::Greedy => Taken::All,
+            Sampler::Random { .. } => Taken::AsPays,
+        }
     }
 
     /// Adds tokens that cost nothing behind those that are there.
@@ -167,12 +177,13 @@ impl Asking<'_, '_> {
             if self.is_over || n_before >= self.at_most {
                 break;
             }
-            let reach = proposals.drafts.iter().map(|draft| {
-                let acceptance = self.control.acceptance(draft.drafter, draft.confidence);
-                acceptance
-            });
-            let reach: f64 = reach.product();
-            let (drafts, _) = self.ask(drafter, Taken::All, proposals.drafts, reach)?;
+            let reach: f64 = proposals
+                .drafts
+                .iter()
+                .map(|draft| self.control.acceptance(draft.drafter, draft.confidence))
+                .product();
+            let (drafts, _) =
+                self.ask(drafter, self.taken_of_the_free(), proposals.drafts, reach)?;
             proposals.drafts = drafts;
             let (n_kept, _) = kept(self.control, &proposals.drafts[n_before..], n_before, reach);
             let n_left = n_before + n_kept;

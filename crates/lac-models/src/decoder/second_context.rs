@@ -26,7 +26,9 @@ impl DecoderContext {
             return self;
         }
         let second = self.second.as_mut();
-        &mut second.expect("a pass begins before its layers are run").context
+        &mut second
+            .expect("a pass begins before its layers are run")
+            .context
     }
 
     /// Prepares for a pass of a decoder of this data type.
@@ -63,8 +65,7 @@ impl SecondContext {
         for layer_idx in 0..n_layers {
             if let Some((keys, values)) = first.cached_in(layer_idx, slots.clone()) {
                 let (keys, values) = (cast(keys, dtype), cast(values, dtype));
-                self.context
-                    .write(layer_idx, slots.start, keys, values);
+                self.context.write(layer_idx, slots.start, keys, values);
             }
         }
         self.n_copied = slots.end;

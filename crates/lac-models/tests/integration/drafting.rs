@@ -7,8 +7,8 @@ use lac_core::{
     plan::{Granularity, PhasePlan},
     speculation::{
         AgreementSearch, AgreementSearcher, CalibrationText, DraftLength, DraftRound, Drafter,
-        ModelDrafter, NgramDrafter, PlanDrafter, SpeculationConfig, SpeculationStats, Speculator, WithSecondWeights,
-        agreement, verify_speculation,
+        ModelDrafter, NgramDrafter, PlanDrafter, SpeculationConfig, SpeculationStats, Speculator,
+        WithSecondWeights, agreement, verify_speculation,
     },
 };
 use lac_models::{Decoder, WeightDtype};
