@@ -25,6 +25,7 @@ mod progress;
 mod prompt_file;
 mod prompts;
 mod sampling;
+mod second_weights;
 mod speculation;
 #[cfg(feature = "flex")]
 mod threads;

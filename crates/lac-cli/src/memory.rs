@@ -105,6 +105,11 @@ pub fn check(
     }
 }
 
+/// Returns the memory that is free at present; `None` where that is not known, and for devices other than the CPU.
+pub fn free(device: &DeviceArg) -> Option<u64> {
+    Some(Machine::new().filter(|_| device.is_cpu())?.free)
+}
+
 fn check_on(
     machine: Machine,
     config: &DecoderConfig,

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use lac_core::plan::ModelFingerprint;
-use lac_models::{Decoder, LoadConfig, ModelFolder, Quantization, dummy_model};
+use lac_models::{
+    Decoder, LoadConfig, ModelFolder, Quantization, dummy_model, quantized_dummy_model,
+};
 
 use crate::device::DeviceArg;
 use crate::dtype::{DtypeArg, load_config_for, note_dequantised};
@@ -14,6 +16,7 @@ use crate::model_path::LocalModel;
 use crate::one_of::one_of_explained;
 use crate::output::warn_user;
 use crate::progress;
+use crate::second_weights::{Asked, FirstWeights, SecondWeights};
 
 /// Options that name the model, its data type and its device.
 #[derive(Args)]
@@ -160,6 +163,38 @@ impl OpenModel<'_> {
             progress::while_loading(|report| self.folder.load(self.load_config, &device, report))
         };
         model.context("cannot load the model")
+    }
+
+    /// Loads the weights once more, quantised, to draft texts of `n_slots` tokens; `None` where they would not serve.
+    pub fn load_second(
+        &self,
+        quantization: Quantization,
+        asked: Asked,
+        n_slots: usize,
+    ) -> Result<Option<SecondWeights>> {
+        let config = &self.folder.config().decoder;
+        let dtype = self.load_config.dtype;
+        let first = FirstWeights {
+            device: &self.args.device,
+            config,
+            dtype,
+            n_bytes: if self.args.dummy_weights {
+                dtype.n_bytes(config)
+            } else {
+                self.folder.loaded_bytes(dtype)
+            },
+            is_quantised: !self.folder.quantized_types().is_empty(),
+            n_slots,
+        };
+        SecondWeights::load(&first, quantization, asked, |load_config| {
+            let device = self.args.device.open()?;
+            Ok(if self.args.dummy_weights {
+                quantized_dummy_model(config, quantization, load_config, &device, DUMMY_SEED)
+            } else {
+                let folder = self.folder.clone().with_quantization(Some(quantization));
+                progress::while_loading(|report| folder.load(load_config, &device, report))
+            }?)
+        })
     }
 
     /// Names the weights' types for traces and results.

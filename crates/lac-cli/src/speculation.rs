@@ -12,12 +12,13 @@ use lac_core::{
         SpeculationConfig, SpeculationStats, Speculator, Ties,
     },
 };
-use lac_models::{Decoder, WeightDtype};
+use lac_models::{Decoder, Quantization, WeightDtype};
 use serde::Serialize;
 
 use crate::args::PolicyArgs;
 use crate::numbers::whole;
 use crate::one_of::{one_of, one_of_explained};
+use crate::second_weights::{Asked, SecondWeights};
 
 /// Options that say how tokens are drafted and verified.
 #[derive(Args)]
@@ -31,6 +32,14 @@ pub struct SpeculationArgs {
         value_parser = one_of_explained(DraftKind::ALL, DraftKind::name, DraftKind::explain)
     )]
     draft: Vec<DraftKind>,
+    /// What the weights are quantised to that draft
+    #[arg(
+        long,
+        value_name = "TYPE",
+        value_parser = one_of(Quantization::ALL, Quantization::name),
+        default_value = Quantization::Q8_0.name()
+    )]
+    draft_type: Quantization,
     /// Draft at most this many tokens at a time
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = whole(0..=usize::MAX))]
     draft_tokens: usize,
@@ -53,25 +62,33 @@ pub enum DraftKind {
     Auto,
     Ngram,
     Plan,
+    Quantized,
 }
 
 impl DraftKind {
-    pub const ALL: &'static [Self] = &[Self::Auto, Self::Ngram, Self::Plan];
+    pub const ALL: &'static [Self] = &[Self::Auto, Self::Ngram, Self::Plan, Self::Quantized];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
             Self::Ngram => "ngram",
             Self::Plan => "plan",
+            Self::Quantized => "quantized",
         }
     }
 
     pub fn explain(self) -> Option<&'static str> {
         Some(match self {
-            Self::Auto => "All of these; the layers only with --plan or --follow",
+            Self::Auto => {
+                "All of these: layers only with --plan or --follow, quantised weights on the CPU where the model's are \
+                 not quantised and memory is free for them"
+            }
             Self::Ngram => "What the prompt and the text have said before, which costs no pass",
             Self::Plan => {
                 "The layers that --plan keeps; without --plan, layers that follow the text"
+            }
+            Self::Quantized => {
+                "The model's own weights, quantised to --draft-type; with --plan also without the layers that it leaves out"
             }
         })
     }
@@ -127,11 +144,11 @@ impl SpeculationArgs {
         !self.draft.is_empty()
     }
 
-    /// Returns what drafts: the layers come first, so that drafts of a fixed length are theirs.
+    /// Returns what drafts, the costly ones first, so that drafts of a fixed length are theirs.
     fn kinds(&self, has_plan: bool) -> Vec<DraftKind> {
         let is_auto = self.draft.is_empty() || self.draft.contains(&DraftKind::Auto);
         let has_layers = has_plan || self.follow;
-        [DraftKind::Plan, DraftKind::Ngram]
+        [DraftKind::Plan, DraftKind::Quantized, DraftKind::Ngram]
             .into_iter()
             .filter(|&kind| {
                 self.draft.contains(&kind)
@@ -141,13 +158,31 @@ impl SpeculationArgs {
             .collect()
     }
 
-    /// Makes the speculator; `fingerprint` is called to check the plan against the model. Without a plan, drafting layers
+    /// Loads the weights that draft quantised, if such weights draft. `load` is given their type, and whether they were
+    /// asked for by name.
+    pub fn second_weights(
+        &self,
+        load: impl FnOnce(Quantization, Asked) -> Result<Option<SecondWeights>>,
+    ) -> Result<Option<SecondWeights>> {
+        let asked = if self.draft.contains(&DraftKind::Quantized) {
+            Asked::ByName
+        } else {
+            Asked::WhereTheyServe
+        };
+        if !self.kinds(false).contains(&DraftKind::Quantized) {
+            return Ok(None);
+        }
+        load(self.draft_type, asked)
+    }
+
+    /// Makes the speculator, for a model with `second` beside it; `fingerprint` is called to check the plan against the model. Without a plan, drafting layers
     /// follow the text.
     pub fn speculator(
         &self,
         gate: &PolicyArgs,
         gated: Gated,
         verifier: Verifier,
+        second: Option<&SecondWeights>,
         fingerprint: impl FnOnce() -> Result<ModelFingerprint>,
     ) -> Result<Speculator> {
         let plan = match gate.read_plan()? {
@@ -162,19 +197,33 @@ impl SpeculationArgs {
         let layers = plan.unwrap_or_else(|| PhasePlan::full(verifier.n_layers));
         let mut drafters: Vec<Box<dyn Drafter>> = Vec::new();
         for kind in self.kinds(has_plan) {
-            drafters.push(match kind {
-                DraftKind::Ngram => Box::new(NgramDrafter::new(NgramMemory::Texts {
-                    at_most: NGRAM_TOKENS,
-                })),
-                _ => {
+            match (kind, second) {
+                (DraftKind::Plan, _) => {
                     let drafter = PlanDrafter::new(layers.clone());
-                    Box::new(if self.follow || !has_plan {
+                    drafters.push(Box::new(if self.follow || !has_plan {
                         drafter.following(FollowConfig::default())?
                     } else {
                         drafter
-                    })
+                    }));
                 }
-            });
+                (DraftKind::Quantized, Some(second)) => {
+                    let quantised = |name: &str, layers: PhasePlan| {
+                        PlanDrafter::new(layers).with_second_weights(name, second.cost)
+                    };
+                    let all = PhasePlan::full(verifier.n_layers);
+                    drafters.push(Box::new(quantised("quantized", all)));
+                    if has_plan {
+                        let drafter = quantised("quantized-plan", layers.clone());
+                        drafters.push(Box::new(drafter));
+                    }
+                }
+                (DraftKind::Ngram, _) => {
+                    let at_most = NGRAM_TOKENS;
+                    let memory = NgramMemory::Texts { at_most };
+                    drafters.push(Box::new(NgramDrafter::new(memory)));
+                }
+                (DraftKind::Auto | DraftKind::Quantized, _) => {}
+            }
         }
         let needs_gate =
             gated == Gated::Always || drafters.iter().any(|drafter| drafter.needs_readings());

@@ -12,7 +12,9 @@ use clap::{Args, ValueEnum};
 use lac_core::{
     CausalLm, GenerateArgs, GenerationConfig, LayerPolicy, Usage, generate,
     generation::GenerationOutput,
-    speculation::{SpeculateArgs, SpeculationStats, Speculator, generate_speculative},
+    speculation::{
+        SpeculateArgs, SpeculationStats, Speculator, WithSecondWeights, generate_speculative,
+    },
 };
 use lac_models::{Decoder, DecoderConfig, LoadConfig, WeightDtype, bandwidth::read_bandwidth};
 
@@ -27,6 +29,7 @@ use crate::output::{print_line, write_json};
 use crate::phase_pair::PhasePair;
 use crate::progress;
 use crate::prompts::prompts_of_file;
+use crate::second_weights::{FirstWeights, SecondWeights};
 use crate::speculation::{Gated, SpeculationArgs, SpeculationReport, Verifier};
 use report::{Case, Report, Summary};
 use source::{BenchModel, Source};
@@ -181,7 +184,12 @@ impl Bench {
             note_dequantised(&types, load_config, &self.device, &config);
             let model = source.load(load_config, &device)?;
             interrupt::listen("the run under way")?;
-            cases.extend(self.measure(&model, &source, load_config, &mut read_bandwidths)?);
+            let second = self.second_weights(&source, load_config, self.n_slots())?;
+            let models = Models {
+                first: &model,
+                second: second.as_ref(),
+            };
+            cases.extend(self.measure(models, &source, load_config, &mut read_bandwidths)?);
         }
         let read_bandwidth = Summary::of(&read_bandwidths).mean;
         let report = Report {
@@ -228,11 +236,16 @@ impl Bench {
             let model = source.load(load_config, &device)?;
             interrupt::listen("the run under way")?;
             let modes = self.policy.iter().filter(|&&name| name != PolicyName::Off);
+            let second = self.second_weights(source, load_config, rows.n_slots)?;
+            let models = Models {
+                first: &model,
+                second: second.as_ref(),
+            };
             let modes = modes
-                .map(|&name| self.mode(name, load_config.dtype, source, &model))
+                .map(|&name| self.mode(name, load_config.dtype, source, models))
                 .collect::<Result<_>>()?;
             let dtype = load_config.weights_name(&types);
-            cases.extend(texts.measure(&model, modes, self.repeats, &dtype)?);
+            cases.extend(texts.measure(&models.drafted(), modes, self.repeats, &dtype)?);
         }
         let report = TextsReport {
             model: source.name(),
@@ -263,7 +276,7 @@ impl Bench {
 
     fn measure(
         &self,
-        model: &Decoder,
+        models: Models<'_>,
         source: &Source,
         load_config: LoadConfig,
         read_bandwidths: &mut Vec<f64>,
@@ -274,7 +287,7 @@ impl Bench {
             .flat_map(|&policy| self.batch.iter().map(move |&batch| (policy, batch)))
             .map(|(policy, batch)| {
                 Ok(Runs::new(
-                    self.mode(policy, load_config.dtype, source, model)?,
+                    self.mode(policy, load_config.dtype, source, models)?,
                     batch,
                 ))
             })
@@ -284,10 +297,10 @@ impl Bench {
         let mut own_bandwidths = Vec::new();
         for repeat in 0..=self.repeats {
             // The memory is measured in turns with the cases, because other programs slow it down too.
-            own_bandwidths.push(read_bandwidth(&model.device())?);
+            own_bandwidths.push(read_bandwidth(&models.first.device())?);
             for case in &mut cases {
                 interrupt::check().context("nothing is reported of runs that were not all made")?;
-                let (output, usage, stats) = self.generate(model, case)?;
+                let (output, usage, stats) = self.generate(models, case)?;
                 // The first round is the warm-up.
                 if repeat > 0 {
                     let n_rows = f64::from(case.batch);
@@ -308,21 +321,22 @@ impl Bench {
         let weights = Weights {
             name: load_config.weights_name(&source.quantized_types()),
             bytes_per_parameter: self.loaded_bytes(source, load_config.dtype)? as f64
-                / model.config().n_parameters() as f64,
+                / models.first.config().n_parameters() as f64,
             bytes_per_cached: load_config.dtype.to_burn().size() as f64,
         };
         let cases = cases.into_iter();
         Ok(cases
-            .map(|runs| self.case(runs, model.config(), &weights, bandwidth))
+            .map(|runs| self.case(runs, models.first.config(), &weights, bandwidth))
             .collect())
     }
 
     /// Makes one run of a case.
     fn generate(
         &self,
-        model: &Decoder,
+        models: Models<'_>,
         case: &mut Runs,
     ) -> Result<(GenerationOutput, Usage, SpeculationStats)> {
+        let model = &models.drafted();
         let vocab_size = model.vocab_size() as u32;
         let prompts: Vec<Vec<u32>> = (0..case.batch)
             .map(|row| {
@@ -410,23 +424,62 @@ impl Bench {
         }
     }
 
+    /// Loads quantised weights that draft, if they do.
+    fn second_weights(
+        &self,
+        source: &Source,
+        load_config: LoadConfig,
+        n_slots: usize,
+    ) -> Result<Option<SecondWeights>> {
+        if !self.policy.contains(&PolicyName::Speculative) {
+            return Ok(None);
+        }
+        let config = source.config()?;
+        let first = FirstWeights {
+            device: &self.device,
+            config: &config,
+            dtype: load_config.dtype,
+            n_bytes: self.loaded_bytes(source, load_config.dtype)?,
+            is_quantised: !source.quantized_types().is_empty(),
+            n_slots,
+        };
+        self.speculation.second_weights(|quantization, asked| {
+            SecondWeights::load(&first, quantization, asked, |load_config| {
+                source.load_quantised(quantization, load_config, &self.device.open()?)
+            })
+        })
+    }
+
     fn mode(
         &self,
         name: PolicyName,
         dtype: WeightDtype,
         source: &Source,
-        model: &Decoder,
+        models: Models<'_>,
     ) -> Result<Mode> {
         let fingerprint = || source.fingerprint();
         if name != PolicyName::Speculative {
             return Ok(Mode::Policy(self.gate.policy_on(name, fingerprint)?));
         }
-        let verifier = Verifier::new(model, dtype, true);
+        let verifier = Verifier::new(models.first, dtype, true);
         let gated = Gated::ForFollowing;
-        let speculator = self
-            .speculation
-            .speculator(&self.gate, gated, verifier, fingerprint)?;
+        let speculator =
+            self.speculation
+                .speculator(&self.gate, gated, verifier, models.second, fingerprint)?;
         Ok(Mode::Speculation(Box::new(speculator)))
+    }
+}
+
+/// The model that is measured, with what drafts for it.
+#[derive(Clone, Copy)]
+struct Models<'a> {
+    first: &'a Decoder,
+    second: Option<&'a SecondWeights>,
+}
+
+impl<'a> Models<'a> {
+    fn drafted(self) -> WithSecondWeights<'a, Decoder, Decoder> {
+        WithSecondWeights::new(self.first, self.second.map(|second| &second.model))
     }
 }
 

@@ -7,7 +7,7 @@ use clap::Args;
 use lac_core::{
     BoxError, GenerateArgs, Usage, generate,
     generation::{Flow, LogitsProcessors, Sampling, StopReason, TextSink, TokenSink},
-    speculation::{SpeculateArgs, generate_speculative},
+    speculation::{SpeculateArgs, WithSecondWeights, generate_speculative},
 };
 use lac_models::DecodedSpecialTokens;
 use serde::Serialize;
@@ -114,11 +114,19 @@ impl Generate {
         let mut policy = self.gate.policy(policy, &open)?;
         let verifier = Verifier::new(&model, open.load_config.dtype, choice.is_greedy());
         let fingerprint = || open.fingerprint();
+        let second = if is_speculative {
+            let load = |quantization, asked| open.load_second(quantization, asked, rows.n_slots);
+            self.speculation.second_weights(load)?
+        } else {
+            None
+        };
+        let drafted = WithSecondWeights::new(&model, second.as_ref().map(|second| &second.model));
         let mut speculator = if is_speculative {
             Some(self.speculation.speculator(
                 &self.gate,
                 Gated::ForFollowing,
                 verifier,
+                second.as_ref(),
                 fingerprint,
             )?)
         } else {
@@ -155,7 +163,7 @@ impl Generate {
             }
             Some(speculator) => {
                 let output = generate_speculative(
-                    &model,
+                    &drafted,
                     prompts,
                     &config,
                     SpeculateArgs::new(speculator)

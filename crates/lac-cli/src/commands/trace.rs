@@ -11,7 +11,7 @@ use lac_core::{
     GenerateArgs, GenerationConfig, LayerPolicy, Observer, Usage, generate,
     generation::{GenerationOutput, PromptLogits, Sampling, StopReason, TextSink, TokenSink},
     plan::FingerprintPart,
-    speculation::{SpeculateArgs, Speculator, generate_speculative},
+    speculation::{SpeculateArgs, Speculator, WithSecondWeights, generate_speculative},
 };
 use lac_models::{DecodedSpecialTokens, Decoder, Tokenizer};
 use lac_trace::recorder::PhaseTrace;
@@ -30,6 +30,7 @@ use crate::phase_pair::PhasePair;
 use crate::progress;
 use crate::prompts::PromptArgs;
 use crate::sampling::SamplingArgs;
+use crate::second_weights::SecondWeights;
 use crate::speculation::{Gated, SpeculationArgs, Verifier};
 use json::{TraceJson, UsageJson};
 use recording::{Recording, note_unfed, summary};
@@ -114,7 +115,9 @@ impl Trace {
         let rows = self.rows(1, prompt.ids.len());
         let model = open.load(rows, "lower --max-new-tokens")?;
         let mut policy = self.gate.policy(self.observed_policy(), &open)?;
-        let mut speculator = self.speculator(&open, &model, choice.is_greedy())?;
+        let second = self.second_weights(&open, rows.n_slots)?;
+        let drafted = WithSecondWeights::new(&model, second.as_ref().map(|second| &second.model));
+        let mut speculator = self.speculator(&open, &model, second.as_ref(), choice.is_greedy())?;
         let mut writer = self.writer(&open, policy.as_ref(), tokenizer.as_ref(), None)?;
         interrupt::listen("the token under way")?;
         let policy_name = policy.name().to_owned();
@@ -134,7 +137,7 @@ impl Trace {
             TextSink::new(vec![stream], &[], |_: usize, _: &str| {})
         });
         let run = TracedRun {
-            model: &model,
+            model: &drafted,
             config: &config,
             prompt_logits: if self.logits {
                 PromptLogits::Return
@@ -234,10 +237,23 @@ impl Trace {
         Ok(())
     }
 
+    fn second_weights(
+        &self,
+        open: &OpenModel<'_>,
+        n_slots: usize,
+    ) -> Result<Option<SecondWeights>> {
+        if !self.is_speculative() {
+            return Ok(None);
+        }
+        let load = |quantization, asked| open.load_second(quantization, asked, n_slots);
+        self.speculation.second_weights(load)
+    }
+
     fn speculator(
         &self,
         open: &OpenModel<'_>,
         model: &Decoder,
+        second: Option<&SecondWeights>,
         is_greedy: bool,
     ) -> Result<Option<Speculator>> {
         if !self.is_speculative() {
@@ -245,9 +261,13 @@ impl Trace {
         }
         let verifier = Verifier::new(model, open.load_config.dtype, is_greedy);
         let fingerprint = || open.fingerprint();
-        let speculator =
-            self.speculation
-                .speculator(&self.gate, Gated::Always, verifier, fingerprint)?;
+        let speculator = self.speculation.speculator(
+            &self.gate,
+            Gated::Always,
+            verifier,
+            second,
+            fingerprint,
+        )?;
         Ok(Some(speculator))
     }
 
@@ -339,7 +359,9 @@ impl Trace {
         let mut policy = self.gate.policy(self.observed_policy(), open)?;
         let policy = policy.as_mut();
         let is_greedy = config.sampling == Sampling::Greedy;
-        let mut speculator = self.speculator(open, &model, is_greedy)?;
+        let second = self.second_weights(open, rows.n_slots)?;
+        let drafted = WithSecondWeights::new(&model, second.as_ref().map(|second| &second.model));
+        let mut speculator = self.speculator(open, &model, second.as_ref(), is_greedy)?;
         let run = self.digest(&prompts, config)?;
         let writer = self.writer(open, policy, Some(tokenizer), Some(&run))?;
         let writer = writer.context("--prompts needs --out")?;
@@ -367,7 +389,7 @@ impl Trace {
                 speculator.forget();
             }
             let run = TracedRun {
-                model: &model,
+                model: &drafted,
                 config,
                 prompt_logits: PromptLogits::Drop,
             };
@@ -417,7 +439,7 @@ impl Trace {
 
 /// A generation whose passes are traced.
 struct TracedRun<'a> {
-    model: &'a Decoder,
+    model: &'a WithSecondWeights<'a, Decoder, Decoder>,
     config: &'a GenerationConfig,
     prompt_logits: PromptLogits,
 }

@@ -2,7 +2,9 @@
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use lac_core::speculation::{Divergence, SpeculationStats, Verification, verify_speculation};
+use lac_core::speculation::{
+    Divergence, SpeculationStats, Verification, WithSecondWeights, verify_speculation,
+};
 use lac_models::{DecodedSpecialTokens, Tokenizer};
 use serde::Serialize;
 
@@ -89,12 +91,23 @@ impl Verify {
         };
         let lower = "lower --max-new-tokens";
         let model = open.load(rows, lower)?;
+        let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
+        let second = self.speculation.second_weights(|quantization, asked| {
+            open.load_second(
+                quantization,
+                asked,
+                longest.saturating_add(self.max_new_tokens),
+            )
+        })?;
+        let drafted = WithSecondWeights::new(&model, second.as_ref().map(|second| &second.model));
         let verifier = Verifier::new(&model, open.load_config.dtype, true);
-        let mut speculator =
-            self.speculation
-                .speculator(&self.gate, Gated::ForFollowing, verifier, || {
-                    open.fingerprint()
-                })?;
+        let mut speculator = self.speculation.speculator(
+            &self.gate,
+            Gated::ForFollowing,
+            verifier,
+            second.as_ref(),
+            || open.fingerprint(),
+        )?;
         let greedy = SamplingArgs::greedy();
         let config = greedy
             .choose(folder)?
@@ -114,7 +127,7 @@ impl Verify {
         interrupt::listen("the prompt under way")?;
         for (idx, prompt) in prompts.iter().enumerate() {
             let prompt = std::slice::from_ref(prompt);
-            let seen = verify_speculation(&model, prompt, &config, &mut speculator)?;
+            let seen = verify_speculation(&drafted, prompt, &config, &mut speculator)?;
             report.add(idx, &seen, &tokenizer);
             bar.inc(1);
             if interrupt::is_requested() {

@@ -149,6 +149,25 @@ impl Source {
         }
     }
 
+    /// Loads the same weights quantised, whatever the others are.
+    pub fn load_quantised(
+        &self,
+        quantization: Quantization,
+        config: LoadConfig,
+        device: &Device,
+    ) -> Result<Decoder> {
+        Ok(match self {
+            Source::Folder { folder, .. } => {
+                let folder = (**folder).clone().with_quantization(Some(quantization));
+                progress::while_loading(|report| folder.load(config, device, report))
+            }
+            Source::Shape(shape, _) => {
+                let decoder = shape.config()?.decoder;
+                quantized_dummy_model(&decoder, quantization, config, device, 0)
+            }
+        }?)
+    }
+
     pub fn load(&self, config: LoadConfig, device: &Device) -> Result<Decoder> {
         match self {
             Source::Folder { folder, .. } => {

@@ -8,6 +8,7 @@ use lac_core::{
     GateConfig, LayerPolicy, Off,
     generation::{Flow, Sampling},
     released_code::{FirstThreshold, GateRounding},
+    speculation::WithSecondWeights,
 };
 use lac_eval::prompt::Feed;
 use lac_eval::report::{ReportFormat, SubjectTables, render};
@@ -30,6 +31,7 @@ use crate::out_file;
 use crate::output::{note, print_line, warn_user};
 use crate::progress::Answering;
 use crate::sampling::warn_stop_tokens;
+use crate::second_weights::SecondWeights;
 use crate::speculation::{Gated, SpeculationArgs, Verifier};
 
 #[derive(Args)]
@@ -137,7 +139,15 @@ impl Run {
             n_slots: requests.iter().map(Request::n_tokens).max().unwrap_or(0),
         };
         let model = open.load(rows, "lower --batch-size")?;
-        let mut runs = self.policy_runs(&prompt, &open, &model)?;
+        let second = if self.policy == PolicyName::Speculative {
+            let n_slots = rows.n_slots.saturating_add(prompt.max_new_tokens.unwrap_or(0));
+            let load = |quantization, asked| open.load_second(quantization, asked, n_slots);
+            self.speculation.second_weights(load)?
+        } else {
+            None
+        };
+        let drafted = WithSecondWeights::new(&model, second.as_ref().map(|second| &second.model));
+        let mut runs = self.policy_runs(&prompt, &open, &model, second.as_ref())?;
         let settings = self.settings(&data, &prompt, &open, &runs)?;
         let mut log = match &self.out {
             Some(path) => ResultLog::open(path, settings)?,
@@ -160,16 +170,22 @@ impl Run {
             },
         };
         let (mut is_through, mut n_pending) = (false, None);
-        let outcome = evaluate(&model, &evaluation, &mut runs, &mut log, &mut |progress| {
-            bar.show(progress);
-            is_through = progress.n_done == progress.n_total;
-            n_pending.get_or_insert(progress.n_total - progress.n_done);
-            if interrupt::is_requested() {
-                Flow::Stop
-            } else {
-                Flow::Continue
-            }
-        });
+        let outcome = evaluate(
+            &drafted,
+            &evaluation,
+            &mut runs,
+            &mut log,
+            &mut |progress| {
+                bar.show(progress);
+                is_through = progress.n_done == progress.n_total;
+                n_pending.get_or_insert(progress.n_total - progress.n_done);
+                if interrupt::is_requested() {
+                    Flow::Stop
+                } else {
+                    Flow::Continue
+                }
+            },
+        );
         bar.finish();
         outcome?;
         if !is_through {
@@ -204,6 +220,7 @@ impl Run {
         prompt: &PromptSettings,
         open: &OpenModel<'_>,
         model: &Decoder,
+        second: Option<&SecondWeights>,
     ) -> Result<Vec<PolicyRun>> {
         let is_plain = self.gate.gate_rounding == GateRounding::F32
             && prompt.quirks.first_threshold() == FirstThreshold::Zero;
@@ -214,7 +231,7 @@ impl Run {
             }
         }
         let mut runs = match self.policy {
-            PolicyName::Speculative => vec![self.speculative(prompt, open, model)?],
+            PolicyName::Speculative => vec![self.speculative(prompt, open, model, second)?],
             _ if alphas.len() < 2 => {
                 let alpha = alphas.first().copied().unwrap_or(self.gate.alpha);
                 let run = PolicyRun::new(self.policy_at(alpha, prompt, open)?);
@@ -250,6 +267,7 @@ impl Run {
         prompt: &PromptSettings,
         open: &OpenModel<'_>,
         model: &Decoder,
+        second: Option<&SecondWeights>,
     ) -> Result<PolicyRun> {
         if !self.alphas.is_empty() {
             bail!(
@@ -267,7 +285,9 @@ impl Run {
         let verifier = Verifier::new(model, open.load_config.dtype, is_greedy);
         let speculator =
             self.speculation
-                .speculator(&self.gate, Gated::Always, verifier, || open.fingerprint())?;
+                .speculator(&self.gate, Gated::Always, verifier, second, || {
+                    open.fingerprint()
+                })?;
         let run = PolicyRun::speculative(speculator);
         Ok(match self.speculation.details(&self.gate, verifier)? {
             Some(details) => run.with_details(&details),
