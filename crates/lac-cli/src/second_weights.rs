@@ -95,3 +95,54 @@ impl SecondWeights {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use lac_models::ModelShape;
+
+    use super::*;
+
+    fn load(device: &str, layers: usize, is_quantised: bool, asked: Asked) -> Result<bool> {
+        let mut config = ModelShape::Llama3_8b.config().unwrap().decoder;
+        config.n_layers = layers;
+        let device: DeviceArg = device.parse().unwrap();
+        let first = FirstWeights {
+            device: &device,
+            config: &config,
+            dtype: WeightDtype::Bf16,
+            n_bytes: WeightDtype::Bf16.n_bytes(&config),
+            is_quantised,
+            n_slots: 1000,
+        };
+        let read = |_| bail!("they are read");
+        Ok(SecondWeights::load(&first, Quantization::Q8_0, asked, read)?.is_some())
+    }
+
+    #[test]
+    fn weights_draft_where_they_serve_and_fit() {
+        use Asked::{ByName, WhereTheyServe};
+        let refused = |device, layers, is_quantised, asked, part: &str| {
+            let error = format!(
+                "{:#}",
+                load(device, layers, is_quantised, asked).unwrap_err()
+            );
+            assert!(error.contains(part), "{part:?} is not in: {error}");
+        };
+        refused("cpu", 0, false, WhereTheyServe, "they are read");
+        refused("cpu", 0, true, ByName, "they are read");
+        assert!(!load("cpu", 0, true, WhereTheyServe).unwrap());
+        assert!(!load("wgpu", 0, false, WhereTheyServe).unwrap());
+        refused("wgpu", 0, false, ByName, "needs --device cpu");
+        if cfg!(target_os = "linux") {
+            // More than any machine has.
+            refused(
+                "cpu",
+                1 << 20,
+                false,
+                ByName,
+                "leave quantized out of --draft",
+            );
+            assert!(!load("cpu", 1 << 20, false, WhereTheyServe).unwrap());
+        }
+    }
+}

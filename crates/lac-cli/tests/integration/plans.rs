@@ -121,10 +121,13 @@ fn speculative_text_is_the_plain_text() {
         drafters.iter().map(name).collect()
     };
     assert_eq!(kinds(&["--draft", "ngram"]), ["ngram"]);
-    assert!(kinds(&["--speculative"]).contains(&"ngram".to_owned()));
-    let with_plan = kinds(&["--speculative", "--plan", &path]);
-    assert_eq!(with_plan[0], "plan");
-    assert!(with_plan.contains(&"ngram".to_owned()));
+    assert_eq!(kinds(&["--speculative"]), ["quantized", "ngram"]);
+    assert_eq!(
+        kinds(&["--draft", "quantized", "--draft-type", "q4_0"]),
+        ["quantized"]
+    );
+    let all = ["plan", "quantized", "quantized-plan", "ngram"];
+    assert_eq!(kinds(&["--speculative", "--plan", &path]), all);
     assert_eq!(kinds(&["--draft", "ngram,plan"]), ["plan", "ngram"]);
     let sampled = || {
         let options = [

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::acceptance::Draft;
 use super::config::{DraftCost, DraftLength, SpeculationConfig};
-use super::costs::{PassCosts, blended};
+use super::costs::{Cost, PassCosts};
 use super::losses::Losses;
 use super::shares::Acceptance;
 
@@ -32,7 +32,7 @@ struct Known {
     /// As a share of a plain pass.
     expected_cost: f64,
     /// A drafted token, in seconds, where times are measured.
-    cost: Option<f64>,
+    cost: Cost,
     acceptance: Acceptance,
     /// Rounds in which nothing of it was verified.
     idle: u32,
@@ -58,7 +58,7 @@ impl Control {
         };
         let known = |&expected_cost: &f64| Known {
             expected_cost,
-            cost: None,
+            cost: Cost::default(),
             acceptance: Acceptance::new(),
             idle: 0,
             try_after: TRY_AFTER[0],
@@ -92,7 +92,7 @@ impl Control {
             known.try_after = TRY_AFTER[0];
             if is_measured {
                 let ratio = expected / known.expected_cost.max(f64::EPSILON);
-                known.cost = known.cost.map(|cost| cost * ratio);
+                known.cost.scale(ratio);
             }
             known.expected_cost = expected;
         }
@@ -113,8 +113,10 @@ impl Control {
 
     /// Returns the drafters whose tokens cost next to nothing.
     pub(super) fn is_free(&self, drafter: usize) -> bool {
-        let plain = self.costs.plain().unwrap_or(f64::INFINITY);
-        self.cost(drafter, plain) <= FREE * plain.min(1e9)
+        match self.costs.plain() {
+            Some(plain) => self.cost(drafter, plain) <= FREE * plain,
+            None => self.drafters[drafter].expected_cost <= FREE,
+        }
     }
 
     /// Returns how many of a drafter's tokens are worth verifying after `before` others, and what that gains over not
@@ -192,8 +194,7 @@ impl Control {
         let known = &mut self.drafters[drafter];
         (0..n_withheld).for_each(|_| known.acceptance.fruitless());
         if is_measured {
-            let cost = time.as_secs_f64() / n_tokens.max(1) as f64;
-            known.cost = Some(blended(known.cost, cost));
+            known.cost.add(time.as_secs_f64() / n_tokens.max(1) as f64);
         }
     }
 
@@ -284,7 +285,7 @@ impl Control {
         let known = &self.drafters[drafter];
         match self.given_cost {
             Some(ratio) if known.expected_cost > 0.0 => ratio,
-            _ => known.cost.unwrap_or(known.expected_cost * plain),
+            _ => known.cost.get().unwrap_or(known.expected_cost * plain),
         }
     }
 
@@ -369,7 +370,7 @@ mod tests {
     #[test]
     fn nothing_is_drafted_before_a_plain_pass_was_timed() {
         let mut control = Control::new(&SpeculationConfig::default(), &[0.2]);
-        assert!(control.is_plain_due());
+        assert!(control.is_plain_due() && !control.is_free(0));
         assert_eq!(length(&control, 9.0), 0);
         control.verified(1, Duration::from_millis(10));
         assert!(!control.is_plain_due());

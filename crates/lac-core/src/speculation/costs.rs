@@ -7,12 +7,21 @@ use std::time::Duration;
 pub(super) struct PassCosts {
     is_measured: bool,
     /// A pass over one token.
-    plain: Option<f64>,
-    /// Number of plain passes that were timed, up to a limit.
-    n_plain: u32,
+    plain: Cost,
     /// A verifying pass, by the number of tokens less one.
-    verify: Vec<Option<f64>>,
+    verify: Vec<Cost>,
 }
+
+/// A running mean of times.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cost {
+    mean: Option<f64>,
+    /// Number of times, up to [`FIRST_TIMES`].
+    n_times: u32,
+}
+
+/// The first times of a kind are slow, since memory is touched and caches are filled: the smallest of so many counts.
+const FIRST_TIMES: u32 = 4;
 
 /// The assumed cost of one more token in a verifying pass, as a share of a plain pass, until times are known.
 const COST_OF_A_ROW: f64 = 0.05;
@@ -21,8 +30,7 @@ impl PassCosts {
     pub(super) fn measured() -> Self {
         Self {
             is_measured: true,
-            plain: None,
-            n_plain: 0,
+            plain: Cost::default(),
             verify: Vec::new(),
         }
     }
@@ -31,7 +39,10 @@ impl PassCosts {
     pub(super) fn given() -> Self {
         Self {
             is_measured: false,
-            plain: Some(1.0),
+            plain: Cost {
+                mean: Some(1.0),
+                n_times: FIRST_TIMES,
+            },
             ..Self::measured()
         }
     }
@@ -42,7 +53,7 @@ impl PassCosts {
 
     /// The cost of a pass over one token; `None` until one was timed.
     pub(super) fn plain(&self) -> Option<f64> {
-        self.plain
+        self.plain.get()
     }
 
     /// Returns the most tokens that may be drafted: about twice as many as were verified before, so that a wrong guess
@@ -51,7 +62,8 @@ impl PassCosts {
         if !self.is_measured {
             return usize::MAX;
         }
-        let longest = self.verify.iter().rposition(Option::is_some).unwrap_or(0);
+        let is_known = |cost: &Cost| cost.get().is_some();
+        let longest = self.verify.iter().rposition(is_known).unwrap_or(0);
         2 * longest + 2
     }
 
@@ -63,7 +75,7 @@ impl PassCosts {
         }
         let by_rows = |n_tokens: usize| 1.0 + COST_OF_A_ROW * (n_tokens - 1) as f64;
         let nearest = (2..=self.verify.len())
-            .filter_map(|known| Some((known, self.verify[known - 1]?)))
+            .filter_map(|known| Some((known, self.verify[known - 1].get()?)))
             .min_by_key(|(known, _)| known.abs_diff(n_tokens));
         match nearest {
             Some((known, cost)) => cost * by_rows(n_tokens) / by_rows(known),
@@ -73,32 +85,40 @@ impl PassCosts {
 
     /// Learns the time of a full pass over this many tokens.
     pub(super) fn passed(&mut self, n_tokens: usize, time: Duration) {
-        let time = time.as_secs_f64();
         if !self.is_measured {
             return;
         }
-        if n_tokens == 1 {
-            // The first passes of a process are slow: the fastest of them counts.
-            self.plain = match self.plain {
-                Some(plain) if self.n_plain < 4 => Some(plain.min(time)),
-                _ => Some(blended(self.plain, time)),
-            };
-            self.n_plain = (self.n_plain + 1).min(4);
+        let cost = if n_tokens == 1 {
+            &mut self.plain
         } else {
             // Grown by what was verified, not by what a user allows.
             let verify = &mut self.verify;
-            verify.resize(verify.len().max(n_tokens), None);
-            let cost = &mut verify[n_tokens - 1];
-            *cost = Some(blended(*cost, time));
-        }
+            verify.resize(verify.len().max(n_tokens), Cost::default());
+            &mut verify[n_tokens - 1]
+        };
+        cost.add(time.as_secs_f64());
     }
 }
 
-/// Moves a running mean towards a new value; an outlier moves it little.
-pub(super) fn blended(mean: Option<f64>, value: f64) -> f64 {
-    const WEIGHT: f64 = 0.1;
-    match mean {
-        None => value,
-        Some(mean) => mean + WEIGHT * (value.min(3.0 * mean) - mean),
+impl Cost {
+    /// The mean; `None` before the first time.
+    pub(super) fn get(self) -> Option<f64> {
+        self.mean
+    }
+
+    /// Moves the mean towards a new time; an outlier moves it little.
+    pub(super) fn add(&mut self, time: f64) {
+        const WEIGHT: f64 = 0.1;
+        self.mean = Some(match self.mean {
+            None => time,
+            Some(mean) if self.n_times < FIRST_TIMES => mean.min(time),
+            Some(mean) => mean + WEIGHT * (time.min(3.0 * mean) - mean),
+        });
+        self.n_times = (self.n_times + 1).min(FIRST_TIMES);
+    }
+
+    /// Expects another cost from now on.
+    pub(super) fn scale(&mut self, factor: f64) {
+        self.mean = self.mean.map(|mean| mean * factor);
     }
 }

@@ -140,7 +140,9 @@ impl Run {
         };
         let model = open.load(rows, "lower --batch-size")?;
         let second = if self.policy == PolicyName::Speculative {
-            let n_slots = rows.n_slots.saturating_add(prompt.max_new_tokens.unwrap_or(0));
+            let n_slots = rows
+                .n_slots
+                .saturating_add(prompt.max_new_tokens.unwrap_or(0));
             let load = |quantization, asked| open.load_second(quantization, asked, n_slots);
             self.speculation.second_weights(load)?
         } else {
