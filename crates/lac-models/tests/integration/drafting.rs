@@ -134,7 +134,8 @@ fn texts(demo: &Demo, n_texts: usize) -> Vec<CalibrationText> {
             let mut policy = Off;
             let args = GenerateArgs::new(&mut policy);
             let config = GenerationConfig::greedy(10);
-            let output = generate(&demo.model, &[prompt.clone()], &config, args).unwrap();
+            let output =
+                generate(&demo.model, std::slice::from_ref(&prompt), &config, args).unwrap();
             CalibrationText {
                 n_prompt: prompt.len(),
                 ids: [&prompt[..], &output.rows[0].ids].concat(),
