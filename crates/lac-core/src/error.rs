@@ -176,6 +176,22 @@ pub enum Error {
         returned: [usize; 3],
     },
 
+    /// A layer's routing does not fit its model or the pass.
+    #[error(
+        "the routing of layer {layer_idx} has the shape {found:?} (batch, seq, chosen) in a pass of {expected:?} (batch, \
+         seq) through {n_layers} layers"
+    )]
+    RoutingShape {
+        /// The layer.
+        layer_idx: usize,
+        /// Number of layers of the model.
+        n_layers: usize,
+        /// Batch and sequence length of the pass.
+        expected: [usize; 2],
+        /// Shape of the routing.
+        found: [usize; 3],
+    },
+
     /// A plan is not valid, or not for this model.
     #[error(transparent)]
     Plan(#[from] PlanError),

@@ -97,6 +97,7 @@ pub mod policy;
 pub mod record;
 pub mod reference;
 pub mod released_code;
+pub mod routing;
 pub mod run;
 pub mod speculation;
 pub mod stack;

@@ -2,6 +2,7 @@
 
 use crate::decision::Decision;
 use crate::pass::{Pass, first_of_each};
+use crate::routing::RoutingRecord;
 
 /// What the gate saw of one pass, read back to the host.
 ///
@@ -29,6 +30,9 @@ pub struct PassRecord {
     pub decisions: Vec<Decision>,
     /// What the gate saw; `None` when the policy does not gate.
     pub gate: Option<GateRecord>,
+    /// What the routers chose, for each layer: `None` for a layer without experts, and for one whose MLP was not run. Empty
+    /// when no layer of the pass went through experts.
+    pub routing: Vec<Option<RoutingRecord>>,
 }
 
 /// What the gate saw of one token at one layer.
@@ -112,6 +116,9 @@ impl PassRecord {
                 *values = first_of_each(values, seq, n_slots);
             }
             gate.active = first_of_each(&gate.active, seq, n_slots);
+        }
+        for routing in self.routing.iter_mut().flatten() {
+            routing.keep_first_slots(seq, n_slots);
         }
         self
     }

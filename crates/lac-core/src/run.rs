@@ -117,7 +117,7 @@ pub fn run_layers<S: LayerStack + ?Sized>(
     };
     Ok(PassOutput {
         hidden: policy.finish(hidden),
-        readings: PassReadings::new(found, decisions, records),
+        readings: PassReadings::new(found, decisions, records, stack.take_routing(context)),
     })
 }
 

@@ -4,6 +4,7 @@ use burn::tensor::{Device, Int, Tensor};
 
 use crate::error::{Error, Result};
 use crate::pass::Pass;
+use crate::routing::LayerRouting;
 
 /// A stack of layers that a hidden state passes through: a decoder, an encoder, a vision model. This is all that the
 /// gate needs of a model.
@@ -55,6 +56,15 @@ pub trait LayerStack {
     /// with [`Error::SublayersNotOffered`].
     fn sublayers(&self) -> Option<&dyn Sublayers<Context = Self::Context>> {
         None
+    }
+
+    /// Takes what the routers of the layers chose since the last call, in the order of the layers. Called once at the end of
+    /// each pass. The tensors stay on the device until the pass is read.
+    ///
+    /// The default returns nothing: a model without experts has no routers.
+    fn take_routing(&self, context: &mut Self::Context) -> Vec<LayerRouting> {
+        let _ = context;
+        Vec::new()
     }
 }
 

@@ -207,6 +207,7 @@ mod tests {
             pass: Pass::prompt(&[[1, 2]], 0).unwrap(),
             decisions: vec![Decision::Run, Decision::SkipMlp, Decision::Skip],
             gate: None,
+            routing: Vec::new(),
         };
         let run = PolicyRun::new(Box::new(Off));
         let mut usage = BatchUsage::new(1, &run);

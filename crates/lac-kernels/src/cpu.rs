@@ -2,6 +2,7 @@
 
 mod attention;
 pub(crate) mod dot;
+mod experts;
 mod fused;
 pub(crate) mod linear_map;
 mod norm;
@@ -20,8 +21,10 @@ use burn::backend::flex::FlexTensor;
 use burn::tensor::{DType, Tensor, bf16, f16};
 
 use self::storage::primitive;
+use crate::routing::{RouterWeights, Routing};
 use crate::settings::{Activation, NormForm, Scores};
 use crate::slots::AttendedSlots;
+use crate::value::Value;
 
 /// Calls a function for the data type of a tensor.
 macro_rules! for_data_type {
@@ -76,6 +79,47 @@ pub fn gated_linear(
     let (input, gate, up) = (primitive(input), primitive(gate), primitive(up));
     tensor(for_data_type!(input, |E| linear_map::gated_linear::<E>(
         input, gate, up, activation
+    )))
+}
+
+/// Chooses the likeliest `n_chosen` experts of each token from the router's logits `[tokens, experts]`. The softmax is taken
+/// in f32, and of equally likely experts the first is chosen.
+///
+/// # Panics
+/// If [`has_cpu_kernel`] is false for the logits, or `n_chosen` is not from 1 to the number of experts.
+pub fn route(logits: Tensor<2>, n_chosen: usize, weights: RouterWeights) -> Routing {
+    let [_, n_experts] = logits.dims();
+    let logits = storage::contiguous(primitive(logits));
+    let logits: Vec<f32> = for_data_type!(logits, |E| {
+        let values = storage::values::<E>(&logits).iter();
+        values.map(|&value| value.widen()).collect()
+    });
+    Routing::choose(&logits, n_experts, n_chosen, weights)
+}
+
+/// Returns the weighted sum of each token's experts, `down(activation(gate · x) * (up · x))`, of `[tokens, hidden]` as the
+/// same shape. The matrices of all experts lie below each other: gate and up are `[experts * intermediate, hidden]`, down is
+/// `[experts * hidden, intermediate]`. The weights of experts that no token goes through are not read. Sums are taken in f32,
+/// in the order of the experts' indices, and rounded once.
+///
+/// # Panics
+/// If [`has_cpu_kernel`] is false for a tensor, or the routing is of other tokens or experts.
+pub fn experts(
+    input: Tensor<2>,
+    gate_up_down: [Tensor<2>; 3],
+    routing: &Routing,
+    activation: Activation,
+) -> Tensor<2> {
+    let [n_tokens, _] = input.dims();
+    let n_pairs = n_tokens * routing.n_chosen();
+    assert_eq!(
+        routing.experts().len(),
+        n_pairs,
+        "a routing of these tokens"
+    );
+    let (input, weights) = (primitive(input), gate_up_down.map(primitive));
+    tensor(for_data_type!(input, |E| experts::experts::<E>(
+        input, weights, routing, activation
     )))
 }
 

@@ -39,16 +39,17 @@ pub use bandwidth::parallel_read;
 #[cfg(feature = "flex")]
 pub use cpu::{
     GatedMlp, LinearMap, Norm, QkvHeads, QkvProjection, Residual, add_linear, add_mlp, attend,
-    fuses_sequences, fuses_tokens, gated_linear, has_cpu_kernel, layer, linear,
-    queries_keys_values, rms_norm, rotate,
+    experts, fuses_sequences, fuses_tokens, gated_linear, has_cpu_kernel, layer, linear,
+    queries_keys_values, rms_norm, rotate, route,
 };
+pub use routing::{ExpertTokens, RouterWeights, Routing};
 pub use settings::{Activation, NormForm, Scores};
 pub use slots::AttendedSlots;
 #[cfg(not(feature = "flex"))]
 pub use stub::{
     GatedMlp, LinearMap, Norm, QkvHeads, QkvProjection, Residual, add_linear, add_mlp, attend,
-    fuses_sequences, fuses_tokens, gated_linear, has_cpu_kernel, layer, linear,
-    queries_keys_values, rms_norm, rotate,
+    experts, fuses_sequences, fuses_tokens, gated_linear, has_cpu_kernel, layer, linear,
+    queries_keys_values, rms_norm, rotate, route,
 };
 
 #[cfg(feature = "flex")]
@@ -62,6 +63,7 @@ mod bandwidth;
 #[cfg(feature = "flex")]
 mod cpu;
 mod half_precision;
+mod routing;
 mod settings;
 mod slots;
 #[cfg(not(feature = "flex"))]

@@ -2,6 +2,7 @@
 
 use burn::tensor::Tensor;
 
+use crate::routing::{RouterWeights, Routing};
 use crate::settings::{Activation, NormForm, Scores};
 use crate::slots::AttendedSlots;
 
@@ -121,6 +122,27 @@ pub fn gated_linear(
     _input: Tensor<2>,
     _gate: Tensor<2>,
     _up: Tensor<2>,
+    _activation: Activation,
+) -> Tensor<2> {
+    unreachable!("{NONE}")
+}
+
+/// Stands for the kernel of this name.
+///
+/// # Panics
+/// Always: [`has_cpu_kernel`] is false for every tensor.
+pub fn route(_logits: Tensor<2>, _n_chosen: usize, _weights: RouterWeights) -> Routing {
+    unreachable!("{NONE}")
+}
+
+/// Stands for the kernel of this name.
+///
+/// # Panics
+/// Always: [`has_cpu_kernel`] is false for every tensor.
+pub fn experts(
+    _input: Tensor<2>,
+    _gate_up_down: [Tensor<2>; 3],
+    _routing: &Routing,
     _activation: Activation,
 ) -> Tensor<2> {
     unreachable!("{NONE}")

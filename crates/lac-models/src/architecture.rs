@@ -1,6 +1,7 @@
 //! From a Hugging Face `config.json` to a [`DecoderConfig`]: one file per architecture, with what is peculiar to it.
 
 mod error;
+mod experts;
 mod family;
 mod fields;
 mod gemma2;
@@ -11,12 +12,15 @@ mod list;
 mod llama;
 mod ministral;
 mod mistral;
+mod mixtral;
 mod olmo2;
 mod olmo3;
 mod phi3;
 mod quantization;
 mod qwen2;
+mod qwen2_moe;
 mod qwen3;
+mod qwen3_moe;
 mod rope;
 mod scaling;
 mod shared;

@@ -21,7 +21,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use lac_kernels::quantized::BlockFormat;
 use safetensors::tensor::TensorInfo;
 
-use crate::decoder::{DecoderMatrix, TensorSource};
+use crate::decoder::{DecoderMatrix, ExpertsShape, TensorSource, load_experts};
 use crate::file;
 use crate::hash::FieldHasher;
 pub use dtype::WeightDtype;
@@ -332,11 +332,40 @@ impl CheckpointSource<'_> {
         shape: [usize; 2],
         format: BlockFormat,
     ) -> Result<DecoderMatrix, CheckpointError> {
-        let (stored, shard, info) = self.checkpoint.find_of_shape(name, &shape)?;
+        self.quantized_below_each_other(name, &shape, shape, format)
+    }
+
+    /// Quantises a tensor of matrices as one matrix, in which they lie below each other.
+    fn quantized_below_each_other(
+        &mut self,
+        name: &str,
+        stored_shape: &[usize],
+        shape: [usize; 2],
+        format: BlockFormat,
+    ) -> Result<DecoderMatrix, CheckpointError> {
+        let (stored, shard, info) = self.checkpoint.find_of_shape(name, stored_shape)?;
         let (matrix, hash) = shard.quantize(stored, info, shape, format)?;
         let (stored, n_bytes) = (stored.clone(), n_bytes(info));
         self.checkpoint.read.insert(stored, hash);
         Ok(self.loading.quantized(matrix, n_bytes))
+    }
+
+    /// Reads a tensor `[matrices, rows, columns]` as one matrix, in which they lie below each other.
+    fn stacked(
+        &mut self,
+        name: &str,
+        stored_shape: [usize; 3],
+    ) -> Result<DecoderMatrix, CheckpointError> {
+        let [n_matrices, n_rows, n_columns] = stored_shape;
+        let shape = [n_matrices * n_rows, n_columns];
+        let quantizing = self.loading.quantizing;
+        match quantizing.and_then(|quantizing| quantizing.format(name, shape)) {
+            Some(format) => self.quantized_below_each_other(name, &stored_shape, shape, format),
+            None => {
+                let tensor: Tensor<3> = self.tensor(name, stored_shape)?;
+                Ok(tensor.reshape(shape).into())
+            }
+        }
     }
 }
 
@@ -353,5 +382,37 @@ impl TensorSource for CheckpointSource<'_> {
 
     fn vector(&mut self, name: &str, len: usize) -> Result<Tensor<1>, CheckpointError> {
         self.tensor(name, [len])
+    }
+
+    fn experts(
+        &mut self,
+        name: &str,
+        shape: ExpertsShape,
+    ) -> Result<[DecoderMatrix; 3], CheckpointError> {
+        // As transformers 5 holds them, and writes them where it is told to: an expert's rows of gate before those of up.
+        let [gate_up, down] = ["gate_up_proj", "down_proj"].map(|part| format!("{name}.{part}"));
+        if self.checkpoint.find(&gate_up).is_none() {
+            return load_experts(self, name, shape);
+        }
+        let ExpertsShape {
+            n_experts,
+            intermediate,
+            hidden,
+            ..
+        } = shape;
+        let gate_up = self.stacked(&gate_up, [n_experts, 2 * intermediate, hidden])?;
+        let half = |first: usize| {
+            let of_expert = |expert: usize| {
+                let start = (2 * expert + first) * intermediate;
+                gate_up.rows(start..start + intermediate)
+            };
+            let matrices: Vec<DecoderMatrix> = (0..n_experts).map(of_expert).collect();
+            DecoderMatrix::below_each_other(&matrices)
+        };
+        Ok([
+            half(0),
+            half(1),
+            self.stacked(&down, [n_experts, hidden, intermediate])?,
+        ])
     }
 }

@@ -1,4 +1,4 @@
-//! The decoder that all families share: RMSNorm, rotary positions, grouped-query attention, a gated MLP.
+//! The decoder that all families share: RMSNorm, rotary positions, grouped-query attention, a gated MLP or experts.
 //! [`DecoderConfig`] says in what they differ. Fields of the modules have the names of the checkpoint's tensors.
 //!
 //! [`DecoderConfig::init`] makes a decoder with random weights, [`ModelFolder::load`](crate::ModelFolder::load) one
@@ -8,8 +8,11 @@ mod attention;
 mod cast;
 mod config;
 mod context;
+mod experts;
+mod experts_config;
 mod kv_holes;
 mod layer;
+mod layer_mlp;
 mod linear;
 mod matrix;
 mod mlp;
@@ -22,6 +25,7 @@ mod rotation;
 mod second_context;
 mod sizes;
 mod source;
+mod sparse_mlp;
 
 pub use attention::DecoderAttention;
 pub use config::{
@@ -29,18 +33,25 @@ pub use config::{
     ProjectionLayout,
 };
 pub use context::DecoderContext;
+pub use experts::DecoderExperts;
+pub use experts_config::{ExpertsConfig, RouterWeights};
 pub use layer::DecoderLayer;
+pub use layer_mlp::LayerMlp;
 pub use linear::DecoderLinear;
 pub use matrix::{DecoderMatrix, QuantizedWeight};
 pub use mlp::DecoderMlp;
 pub use norm::DecoderNorm;
 pub use rope::{RampEnds, RopeConfig, RopeScaling};
-pub use source::{DummyWeights, TensorSource};
+pub(crate) use source::load_experts;
+pub use source::{DummyWeights, ExpertsShape, TensorSource};
+pub use sparse_mlp::DecoderSparseMlp;
 
 use burn::module::Module;
 use burn::tensor::{DType, Device, Int, Tensor};
 use lac_core::{
-    CausalLm, LayerStack, Off, Pass, run_layers,
+    CausalLm, LayerStack, Off, Pass,
+    routing::LayerRouting,
+    run_layers,
     stack::{Sublayer, Sublayers},
 };
 
@@ -96,7 +107,8 @@ impl Decoder {
         let embed_tokens = source.matrix("model.embed_tokens.weight", vocab_shape)?;
         let layers = (0..config.n_layers)
             .map(|layer_idx| {
-                DecoderLayer::load(source, &format!("model.layers.{layer_idx}"), config)
+                let name = format!("model.layers.{layer_idx}");
+                DecoderLayer::load(source, &name, layer_idx, config)
             })
             .collect::<Result<_, _>>()?;
         let norm = DecoderNorm::load(source, "model.norm", config.hidden_size, config)?;
@@ -229,6 +241,10 @@ impl LayerStack for Decoder {
     fn sublayers(&self) -> Option<&dyn Sublayers<Context = DecoderContext>> {
         Some(self)
     }
+
+    fn take_routing(&self, context: &mut DecoderContext) -> Vec<LayerRouting> {
+        context.take_routing()
+    }
 }
 
 impl Sublayers for Decoder {
@@ -245,7 +261,7 @@ impl Sublayers for Decoder {
         let layer = &self.model.layers[layer_idx];
         match sublayer {
             Sublayer::Attention => layer.forward_attention(hidden, layer_idx, context),
-            Sublayer::Mlp => layer.forward_mlp(hidden),
+            Sublayer::Mlp => layer.forward_mlp(hidden, layer_idx, context),
         }
     }
 

@@ -4,8 +4,8 @@ use lac_core::plan::ModelFingerprint;
 
 use crate::architecture::ModelConfig;
 use crate::decoder::{
-    Activation, DecoderConfig, HeadNorms, LayerNorms, NormForm, ProjectionBias, RopeConfig,
-    RopeScaling,
+    Activation, DecoderConfig, ExpertsConfig, HeadNorms, LayerNorms, NormForm, ProjectionBias,
+    RopeConfig, RopeScaling,
 };
 use crate::hash::FieldHasher;
 use crate::tokenizer::TextSettings;
@@ -43,6 +43,7 @@ fn config_text(config: &DecoderConfig) -> String {
         vocab_size,
         hidden_size,
         intermediate_size,
+        experts,
         n_layers,
         n_heads,
         n_kv_heads,
@@ -143,6 +144,29 @@ fn config_text(config: &DecoderConfig) -> String {
         if let Some(value) = value {
             add(true, format!("{name} {value:e}"));
         }
+    }
+    if let Some(experts) = experts {
+        text.push_str(&experts_text(experts));
+    }
+    text
+}
+
+/// Writes the experts, with a space before every setting.
+fn experts_text(experts: &ExpertsConfig) -> String {
+    let ExpertsConfig {
+        n_experts,
+        n_chosen,
+        intermediate_size,
+        shared_intermediate_size,
+        weights,
+        dense_layers,
+    } = experts;
+    let mut text = format!(" experts {n_experts} {n_chosen} {intermediate_size} {weights:?}");
+    if let Some(width) = shared_intermediate_size {
+        text.push_str(&format!(" shared_expert {width}"));
+    }
+    if !dense_layers.is_empty() {
+        text.push_str(&format!(" dense_layers {dense_layers:?}"));
     }
     text
 }

@@ -1,5 +1,5 @@
-//! Llama, Mistral, Qwen, Gemma, SmolLM3, Granite, OLMo and Phi in burn, loaded from Hugging Face folders or GGUF files and
-//! ready for lac-core.
+//! Llama, Mistral, Mixtral, Qwen, Gemma, SmolLM3, Granite, OLMo and Phi in burn, loaded from Hugging Face folders or GGUF
+//! files and ready for lac-core.
 //!
 //! [`ModelFolder`] opens a folder with `config.json`, safetensors files and `tokenizer.json`, or a GGUF file;
 //! [`ModelFolder::load`] gives a [`Decoder`], which implements [`lac_core::CausalLm`], so that

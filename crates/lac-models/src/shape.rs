@@ -33,11 +33,15 @@ pub enum ModelShape {
     Llama3_8b,
     /// Mistral-7B-v0.3.
     Mistral7b,
+    /// Mixtral-8x7B.
+    Mixtral8x7b,
+    /// Qwen3-30B-A3B.
+    Qwen3_30bA3b,
 }
 
 impl ModelShape {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Qwen2_5_0_5b,
         Self::Qwen2_5_7b,
         Self::Qwen3_0_6b,
@@ -45,6 +49,8 @@ impl ModelShape {
         Self::Gemma3_1b,
         Self::Llama3_8b,
         Self::Mistral7b,
+        Self::Mixtral8x7b,
+        Self::Qwen3_30bA3b,
     ];
 
     /// Returns the name on a command line.
@@ -57,6 +63,8 @@ impl ModelShape {
             Self::Gemma3_1b => "gemma-3-1b",
             Self::Llama3_8b => "llama-3-8b",
             Self::Mistral7b => "mistral-7b",
+            Self::Mixtral8x7b => "mixtral-8x7b",
+            Self::Qwen3_30bA3b => "qwen3-30b-a3b",
         }
     }
 
@@ -73,6 +81,8 @@ impl ModelShape {
             Self::Gemma3_1b => GEMMA_3_1B,
             Self::Llama3_8b => LLAMA_3_8B,
             Self::Mistral7b => MISTRAL_7B,
+            Self::Mixtral8x7b => MIXTRAL_8X7B,
+            Self::Qwen3_30bA3b => QWEN_3_30B_A3B,
         };
         ModelConfig::from_json(text, Path::new(self.name()))
     }
@@ -155,23 +165,45 @@ const MISTRAL_7B: &str = r#"{
     "sliding_window": null, "vocab_size": 32768, "eos_token_id": 2
 }"#;
 
+const MIXTRAL_8X7B: &str = r#"{
+    "architectures": ["MixtralForCausalLM"], "model_type": "mixtral", "hidden_act": "silu",
+    "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
+    "num_attention_heads": 32, "num_key_value_heads": 8, "num_local_experts": 8,
+    "num_experts_per_tok": 2, "max_position_embeddings": 32768, "rms_norm_eps": 1e-5,
+    "rope_theta": 1000000.0, "tie_word_embeddings": false, "sliding_window": null,
+    "vocab_size": 32000, "eos_token_id": 2
+}"#;
+
+const QWEN_3_30B_A3B: &str = r#"{
+    "architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe", "hidden_act": "silu",
+    "hidden_size": 2048, "intermediate_size": 6144, "moe_intermediate_size": 768,
+    "num_hidden_layers": 48, "num_attention_heads": 32, "num_key_value_heads": 4, "head_dim": 128,
+    "num_experts": 128, "num_experts_per_tok": 8, "norm_topk_prob": true,
+    "decoder_sparse_step": 1, "mlp_only_layers": [], "max_position_embeddings": 40960,
+    "rms_norm_eps": 1e-6, "rope_theta": 1000000.0, "tie_word_embeddings": false,
+    "use_sliding_window": false, "vocab_size": 151936, "eos_token_id": 151645
+}"#;
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_shape_has_the_size_of_its_model() {
-        for (shape, n_parameters) in ModelShape::ALL.into_iter().zip([
-            494_032_768,
-            7_615_616_512,
-            596_049_920,
-            8_190_735_360,
-            999_885_952,
-            8_030_261_248,
-            7_248_023_552,
+        for (shape, (n_parameters, n_per_token)) in ModelShape::ALL.into_iter().zip([
+            (494_032_768, 494_032_768),
+            (7_615_616_512, 7_615_616_512),
+            (596_049_920, 596_049_920),
+            (8_190_735_360, 8_190_735_360),
+            (999_885_952, 999_885_952),
+            (8_030_261_248, 8_030_261_248),
+            (7_248_023_552, 7_248_023_552),
+            (46_702_792_704, 12_879_925_248),
+            (30_532_122_624, 3_353_032_704),
         ]) {
             let config = shape.config().unwrap().decoder;
             assert_eq!(config.n_parameters(), n_parameters, "{shape}");
+            assert_eq!(config.n_parameters_per_token(), n_per_token, "{shape}");
             assert_eq!(shape.name().parse(), Ok(shape));
         }
         assert!(

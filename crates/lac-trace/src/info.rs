@@ -11,12 +11,17 @@ use parquet::file::metadata::KeyValue;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::routing::ExpertCounts;
 
 /// The version of the file format that this crate writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
 
 /// The value of `lac.format` in every trace.
 const FORMAT: &str = "lac-trace";
+
+/// Written only for a model with experts.
+const N_EXPERTS: &str = "lac.n_experts";
+const EXPERTS_PER_TOKEN: &str = "lac.experts_per_token";
 
 const WHOLE_SEQUENCES: &str = "lac.whole_sequences";
 
@@ -35,6 +40,9 @@ pub struct TraceInfo {
     pub model: String,
     /// Number of layers of the model.
     pub n_layers: usize,
+    /// The experts of the model's layers; `None` where it has none, and nothing is recorded of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub experts: Option<ExpertCounts>,
     /// Data type that was computed in, such as `f32`.
     pub dtype: String,
     /// Device that was computed on.
@@ -112,6 +120,7 @@ impl TraceInfo {
         Ok(Self {
             model: model.to_owned(),
             n_layers,
+            experts: None,
             dtype: "unknown".to_owned(),
             device: "unknown".to_owned(),
             policy: policy.name().to_owned(),
@@ -129,6 +138,12 @@ impl TraceInfo {
     pub fn with_machine(mut self, dtype: &str, device: &str) -> Self {
         self.dtype = dtype.to_owned();
         self.device = device.to_owned();
+        self
+    }
+
+    /// Sets the number of experts of a layer, and of those that a token goes through: what routers choose is recorded.
+    pub fn with_experts(mut self, experts: Option<ExpertCounts>) -> Self {
+        self.experts = experts;
         self
     }
 
@@ -225,6 +240,10 @@ impl TraceInfo {
         if let Some(effect) = self.policy_effect {
             pairs.push((POLICY_EFFECT.to_owned(), effect.name().to_owned()));
         }
+        if let Some(experts) = self.experts {
+            pairs.push((N_EXPERTS.to_owned(), experts.n_experts.to_string()));
+            pairs.push((EXPERTS_PER_TOKEN.to_owned(), experts.n_chosen.to_string()));
+        }
         if let Some(seed) = self.seed {
             pairs.push(("lac.seed".to_owned(), seed.to_string()));
         }
@@ -308,6 +327,19 @@ impl TraceInfo {
             let found = n_layers.to_string();
             return Err(fields.wrong("lac.n_layers", &found, "a number of layers, 1 to 65535"));
         }
+        let experts = if fields.pairs.contains_key(N_EXPERTS) {
+            let expected = "a number of experts, at least those of a token";
+            let experts = ExpertCounts {
+                n_experts: fields.number(N_EXPERTS, expected)?,
+                n_chosen: fields.number(EXPERTS_PER_TOKEN, expected)?,
+            };
+            if !experts.are_possible() {
+                return Err(fields.wrong(N_EXPERTS, &experts.n_experts.to_string(), expected));
+            }
+            Some(experts)
+        } else {
+            None
+        };
         let seed = if fields.pairs.contains_key("lac.seed") {
             Some(fields.number("lac.seed", "a whole number")?)
         } else {
@@ -322,6 +354,7 @@ impl TraceInfo {
         Ok(Self {
             model: fields.text("lac.model")?,
             n_layers,
+            experts,
             dtype: fields.text("lac.dtype")?,
             device: fields.text("lac.device")?,
             policy: fields.text("lac.policy")?,

@@ -27,6 +27,7 @@
 //!         thresholds: vec![0.0; 4],
 //!         active: vec![true, true, false, true],
 //!     }),
+//!     routing: Vec::new(),
 //! };
 //! let mut recorder = Recorder::new(0);
 //! recorder.pass(&record)?;
@@ -53,6 +54,7 @@ pub mod picture;
 pub mod probe;
 pub mod recorder;
 pub mod report;
+pub mod routing;
 pub mod statistics;
 
 mod atomic;

@@ -28,6 +28,11 @@ pub struct PhaseTrace {
     pub thresholds: Vec<Vec<f32>>,
     /// 1 where the layer was active, 0 where it was void.
     pub active: Vec<Vec<u8>>,
+    /// `[layers][tokens][chosen]`: the experts that each token went through, the one with the largest weight first; an empty
+    /// list in a layer without experts. Empty for a model without experts.
+    pub experts: Vec<Vec<Vec<u32>>>,
+    /// The weights of these experts.
+    pub expert_weights: Vec<Vec<Vec<f32>>>,
 }
 
 impl Recorder {
@@ -55,6 +60,18 @@ impl PhaseTrace {
         if !pass.token_ids().is_empty() {
             self.token_ids
                 .extend(slots.iter().map(|slot| pass.token_ids()[token(slot)]));
+        }
+        for (layer_idx, routing) in record.routing.iter().enumerate() {
+            let choices = |slot: &usize| {
+                let routing = routing.as_ref();
+                let (experts, weights) = routing
+                    .map(|routing| routing.of_token(token(slot)))
+                    .unwrap_or_default();
+                (experts.to_vec(), weights.to_vec())
+            };
+            let (experts, weights): (Vec<_>, Vec<_>) = slots.iter().map(choices).unzip();
+            append(&mut self.experts, layer_idx, experts.into_iter());
+            append(&mut self.expert_weights, layer_idx, weights.into_iter());
         }
         let Some(gate) = &record.gate else { return };
         self.embedding_norms

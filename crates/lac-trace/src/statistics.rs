@@ -6,6 +6,7 @@
 mod add;
 mod agreement;
 mod counts;
+mod experts;
 mod moments;
 mod phase;
 mod regate;
@@ -15,7 +16,8 @@ mod token_use;
 
 pub use agreement::{Agreement, PhaseAgreement, agreement};
 pub use counts::Statistics;
-pub use moments::{Interval, Moments, spearman, wilson};
+pub use experts::{ExpertStatistics, ExpertSummary};
+pub use moments::{Comoments, Interval, Moments, spearman, wilson};
 pub use phase::{PhaseStatistics, PositionBucket, TRANSITIONS};
 pub use regate::regate;
 pub use summary::{

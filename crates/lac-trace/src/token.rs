@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use lac_core::Phase;
 
+use crate::routing::{RoutingColumns, TokenRouting};
+
 /// What was seen of one token in its pass. The slices are `[layers]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Token<'a> {
@@ -33,6 +35,8 @@ pub struct Token<'a> {
     pub cosines: Option<&'a [f32]>,
     /// `‖output − input‖ / ‖input‖` of each layer, when it was probed.
     pub contributions: Option<&'a [f32]>,
+    /// The experts that the token went through, in a model that has them.
+    pub routing: Option<TokenRouting<'a>>,
 }
 
 impl Token<'_> {
@@ -74,6 +78,7 @@ pub struct TokenBatch {
     pub(crate) executed: Vec<bool>,
     pub(crate) cosines: Option<Vec<f32>>,
     pub(crate) contributions: Option<Vec<f32>>,
+    pub(crate) routing: Option<RoutingColumns>,
     pub(crate) hidden: Vec<HiddenStates>,
 }
 
@@ -124,6 +129,10 @@ impl TokenBatch {
             executed: &self.executed[layers.clone()],
             cosines: self.cosines.as_ref().map(|all| &all[layers.clone()]),
             contributions: self.contributions.as_ref().map(|all| &all[layers]),
+            routing: self
+                .routing
+                .as_ref()
+                .map(|all| all.of_token(token_idx, self.n_layers)),
         }
     }
 
@@ -147,7 +156,9 @@ impl TokenBatch {
             .sum::<usize>();
         let hidden: usize = self.hidden.iter().map(|states| states.values.len()).sum();
         let pieces: usize = self.pieces.iter().flatten().map(|piece| piece.len()).sum();
-        4 * (floats + probed + hidden) + 2 * self.active.len() + pieces + 48 * self.len()
+        let routing = self.routing.as_ref();
+        let chosen = routing.map_or(0, |all| all.experts.len() + all.weights.len());
+        4 * (floats + probed + hidden + chosen) + 2 * self.active.len() + pieces + 48 * self.len()
     }
 
     /// Forgets the tokens and keeps the columns' room.
@@ -168,6 +179,10 @@ impl TokenBatch {
             .flatten()
         {
             probed.clear();
+        }
+        if let Some(routing) = &mut self.routing {
+            routing.experts.clear();
+            routing.weights.clear();
         }
         for states in &mut self.hidden {
             states.values.clear();
@@ -216,6 +231,12 @@ impl TokenBatch {
             .extend_from_slice(&other.executed[layers.clone()]);
         append_optional(&mut self.cosines, &other.cosines, layers.clone());
         append_optional(&mut self.contributions, &other.contributions, layers);
+        if let Some(more) = &other.routing {
+            let routing = self
+                .routing
+                .get_or_insert_with(|| RoutingColumns::new(more.n_chosen));
+            routing.append(more, tokens.clone(), other.n_layers);
+        }
         if self.hidden.is_empty() {
             let empty = |states: &HiddenStates| HiddenStates {
                 layer_idx: states.layer_idx,

@@ -15,6 +15,7 @@ use lac_core::{
 };
 use lac_models::{DecodedSpecialTokens, Decoder, Tokenizer};
 use lac_trace::recorder::PhaseTrace;
+use lac_trace::routing::ExpertCounts;
 use lac_trace::{Recorder, Style, TraceInfo, TraceWriter, heat_map};
 use sha2::{Digest, Sha256};
 
@@ -200,6 +201,10 @@ impl Trace {
             rg_deltas: &recorder.phases.response.deltas,
             rg_thresholds: &recorder.phases.response.thresholds,
             rg_active: &recorder.phases.response.active,
+            experts: &recorder.phases.prompt.experts,
+            expert_weights: &recorder.phases.prompt.expert_weights,
+            rg_experts: &recorder.phases.response.experts,
+            rg_expert_weights: &recorder.phases.response.expert_weights,
             logits_last: output.prompt_logits.as_ref().map(|rows| rows[0].as_slice()),
             usage: UsageJson::new(&usage),
             executed: PhasePair::executed(&usage),
@@ -316,8 +321,11 @@ impl Trace {
         let model = self.model.model.display().to_string();
         let fingerprint = open.fingerprint()?;
         let choice = self.sampling.choose(folder)?;
+        let experts = folder.config().decoder.experts.as_ref();
+        let experts = experts.map(|experts| ExpertCounts::new(experts.n_experts, experts.n_chosen));
         let mut info = TraceInfo::new(&model, n_layers, policy)
             .context("--out")?
+            .with_experts(experts)
             .with_machine(&open.weights_name(), &self.model.device.to_string())
             .with_note("sampling", &choice.describe());
         for part in RECORDED_PARTS {

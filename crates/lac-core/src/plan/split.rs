@@ -6,6 +6,7 @@ use burn::tensor::{Device, Int, Tensor};
 
 use crate::error::{Error, Result};
 use crate::pass::Pass;
+use crate::routing::LayerRouting;
 use crate::stack::{CausalLm, LayerStack, Sublayer, Sublayers};
 
 /// A model whose attentions and MLPs count as layers of their own, twice as many, so that the gate judges each of them by
@@ -70,6 +71,15 @@ impl<M: LayerStack + ?Sized> LayerStack for SplitLayers<'_, M> {
         } else {
             Ok(())
         }
+    }
+
+    fn take_routing(&self, context: &mut M::Context) -> Vec<LayerRouting> {
+        let mut routing = self.model.take_routing(context);
+        for layer in &mut routing {
+            // Experts stand in the MLP's place.
+            layer.layer_idx = 2 * layer.layer_idx + 1;
+        }
+        routing
     }
 }
 

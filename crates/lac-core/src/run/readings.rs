@@ -1,12 +1,13 @@
 //! What the gate saw of a pass: on the device until it is read.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData, Transaction};
 
 use crate::decision::Decision;
 use crate::error::{Error, Result, StateAt};
 use crate::kernel::{Field, N_FIELDS};
 use crate::pass::Pass;
 use crate::record::{GateRecord, PassRecord};
+use crate::routing::{LayerRouting, RoutingRecord};
 
 /// What the gate saw of a pass, still on the device, and which layers were run.
 #[derive(Debug)]
@@ -16,6 +17,7 @@ pub struct PassReadings {
     decisions: Vec<Decision>,
     /// The records of the embedding and of every layer, `[1 + layers, N_FIELDS, batch, seq]`.
     records: Option<Box<Tensor<4>>>,
+    routing: Vec<LayerRouting>,
 }
 
 impl PassReadings {
@@ -23,11 +25,13 @@ impl PassReadings {
         shape: [usize; 3],
         decisions: Vec<Decision>,
         records: Option<Tensor<4>>,
+        routing: Vec<LayerRouting>,
     ) -> Self {
         Self {
             shape,
             decisions,
             records: records.map(Box::new),
+            routing,
         }
     }
 
@@ -41,12 +45,13 @@ impl PassReadings {
         self.records.is_some()
     }
 
-    /// Reads the gate's numbers back to the host, at once, and checks them. `pass` is the one that was run. This waits for
-    /// the device.
+    /// Reads the gate's numbers and the routers' choices back to the host, at once, and checks them. `pass` is the one that
+    /// was run. This waits for the device.
     ///
     /// # Errors
     /// - [`Error::NonFiniteNorm`] with the first layer and position whose norm is not finite (padding is not checked);
     /// - [`Error::PassShape`] if `pass` is for another batch or sequence length;
+    /// - [`Error::RoutingShape`] if the model's routing is for another one, or of a layer that it does not have;
     /// - [`Error::Device`] if the device failed.
     pub fn read(self, pass: &Pass) -> Result<PassRecord> {
         let expected = [pass.batch(), pass.seq()];
@@ -54,26 +59,88 @@ impl PassReadings {
             let found = self.shape;
             return Err(Error::PassShape { expected, found });
         }
+        let n_layers = self.decisions.len();
+        let wrong = self.routing.iter().find(|layer| {
+            let [batch, seq, _] = layer.experts.dims();
+            let is_whole = layer.weights.dims() == layer.experts.dims();
+            layer.layer_idx >= n_layers || [batch, seq] != expected || !is_whole
+        });
+        if let Some(layer) = wrong {
+            return Err(Error::RoutingShape {
+                layer_idx: layer.layer_idx,
+                n_layers,
+                expected,
+                found: layer.experts.dims(),
+            });
+        }
+        let mut read = read_at_once(self.records.as_deref(), &self.routing)?.into_iter();
         let gate = match self.records {
-            Some(records) => Some(read_records(*records, pass)?),
+            Some(_) => read.next().map(|data| gate_record(data, n_layers, pass)),
             None => None,
         };
         Ok(PassRecord {
             pass: pass.clone(),
             decisions: self.decisions,
-            gate,
+            gate: gate.transpose()?,
+            routing: routing_records(n_layers, &self.routing, read)?,
         })
     }
 }
 
-/// Reads `[1 + layers, N_FIELDS, batch, seq]`: one tensor, so that the device is waited for once.
-fn read_records(records: Tensor<4>, pass: &Pass) -> Result<GateRecord> {
-    const READING: &str = "reading what the gate saw";
-    let [n_states, _, batch, seq] = records.dims();
-    let n_tokens = batch * seq;
+/// Waits for the device once.
+fn read_at_once(records: Option<&Tensor<4>>, routing: &[LayerRouting]) -> Result<Vec<TensorData>> {
+    let mut transaction = Transaction::default();
+    if let Some(records) = records {
+        transaction = transaction.register(records.clone());
+    }
+    for layer in routing {
+        transaction = transaction
+            .register(layer.experts.clone())
+            .register(layer.weights.clone());
+    }
+    if records.is_none() && routing.is_empty() {
+        return Ok(Vec::new());
+    }
+    transaction
+        .try_execute()
+        .map_err(|error| Error::device(READING, error))
+}
+
+/// What is said to have been done when the device fails.
+const READING: &str = "reading what the gate saw";
+
+/// Makes records of what was read of the layers with routers, experts and weights in turn.
+fn routing_records(
+    n_layers: usize,
+    routing: &[LayerRouting],
+    mut read: impl Iterator<Item = TensorData>,
+) -> Result<Vec<Option<RoutingRecord>>> {
+    let mut records = Vec::new();
+    if !routing.is_empty() {
+        records.resize(n_layers, None);
+    }
+    for layer in routing {
+        let (Some(experts), Some(weights)) = (read.next(), read.next()) else {
+            break;
+        };
+        let [_, _, n_chosen] = layer.experts.dims();
+        records[layer.layer_idx] = Some(RoutingRecord {
+            n_experts: layer.n_experts,
+            n_chosen,
+            experts: experts.iter::<u32>().collect(),
+            weights: weights
+                .try_into_vec::<f32>()
+                .map_err(|error| Error::device(READING, error))?,
+        });
+    }
+    Ok(records)
+}
+
+/// Makes a record of `[1 + layers, N_FIELDS, batch, seq]`.
+fn gate_record(records: TensorData, n_layers: usize, pass: &Pass) -> Result<GateRecord> {
+    let n_tokens = pass.batch() * pass.seq();
+    let n_states = 1 + n_layers;
     let values = records
-        .try_into_data()
-        .map_err(|error| Error::device(READING, error))?
         .try_into_vec::<f32>()
         .map_err(|error| Error::device(READING, error))?;
     let rows = |row: Field| {

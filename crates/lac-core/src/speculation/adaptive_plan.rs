@@ -189,6 +189,7 @@ mod tests {
                 thresholds: vec![0.0; 4],
                 active: active.to_vec(),
             }),
+            routing: Vec::new(),
         }
     }
 

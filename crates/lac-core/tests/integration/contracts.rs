@@ -1,10 +1,13 @@
 //! What a model, a pass and a policy owe each other: a breach is an error, never another number.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use lac_core::{
     Bypass, Decision, Error, GateConfig, Halt, LastActive, LayerPolicy, LayerStack, LayerStep,
-    NextState, Off, Pass, PassOutput, Planned, PolicyEffect, SkippedKeys, Trace, plan::PhasePlan,
+    NextState, Off, Pass, PassOutput, Planned, PolicyEffect, SkippedKeys, Trace,
+    plan::{PhasePlan, SplitLayers},
+    routing::LayerRouting,
     run_layers,
+    stack::{Sublayer, Sublayers},
 };
 
 /// A model with a cache, whose author has forgotten `skip_layer`. Each layer adds to a token what the cached ones say
@@ -197,4 +200,124 @@ fn a_policy_promises_nothing_that_it_does_not_say() {
         assert_eq!(planned.clone().with_gate(gate).is_per_token(), expected);
     }
     assert!(Off.is_per_token() && planned.is_per_token());
+}
+
+/// Layers with routers, which choose an expert by the layer's number; `width` is the sequence length that their choices are
+/// for.
+struct Routed {
+    n_layers: usize,
+    width: usize,
+}
+
+impl LayerStack for Routed {
+    type Context = Vec<LayerRouting>;
+
+    fn n_layers(&self) -> usize {
+        self.n_layers
+    }
+
+    fn forward_layer(
+        &self,
+        layer_idx: usize,
+        hidden: Tensor<3>,
+        routing: &mut Vec<LayerRouting>,
+    ) -> Tensor<3> {
+        self.forward_sublayer(layer_idx, Sublayer::Mlp, hidden, routing)
+    }
+
+    fn sublayers(&self) -> Option<&dyn Sublayers<Context = Vec<LayerRouting>>> {
+        Some(self)
+    }
+
+    fn take_routing(&self, routing: &mut Vec<LayerRouting>) -> Vec<LayerRouting> {
+        std::mem::take(routing)
+    }
+}
+
+impl Sublayers for Routed {
+    type Context = Vec<LayerRouting>;
+
+    fn forward_sublayer(
+        &self,
+        layer_idx: usize,
+        sublayer: Sublayer,
+        hidden: Tensor<3>,
+        routing: &mut Vec<LayerRouting>,
+    ) -> Tensor<3> {
+        // Every second layer is dense.
+        if sublayer == Sublayer::Mlp && layer_idx.is_multiple_of(2) {
+            let shape = [hidden.dims()[0], self.width, 2];
+            let first = layer_idx as i32;
+            let numbers = (0..2 * shape[0] * shape[1]).map(|idx| first + idx as i32);
+            let numbers: Vec<i32> = numbers.collect();
+            let numbers = Tensor::<1, Int>::from_data(&*numbers, &hidden.device());
+            routing.push(LayerRouting {
+                layer_idx,
+                n_experts: 64,
+                weights: numbers.clone().float().reshape(shape) / 64.0,
+                experts: numbers.reshape(shape),
+            });
+        }
+        hidden
+    }
+
+    fn omit_kv(&self, _layer_idx: usize, _routing: &mut Vec<LayerRouting>) {}
+}
+
+#[test]
+fn what_routers_chose_is_read_with_the_pass() {
+    let model = Routed {
+        n_layers: 3,
+        width: 2,
+    };
+    let pass = Pass::states(2, 2);
+    let mut context = Vec::new();
+    for policy in [
+        &mut Off as &mut dyn LayerPolicy,
+        &mut Trace::new(GateConfig::new(0.8)),
+    ] {
+        let out = run_layers(&model, ones([2, 2, 4]), &mut context, &pass, policy).unwrap();
+        let record = out.readings.read(&pass).unwrap();
+        let [first, None, last] = &record.routing[..] else {
+            panic!("{:?}", record.routing);
+        };
+        assert_eq!(first.as_ref().unwrap().experts, [0, 1, 2, 3, 4, 5, 6, 7]);
+        let last = last.as_ref().unwrap();
+        assert_eq!(last.of_token(3), (&[8, 9][..], &[0.125, 0.140625][..]));
+        assert_eq!((last.n_experts, last.n_chosen), (64, 2));
+    }
+    // A layer whose MLP is skipped has chosen nothing.
+    let plan = PhasePlan::new(vec![Decision::SkipMlp, Decision::Run, Decision::Run]);
+    let mut planned = Planned::from_phases(plan.clone(), plan, SkippedKeys::Fill);
+    let out = run_layers(&model, ones([2, 2, 4]), &mut context, &pass, &mut planned).unwrap();
+    let record = out.readings.read(&pass).unwrap();
+    assert!(record.routing[0].is_none() && record.routing[2].is_some());
+    // Sublayers that count as layers: experts are those of the MLPs.
+    let split = SplitLayers::new(&model).unwrap();
+    let out = run_layers(&split, ones([2, 2, 4]), &mut context, &pass, &mut Off).unwrap();
+    let record = out.readings.read(&pass).unwrap();
+    let is_sparse: Vec<bool> = record.routing.iter().map(Option::is_some).collect();
+    assert_eq!(is_sparse, [false, true, false, false, false, true]);
+}
+
+#[test]
+fn a_routing_of_another_pass_is_refused() {
+    let model = Routed {
+        n_layers: 1,
+        width: 3,
+    };
+    let pass = Pass::states(1, 2);
+    let out = run_layers(&model, ones([1, 2, 4]), &mut Vec::new(), &pass, &mut Off).unwrap();
+    let error = out.readings.read(&pass).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::RoutingShape {
+                layer_idx: 0,
+                found: [1, 3, 2],
+                ..
+            }
+        ),
+        "{error}"
+    );
 }

@@ -417,5 +417,6 @@ fn record_of(usage: &[f64], threshold: f64) -> PassRecord {
             thresholds: vec![0.0; n_layers],
             active: usage.iter().map(|&usage| usage > threshold).collect(),
         }),
+        routing: Vec::new(),
     }
 }

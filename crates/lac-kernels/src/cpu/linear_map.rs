@@ -21,7 +21,7 @@ const MIN_PARALLEL_PRODUCTS: usize = 1 << 18;
 const SHARE_OF_REST: usize = 2;
 
 /// Rows of a weight in a task are a multiple of this, which is what a tile of dot products takes at once.
-const TILE: usize = 12;
+pub(super) const TILE: usize = 12;
 
 /// Rows of a weight in a task at most where there are many inputs: so few that they stay in a core's cache,
 /// beside the sums, while the inputs pass.
@@ -166,7 +166,7 @@ fn read_from<E>(weights: &[Rows<'_, E>]) -> ReadFrom {
 }
 
 /// Where weights of this many bytes together are read from.
-fn where_bytes_lie(n_bytes: usize) -> ReadFrom {
+pub(super) fn where_bytes_lie(n_bytes: usize) -> ReadFrom {
     if n_bytes < MIN_MEMORY_BYTES {
         ReadFrom::Cache
     } else {
@@ -315,7 +315,12 @@ pub(crate) fn by_outs<E: Value, const N: usize>(
 }
 
 /// Dot products of some rows of a weight with some inputs, `[inputs, rows]`.
-fn products<E: Dot>(weight: Rows<'_, E>, inputs: Rows<'_, E>, from: ReadFrom, sums: &mut [f32]) {
+pub(super) fn products<E: Dot>(
+    weight: Rows<'_, E>,
+    inputs: Rows<'_, E>,
+    from: ReadFrom,
+    sums: &mut [f32],
+) {
     // Inputs that do not stay in the cache are taken some at a time: the weight's rows, which are few in a
     // task, pass once more for each.
     let bytes = (inputs.width() * size_of::<E>()).max(1);

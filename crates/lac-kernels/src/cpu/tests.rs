@@ -1,6 +1,7 @@
 //! The kernels against plain loops in f64, in all data types and awkward sizes; and that an output's bits
 //! depend on its own row alone.
 
+mod experts;
 mod sublayers;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};

@@ -128,6 +128,29 @@ impl QuantizedMatrix {
         }
     }
 
+    /// Copies matrices of one format and width into one, below each other.
+    ///
+    /// # Panics
+    /// If there is none, or their formats or widths differ.
+    pub fn below_each_other<'a>(matrices: impl Iterator<Item = &'a Self>) -> Self {
+        let mut bytes = Vec::new();
+        let (mut n_rows, mut first) = (0, None);
+        for matrix in matrices {
+            let first: &Self = first.get_or_insert(matrix);
+            let is_alike = matrix.format == first.format && matrix.width == first.width;
+            assert!(is_alike, "matrices of one format and width");
+            bytes.extend_from_slice(matrix.bytes());
+            n_rows += matrix.n_rows;
+        }
+        let first = first.expect("a matrix or more");
+        Self {
+            n_rows,
+            range: 0..bytes.len(),
+            bytes: Arc::new(bytes),
+            ..*first
+        }
+    }
+
     /// Returns the blocks of some rows.
     ///
     /// # Panics

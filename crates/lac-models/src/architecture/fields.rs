@@ -227,6 +227,17 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// Takes a list of numbers of layers, from 0 on; returns them in their order.
+    pub(super) fn indices(&mut self, field: &str) -> Given<Vec<usize>> {
+        self.given(field, "a list of whole numbers from 0 on", |value| {
+            let number = |value: &Value| whole(value.as_f64()?).map(|number| number as usize);
+            let numbers: Option<Vec<usize>> = value.as_array()?.iter().map(number).collect();
+            let mut numbers = numbers?;
+            numbers.sort_unstable();
+            Some(numbers)
+        })
+    }
+
     /// Takes a number above 0: absent, it is the class's default; null, an error.
     pub(super) fn multiplier(&mut self, field: &str, default: f64) -> f64 {
         match self.positive(field) {

@@ -5,7 +5,8 @@ use serde_json::Value;
 use super::family::Family;
 use super::fields::Fields;
 use super::{
-    gemma2, gemma3, granite, llama, ministral, mistral, olmo2, olmo3, phi3, qwen2, qwen3, smollm3,
+    gemma2, gemma3, granite, llama, ministral, mistral, mixtral, olmo2, olmo3, phi3, qwen2,
+    qwen2_moe, qwen3, qwen3_moe, smollm3,
 };
 
 /// The families of checkpoints that can be loaded.
@@ -22,6 +23,12 @@ pub enum Architecture {
     Qwen2,
     /// Qwen3.
     Qwen3,
+    /// Mixtral: a Mistral with experts.
+    Mixtral,
+    /// Qwen1.5 and Qwen2 with experts, and one that every token goes through.
+    Qwen2Moe,
+    /// Qwen3 with experts.
+    Qwen3Moe,
     /// Gemma 2.
     Gemma2,
     /// Gemma 3, models of text alone.
@@ -40,12 +47,15 @@ pub enum Architecture {
 
 impl Architecture {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::Llama,
         Self::Mistral,
         Self::Ministral,
         Self::Qwen2,
         Self::Qwen3,
+        Self::Mixtral,
+        Self::Qwen2Moe,
+        Self::Qwen3Moe,
         Self::Gemma2,
         Self::Gemma3,
         Self::SmolLm3,
@@ -67,6 +77,9 @@ impl Architecture {
             Self::Ministral => &ministral::FAMILY,
             Self::Qwen2 => &qwen2::FAMILY,
             Self::Qwen3 => &qwen3::FAMILY,
+            Self::Mixtral => &mixtral::FAMILY,
+            Self::Qwen2Moe => &qwen2_moe::FAMILY,
+            Self::Qwen3Moe => &qwen3_moe::FAMILY,
             Self::Gemma2 => &gemma2::FAMILY,
             Self::Gemma3 => &gemma3::FAMILY,
             Self::SmolLm3 => &smollm3::FAMILY,
@@ -103,9 +116,6 @@ const LACKING: &[(&[&str], &str)] = &[
     ),
     (
         &[
-            "mixtral",
-            "qwen2_moe",
-            "qwen3_moe",
             "olmoe",
             "granitemoe",
             "granitemoeshared",
@@ -115,7 +125,7 @@ const LACKING: &[(&[&str], &str)] = &[
             "ernie4_5_moe",
             "glm4_moe",
         ],
-        "experts and a router",
+        "another router than Mixtral's and Qwen's, or experts in other layers",
     ),
     (&["gpt_oss"], "attention sinks, experts and a router"),
     (

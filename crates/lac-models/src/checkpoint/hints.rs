@@ -59,7 +59,7 @@ const KINDS: [(&[&str], &str, &str); 14] = [
     ),
     (
         &[".experts.", "block_sparse_moe."],
-        "a mixture of experts, which is not supported",
+        "experts, of which its config.json does not speak as the family's does",
         "",
     ),
     (

@@ -89,11 +89,26 @@ fn plain_name(name: &str) -> Option<String> {
     let is_own = |part: &&str| ["embed_tokens", "layers", "norm", "lm_head"].contains(part);
     let start = parts.iter().position(is_own)?;
     let are_known = parts[..start].iter().all(|part| HOLDERS.contains(part));
-    let own = parts[start..].join(".");
+    let is_mixtral = parts.contains(&"block_sparse_moe");
+    let own = parts[start..]
+        .iter()
+        .map(|part| if is_mixtral { plain_part(part) } else { part });
+    let own = own.collect::<Vec<_>>().join(".");
     are_known.then(|| match parts[start] {
         "lm_head" => own,
         _ => format!("model.{own}"),
     })
+}
+
+/// Returns what transformers calls a part of the name of a Mixtral's experts.
+fn plain_part(part: &str) -> &str {
+    match part {
+        "block_sparse_moe" => "mlp",
+        "w1" => "gate_proj",
+        "w2" => "down_proj",
+        "w3" => "up_proj",
+        other => other,
+    }
 }
 
 /// Returns the plain name's beginnings that files have before it, for errors: what stands before `embed_tokens` and its
@@ -164,6 +179,15 @@ mod tests {
                 "model.layers.0._checkpoint_wrapped_module.input_layernorm.weight",
                 norm,
             ),
+            (
+                "model.layers.1.block_sparse_moe.gate.weight",
+                Some("model.layers.1.mlp.gate.weight"),
+            ),
+            (
+                "model.layers.1.block_sparse_moe.experts.7.w3.weight",
+                Some("model.layers.1.mlp.experts.7.up_proj.weight"),
+            ),
+            ("model.layers.1.w3.weight", Some("model.layers.1.w3.weight")),
             ("lm_head.weight", Some("lm_head.weight")),
             ("language_model.lm_head.weight", Some("lm_head.weight")),
             ("model.lm_head.weight", Some("lm_head.weight")),

@@ -27,8 +27,12 @@ pub(crate) struct Quantizing {
 }
 
 impl Quantizing {
-    /// Returns the format that a matrix is quantised to; `None` where its rows are no whole number of blocks.
+    /// Returns the format that a matrix is quantised to; `None` where its rows are no whole number of blocks, and for routers:
+    /// their few weights decide which experts a token goes through, and llama.cpp too keeps them as they are.
     pub(crate) fn format(self, name: &str, [_, width]: [usize; 2]) -> Option<BlockFormat> {
+        if name.ends_with(".mlp.gate.weight") || name.ends_with(".shared_expert_gate.weight") {
+            return None;
+        }
         let is_head = match self.head {
             HeadKind::Tied => name == "model.embed_tokens.weight",
             HeadKind::Untied => name == "lm_head.weight",

@@ -1,5 +1,6 @@
 //! The sizes of a decoder, and the choices in which architectures differ.
 
+use super::experts_config::ExpertsConfig;
 use super::rope::RopeConfig;
 pub use lac_kernels::{Activation, NormForm};
 
@@ -91,6 +92,8 @@ pub struct DecoderConfig {
     pub hidden_size: usize,
     /// Width inside the MLP.
     pub intermediate_size: usize,
+    /// The experts that stand in place of the MLP; `None` for an MLP in every layer.
+    pub experts: Option<ExpertsConfig>,
     /// Number of layers.
     pub n_layers: usize,
     /// Number of query heads.
@@ -157,6 +160,7 @@ impl DecoderConfig {
             vocab_size,
             hidden_size,
             intermediate_size: hidden_size.saturating_mul(4),
+            experts: None,
             n_layers,
             n_heads,
             n_kv_heads: n_heads,
@@ -193,6 +197,12 @@ impl DecoderConfig {
         self.sliding_window.filter(|_| !is_full)
     }
 
+    /// Returns the experts of a layer; `None` for one with a dense MLP.
+    pub fn experts_of(&self, layer_idx: usize) -> Option<&ExpertsConfig> {
+        let experts = self.experts.as_ref();
+        experts.filter(|experts| !experts.dense_layers.contains(&layer_idx))
+    }
+
     /// Returns how many of a head's values are rotated.
     pub fn n_rotated(&self) -> usize {
         self.rotary_dim.unwrap_or(self.head_dim)
@@ -208,6 +218,13 @@ impl DecoderConfig {
     #[must_use]
     pub fn with_intermediate_size(mut self, intermediate_size: usize) -> Self {
         self.intermediate_size = intermediate_size;
+        self
+    }
+
+    /// Sets the experts that stand in place of the MLP; `None` for an MLP in every layer.
+    #[must_use]
+    pub fn with_experts(mut self, experts: Option<ExpertsConfig>) -> Self {
+        self.experts = experts;
         self
     }
 

@@ -7,6 +7,7 @@ use burn::tensor::{DType, Device, Tensor};
 use lac_core::{
     Pass,
     kv_cache::{KvCache, KvCacheShape},
+    routing::LayerRouting,
 };
 use lac_kernels::AttendedSlots;
 
@@ -32,6 +33,8 @@ pub struct DecoderContext {
     pub(super) n_filled: usize,
     /// The same in the data type of a decoder that drafts on this context.
     pub(super) second: Option<Box<SecondContext>>,
+    /// What the routers of the pass chose so far.
+    routing: Vec<LayerRouting>,
 }
 
 /// In what layers differ that are not their weights.
@@ -107,6 +110,7 @@ impl DecoderContext {
             kv_holes: KvHoles::new(config.n_layers),
             n_filled: 0,
             second: None,
+            routing: Vec::new(),
         }
     }
 
@@ -150,6 +154,17 @@ impl DecoderContext {
         let rotation = self.rotations.map(|table| table.of_pass(pass));
         self.pass = PassContext::new(pass, self.sliding_window, rotation);
         self.kv_holes.begin_pass(pass.past());
+        self.routing.clear();
+    }
+
+    /// Keeps what a layer's router chose.
+    pub(super) fn keep_routing(&mut self, routing: LayerRouting) {
+        self.routing.push(routing);
+    }
+
+    /// Takes what the routers of the pass chose.
+    pub(super) fn take_routing(&mut self) -> Vec<LayerRouting> {
+        std::mem::take(&mut self.routing)
     }
 
     /// Returns how the pass's queries and keys are rotated in a layer; `None` where they are not.

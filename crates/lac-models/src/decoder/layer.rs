@@ -6,8 +6,8 @@ use burn::tensor::Tensor;
 use super::attention::DecoderAttention;
 use super::config::{DecoderConfig, LayerNorms};
 use super::context::DecoderContext;
+use super::layer_mlp::LayerMlp;
 use super::linear::DecoderLinear;
-use super::mlp::DecoderMlp;
 use super::norm::DecoderNorm;
 use super::residual::ResidualAdd;
 use super::source::TensorSource;
@@ -25,8 +25,8 @@ pub struct DecoderLayer {
     pub pre_feedforward_layernorm: Option<DecoderNorm>,
     /// Norm after the MLP.
     pub post_feedforward_layernorm: Option<DecoderNorm>,
-    /// The MLP.
-    pub mlp: DecoderMlp,
+    /// The MLP, or the experts in its place.
+    pub mlp: LayerMlp,
     #[module(skip)]
     norms: LayerNorms,
     residual_multiplier: f64,
@@ -36,6 +36,7 @@ impl DecoderLayer {
     pub(super) fn load<S: TensorSource + ?Sized>(
         source: &mut S,
         name: &str,
+        layer_idx: usize,
         config: &DecoderConfig,
     ) -> Result<Self, S::Error> {
         let norm = |source: &mut S, part: &str| {
@@ -69,7 +70,7 @@ impl DecoderLayer {
                 source,
                 "post_feedforward_layernorm",
             )?,
-            mlp: DecoderMlp::load(source, &format!("{name}.mlp"), config)?,
+            mlp: LayerMlp::load(source, &format!("{name}.mlp"), layer_idx, config)?,
             norms,
             residual_multiplier: config.residual_multiplier,
         })
@@ -121,7 +122,7 @@ impl DecoderLayer {
             return output;
         }
         let hidden = self.forward_attention(hidden, layer_idx, context);
-        self.forward_mlp(hidden)
+        self.forward_mlp(hidden, layer_idx, context)
     }
 
     /// Computes the layer with one kernel, where there is one: for sequences that begin with this pass.
@@ -135,7 +136,8 @@ impl DecoderLayer {
             .attended(layer_idx)
             .filter(|attended| attended.past == 0)?;
         let attention = &self.self_attn;
-        let [gate, up, down] = self.mlp.linears();
+        let mlp = self.mlp.dense()?;
+        let [gate, up, down] = mlp.linears();
         let weights = DecoderLinear::tensors([
             &attention.q_proj,
             &attention.k_proj,
@@ -150,7 +152,7 @@ impl DecoderLayer {
             hidden,
             &attention.as_kernel(self.input_layernorm.as_ref(), layer_idx, context)?,
             &attention.o_proj.as_kernel(self.attention_residual())?,
-            &self.mlp.as_kernel(self.mlp_norm(), self.mlp_residual())?,
+            &mlp.as_kernel(self.mlp_norm(), self.mlp_residual())?,
             attended,
             attention.scores,
         )?;
@@ -171,8 +173,14 @@ impl DecoderLayer {
             .forward_residual(hidden, norm, residual, layer_idx, context)
     }
 
-    pub(super) fn forward_mlp(&self, hidden: Tensor<3>) -> Tensor<3> {
+    pub(super) fn forward_mlp(
+        &self,
+        hidden: Tensor<3>,
+        layer_idx: usize,
+        context: &mut DecoderContext,
+    ) -> Tensor<3> {
+        let (norm, residual) = (self.mlp_norm(), self.mlp_residual());
         self.mlp
-            .forward_residual(hidden, self.mlp_norm(), self.mlp_residual())
+            .forward_residual(hidden, norm, residual, layer_idx, context)
     }
 }

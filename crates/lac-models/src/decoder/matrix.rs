@@ -72,6 +72,35 @@ impl DecoderMatrix {
         }
     }
 
+    /// Returns some of the rows without a copy, for a product.
+    pub(super) fn part(&self, rows: Range<usize>) -> Self {
+        match self {
+            Self::Tensor(tensor) => tensor.val().slice([rows]).into(),
+            Self::Quantized(_) => self.rows(rows),
+        }
+    }
+
+    /// Copies matrices of one width into one, below each other.
+    ///
+    /// # Panics
+    /// If there is none, some are tensors and others are not, or blocks have several formats.
+    pub(crate) fn below_each_other(matrices: &[Self]) -> Self {
+        let tensors: Option<Vec<Tensor<2>>> = matrices
+            .iter()
+            .map(|matrix| matrix.tensor().cloned())
+            .collect();
+        if let Some(tensors) = tensors {
+            return Tensor::cat(tensors, 0).into();
+        }
+        let blocks: Option<Vec<&QuantizedWeight>> = matrices.iter().map(Self::quantized).collect();
+        let blocks = blocks.expect("all are tensors, or all are blocks");
+        let matrix = QuantizedMatrix::below_each_other(blocks.iter().map(|part| &part.matrix));
+        Self::Quantized(QuantizedWeight {
+            matrix,
+            activations: blocks[0].activations,
+        })
+    }
+
     /// Looks up the rows of token ids `[batch, seq]`: `[batch, seq, in]`.
     pub(super) fn look_up(&self, token_ids: Tensor<2, Int>) -> Tensor<3> {
         let matrix = match self {
@@ -91,8 +120,13 @@ impl DecoderMatrix {
         Tensor::from_data(data, (&device, DType::F32))
     }
 
+    /// Returns whether the CPU kernels take the matrix.
+    pub(super) fn is_of_kernels(&self) -> bool {
+        self.tensor().is_none_or(has_cpu_kernel)
+    }
+
     /// Returns the matrix as a tensor on a device.
-    fn on(&self, device: &Device) -> Tensor<2> {
+    pub(super) fn on(&self, device: &Device) -> Tensor<2> {
         match self {
             Self::Tensor(tensor) => tensor.val(),
             Self::Quantized(weight) => {

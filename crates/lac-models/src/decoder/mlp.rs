@@ -31,7 +31,17 @@ impl DecoderMlp {
         name: &str,
         config: &DecoderConfig,
     ) -> Result<Self, S::Error> {
-        let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
+        Self::load_of_width(source, name, config.intermediate_size, config)
+    }
+
+    /// Loads an MLP of another width than the configuration's.
+    pub(super) fn load_of_width<S: TensorSource + ?Sized>(
+        source: &mut S,
+        name: &str,
+        intermediate: usize,
+        config: &DecoderConfig,
+    ) -> Result<Self, S::Error> {
+        let hidden = config.hidden_size;
         let bias = config.mlp_bias;
         let mut linear =
             |part: &str, shape| DecoderLinear::load(source, &format!("{name}.{part}"), shape, bias);
@@ -63,10 +73,7 @@ impl DecoderMlp {
             None => {
                 let [gate, up] =
                     DecoderLinear::forward_together(input, [&self.gate_proj, &self.up_proj]);
-                match self.activation {
-                    Activation::GeluTanh => gelu_approximate(gate) * up,
-                    _ => silu(gate) * up,
-                }
+                activated(gate, self.activation) * up
             }
         };
         self.down_proj.forward(inner)
@@ -116,5 +123,13 @@ impl DecoderMlp {
     /// Returns gate, up and down.
     pub(super) fn linears(&self) -> [&DecoderLinear; 3] {
         [&self.gate_proj, &self.up_proj, &self.down_proj]
+    }
+}
+
+/// Applies the function that gates an MLP.
+pub(super) fn activated<const D: usize>(gate: Tensor<D>, activation: Activation) -> Tensor<D> {
+    match activation {
+        Activation::GeluTanh => gelu_approximate(gate),
+        _ => silu(gate),
     }
 }

@@ -1,6 +1,9 @@
 //! What follows from a decoder's sizes: whether they are possible, its context, how many parameters it has.
 
+use std::collections::BTreeSet;
+
 use super::config::{DecoderConfig, HeadKind, HeadNorms, LayerNorms, ProjectionBias};
+use super::experts_config::ExpertsConfig;
 use super::rope::RopeScaling;
 
 impl DecoderConfig {
@@ -79,7 +82,7 @@ impl DecoderConfig {
         } else if !self.has_finite_multipliers() {
             Some("a multiplier or bound is 0, negative or not finite")
         } else {
-            None
+            self.experts.as_ref()?.contradiction()
         }
     }
 
@@ -110,21 +113,34 @@ impl DecoderConfig {
 
     /// Returns the number of parameters, and `u64::MAX` where it is larger than that.
     pub fn n_parameters(&self) -> u64 {
+        self.n_parameters_with(|experts| experts.n_experts)
+    }
+
+    /// Returns the number of parameters that a token goes through: all but those of experts that it does not choose. This is
+    /// what names of models with experts count, as the 3 billion in Qwen3-30B-A3B.
+    pub fn n_parameters_per_token(&self) -> u64 {
+        self.n_parameters_with(|experts| experts.n_chosen)
+    }
+
+    /// Returns the number of parameters where so many experts of a layer count.
+    fn n_parameters_with(&self, n_counted: impl Fn(&ExpertsConfig) -> usize) -> u64 {
         let vocabulary = self.vocab_size as u128 * self.hidden_size as u128;
         let n_vocabularies = match self.head {
             HeadKind::Tied => 1,
             HeadKind::Untied => 2,
         };
-        let layers = (self.n_layers as u128).saturating_mul(self.n_layer_parameters());
+        let layers = self.n_layer_parameters(n_counted);
         let total = (n_vocabularies * vocabulary + self.hidden_size as u128).saturating_add(layers);
         u64::try_from(total).unwrap_or(u64::MAX)
     }
 
     /// Returns the number of parameters that a pass of one token reads when it runs `n_executed` layers: those of the
-    /// layers, of the final norm and of the head. The embedding does not count, since the pass reads one row of it.
+    /// layers, of the final norm and of the head. The embedding does not count, since the pass reads one row of it, and nor do
+    /// experts that the token does not choose.
     pub fn n_parameters_read(&self, n_executed: f64) -> f64 {
         let head = self.vocab_size as f64 * self.hidden_size as f64;
-        n_executed * self.n_layer_parameters() as f64 + head + self.hidden_size as f64
+        let layers = self.n_layer_parameters(|experts| experts.n_chosen) as f64;
+        n_executed / self.n_layers as f64 * layers + head + self.hidden_size as f64
     }
 
     /// Returns how many numbers the KV cache of `batch` rows of `n_slots` slots holds, keys and values together.
@@ -141,8 +157,9 @@ impl DecoderConfig {
         sizes.into_iter().fold(1, product)
     }
 
-    /// Returns the number of parameters of a layer. Sizes of 31 bits leave the sum far below 128 bits.
-    fn n_layer_parameters(&self) -> u128 {
+    /// Returns the number of parameters of all layers, where so many experts of a layer count. Sizes of 31 bits leave the sum
+    /// far below 128 bits.
+    fn n_layer_parameters(&self, n_counted: impl Fn(&ExpertsConfig) -> usize) -> u128 {
         let size = |n: usize| n as u128;
         let bias = |bias, n| match bias {
             ProjectionBias::Absent => 0,
@@ -164,6 +181,16 @@ impl DecoderConfig {
             LayerNorms::Before | LayerNorms::After => 2,
             LayerNorms::BeforeAndAfter => 4,
         };
-        attention + mlp + head_norms + n_norms * hidden
+        let mlps = match &self.experts {
+            None => size(self.n_layers) * mlp,
+            Some(experts) => {
+                let dense = experts.dense_layers.iter();
+                let dense: BTreeSet<&usize> = dense.filter(|&&idx| idx < self.n_layers).collect();
+                let n_dense = dense.len();
+                let sparse = experts.n_parameters(self.hidden_size, n_counted(experts));
+                size(n_dense) * mlp + size(self.n_layers - n_dense) * sparse
+            }
+        };
+        size(self.n_layers) * (attention + head_norms + n_norms * hidden) + mlps
     }
 }

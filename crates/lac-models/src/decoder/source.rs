@@ -26,6 +26,62 @@ pub trait TensorSource {
     /// # Errors
     /// Those of [`matrix`](Self::matrix).
     fn vector(&mut self, name: &str, len: usize) -> Result<Tensor<1>, Self::Error>;
+
+    /// Returns gate, up and down of all experts of a layer, those of one kind below each other: gate and up are
+    /// `[n_experts * intermediate, hidden]`, down is `[n_experts * hidden, intermediate]`. `name` is that of the experts, such as
+    /// `model.layers.0.mlp.experts`.
+    ///
+    /// The default asks for the matrices `name.0.gate_proj.weight`, `name.1.gate_proj.weight` and so on, then for those of
+    /// `up_proj` and `down_proj`, and copies those of one kind into one matrix.
+    ///
+    /// # Errors
+    /// Those of [`matrix`](Self::matrix).
+    ///
+    /// # Panics
+    /// The default panics where some matrices of one kind are tensors and others are not, or blocks have several formats.
+    fn experts(
+        &mut self,
+        name: &str,
+        shape: ExpertsShape,
+    ) -> Result<[DecoderMatrix; 3], Self::Error> {
+        load_experts(self, name, shape)
+    }
+}
+
+/// How many experts a layer has, and their sizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct ExpertsShape {
+    /// Number of experts.
+    pub n_experts: usize,
+    /// Width inside an expert.
+    pub intermediate: usize,
+    /// Width of the residual stream.
+    pub hidden: usize,
+}
+
+/// Copies matrices of all experts, which a source has one by one, together; see [`TensorSource::experts`].
+pub(crate) fn load_experts<S: TensorSource + ?Sized>(
+    source: &mut S,
+    name: &str,
+    shape: ExpertsShape,
+) -> Result<[DecoderMatrix; 3], S::Error> {
+    let ExpertsShape {
+        n_experts,
+        intermediate,
+        hidden,
+    } = shape;
+    let mut kind = |part: &str, shape: [usize; 2]| {
+        let matrices = (0..n_experts)
+            .map(|expert| source.matrix(&format!("{name}.{expert}.{part}.weight"), shape))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(DecoderMatrix::below_each_other(&matrices))
+    };
+    Ok([
+        kind("gate_proj", [intermediate, hidden])?,
+        kind("up_proj", [intermediate, hidden])?,
+        kind("down_proj", [hidden, intermediate])?,
+    ])
 }
 
 /// Random weights, for measuring shapes and for training from scratch: matrices uniform with a

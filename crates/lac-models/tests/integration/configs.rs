@@ -385,7 +385,7 @@ fn families_name_the_fields_that_they_cannot_use() {
             "",
             &["model_type is gemma3", "vision tower", "gemma3_text"],
         ),
-        ("mixtral", "", &["experts and a router"]),
+        ("olmoe", "", &["another router"]),
         ("deepseek_v3", "", &["multi-head latent attention"]),
         ("mamba", "", &["layers that keep a state"]),
         ("gpt_oss", "", &["attention sinks"]),

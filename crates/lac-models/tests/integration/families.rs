@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Int, Tensor};
 use lac_core::{
-    Decision, GateConfig, GenerateArgs, GenerationConfig, LastActive, LayerPolicy, PerPhase,
-    Planned, SkippedKeys, Trace, generate,
+    BoxError, Decision, GateConfig, GenerateArgs, GenerationConfig, LastActive, LayerPolicy,
+    Observer, PassRecord, PerPhase, Planned, SkippedKeys, Trace, generate,
     generation::PromptLogits,
     plan::PhasePlan,
     speculation::{DraftLength, SpeculationConfig, Speculator, verify_speculation},
@@ -37,7 +37,19 @@ struct ExpectedPrompt {
     ids: Vec<u32>,
     rg_norms: Vec<Vec<f32>>,
     rg_active: Vec<Vec<Vec<u8>>>,
+    /// By layer; empty without experts.
+    #[serde(default)]
+    routing: Vec<Option<ExpectedRouting>>,
+    #[serde(default)]
+    rg_routing: Vec<Option<ExpectedRouting>>,
     last_active: Vec<ExpectedLastActive>,
+}
+
+/// What a layer's router chose, `[tokens][chosen]`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+struct ExpectedRouting {
+    experts: Vec<Vec<u32>>,
+    weights: Vec<Vec<f32>>,
 }
 
 #[derive(Deserialize)]
@@ -73,10 +85,32 @@ struct Run {
     ids: Vec<Vec<u32>>,
     logits_last: Vec<Vec<f32>>,
     recorder: Recorder,
+    routing: PerPhase<Vec<Option<ExpectedRouting>>>,
+}
+
+/// Keeps what routers chose for the first row.
+#[derive(Default)]
+struct RoutingRecorder(PerPhase<Vec<Option<ExpectedRouting>>>);
+
+impl Observer for RoutingRecorder {
+    fn pass(&mut self, record: &PassRecord) -> Result<(), BoxError> {
+        let layers = self.0.get_mut(record.pass.phase());
+        layers.resize(record.routing.len(), None);
+        for (kept, routing) in layers.iter_mut().zip(&record.routing) {
+            let Some(routing) = routing else { continue };
+            let kept = kept.get_or_insert_default();
+            for (row, slot) in record.counted().filter(|&(row, _)| row == 0) {
+                let (experts, weights) = routing.of_token(row * record.pass.seq() + slot);
+                kept.experts.push(experts.to_vec());
+                kept.weights.push(weights.to_vec());
+            }
+        }
+        Ok(())
+    }
 }
 
 fn run(model: &Decoder, prompts: &[Vec<u32>], n_new: usize, policy: &mut dyn LayerPolicy) -> Run {
-    let mut recorder = Recorder::new(0);
+    let mut recorder = (Recorder::new(0), RoutingRecorder::default());
     let args = GenerateArgs::new(policy)
         .observer(&mut recorder)
         .prompt_logits(PromptLogits::Return);
@@ -84,7 +118,8 @@ fn run(model: &Decoder, prompts: &[Vec<u32>], n_new: usize, policy: &mut dyn Lay
     Run {
         ids: output.rows.iter().map(|row| row.ids.clone()).collect(),
         logits_last: output.prompt_logits.unwrap(),
-        recorder,
+        recorder: recorder.0,
+        routing: recorder.1.0,
     }
 }
 
@@ -233,6 +268,28 @@ fn check_trace(
         &prompt.rg_active[alpha_idx],
         &format!("{what}: response"),
     );
+    assert_routing(&seen.routing.prompt, &prompt.routing, what);
+    assert_routing(&seen.routing.response, &prompt.rg_routing, what);
+}
+
+fn assert_routing(
+    found: &[Option<ExpectedRouting>],
+    expected: &[Option<ExpectedRouting>],
+    what: &str,
+) {
+    assert_eq!(found.len(), expected.len(), "{what}: layers with routers");
+    for (layer_idx, layers) in found.iter().zip(expected).enumerate() {
+        let what = format!("{what}: layer {layer_idx}");
+        match layers {
+            (None, None) => {}
+            (Some(found), Some(expected)) => {
+                assert_eq!(found.experts, expected.experts, "{what}: experts");
+                let (found, expected) = (found.weights.concat(), expected.weights.concat());
+                assert_close(&found, &expected, |_| 1e-4, &format!("{what}: weights"));
+            }
+            (found, expected) => panic!("{what}: {found:?} instead of {expected:?}"),
+        }
+    }
 }
 
 fn check_last_active(
@@ -312,6 +369,10 @@ families! {
     phi3_with_partial_rotation: "phi3",
     phi3_with_longrope: "phi3-longrope",
     ministral: "ministral",
+    mixtral_as_published: "mixtral",
+    qwen3_moe_as_published: "qwen3-moe",
+    qwen3_moe_as_transformers_5_holds_it: "qwen3-moe-stacked",
+    qwen2_moe_with_a_shared_expert: "qwen2-moe",
     llama_with_yarn: "llama-yarn",
     llama_with_dynamic_scaling: "llama-dynamic",
 }

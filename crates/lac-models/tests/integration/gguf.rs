@@ -361,8 +361,9 @@ fn every_type_of_blocks_is_read() {
         let loaded = gguf
             .load(WeightDtype::F32, &Device::flex(), &mut |_| {})
             .unwrap();
-        let loaded = &loaded.model.layers[0].mlp.up_proj.weight;
-        let loaded = &loaded.quantized().unwrap().matrix;
+        let loaded = loaded.model.layers[0].mlp.dense().unwrap();
+        let loaded = loaded.up_proj.weight.quantized().unwrap();
+        let loaded = &loaded.matrix;
         assert_eq!((loaded.format(), loaded.bytes()), (format, &bytes[..]));
     }
 }

@@ -74,7 +74,7 @@ fn settings_that_would_change_the_result_are_refused() {
         ("num_local_experts", "8"),
         ("quantization_config", r#"{"quant_method": "gptq"}"#),
         ("partial_rotary_factor", "0.5"),
-        ("model_type", r#""mixtral""#),
+        ("model_type", r#""olmoe""#),
         ("architectures", r#"["LlamaForSequenceClassification"]"#),
         ("num_attention_heads", "0"),
         ("num_attention_heads", "2.5"),

@@ -9,6 +9,7 @@ use super::read::TraceReader;
 use super::schema::SCALARS;
 use crate::atomic::write_atomically;
 use crate::error::{Error, Result};
+use crate::routing::NO_EXPERT;
 use crate::token::Token;
 
 /// One sequence of a trace, in the fields of `lac trace --json` that a trace can know
@@ -50,6 +51,19 @@ pub struct SequenceJson {
     pub rg_thresholds: Vec<Vec<f32>>,
     /// The same for the response.
     pub rg_active: Vec<Vec<u8>>,
+    /// `[layers][tokens][chosen]`: the experts that the prompt's tokens went through, the one with the largest weight first.
+    /// A layer without experts has an empty list for each token; without experts in the model the field is missing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub experts: Vec<Vec<Vec<u32>>>,
+    /// The weights of these experts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub expert_weights: Vec<Vec<Vec<f32>>>,
+    /// The same for the response.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rg_experts: Vec<Vec<Vec<u32>>>,
+    /// The same for the response.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rg_expert_weights: Vec<Vec<Vec<f32>>>,
 }
 
 impl SequenceJson {
@@ -57,6 +71,7 @@ impl SequenceJson {
         let info = trace.info();
         let rows = || vec![Vec::new(); info.n_layers];
         let flags = || vec![Vec::new(); info.n_layers];
+        let n_routed = info.experts.map_or(0, |_| info.n_layers);
         Self {
             sequence,
             layers: info.n_layers,
@@ -72,6 +87,10 @@ impl SequenceJson {
             rg_deltas: rows(),
             rg_thresholds: rows(),
             rg_active: flags(),
+            experts: vec![Vec::new(); n_routed],
+            expert_weights: vec![Vec::new(); n_routed],
+            rg_experts: vec![Vec::new(); n_routed],
+            rg_expert_weights: vec![Vec::new(); n_routed],
             ..Self::default()
         }
     }
@@ -103,6 +122,18 @@ impl SequenceJson {
             deltas[layer_idx].push(token.deltas[layer_idx]);
             thresholds[layer_idx].push(token.thresholds[layer_idx]);
             active[layer_idx].push(u8::from(token.active[layer_idx]));
+        }
+        let Some(routing) = token.routing else {
+            return;
+        };
+        let (experts, weights) = match token.phase {
+            Phase::Prompt => (&mut self.experts, &mut self.expert_weights),
+            Phase::Response => (&mut self.rg_experts, &mut self.rg_expert_weights),
+        };
+        for layer_idx in 0..token.n_layers() {
+            let (chosen, weighted) = routing.of_layer(layer_idx).unwrap_or_default();
+            experts[layer_idx].push(chosen.to_vec());
+            weights[layer_idx].push(weighted.to_vec());
         }
     }
 }
@@ -186,6 +217,14 @@ fn csv_header(token: &Token<'_>) -> Vec<String> {
     for column in columns {
         header.extend((0..token.n_layers()).map(|layer_idx| format!("{column}_{layer_idx}")));
     }
+    if let Some(routing) = &token.routing {
+        for column in ["expert", "expert_weight"] {
+            for layer_idx in 0..token.n_layers() {
+                let choices = 0..routing.n_chosen;
+                header.extend(choices.map(|idx| format!("{column}_{layer_idx}_{idx}")));
+            }
+        }
+    }
     header
 }
 
@@ -212,6 +251,20 @@ fn csv_record(token: &Token<'_>) -> Vec<String> {
     record.extend(flags(token.executed));
     for probed in [token.cosines, token.contributions].into_iter().flatten() {
         record.extend(floats(probed));
+    }
+    if let Some(routing) = &token.routing {
+        // A layer without experts has empty fields.
+        let is_chosen = |idx: &u32| *idx != NO_EXPERT;
+        let experts = routing.experts.iter();
+        record.extend(experts.map(|idx| {
+            let text = is_chosen(idx).then(|| idx.to_string());
+            text.unwrap_or_default()
+        }));
+        let weights = routing.experts.iter().zip(routing.weights);
+        record.extend(weights.map(|(idx, weight)| {
+            let text = is_chosen(idx).then(|| weight.to_string());
+            text.unwrap_or_default()
+        }));
     }
     record
 }

@@ -124,6 +124,18 @@ fn write_row_group(
         let levels = Levels::new(batch.len(), states.width);
         write_floats(&mut group, &states.values, &levels)?;
     }
+    if let Some(routing) = &batch.routing {
+        let levels = Levels::new(batch.len(), batch.n_layers * routing.n_chosen);
+        write_floats(&mut group, &routing.weights, &levels)?;
+        if let Some(mut column) = group.next_column()? {
+            column.typed::<Int32Type>().write_batch(
+                &unsigned(&routing.experts),
+                Some(&levels.definition),
+                Some(&levels.repetition),
+            )?;
+            column.close()?;
+        }
+    }
     group.close()?;
     Ok(())
 }

@@ -126,9 +126,7 @@ impl TraceReader {
                 let Some(file) = &opened else {
                     return Err(Error::damaged(part, "it was not opened"));
                 };
-                catch_panic(part, || {
-                    read_row_group(file, group_idx, self.info.n_layers, part)
-                })
+                catch_panic(part, || read_row_group(file, group_idx, &self.info, part))
             })
         });
         let mut has_failed = false;

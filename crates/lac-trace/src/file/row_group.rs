@@ -9,8 +9,10 @@ use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, FloatType
 use parquet::errors::ParquetError;
 
 use super::pages::at_most;
-use super::schema::{HIDDEN_PREFIX, PROBED_LISTS};
+use super::schema::{EXPERT, EXPERT_WEIGHT, HIDDEN_PREFIX, PROBED_LISTS};
 use crate::error::{Error, Result};
+use crate::info::TraceInfo;
+use crate::routing::{ExpertCounts, RoutingColumns};
 use crate::token::{HiddenStates, TokenBatch};
 
 /// Returns the place of a column among the leaves of the schema; those of lists have longer paths.
@@ -46,9 +48,10 @@ struct Column<T> {
 pub(super) fn read_row_group(
     file: &ParquetFile,
     group_idx: usize,
-    n_layers: usize,
+    info: &TraceInfo,
     path: &Path,
 ) -> Result<TokenBatch> {
+    let n_layers = info.n_layers;
     let groups = file.metadata().row_groups();
     let group = groups
         .get(group_idx)
@@ -56,8 +59,9 @@ pub(super) fn read_row_group(
     let n_rows = usize::try_from(group.num_rows())
         .map_err(|_| Error::damaged(path, "a row group has a negative number of rows"))?;
     let budget = file.budget();
-    // Three numbers and two flags per layer, and what a token takes by itself.
-    let per_row = 14 * n_layers as u64 + 64;
+    // Three numbers and two flags per layer, two numbers per expert, and what a token takes by itself.
+    let n_chosen = info.experts.map_or(0, |experts| experts.n_chosen as u64);
+    let per_row = (14 + 8 * n_chosen) * n_layers as u64 + 64;
     if per_row.saturating_mul(n_rows as u64) > budget {
         return Err(Error::damaged(
             path,
@@ -111,6 +115,9 @@ pub(super) fn read_row_group(
         // A state without length has no direction: these need not be finite.
         batch.cosines = Some(group.lists::<FloatType>("cosine", n_layers)?);
         batch.contributions = Some(group.lists::<FloatType>("contribution", n_layers)?);
+    }
+    if let Some(experts) = info.experts {
+        batch.routing = Some(group.routing(n_layers, experts)?);
     }
     for layer_idx in hidden_layers(file, n_layers) {
         let name = format!("{HIDDEN_PREFIX}{layer_idx}");
@@ -237,6 +244,21 @@ impl Group<'_> {
         let values = self.lists::<FloatType>(name, length)?;
         self.finite(name, &values, length)?;
         Ok(values)
+    }
+
+    /// Reads what routers chose, `[rows][layers][chosen]`.
+    fn routing(&self, n_layers: usize, experts: ExpertCounts) -> Result<RoutingColumns> {
+        let n_chosen = experts.n_chosen;
+        let indices = self.lists::<Int32Type>(EXPERT, n_layers * n_chosen)?;
+        let routing = RoutingColumns {
+            n_chosen,
+            experts: indices.into_iter().map(|idx| idx as u32).collect(),
+            weights: self.float_lists(EXPERT_WEIGHT, n_layers * n_chosen)?,
+        };
+        match routing.fault(experts.n_experts) {
+            None => Ok(routing),
+            Some(fault) => Err(self.error(EXPERT, fault)),
+        }
     }
 
     fn finite(&self, name: &str, values: &[f32], length: usize) -> Result<()> {

@@ -25,6 +25,9 @@ pub(super) const FLOAT_LISTS: [&str; 3] = ["norm", "delta", "threshold"];
 pub(super) const FLAG_LISTS: [&str; 2] = ["active", "executed"];
 /// The same, in traces of a probed run only.
 pub(super) const PROBED_LISTS: [&str; 2] = ["cosine", "contribution"];
+/// The same with `chosen` values per layer, in traces of models with experts only.
+pub(super) const EXPERT: &str = "expert";
+pub(super) const EXPERT_WEIGHT: &str = "expert_weight";
 /// Columns `hidden_0`, `hidden_1`, …: whole hidden states, in traces of a probed run only.
 pub(super) const HIDDEN_PREFIX: &str = "hidden_";
 
@@ -34,6 +37,7 @@ pub(super) struct Columns {
     pub has_similarity: bool,
     /// Layers whose hidden states are kept.
     pub hidden: Vec<usize>,
+    pub has_routing: bool,
 }
 
 impl Columns {
@@ -41,6 +45,7 @@ impl Columns {
         Self {
             has_similarity: batch.cosines.is_some(),
             hidden: batch.hidden.iter().map(|states| states.layer_idx).collect(),
+            has_routing: batch.routing.is_some(),
         }
     }
 
@@ -59,7 +64,8 @@ impl Columns {
             .hidden
             .iter()
             .map(|layer_idx| format!("{HIDDEN_PREFIX}{layer_idx}"));
-        lists.chain(hidden).collect()
+        let routing = self.has_routing.then(|| EXPERT_WEIGHT.to_owned());
+        lists.chain(hidden).chain(routing).collect()
     }
 
     /// Returns the schema. Columns are written in its order.
@@ -84,6 +90,9 @@ impl Columns {
         }
         for name in self.float_lists() {
             text.push_str(&list(&name, "float"));
+        }
+        if self.has_routing {
+            text.push_str(&list(EXPERT, "int32"));
         }
         text.push('}');
         // The text above is ours; what is inserted are fixed names and numbers.

@@ -16,6 +16,7 @@ use super::schema::Columns;
 use crate::error::{Error, Result};
 use crate::info::TraceInfo;
 use crate::probe::{Probe, ProbeReadings};
+use crate::routing::{ExpertCounts, RoutingColumns};
 use crate::token::{HiddenStates, TokenBatch};
 
 /// When recorded tokens are written to disk: as soon as one of the limits is reached.
@@ -67,6 +68,7 @@ impl Default for FlushLimits {
 /// #         thresholds: vec![0.0; 4],
 /// #         active: vec![true, true, false, true],
 /// #     }),
+/// #     routing: Vec::new(),
 /// # };
 /// recorder.pass(&record)?;
 /// recorder.finish()?;
@@ -284,6 +286,9 @@ impl<'a> TraceWriter<'a> {
                 expected: pass.batch() * pass.seq(),
             });
         }
+        if let Some(experts) = self.info.experts {
+            check_routing(record, experts)?;
+        }
         let executed = record.executed();
         let batch = &mut self.buffer;
         let n_before = batch.len();
@@ -318,6 +323,9 @@ impl<'a> TraceWriter<'a> {
             if let Some(probed) = &probed {
                 push_probed(batch, probed, token);
             }
+            if let Some(experts) = self.info.experts {
+                push_routing(batch, record, experts, token);
+            }
         }
         self.n_tokens += (batch.len() - n_before) as u64;
         self.flush_if_due()
@@ -338,6 +346,37 @@ impl<'a> TraceWriter<'a> {
             self.flush()?;
         }
         Ok(())
+    }
+}
+
+/// Checks that a pass's routers have as many experts as the trace says.
+fn check_routing(record: &PassRecord, experts: ExpertCounts) -> Result<()> {
+    for routing in record.routing.iter().flatten() {
+        for (what, found, expected) in [
+            ("experts", routing.n_experts, experts.n_experts),
+            ("experts per token", routing.n_chosen, experts.n_chosen),
+        ] {
+            if found != expected {
+                return Err(Error::UnexpectedPass {
+                    what,
+                    found,
+                    expected,
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Adds what the routers chose for a token. `token` is its index in the pass, `row * seq + slot`.
+fn push_routing(batch: &mut TokenBatch, record: &PassRecord, experts: ExpertCounts, token: usize) {
+    let n_layers = batch.n_layers;
+    let columns = batch
+        .routing
+        .get_or_insert_with(|| RoutingColumns::new(experts.n_chosen));
+    for layer_idx in 0..n_layers {
+        let layer = record.routing.get(layer_idx).and_then(Option::as_ref);
+        columns.push_layer(layer.map(|layer| layer.of_token(token)));
     }
 }
 

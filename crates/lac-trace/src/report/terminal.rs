@@ -147,6 +147,7 @@ fn write_phase(
         .map(|share| bar(share.share))
         .collect();
     writeln!(text, "usage per layer: {bars}")?;
+    write_experts(text, phase)?;
     let words = |tokens: &[TokenActivity]| {
         let words = tokens.iter().take(5).map(|token| {
             let piece = token.piece.as_deref().unwrap_or("–");
@@ -157,6 +158,39 @@ fn write_phase(
     if !phase.most_active.is_empty() {
         writeln!(text, "most worked: {}", words(&phase.most_active))?;
         writeln!(text, "least worked: {}", words(&phase.least_active))?;
+    }
+    Ok(())
+}
+
+/// Writes a line for each layer with experts: whether the norm sees what the router sees.
+fn write_experts(text: &mut String, phase: &PhaseSummary) -> std::fmt::Result {
+    if phase.experts.iter().all(Option::is_none) {
+        return Ok(());
+    }
+    writeln!(
+        text,
+        "{:>8}{:>9}{:>9}{:>9}{:>11}{:>9}   weight and delta, 95 %",
+        "experts", "active", "entropy", "used", "top weight", "in voids"
+    )?;
+    let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.3}"));
+    for (layer_idx, layer) in phase.experts.iter().enumerate() {
+        let Some(layer) = layer else { continue };
+        let interval = layer
+            .correlation_interval
+            .map(|interval| format!(" ({:+.2} to {:+.2})", interval.low, interval.high));
+        let correlation = layer
+            .correlation
+            .map_or("–".to_owned(), |value| format!("{value:+.2}"));
+        writeln!(
+            text,
+            "layer {layer_idx:>2}{:>9}{:>9.3}{:>9}{:>11}{:>9}   {correlation}{}",
+            percent(layer.active.share),
+            layer.entropy,
+            layer.experts_used,
+            number(layer.top_weight_active),
+            number(layer.top_weight_void),
+            interval.unwrap_or_default(),
+        )?;
     }
     Ok(())
 }

@@ -31,6 +31,7 @@ use crate::token::Token;
 ///     executed: &[true; 3],
 ///     cosines: None,
 ///     contributions: None,
+///     routing: None,
 /// };
 /// let mut statistics = Statistics::new(&info);
 /// statistics.push(&token);
@@ -89,7 +90,8 @@ impl Statistics {
 
     /// Counts a token.
     pub fn push(&mut self, token: &Token<'_>) {
-        self.phases.get_mut(token.phase).push(token);
+        let n_experts = self.info.experts.map_or(0, |experts| experts.n_experts);
+        self.phases.get_mut(token.phase).push(token, n_experts);
         if let Some(sweep) = &mut self.sweep {
             sweep.push(token);
         }

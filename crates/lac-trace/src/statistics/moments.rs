@@ -56,6 +56,60 @@ impl Moments {
     }
 }
 
+/// Moments of pairs of values, for their correlation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Comoments {
+    /// The first values.
+    pub left: Moments,
+    /// The second values.
+    pub right: Moments,
+    /// Sum of the products of both distances from their means.
+    pub products: f64,
+}
+
+impl Comoments {
+    /// Adds a pair.
+    pub fn push(&mut self, left: f64, right: f64) {
+        let mut pair = Self::default();
+        pair.left.push(left);
+        pair.right.push(right);
+        self.merge(&pair);
+    }
+
+    /// Adds another stream of pairs, by the rule that [`Moments::merge`] follows.
+    pub fn merge(&mut self, other: &Self) {
+        let (mine, others) = (self.left.n as f64, other.left.n as f64);
+        if mine > 0.0 && others > 0.0 {
+            let left = other.left.mean - self.left.mean;
+            let right = other.right.mean - self.right.mean;
+            self.products += left * right * mine * others / (mine + others);
+        }
+        self.products += other.products;
+        self.left.merge(&other.left);
+        self.right.merge(&other.right);
+    }
+
+    /// Returns Pearson's correlation; `None` for fewer than two pairs, or where one side has a single value throughout.
+    pub fn correlation(&self) -> Option<f64> {
+        let scale = (self.left.squares * self.right.squares).sqrt();
+        let is_defined = self.left.n > 1 && scale > 0.0;
+        is_defined.then(|| (self.products / scale).clamp(-1.0, 1.0))
+    }
+
+    /// Returns the correlation's 95 % interval by Fisher's transformation (Fisher 1915); `None` for fewer than four pairs.
+    ///
+    /// As [`wilson`]'s, it takes the observations as independent.
+    pub fn correlation_interval(&self) -> Option<Interval> {
+        let correlation = self.correlation()?;
+        let half = NORMAL_95 / (self.left.n.checked_sub(3).filter(|&n| n > 0)? as f64).sqrt();
+        let transformed = correlation.atanh();
+        Some(Interval {
+            low: (transformed - half).tanh(),
+            high: (transformed + half).tanh(),
+        })
+    }
+}
+
 /// A confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -153,6 +207,51 @@ mod tests {
         assert_eq!(spearman(&[1.0, 2.0, 3.0], &[2.0, 4.0, 9.0]), Some(1.0));
         assert_eq!(spearman(&[1.0, 2.0, 3.0], &[5.0, 4.0, 1.0]), Some(-1.0));
         assert_eq!(spearman(&[1.0, 2.0], &[5.0, 5.0]), None);
+    }
+
+    #[test]
+    fn correlations_are_those_of_the_whole() {
+        let pairs: Vec<(f64, f64)> = (0..60)
+            .map(|n| (f64::from(n), f64::from(n * n % 17)))
+            .collect();
+        let of = |pairs: &[(f64, f64)]| {
+            let mut moments = Comoments::default();
+            pairs.iter().for_each(|&(a, b)| moments.push(a, b));
+            moments
+        };
+        let mean = |f: &dyn Fn(&(f64, f64)) -> f64| pairs.iter().map(f).sum::<f64>() / 60.0;
+        let (a, b) = (mean(&|pair| pair.0), mean(&|pair| pair.1));
+        let covariance = mean(&|pair| (pair.0 - a) * (pair.1 - b));
+        let deviation = |f: &dyn Fn(&(f64, f64)) -> f64| mean(f).sqrt();
+        let (left, right) = (
+            deviation(&|pair| (pair.0 - a).powi(2)),
+            deviation(&|pair| (pair.1 - b).powi(2)),
+        );
+        let expected = covariance / left / right;
+        let mut merged = of(&pairs[..7]);
+        merged.merge(&of(&pairs[7..]));
+        for moments in [of(&pairs), merged] {
+            assert!((moments.correlation().unwrap() - expected).abs() < 1e-12);
+        }
+        assert_eq!(of(&[(1.0, 2.0), (1.0, 3.0)]).correlation(), None);
+        assert_eq!(of(&pairs[..1]).correlation(), None);
+        assert_eq!(of(&pairs[..3]).correlation_interval(), None);
+        // Fisher's own transformation: r = 0.5 of 28 pairs.
+        let known = Comoments {
+            left: Moments {
+                n: 28,
+                squares: 1.0,
+                ..Moments::default()
+            },
+            right: Moments {
+                n: 28,
+                squares: 1.0,
+                ..Moments::default()
+            },
+            products: 0.5,
+        };
+        let interval = known.correlation_interval().unwrap();
+        assert!((interval.low - 0.156).abs() < 5e-4 && (interval.high - 0.736).abs() < 5e-4);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::add::add;
+use super::experts::{self, ExpertStatistics};
 use super::moments::Moments;
 use super::token_use::TokenUse;
 use crate::token::Token;
@@ -37,6 +38,9 @@ pub struct PhaseStatistics {
     pub cosines: Vec<Moments>,
     /// `[L]`: relative contributions; empty when the run was not probed.
     pub contributions: Vec<Moments>,
+    /// `[L]`: layers with experts; empty for a model without them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub experts: Vec<Option<ExpertStatistics>>,
     /// Tokens by their position in the sequence.
     pub positions: Vec<PositionBucket>,
     /// Tokens by their id.
@@ -81,12 +85,14 @@ impl PhaseStatistics {
             deltas: vec![Moments::default(); n_layers],
             cosines: Vec::new(),
             contributions: Vec::new(),
+            experts: Vec::new(),
             positions: Vec::new(),
             tokens: TokenUse::default(),
         }
     }
 
-    pub(super) fn push(&mut self, token: &Token<'_>) {
+    /// Counts a token; `n_experts` is the number of experts of a layer, 0 without them.
+    pub(super) fn push(&mut self, token: &Token<'_>, n_experts: usize) {
         let flags = token.active;
         let n_active = token.n_active();
         self.n_tokens += 1;
@@ -119,6 +125,8 @@ impl PhaseStatistics {
             }
         }
 
+        experts::push(&mut self.experts, n_experts, token);
+
         let bucket = PositionBucket::of(token.position);
         if self.positions.len() <= bucket {
             self.positions
@@ -150,6 +158,7 @@ impl PhaseStatistics {
                 mine.merge(others);
             }
         }
+        experts::merge(&mut self.experts, &other.experts);
         if self.positions.len() < other.positions.len() {
             self.positions.resize(
                 other.positions.len(),

@@ -4,6 +4,7 @@ use lac_core::PerPhase;
 use serde::{Deserialize, Serialize};
 
 use super::counts::Statistics;
+use super::experts::ExpertSummary;
 use super::moments::{Interval, Moments, NORMAL_95, spearman, wilson};
 use super::phase::{PhaseStatistics, PositionBucket, TRANSITIONS};
 use super::sweep::{AlphaSweep, SweepCounts};
@@ -68,6 +69,9 @@ pub struct PhaseSummary {
     /// `[L]`: relative contributions, when the run was probed.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub contributions: Vec<Spread>,
+    /// `[L]`: the layers with experts; `None` for the others. Empty for a model without experts.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub experts: Vec<Option<ExpertSummary>>,
     /// Usage by position in the sequence.
     pub positions: Vec<PositionUsage>,
     /// Ids seen at least this often are ranked.
@@ -238,6 +242,11 @@ impl PhaseSummary {
             deltas: phase.deltas.iter().map(Spread::new).collect(),
             cosines: phase.cosines.iter().map(Spread::new).collect(),
             contributions: phase.contributions.iter().map(Spread::new).collect(),
+            experts: phase
+                .experts
+                .iter()
+                .map(|layer| layer.as_ref().map(ExpertSummary::new))
+                .collect(),
             positions: positions(&phase.positions),
             ranked_from,
             most_active: ranking.iter().take(N_RANKED).cloned().collect(),

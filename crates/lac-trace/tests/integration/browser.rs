@@ -8,7 +8,7 @@ use lac_trace::{TraceReader, TraceReport};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::support::{HOSTILE, Noise, generation, info, write};
+use super::support::{HOSTILE, Noise, generation, info, routed, routed_info, write};
 
 const LAYERS: usize = 24;
 
@@ -68,6 +68,7 @@ addEventListener('load', () => setTimeout(() => {
   document.querySelector('input[value=delta]').click();
   document.querySelectorAll('#traces button')[1].click();
   seen.second = document.documentElement.dataset.tokens;
+  seen.experts = document.querySelectorAll('#experts:not([hidden]) tbody tr').length;
   seen.compared = document.querySelectorAll('#compare-charts svg').length;
   seen.overflowAtEnd = root.scrollWidth - innerWidth;
   seen.errors = root.dataset.errors;
@@ -99,11 +100,10 @@ fn the_page_runs_in_a_browser() {
     records.truncate(4961);
     write(&long, info(LAYERS), &records);
     let short = folder.path().join("short.parquet");
-    write(
-        &short,
-        info(LAYERS),
-        &generation(&[6], 8, LAYERS, &mut Noise::new(2)),
-    );
+    let mut noise = Noise::new(2);
+    let records = generation(&[6], 8, LAYERS, &mut noise).into_iter();
+    let records: Vec<_> = records.map(|record| routed(record, &mut noise)).collect();
+    write(&short, routed_info(LAYERS), &records);
     let traces = [&long, &short].map(|path| TraceReader::open(path).unwrap());
     let report = TraceReport::read(&traces, &ReportConfig::default()).unwrap();
     let page = folder.path().join("report.html");
@@ -146,6 +146,8 @@ fn the_page_runs_in_a_browser() {
         assert_ne!(text("share"), text("shareAtZero"), "{context}");
         assert_eq!(text("second"), "14", "{context}");
         assert_eq!(seen["compared"], 4, "{context}");
+        // The second trace has experts in all layers but the first.
+        assert_eq!(seen["experts"], 2 * (LAYERS - 1), "{context}");
         assert!(!text("first").is_empty(), "{context}");
     }
     assert!(html.contains("pwned"), "{}", HOSTILE[0]);

@@ -5,6 +5,7 @@
 mod browser;
 mod corruption;
 mod damaged;
+mod experts;
 mod files;
 mod fixture;
 mod interrupted;

@@ -6,8 +6,9 @@ use burn::tensor::module::embedding;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use lac_core::{
     CausalLm, Decision, GateConfig, GateRecord, LayerPolicy, LayerStack, Observer, Pass,
-    PassRecord, Phase, Trace,
+    PassRecord, Phase, Trace, routing::RoutingRecord,
 };
+use lac_trace::routing::ExpertCounts;
 use lac_trace::statistics::regate;
 use lac_trace::{Token, TraceInfo, TraceReader, TraceWriter};
 
@@ -69,7 +70,41 @@ pub fn record(pass: Pass, n_layers: usize, noise: &mut Noise) -> PassRecord {
         pass,
         decisions: vec![Decision::Run; n_layers],
         gate: Some(gate),
+        routing: Vec::new(),
     }
+}
+
+/// Experts of a layer, and those of a token.
+pub const EXPERTS: [usize; 2] = [5, 2];
+
+/// Adds choices out of nowhere to a pass, in every layer but the first.
+pub fn routed(mut record: PassRecord, noise: &mut Noise) -> PassRecord {
+    let n_tokens = record.pass.batch() * record.pass.seq();
+    let [n_experts, n_chosen] = EXPERTS;
+    record.routing = vec![None; record.n_layers()];
+    for layer in record.routing.iter_mut().skip(1) {
+        let mut routing = RoutingRecord {
+            n_experts,
+            n_chosen,
+            experts: Vec::new(),
+            weights: Vec::new(),
+        };
+        for _ in 0..n_tokens {
+            let first = noise.below(n_experts);
+            let second = (first + 1 + noise.below(n_experts - 1)) % n_experts;
+            routing.experts.extend([first as u32, second as u32]);
+            let top = 0.5 + 0.5 * noise.next().abs().min(1.0);
+            routing.weights.extend([top, 1.0 - top]);
+        }
+        *layer = Some(routing);
+    }
+    record
+}
+
+/// What a trace of a model with these experts says of itself.
+pub fn routed_info(n_layers: usize) -> TraceInfo {
+    let [n_experts, n_chosen] = EXPERTS;
+    info(n_layers).with_experts(Some(ExpertCounts::new(n_experts, n_chosen)))
 }
 
 /// A generation: a pass over prompts of these lengths, then `n_new` passes of one token. Row `i`

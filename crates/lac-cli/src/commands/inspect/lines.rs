@@ -51,9 +51,18 @@ fn of_shape(shape: &Shape) -> Vec<(&'static str, String)> {
     ) else {
         return Vec::new();
     };
-    vec![
-        ("parameters", known(shape.parameters)),
+    let mut rows = vec![
+        (
+            "parameters",
+            match shape.parameters_per_token {
+                None => known(shape.parameters),
+                Some(per_token) => format!("{} ({per_token} per token)", known(shape.parameters)),
+            },
+        ),
         ("layers", known(shape.layers)),
+    ];
+    rows.extend(of_experts(shape).map(|experts| ("experts", experts)));
+    rows.extend([
         ("hidden", format!("{hidden} (MLP {intermediate})")),
         (
             "heads",
@@ -78,7 +87,25 @@ fn of_shape(shape: &Shape) -> Vec<(&'static str, String)> {
             .to_owned(),
         ),
         ("biases", known(shape.biases.as_ref())),
-    ]
+    ]);
+    rows
+}
+
+fn of_experts(shape: &Shape) -> Option<String> {
+    let (n_experts, per_token) = (shape.experts?, shape.experts_per_token?);
+    let width = shape.expert_intermediate?;
+    let mut text = format!("{n_experts} of width {width}, {per_token} per token");
+    if let Some(width) = shape.shared_expert_intermediate {
+        text.push_str(&format!(" and one of width {width} for every token"));
+    }
+    match shape.dense_layers.as_deref() {
+        None | Some([]) => {}
+        Some(layers) => {
+            let layers: Vec<String> = layers.iter().map(usize::to_string).collect();
+            text.push_str(&format!("; none in layers {}", layers.join(", ")));
+        }
+    }
+    Some(text)
 }
 
 fn of_weights(weights: &Weights) -> String {

@@ -44,6 +44,14 @@ pub struct Report {
 #[derive(Default, Serialize)]
 pub struct Shape {
     pub parameters: Option<u64>,
+    /// Without those of experts that a token does not choose; `None` without experts.
+    pub parameters_per_token: Option<u64>,
+    pub experts: Option<usize>,
+    pub experts_per_token: Option<usize>,
+    pub expert_intermediate: Option<usize>,
+    pub shared_expert_intermediate: Option<usize>,
+    /// Layers with a dense MLP in place of experts.
+    pub dense_layers: Option<Vec<usize>>,
     pub layers: Option<usize>,
     pub hidden: Option<usize>,
     pub intermediate: Option<usize>,
@@ -196,8 +204,16 @@ impl Report {
 
 impl Shape {
     fn new(config: &DecoderConfig) -> Self {
+        let experts = config.experts.as_ref();
         Self {
             parameters: Some(config.n_parameters()),
+            parameters_per_token: experts.map(|_| config.n_parameters_per_token()),
+            experts: experts.map(|experts| experts.n_experts),
+            experts_per_token: experts.map(|experts| experts.n_chosen),
+            expert_intermediate: experts.map(|experts| experts.intermediate_size),
+            shared_expert_intermediate: experts
+                .and_then(|experts| experts.shared_intermediate_size),
+            dense_layers: experts.map(|experts| experts.dense_layers.clone()),
             layers: Some(config.n_layers),
             hidden: Some(config.hidden_size),
             intermediate: Some(config.intermediate_size),

@@ -25,6 +25,14 @@ pub struct TraceJson<'a> {
     pub rg_deltas: &'a [Vec<f32>],
     pub rg_thresholds: &'a [Vec<f32>],
     pub rg_active: &'a [Vec<u8>],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub experts: &'a [Vec<Vec<u32>>],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub expert_weights: &'a [Vec<Vec<f32>>],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub rg_experts: &'a [Vec<Vec<u32>>],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub rg_expert_weights: &'a [Vec<Vec<f32>>],
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logits_last: Option<&'a [f32]>,
     pub usage: UsageJson,

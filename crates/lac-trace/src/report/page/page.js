@@ -32,6 +32,7 @@ function openTrace(idx) {
   alphaControl(trace);
   panels.forEach((panel) => panel.show());
   drawCharts($('charts'), trace);
+  experts(trace);
   worked(trace);
   numbers(trace);
   about(trace);
@@ -91,6 +92,25 @@ function alphaControl(trace) {
 
 function table(head, rows) {
   return el('table', {}, el('thead', {}, el('tr', {}, ...head.map((h) => el('th', { scope: 'col' }, h)))), el('tbody', {}, ...rows.map((row) => el('tr', {}, ...row.map((cell, i) => (i ? el('td', {}, cell) : el('th', { scope: 'row' }, cell)))))));
+}
+
+function experts(trace) {
+  const parts = [];
+  const value = (v, digits = 3) => (v === null ? '–' : number(v, digits));
+  for (const name of PHASES) {
+    const layers = (trace.summary[name]?.experts ?? []).map((layer, l) => [layer, l]).filter(([layer]) => layer);
+    if (!layers.length) continue;
+    const rows = layers.map(([layer, l]) => {
+      const interval = layer.correlation_interval;
+      const range = interval ? ` (${number(interval.low, 2)} to ${number(interval.high, 2)})` : '';
+      return [String(l), percent(layer.active.share, 1), value(layer.entropy), count(layer.experts_used), percent(layer.top_expert_share, 1), value(layer.top_weight_active), value(layer.top_weight_void), `${value(layer.correlation, 2)}${range}`];
+    });
+    const head = ['layer', 'active', 'entropy', 'experts used', 'most used', 'weight, active', 'weight, void', 'weight and Δ'];
+    const box = el('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': `Experts, ${name}` }, table(head, rows));
+    parts.push(el('div', { class: `table ${name === 'response' ? 'rg' : 'pp'}` }, el('h3', {}, name === 'prompt' ? 'Prompt' : 'Response'), box));
+  }
+  $('experts').hidden = !parts.length;
+  $('experts-tables').replaceChildren(...parts);
 }
 
 function worked(trace) {
