@@ -17,12 +17,12 @@ mod token_use;
 pub use agreement::{Agreement, PhaseAgreement, agreement};
 pub use counts::Statistics;
 pub use experts::{ExpertStatistics, ExpertSummary};
-pub use moments::{Comoments, Interval, Moments, spearman, wilson};
+pub use moments::{Comoments, Interval, Moments, Share, spearman, wilson};
 pub use phase::{PhaseStatistics, PositionBucket, TRANSITIONS};
 pub use regate::regate;
 pub use summary::{
-    Distribution, PhaseComparison, PhaseSummary, PositionUsage, Share, Spread, Summary,
-    SweepSummary, Transition,
+    Distribution, PhaseComparison, PhaseSummary, PositionUsage, Spread, Summary, SweepSummary,
+    Transition,
 };
 pub use sweep::{AlphaSweep, SweepCounts, default_alphas};
 pub use token_use::{TokenActivity, TokenUse};

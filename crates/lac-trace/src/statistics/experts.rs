@@ -3,8 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::add::add;
-use super::moments::{Comoments, Interval, Moments, wilson};
-use super::summary::Share;
+use super::moments::{Comoments, Interval, Moments, Share};
 use crate::token::Token;
 
 /// What is counted of one layer with experts.
@@ -114,10 +113,7 @@ impl ExpertSummary {
         let mean = |moments: &Moments| (moments.n > 0).then_some(moments.mean);
         Self {
             n_tokens: layer.n_tokens,
-            active: Share {
-                share: layer.n_active as f64 / layer.n_tokens.max(1) as f64,
-                interval: wilson(layer.n_active, layer.n_tokens),
-            },
+            active: Share::of(layer.n_active, layer.n_tokens),
             experts_used: layer.chosen.iter().filter(|&&n| n > 0).count(),
             // One expert is chosen evenly.
             entropy: if even > 0.0 { entropy / even } else { 1.0 },

@@ -120,6 +120,27 @@ pub struct Interval {
     pub high: f64,
 }
 
+/// A share of tokens, and Wilson's 95 % interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Share {
+    /// The share, in `[0, 1]`.
+    pub share: f64,
+    /// Its interval.
+    #[serde(flatten)]
+    pub interval: Interval,
+}
+
+impl Share {
+    /// Returns the share of `count` among `n`; 0 of none.
+    pub(super) fn of(count: u64, n: u64) -> Self {
+        Self {
+            share: count as f64 / n.max(1) as f64,
+            interval: wilson(count, n),
+        }
+    }
+}
+
 /// The 97.5th percentile of the normal distribution: intervals are of 95 %.
 pub(super) const NORMAL_95: f64 = 1.959_963_984_540_054;
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::counts::Statistics;
 use super::experts::ExpertSummary;
-use super::moments::{Interval, Moments, NORMAL_95, spearman, wilson};
+use super::moments::{Interval, Moments, NORMAL_95, Share, spearman};
 use super::phase::{PhaseStatistics, PositionBucket, TRANSITIONS};
 use super::sweep::{AlphaSweep, SweepCounts};
 use super::token_use::TokenActivity;
@@ -24,17 +24,6 @@ pub struct Summary {
     pub comparison: Option<PhaseComparison>,
     /// Usage under other α; `None` where deltas depend on α.
     pub alpha_sweep: Option<SweepSummary>,
-}
-
-/// A share of tokens, and Wilson's 95 % interval.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Share {
-    /// The share, in `[0, 1]`.
-    pub share: f64,
-    /// Its interval.
-    #[serde(flatten)]
-    pub interval: Interval,
 }
 
 /// One phase; `L` is the number of layers.
@@ -216,10 +205,6 @@ impl PhaseSummary {
             return None;
         }
         let n_layers = phase.active.len();
-        let share = |&count: &u64| Share {
-            share: count as f64 / n as f64,
-            interval: wilson(count, n),
-        };
         let voids = Distribution::new(&phase.voids);
         let usage = 1.0 - voids.mean / n_layers as f64;
         let half = NORMAL_95 * voids.deviation / n_layers as f64 / (n as f64).sqrt();
@@ -232,7 +217,11 @@ impl PhaseSummary {
                 low: (usage - half).max(0.0),
                 high: (usage + half).min(1.0),
             },
-            usage_per_layer: phase.active.iter().map(share).collect(),
+            usage_per_layer: phase
+                .active
+                .iter()
+                .map(|&count| Share::of(count, n))
+                .collect(),
             executed_layers: phase.executed.iter().sum::<u64>() as f64 / n as f64,
             voids,
             void_runs: Distribution::new(&phase.runs),
