@@ -7,7 +7,7 @@ use super::dot::{Dot, Rows};
 use super::linear_map::{
     TILE, by_outs, gated, products, rows, tasks_by_outs, where_bytes_lie, with_sums,
 };
-use super::storage::{contiguous, values};
+use super::storage::contiguous;
 use crate::routing::Routing;
 use crate::settings::Activation;
 

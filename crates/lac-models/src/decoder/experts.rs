@@ -240,3 +240,107 @@ impl TokenRouting {
         zeros.scatter(1, experts, weights, IndexingUpdateOp::Add)
     }
 }
+
+#[cfg(all(test, feature = "flex"))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use burn::tensor::Device;
+    use lac_kernels::quantized::{Activations, BlockFormat, QuantizedMatrix};
+
+    use super::super::matrix::QuantizedWeight;
+    use super::super::source::DummyWeights;
+    use super::*;
+
+    const N_EXPERTS: usize = 16;
+    const N_CHOSEN: usize = 2;
+    const HIDDEN: usize = 64;
+    const INTERMEDIATE: usize = 32;
+
+    /// The same experts in blocks, and as the tensors that the blocks hold.
+    fn experts(device: &Device) -> [DecoderExperts; 2] {
+        let mut source = DummyWeights::new(7, DType::F32, device);
+        let mut matrix = |n_rows: usize, width: usize| {
+            let mut values = source.values([n_rows, width]);
+            values.iter_mut().for_each(|value| *value *= 10.0);
+            QuantizedMatrix::quantize(BlockFormat::Q8_0, [n_rows, width], &values).unwrap()
+        };
+        let gate = matrix(N_EXPERTS * INTERMEDIATE, HIDDEN);
+        let up = matrix(N_EXPERTS * INTERMEDIATE, HIDDEN);
+        let down = matrix(N_EXPERTS * HIDDEN, INTERMEDIATE);
+        let of = |make: &dyn Fn(&QuantizedMatrix) -> DecoderMatrix| DecoderExperts {
+            gate_proj: make(&gate),
+            up_proj: make(&up),
+            down_proj: make(&down),
+            n_experts: N_EXPERTS,
+            activation: Activation::Silu,
+        };
+        let in_blocks = |matrix: &QuantizedMatrix| {
+            DecoderMatrix::Quantized(QuantizedWeight {
+                matrix: matrix.clone(),
+                activations: Activations::Exact,
+            })
+        };
+        let as_tensors = |matrix: &QuantizedMatrix| {
+            let shape @ [n_rows, _] = matrix.dims();
+            let data = TensorData::new(matrix.dequantize_rows(0..n_rows), shape);
+            Tensor::from_data(data, (device, DType::F32)).into()
+        };
+        [of(&in_blocks), of(&as_tensors)]
+    }
+
+    fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+        tensor.into_data().iter::<f32>().collect()
+    }
+
+    fn assert_close(found: &[f32], expected: &[f32], what: &str) {
+        for (found, expected) in found.iter().zip(expected) {
+            let error = (found - expected).abs();
+            assert!(error <= 1e-5, "{what}: {found} instead of {expected}");
+        }
+    }
+
+    /// The kernels, blocks, gathered weights and all experts give the same outputs and choices.
+    #[test]
+    fn every_way_through_the_experts_gives_the_same() {
+        let cpu = Device::flex();
+        // Under autodiff no kernel runs.
+        let plain = Device::flex().autodiff();
+        let mut source = DummyWeights::new(9, DType::F32, &cpu);
+        for n_tokens in [1, 2, 3, 70] {
+            let scaled = |values: Vec<f32>| -> Vec<f32> {
+                values.into_iter().map(|value| 40.0 * value).collect()
+            };
+            let states = scaled(source.values([n_tokens, HIDDEN]));
+            let logits = scaled(source.values([n_tokens, N_EXPERTS]));
+            let run = |experts: &DecoderExperts, device: &Device, weights| {
+                let states = TensorData::new(states.clone(), [n_tokens, HIDDEN]);
+                let logits = TensorData::new(logits.clone(), [n_tokens, N_EXPERTS]);
+                let [states, logits] =
+                    [states, logits].map(|data| Tensor::<2>::from_data(data, (device, DType::F32)));
+                let (output, routing) = experts.forward(states, logits, N_CHOSEN, weights);
+                let chosen: Vec<i64> = routing.experts.into_data().iter::<i64>().collect();
+                (values(output), values(routing.weights), chosen)
+            };
+            for weights in [RouterWeights::Renormalised, RouterWeights::Probabilities] {
+                let [in_blocks, as_tensors] = experts(&cpu);
+                let [_, on_plain] = experts(&plain);
+                let (output, router, chosen) = run(&as_tensors, &cpu, weights);
+                let size = output
+                    .iter()
+                    .fold(0.0f32, |size, value| size.max(value.abs()));
+                assert!(size > 0.1, "{size}");
+                for (what, experts, device) in [
+                    ("blocks", &in_blocks, &cpu),
+                    ("operations", &on_plain, &plain),
+                    ("operations on blocks", &in_blocks, &plain),
+                ] {
+                    let what = format!("{what}, {n_tokens} tokens, {weights:?}");
+                    let found = run(experts, device, weights);
+                    assert_close(&found.0, &output, &what);
+                    assert_close(&found.1, &router, &what);
+                    assert_eq!(found.2, chosen, "{what}");
+                }
+            }
+        }
+    }
+}

@@ -62,7 +62,7 @@ impl DecoderMatrix {
     }
 
     /// Returns some of the rows: a copy in a storage of its own, or blocks that are shared.
-    pub(super) fn rows(&self, rows: Range<usize>) -> Self {
+    pub(crate) fn rows(&self, rows: Range<usize>) -> Self {
         match self {
             Self::Tensor(tensor) => copied(tensor.val().slice([rows])).into(),
             Self::Quantized(weight) => Self::Quantized(QuantizedWeight {

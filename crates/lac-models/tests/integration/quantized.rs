@@ -318,7 +318,7 @@ fn exact_products_are_those_of_the_dequantised_weights() {
         n_void += flags.filter(|&&is_active| is_active == 0).count();
 
         let exact = load(&gguf, EXACT);
-        let up_proj = &exact.model.layers[0].mlp.up_proj.weight;
+        let up_proj = &exact.model.layers[0].mlp.dense().unwrap().up_proj.weight;
         assert!(
             up_proj.quantized().is_some(),
             "{formats:?}: weights stay in their blocks"
@@ -450,7 +450,11 @@ fn a_folder_is_quantised_while_it_is_loaded() {
                     &attention.k_proj.weight,
                     layers,
                 ),
-                (&found.mlp.down_proj.weight, &mlp.down_proj.weight, layers),
+                (
+                    &found.mlp.dense().unwrap().down_proj.weight,
+                    &mlp.dense().unwrap().down_proj.weight,
+                    layers,
+                ),
             ]
         });
         let embeddings = (
