@@ -90,7 +90,8 @@ impl DecoderMatrix {
             .map(|matrix| matrix.tensor().cloned())
             .collect();
         if let Some(tensors) = tensors {
-            return Tensor::cat(tensors, 0).into();
+            // Under autodiff, a parameter of its own and not a function of those that are put together.
+            return Tensor::cat(tensors, 0).detach().into();
         }
         let blocks: Option<Vec<&QuantizedWeight>> = matrices.iter().map(Self::quantized).collect();
         let blocks = blocks.expect("all are tensors, or all are blocks");
