@@ -254,6 +254,9 @@ impl ModelFolder {
     /// Those of [`weight_dtype`](Self::weight_dtype).
     pub fn default_load_config(&self) -> Result<LoadConfig, ModelError> {
         let config = LoadConfig::new(self.weight_dtype()?);
+        if self.quantized_types().is_empty() {
+            return Ok(config);
+        }
         Ok(config.with_activations(Activations::Int8))
     }
 

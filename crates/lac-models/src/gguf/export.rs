@@ -1,92 +1,27 @@
 //! Writes a model as a GGUF file, with its matrices quantised.
 
+mod error;
 mod header;
 mod settings;
 mod tensors;
 mod vocabulary;
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::tensor::TensorData;
 use lac_files::AtomicFile;
-use lac_kernels::quantized::{BlockFormat, QuantizedError};
+use lac_kernels::quantized::BlockFormat;
 
+pub use self::error::{ExportError, FORMATS};
 use self::header::{ALIGNMENT, padding};
 pub(crate) use self::settings::{Settings, settings};
 use self::tensors::FormatChoice;
 pub(crate) use self::tensors::{PlannedTensor, tensors};
 pub(crate) use self::vocabulary::vocabulary;
-use super::error::GgufError;
 use super::metadata::MetadataValue;
 pub(crate) use super::tensor_info::is_quantised;
-use crate::checkpoint::{CheckpointError, LoadProgress};
-use crate::tokenizer::TokenizerError;
-
-/// Why a model cannot be written as a GGUF file.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ExportError {
-    /// Weights cannot be written in this format.
-    #[error(
-        "cannot write weights as {format}: expected one of {}",
-        FORMATS.map(BlockFormat::name).join(", ")
-    )]
-    Format {
-        /// The format.
-        format: BlockFormat,
-    },
-    /// A part of the model has no form in GGUF files, or none that is written.
-    #[error("{}: {problem}", path.display())]
-    Model {
-        /// The model's folder or file.
-        path: PathBuf,
-        /// What it is, and what can be written.
-        problem: String,
-    },
-    /// A tensor's values cannot be quantised.
-    #[error("the tensor {name} cannot be quantised")]
-    Values {
-        /// The tensor.
-        name: String,
-        /// Why.
-        source: QuantizedError,
-    },
-    /// A tensor's values are of another type than they were asked for in.
-    #[error("the tensor {name} cannot be read in f32: {reason}")]
-    Type {
-        /// The tensor.
-        name: String,
-        /// Why.
-        reason: String,
-    },
-    /// The file cannot be written.
-    #[error("cannot write {}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The model's weights cannot be read.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// The model's GGUF file cannot be read.
-    #[error(transparent)]
-    Gguf(#[from] GgufError),
-    /// The model's tokenizer cannot be read.
-    #[error(transparent)]
-    Tokenizer(#[from] TokenizerError),
-}
-
-/// The formats that weights are written in.
-pub const FORMATS: [BlockFormat; 5] = [
-    BlockFormat::F32,
-    BlockFormat::F16,
-    BlockFormat::BF16,
-    BlockFormat::Q8_0,
-    BlockFormat::Q4_0,
-];
+use crate::checkpoint::LoadProgress;
 
 /// A GGUF file that was written.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -324,8 +324,11 @@ mod tests {
         for way in TABLE {
             let normalizer = way.normalizer().unwrap_or_default();
             let name = PreTokenizer::name_of(&normalizer, &way.steps(), way.ignores_merges);
-            let found = name.and_then(PreTokenizer::of_name).map(|way| way.names);
-            assert_eq!(found, Some(way.names));
+            // Two ways may differ in what they add around a text alone, which files say besides.
+            let found = name.and_then(PreTokenizer::of_name).unwrap();
+            assert_eq!(found.steps(), way.steps(), "{:?}", way.names);
+            assert_eq!(found.ignores_merges, way.ignores_merges);
+            assert_eq!(found.composes, way.composes);
         }
         assert!(PreTokenizer::of_name(DEFAULT).is_some());
         assert!(PreTokenizer::of_name("other").is_none());

@@ -1,6 +1,6 @@
 //! A model's sizes and choices, as the metadata of a GGUF file says them.
 
-use super::PlannedTensor;
+use super::tensors::PlannedTensor;
 use crate::architecture::{Architecture, ModelConfig};
 use crate::decoder::{DecoderConfig, RopeScaling};
 use crate::gguf::layout::RowOrder;

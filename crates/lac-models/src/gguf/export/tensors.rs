@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 use lac_kernels::quantized::{BlockFormat, QuantizedError, QuantizedMatrix};
 
-use super::ExportError;
+use super::error::ExportError;
 use crate::decoder::{DecoderConfig, HeadKind, LayerNorms, ProjectionBias};
 use crate::gguf::layout::{EMBEDDING, HEAD, ROPE_FACTORS, gguf_name};
 
