@@ -19,6 +19,7 @@ mod costs;
 mod decode_loop;
 mod draft_keys;
 mod draft_round;
+mod draft_weights;
 mod drafter;
 mod drafters;
 mod generate;
@@ -38,7 +39,8 @@ pub use agreement::{
 };
 pub use config::{DraftCost, DraftLength, PlanUpdates, SpeculationConfig};
 pub use decode_loop::SpeculationOutput;
-pub use draft_round::{DraftRound, DraftWeights};
+pub use draft_round::DraftRound;
+pub use draft_weights::DraftWeights;
 pub use drafter::Drafter;
 pub use drafters::{ModelDrafter, NgramDrafter, NgramMemory, PlanDrafter};
 pub use generate::{SpeculateArgs, generate_speculative};

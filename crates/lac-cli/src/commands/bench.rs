@@ -1,5 +1,6 @@
 //! `lac bench`: how fast a model prefills and decodes, against the speed of the memory.
 
+mod mode;
 mod report;
 mod source;
 mod table;
@@ -10,11 +11,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use lac_core::{
-    CausalLm, GenerateArgs, GenerationConfig, LayerPolicy, Usage, generate,
+    CausalLm, GenerateArgs, GenerationConfig, Usage, generate,
     generation::GenerationOutput,
-    speculation::{
-        SpeculateArgs, SpeculationStats, Speculator, WithSecondWeights, generate_speculative,
-    },
+    speculation::{SpeculateArgs, SpeculationStats, WithSecondWeights, generate_speculative},
 };
 use lac_models::{Decoder, DecoderConfig, LoadConfig, WeightDtype, bandwidth::read_bandwidth};
 
@@ -31,6 +30,7 @@ use crate::progress;
 use crate::prompts::prompts_of_file;
 use crate::second_weights::{FirstWeights, SecondWeights};
 use crate::speculation::{Gated, SpeculationArgs, SpeculationReport, Verifier};
+use mode::Mode;
 use report::{Case, Report, Summary};
 use source::{BenchModel, Source};
 use texts::{Texts, TextsReport};
@@ -98,21 +98,6 @@ pub struct Bench {
 enum Format {
     Markdown,
     Json,
-}
-
-/// How a case generates its tokens.
-enum Mode {
-    Policy(Box<dyn LayerPolicy>),
-    Speculation(Box<Speculator>),
-}
-
-impl Mode {
-    fn name(&self) -> &str {
-        match self {
-            Mode::Policy(policy) => policy.name(),
-            Mode::Speculation(_) => "speculative",
-        }
-    }
 }
 
 /// A policy or speculation and a number of rows, with the times of its runs.

@@ -1,26 +1,19 @@
 //! The search for layers to draft with: those with which drafting is expected to be fastest.
 
+mod calibration_text;
 mod layer_range;
 mod places;
 mod unit_costs;
 
 use std::time::{Duration, Instant};
 
+pub use self::calibration_text::CalibrationText;
 use self::places::{Place, places};
 use self::unit_costs::UnitCosts;
 use crate::error::{Error, PlanError, Result};
 use crate::generation::Flow;
 use crate::plan::{Granularity, PhasePlan};
 use crate::stack::CausalLm;
-
-/// A prompt with the full model's greedy continuation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CalibrationText {
-    /// The tokens of the prompt, then those of the continuation.
-    pub ids: Vec<u32>,
-    /// Number of tokens of the prompt.
-    pub n_prompt: usize,
-}
 
 /// The settings of a search by agreement.
 #[derive(Clone, Copy, Debug, PartialEq)]

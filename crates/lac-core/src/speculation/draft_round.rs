@@ -2,6 +2,7 @@
 
 use super::acceptance::{self, Draft};
 use super::control::Control;
+use super::draft_weights::DraftWeights;
 use super::own_passes::OwnPasses;
 use crate::decision::SkippedKeys;
 use crate::error::{Error, Result};
@@ -226,13 +227,4 @@ impl<'a> DraftRound<'a> {
             Flow::Continue
         }
     }
-}
-
-/// The weights of a drafting pass on the model's own KV cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DraftWeights {
-    /// The model's own.
-    Own,
-    /// Those of [`CausalLm::second_weights`](crate::CausalLm::second_weights).
-    Second,
 }

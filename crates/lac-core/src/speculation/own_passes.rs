@@ -1,7 +1,7 @@
 //! Drafting passes of the model itself, on its own KV cache.
 
 use super::draft_keys::draft_keys;
-use super::draft_round::DraftWeights;
+use super::draft_weights::DraftWeights;
 use crate::decision::SkippedKeys;
 use crate::error::{Error, Result};
 use crate::generation::forward_hidden;

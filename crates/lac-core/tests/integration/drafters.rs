@@ -328,9 +328,8 @@ fn bad_drafters_end_a_text_or_leave_it_as_it_is() {
     let rounds = vec![Script::Proposes(vec![(1, 1.0)]), Script::Panics];
     let drafter = Scripted::boxed(rounds, 0.0);
     let mut speculator = speculator(vec![drafter], DraftLength::Fixed(2));
-    let mut attempt = || with(&model, &[3], &config, &mut speculator);
-    assert!(catch_unwind(AssertUnwindSafe(&mut attempt)).is_err());
-    drop(attempt);
+    let attempt = || with(&model, &[3], &config, &mut speculator);
+    assert!(catch_unwind(AssertUnwindSafe(attempt)).is_err());
     let config = GenerationConfig::greedy(2);
     let output = with(&model, &[3], &config, &mut speculator).unwrap();
     assert_eq!(output.generation.rows[0].ids, text[..2]);

@@ -16,7 +16,6 @@ use super::kv_holes::KvHoles;
 use super::query_block::{QueryBlock, attended_slots};
 use super::reach::{PerReach, Reach};
 use super::rotation::{Rotation, RotationTable};
-use super::second_context::SecondContext;
 
 /// Positions, masks and the KV cache of one batch of sequences.
 #[derive(Clone, Debug)]
@@ -35,6 +34,15 @@ pub struct DecoderContext {
     pub(super) second: Option<Box<SecondContext>>,
     /// What the routers of the pass chose so far.
     routing: Vec<LayerRouting>,
+}
+
+/// A context in the data type of a decoder that drafts on another decoder's context. It holds the other one's keys and
+/// values of all slots before a draft, cast, and the drafter's own behind them.
+#[derive(Clone, Debug)]
+pub(super) struct SecondContext {
+    pub(super) context: DecoderContext,
+    /// Leading slots that hold what the first context holds.
+    pub(super) n_copied: usize,
 }
 
 /// In what layers differ that are not their weights.

@@ -5,16 +5,7 @@ use lac_core::Pass;
 
 use super::cast::cast;
 use super::config::DecoderConfig;
-use super::context::DecoderContext;
-
-/// A context in the data type of a decoder that drafts on another decoder's context. It holds the other one's keys and
-/// values of all slots before a draft, cast, and the drafter's own behind them.
-#[derive(Clone, Debug)]
-pub(super) struct SecondContext {
-    context: DecoderContext,
-    /// Leading slots that hold what the first context holds.
-    n_copied: usize,
-}
+use super::context::{DecoderContext, SecondContext};
 
 impl DecoderContext {
     /// Returns the context for a decoder of this data type: this one, or the second one.

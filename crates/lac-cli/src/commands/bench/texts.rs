@@ -11,7 +11,7 @@ use lac_core::{
 use lac_models::Tokenizer;
 use serde::Serialize;
 
-use super::Mode;
+use super::mode::Mode;
 use crate::interrupt;
 use crate::progress;
 use crate::speculation::SpeculationReport;

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::CalibrationText;
+use super::calibration_text::CalibrationText;
 use super::layer_range::LayerRange;
 use crate::error::Result;
 use crate::generation::forward_hidden;
