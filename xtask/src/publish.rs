@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use crate::process::{cargo, output, root, run};
 
 /// The published crates, each after those that it needs.
-const CRATES: [&str; 9] = [
+const CRATES: [&str; 10] = [
     "lac-kernels",
     "lac-core",
     "lac-demo",
@@ -18,6 +18,7 @@ const CRATES: [&str; 9] = [
     "lac-models",
     "lac-trace",
     "lac-eval",
+    "lac-session",
     "lac-cli",
 ];
 

@@ -39,6 +39,10 @@ pub fn tidy() -> Result<()> {
         ("lac-models", &["lac-trace", "lac-eval"][..]),
         ("lac-trace", &["lac-models", "lac-eval"][..]),
         ("lac-eval", &["lac-models", "lac-trace"][..]),
+        (
+            "lac-session",
+            &["lac-trace", "lac-eval", "clap", "anyhow"][..],
+        ),
         ("lac-demo", &["lac-core", "burn"][..]),
         ("lac-files", &["lac-core", "burn"][..]),
         ("lac-hub", &["lac-core", "burn"][..]),

@@ -7,15 +7,11 @@
 
 mod args;
 mod commands;
-mod device;
-mod dtype;
 mod failure;
 mod hyphens;
 mod interrupt;
 mod json_format;
-mod memory;
 mod model;
-mod model_path;
 mod numbers;
 mod one_of;
 mod out_file;
@@ -35,6 +31,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use interrupt::Interrupted;
+use lac_session::{device, memory};
 use numbers::whole;
 use output::{ReaderGone, warn_user};
 

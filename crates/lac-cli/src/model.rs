@@ -1,20 +1,18 @@
 //! The model that a command works with: the flags that name it, and what is open once it is found.
 
+use std::ops::Deref;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use lac_core::plan::ModelFingerprint;
-use lac_models::{
-    Decoder, LoadConfig, ModelFolder, Quantization, dummy_model, quantized_dummy_model,
+use lac_models::{Decoder, ModelFolder, Quantization, quantized_dummy_model};
+use lac_session::{
+    DeviceName, DtypeName, LocalModel, ModelRequest, Rows, UnknownFields, WeightsOrigin,
 };
 
-use crate::device::DeviceArg;
-use crate::dtype::{DtypeArg, load_config_for, note_dequantised};
-use crate::memory::{self, Rows};
-use crate::model_path::LocalModel;
 use crate::one_of::one_of_explained;
-use crate::output::warn_user;
+use crate::output::tell;
 use crate::progress;
 use crate::second_weights::{Asked, FirstWeights, SecondWeights};
 
@@ -30,16 +28,16 @@ pub struct ModelArgs {
     /// Data type to compute in
     #[arg(
         long,
-        value_parser = one_of_explained(DtypeArg::ALL, DtypeArg::name, DtypeArg::explain),
-        default_value = DtypeArg::Auto.name()
+        value_parser = one_of_explained(DtypeName::ALL, DtypeName::name, DtypeName::explain),
+        default_value = DtypeName::Auto.name()
     )]
-    dtype: DtypeArg,
+    dtype: DtypeName,
     #[command(flatten)]
     quantize: QuantizeArg,
     /// Device to compute on: cpu, wgpu, vulkan or cuda, with a number after a colon where there
     /// are several (`lac devices` lists them)
     #[arg(long, default_value = "cpu")]
-    pub device: DeviceArg,
+    pub device: DeviceName,
     /// Random weights of config.json's shape in place of the folder's own
     #[arg(long, conflicts_with = "quantize")]
     dummy_weights: bool,
@@ -71,98 +69,71 @@ pub struct Strictness {
     strict: bool,
 }
 
-/// The seed of `--dummy-weights`.
-const DUMMY_SEED: u64 = 0;
+impl Strictness {
+    fn unknown_fields(self) -> UnknownFields {
+        if self.strict {
+            UnknownFields::Refuse
+        } else {
+            UnknownFields::Warn
+        }
+    }
+}
 
 impl ModelArgs {
     /// Finds the model's folder, fetching it first when it is named by a hub id, and reads its configuration. A word on
     /// stderr names the fields that nothing is known of.
     pub fn open(&self) -> Result<OpenModel<'_>> {
-        let local = LocalModel::find(&self.model)?;
-        let folder = open_folder(&local, self.strictness)?;
-        let folder = folder.with_quantization(self.quantize.quantize);
-        let load_config = load_config_for(self.dtype, &self.device, || {
-            if self.dummy_weights {
-                folder.config().weight_dtype().map(LoadConfig::from)
-            } else {
-                own_load_config(&folder)
-            }
-        })?;
+        let mut request = ModelRequest::new(&self.model);
+        request.dtype = self.dtype;
+        request.quantize = self.quantize.quantize;
+        request.device = self.device.clone();
+        request.unknown_fields = self.strictness.unknown_fields();
+        if self.dummy_weights {
+            request.weights = WeightsOrigin::Dummy;
+        }
         Ok(OpenModel {
             args: self,
-            folder,
-            load_config,
-            _local: local,
+            open: request.open(&mut tell)?,
         })
     }
 }
 
 /// Opens a folder, and says which fields of its configuration nothing is known of.
 pub fn open_folder(local: &LocalModel, strictness: Strictness) -> Result<ModelFolder> {
-    let folder = ModelFolder::open(local.path())?;
-    if strictness.strict {
-        folder
-            .config()
-            .check_fields_are_known(&folder.config_path())?;
-    }
-    if let Some(warning) = folder.config().warning() {
-        warn_user!("{warning} (--strict refuses them)");
-    }
-    Ok(folder)
-}
-
-/// Returns the way that the checkpoint is made for; `None` where its weights cannot be opened. Loading them says why: mistakes in
-/// other flags are named first.
-pub fn own_load_config(folder: &ModelFolder) -> Option<LoadConfig> {
-    folder.default_load_config().ok()
+    let unknown_fields = strictness.unknown_fields();
+    Ok(lac_session::open_folder(
+        local.path(),
+        unknown_fields,
+        &mut tell,
+    )?)
 }
 
 /// A model's open folder, and how its weights are loaded.
 pub struct OpenModel<'a> {
     args: &'a ModelArgs,
-    pub folder: ModelFolder,
-    pub load_config: LoadConfig,
-    /// The demo's folder is removed with it.
-    _local: LocalModel,
+    open: lac_session::OpenModel,
+}
+
+impl Deref for OpenModel<'_> {
+    type Target = lac_session::OpenModel;
+
+    fn deref(&self) -> &Self::Target {
+        &self.open
+    }
 }
 
 impl OpenModel<'_> {
-    /// Returns the greatest number of tokens of a text.
-    pub fn max_context(&self) -> usize {
-        self.folder.config().decoder.max_context()
-    }
-
     /// Returns the fingerprint that plans, results and traces are checked against. It costs nothing once the model is
     /// loaded; before, all weights are read for it.
     pub fn fingerprint(&self) -> Result<ModelFingerprint> {
-        Ok(if self.args.dummy_weights {
-            self.folder.dummy_fingerprint(DUMMY_SEED)?
-        } else {
-            self.folder.fingerprint()?
-        })
+        Ok(self.open.fingerprint()?)
     }
 
     /// Loads the weights, with a progress bar, unless this machine cannot hold them and `rows`; `lower` names the
     /// flags that `rows` come from.
     pub fn load(&self, rows: Rows, lower: &str) -> Result<Decoder> {
-        let config = &self.folder.config().decoder;
-        let dtype = self.load_config.dtype;
-        let n_bytes = if self.args.dummy_weights {
-            dtype.n_bytes(config)
-        } else {
-            self.folder.loaded_bytes(dtype)
-        };
-        let weights = memory::Weights { n_bytes, dtype };
-        memory::check(&self.args.device, config, weights, rows, lower)?;
-        let device = self.args.device.open()?;
-        let model = if self.args.dummy_weights {
-            dummy_model(config, dtype, &device, DUMMY_SEED)
-        } else {
-            let types = self.folder.quantized_types();
-            note_dequantised(&types, self.load_config, &self.args.device, config);
-            progress::while_loading(|report| self.folder.load(self.load_config, &device, report))
-        };
-        model.context("cannot load the model")
+        let load = |report: &mut dyn FnMut(_)| self.open.load(rows, lower, &mut tell, report);
+        Ok(progress::while_loading(load)?)
     }
 
     /// Loads the weights once more, quantised, to draft texts of `n_slots` tokens; `None` where they would not serve.
@@ -173,47 +144,22 @@ impl OpenModel<'_> {
         n_slots: usize,
     ) -> Result<Option<SecondWeights>> {
         let config = &self.folder.config().decoder;
-        let dtype = self.load_config.dtype;
         let first = FirstWeights {
             device: &self.args.device,
             config,
-            dtype,
-            n_bytes: if self.args.dummy_weights {
-                dtype.n_bytes(config)
-            } else {
-                self.folder.loaded_bytes(dtype)
-            },
+            dtype: self.load_config.dtype,
+            n_bytes: self.loaded_bytes(),
             is_quantised: !self.folder.quantized_types().is_empty(),
             n_slots,
         };
         SecondWeights::load(&first, quantization, asked, |load_config| {
             let device = self.args.device.open()?;
-            Ok(if self.args.dummy_weights {
-                quantized_dummy_model(config, quantization, load_config, &device, DUMMY_SEED)
+            Ok(if let Some(seed) = self.dummy_seed() {
+                quantized_dummy_model(config, quantization, load_config, &device, seed)
             } else {
                 let folder = self.folder.clone().with_quantization(Some(quantization));
                 progress::while_loading(|report| folder.load(load_config, &device, report))
             }?)
         })
-    }
-
-    /// Names the weights' types for traces and results.
-    pub fn weights_name(&self) -> String {
-        if self.args.dummy_weights {
-            self.load_config.dtype.name().to_owned()
-        } else {
-            self.folder.weights_name(self.load_config)
-        }
-    }
-
-    /// Describes in a line what is computed in and on.
-    pub fn describe_machine(&self) -> String {
-        let weights = self.weights_name();
-        let origin = match self.args.dtype {
-            // Quantised weights are named by their types already.
-            DtypeArg::Auto if weights == self.load_config.dtype.name() => ", the checkpoint's own",
-            _ => "",
-        };
-        format!("{weights}{origin}, on {}", self.args.device)
     }
 }

@@ -10,6 +10,7 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::Path;
 
 use anyhow::{Context, Error, Result};
+use lac_session::Notice;
 use serde::Serialize;
 use serde_json::Serializer;
 
@@ -49,6 +50,14 @@ macro_rules! note {
 }
 
 pub(crate) use {note, warn_user};
+
+/// Writes a notice to stderr.
+pub fn tell(notice: Notice) {
+    match notice {
+        Notice::Warning(text) => warn_user!("{text}"),
+        Notice::Note(text) => note!("{text}"),
+    }
+}
 
 /// Writes lines to stderr. Where stderr is closed or full they are lost: there is no other place to say so.
 pub fn write_note(lines: &str) {

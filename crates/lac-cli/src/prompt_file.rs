@@ -6,24 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use lac_files::{LineEnds, read_text};
 use lac_models::chat_template::Conversation;
+use lac_session::{PromptSource, Template};
 use serde::Deserialize;
 use serde_json::Value;
-
-/// Whether a text goes through the chat template.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Template {
-    /// The text is a user's message, if the model has a template; otherwise it is taken as it is.
-    Applied,
-    /// The text is taken as it is.
-    Bypassed,
-}
-
-/// What a prompt is made of.
-#[derive(Clone, Debug, PartialEq)]
-pub enum PromptSource {
-    Text { text: String, template: Template },
-    Conversation(Box<Conversation>),
-}
 
 /// A prompt of a file.
 #[derive(Clone, Debug)]

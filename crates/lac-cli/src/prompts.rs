@@ -2,16 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use clap::Args;
-use lac_models::{
-    AddSpecialTokens, ChatMessage, ChatOptions, Tokenizer, chat_template::Conversation,
-    tokenizer::EncodedChat,
-};
+use lac_models::Tokenizer;
+use lac_session::{Prompt, PromptSource, Template};
 
 use crate::numbers::whole;
 use crate::out_file::Named;
-use crate::prompt_file::{PromptSource, Template, read_conversation, read_prompts};
+use crate::prompt_file::{read_conversation, read_prompts};
 
 /// Options that name one prompt.
 #[derive(Args)]
@@ -86,9 +84,7 @@ impl PromptArgs {
         } = &self.source;
         let (flag, source) = match (prompt_ids, messages, prompt) {
             (Some(ids), _, _) => {
-                let text = String::new();
-                let ids = ids.clone();
-                return Prompt { text, ids }.not_empty().context("--prompt-ids");
+                return Prompt::of_ids(ids.clone()).context("--prompt-ids");
             }
             (None, Some(path), _) => {
                 let conversation = Box::new(read_conversation(path)?);
@@ -99,7 +95,7 @@ impl PromptArgs {
             (None, None, None) => bail!("give --prompt, --prompt-ids or --messages"),
         };
         let tokenizer = tokenizer.context("--prompt and --messages need a tokenizer.json")?;
-        encode(&source, tokenizer).context(flag)
+        Prompt::new(&source, tokenizer).context(flag)
     }
 
     /// Returns the tokens of each prompt of a file, as `--prompts` names it.
@@ -153,43 +149,6 @@ impl PromptsArgs {
     }
 }
 
-/// A prompt, rendered and tokenised.
-pub struct Prompt {
-    /// The text that was tokenised; empty for ids given as they are.
-    pub text: String,
-    pub ids: Vec<u32>,
-}
-
-impl Prompt {
-    /// Fails for a prompt that is longer than the model's context.
-    pub fn check_fits(&self, max_context: usize) -> Result<()> {
-        ensure!(
-            self.ids.len() <= max_context,
-            "the prompt has {} tokens, the model's context holds {max_context}",
-            self.ids.len()
-        );
-        Ok(())
-    }
-
-    /// Fails for a prompt without tokens, which no model can continue.
-    fn not_empty(self) -> Result<Self> {
-        ensure!(
-            !self.ids.is_empty(),
-            "the prompt is empty: it holds no token"
-        );
-        Ok(self)
-    }
-}
-
-impl Template {
-    fn of(self, text: &str) -> PromptSource {
-        PromptSource::Text {
-            text: text.to_owned(),
-            template: self,
-        }
-    }
-}
-
 /// Returns the tokens of each prompt of a file.
 ///
 /// # Errors
@@ -226,37 +185,7 @@ fn of_file(
 }
 
 fn ids_of(source: &PromptSource, tokenizer: &Tokenizer, max_context: usize) -> Result<Vec<u32>> {
-    let prompt = encode(source, tokenizer)?;
+    let prompt = Prompt::new(source, tokenizer)?;
     prompt.check_fits(max_context)?;
     Ok(prompt.ids)
-}
-
-fn encode(source: &PromptSource, tokenizer: &Tokenizer) -> Result<Prompt> {
-    let (messages, options) = match source {
-        PromptSource::Text { text, template } => {
-            if *template == Template::Bypassed || !tokenizer.has_chat_template() {
-                let ids = tokenizer.encode(text, AddSpecialTokens::Once)?;
-                let text = text.clone();
-                return Prompt { text, ids }.not_empty();
-            }
-            let messages = vec![ChatMessage::new("user", text)];
-            (messages, ChatOptions::default())
-        }
-        PromptSource::Conversation(conversation) => {
-            let Conversation {
-                messages,
-                tools,
-                documents,
-                extra,
-                ..
-            } = conversation.as_ref().clone();
-            let mut options = ChatOptions::default();
-            options.tools = tools;
-            options.documents = documents;
-            options.extra = extra;
-            (messages, options)
-        }
-    };
-    let EncodedChat { text, ids } = tokenizer.encode_chat(&messages, &options)?;
-    Prompt { text, ids }.not_empty()
 }

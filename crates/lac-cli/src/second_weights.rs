@@ -4,9 +4,9 @@ use anyhow::{Context, Result, bail};
 use lac_models::{
     Decoder, DecoderConfig, LoadConfig, Quantization, WeightDtype, checkpoint::Activations,
 };
+use lac_session::DeviceName;
+use lac_session::memory::{self, gib};
 
-use crate::device::DeviceArg;
-use crate::memory::{self, gib};
 use crate::output::{note, warn_user};
 
 /// Quantised weights that draft.
@@ -18,7 +18,7 @@ pub struct SecondWeights {
 
 /// What the weights are quantised from.
 pub struct FirstWeights<'a> {
-    pub device: &'a DeviceArg,
+    pub device: &'a DeviceName,
     pub config: &'a DecoderConfig,
     pub dtype: WeightDtype,
     /// Bytes of the model's own weights.
@@ -105,7 +105,7 @@ mod tests {
     fn load(device: &str, layers: usize, is_quantised: bool, asked: Asked) -> Result<bool> {
         let mut config = ModelShape::Llama3_8b.config().unwrap().decoder;
         config.n_layers = layers;
-        let device: DeviceArg = device.parse().unwrap();
+        let device: DeviceName = device.parse().unwrap();
         let first = FirstWeights {
             device: &device,
             config: &config,

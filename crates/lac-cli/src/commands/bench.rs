@@ -16,15 +16,15 @@ use lac_core::{
     speculation::{SpeculateArgs, SpeculationStats, WithSecondWeights, generate_speculative},
 };
 use lac_models::{Decoder, DecoderConfig, LoadConfig, WeightDtype, bandwidth::read_bandwidth};
+use lac_session::dtype::note_dequantised;
+use lac_session::memory::{self, Rows};
+use lac_session::{DeviceName, DtypeName};
 
 use crate::args::{PolicyArgs, PolicyName};
-use crate::device::DeviceArg;
-use crate::dtype::{DtypeArg, note_dequantised};
 use crate::interrupt;
-use crate::memory::{self, Rows};
 use crate::numbers::whole;
 use crate::one_of::one_of_explained;
-use crate::output::{print_line, write_json};
+use crate::output::{print_line, tell, write_json};
 use crate::phase_pair::PhasePair;
 use crate::progress;
 use crate::prompts::prompts_of_file;
@@ -49,14 +49,14 @@ pub struct Bench {
     /// Data types to compute in
     #[arg(
         long,
-        value_parser = one_of_explained(DtypeArg::ALL, DtypeArg::name, DtypeArg::explain),
+        value_parser = one_of_explained(DtypeName::ALL, DtypeName::name, DtypeName::explain),
         value_delimiter = ',',
-        default_value = DtypeArg::Auto.name()
+        default_value = DtypeName::Auto.name()
     )]
-    dtype: Vec<DtypeArg>,
+    dtype: Vec<DtypeName>,
     /// Device to compute on: cpu, wgpu, vulkan or cuda, with a number after a colon where there are several
     #[arg(long, default_value = "cpu")]
-    device: DeviceArg,
+    device: DeviceName,
     /// Policies to measure
     #[arg(
         long,
@@ -159,14 +159,14 @@ impl Bench {
             let dtype = load_config.dtype;
             let n_bytes = self.loaded_bytes(&source, dtype)?;
             let weights = memory::Weights { n_bytes, dtype };
-            memory::check(&self.device, &config, weights, rows, lower)?;
+            memory::check(&self.device, &config, weights, rows, lower, &mut tell)?;
         }
 
         let mut cases = Vec::new();
         let mut read_bandwidths = Vec::new();
         for &load_config in &load_configs {
             let types = source.quantized_types();
-            note_dequantised(&types, load_config, &self.device, &config);
+            note_dequantised(&types, load_config, &self.device, &config, &mut tell);
             let model = source.load(load_config, &device)?;
             interrupt::listen("the run under way")?;
             let second = self.second_weights(&source, load_config, self.n_slots())?;
@@ -211,13 +211,20 @@ impl Bench {
             let dtype = load_config.dtype;
             let n_bytes = self.loaded_bytes(source, dtype)?;
             let weights = memory::Weights { n_bytes, dtype };
-            memory::check(&self.device, &config, weights, rows, "lower --new-tokens")?;
+            memory::check(
+                &self.device,
+                &config,
+                weights,
+                rows,
+                "lower --new-tokens",
+                &mut tell,
+            )?;
         }
         let device = self.device.open()?;
         let mut cases = Vec::new();
         for &load_config in &load_configs {
             let types = source.quantized_types();
-            note_dequantised(&types, load_config, &self.device, &config);
+            note_dequantised(&types, load_config, &self.device, &config, &mut tell);
             let model = source.load(load_config, &device)?;
             interrupt::listen("the run under way")?;
             let modes = self.policy.iter().filter(|&&name| name != PolicyName::Off);
@@ -482,7 +489,7 @@ impl Runs {
 }
 
 /// Returns how many threads compute, if the device is the CPU.
-fn n_threads(device: &DeviceArg) -> Option<usize> {
+fn n_threads(device: &DeviceName) -> Option<usize> {
     #[cfg(feature = "flex")]
     if device.is_cpu() {
         return Some(rayon::current_num_threads());

@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 use lac_models::ModelFolder;
+use lac_session::LocalModel;
 
-use crate::model_path::LocalModel;
-use crate::output::{print_line, write_json};
+use crate::output::{print_line, tell, write_json};
 use report::Report;
 
 /// Show a model's shape, its weights and its tokenizer, and what is wrong with its files; loads no weights
@@ -35,7 +35,7 @@ pub struct Inspect {
 
 impl Inspect {
     pub fn run(&self) -> Result<()> {
-        let local = LocalModel::find(&self.model)?;
+        let local = LocalModel::find(&self.model, &mut tell)?;
         let report = match ModelFolder::gguf_path(local.path())? {
             Some(gguf) => Report::of_gguf(&gguf),
             None if !local.path().is_dir() => {

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use lac_models::gguf::{BlockFormat, FORMATS};
+use lac_session::LocalModel;
 
 use crate::model::{Strictness, open_folder};
-use crate::model_path::LocalModel;
 use crate::one_of::one_of;
 use crate::out_file;
-use crate::output::print_line;
+use crate::output::{print_line, tell};
 use crate::progress;
 
 /// Write a model as a GGUF file, quantised, for lac and llama.cpp
@@ -35,7 +35,7 @@ pub struct Quantize {
 impl Quantize {
     pub fn run(&self) -> Result<()> {
         out_file::check(("--out", &self.out), &[Some(("--model", &self.model))])?;
-        let local = LocalModel::find(&self.model)?;
+        let local = LocalModel::find(&self.model, &mut tell)?;
         let folder = open_folder(&local, self.strictness)?;
         let summary =
             progress::while_loading(|report| folder.write_gguf(self.format, &self.out, report))?;

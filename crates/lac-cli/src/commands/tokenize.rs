@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use lac_models::ModelFolder;
+use lac_session::LocalModel;
 use serde::Serialize;
 
-use crate::model_path::LocalModel;
-use crate::output::{print_line, write_json};
+use crate::output::{print_line, tell, write_json};
 use crate::prompts::PromptArgs;
 
 /// Show a prompt as the model sees it: rendered text, token ids, pieces (needs no weights)
@@ -36,7 +36,7 @@ struct Tokenized {
 
 impl Tokenize {
     pub fn run(&self) -> Result<()> {
-        let local = LocalModel::find(&self.model)?;
+        let local = LocalModel::find(&self.model, &mut tell)?;
         let tokenizer = ModelFolder::tokenizer_of(local.path())?;
         let prompt = self.prompt.resolve(Some(&tokenizer))?;
         let pieces = tokenizer.pieces(&prompt.ids);

@@ -9,11 +9,11 @@ use lac_models::{
     Decoder, DecoderConfig, LoadConfig, ModelFolder, ModelShape, Quantization, Tokenizer,
     WeightDtype, dummy_model, quantized_dummy_model,
 };
+use lac_session::dtype::load_config_for;
+use lac_session::{DeviceName, DtypeName, LocalModel};
 
-use crate::device::DeviceArg;
-use crate::dtype::{DtypeArg, load_config_for};
-use crate::model::{QuantizeArg, Strictness, open_folder, own_load_config};
-use crate::model_path::LocalModel;
+use crate::model::{QuantizeArg, Strictness, open_folder};
+use crate::output::tell;
 use crate::progress;
 
 #[derive(Args)]
@@ -52,7 +52,7 @@ impl BenchModel {
     pub fn open(&self) -> Result<Source> {
         match (&self.source.model, self.source.shape) {
             (Some(model), _) => {
-                let local = LocalModel::find(model)?;
+                let local = LocalModel::find(model, &mut tell)?;
                 let folder = open_folder(&local, self.strictness)?;
                 let folder = folder.with_quantization(self.quantize.quantize);
                 Ok(Source::Folder {
@@ -85,17 +85,23 @@ impl Source {
     }
 
     /// Returns the ways to load the weights that are asked for, each once.
-    pub fn load_configs(&self, asked: &[DtypeArg], device: &DeviceArg) -> Result<Vec<LoadConfig>> {
+    pub fn load_configs(
+        &self,
+        asked: &[DtypeName],
+        device: &DeviceName,
+    ) -> Result<Vec<LoadConfig>> {
         let mut configs = Vec::new();
         for &dtype in asked {
-            let config = load_config_for(dtype, device, || match self {
-                Source::Folder { folder, .. } => own_load_config(folder),
+            let own = || match self {
+                // Loading says why weights cannot be opened.
+                Source::Folder { folder, .. } => folder.default_load_config().ok(),
                 Source::Shape(shape, None) => Some(shape.config().ok()?.weight_dtype()?.into()),
                 Source::Shape(_, Some(_)) => {
                     let config = LoadConfig::new(WeightDtype::F32);
                     Some(config.with_activations(Activations::Int8))
                 }
-            })?;
+            };
+            let config = load_config_for(dtype, device, own, &mut tell)?;
             if !configs.contains(&config) {
                 configs.push(config);
             }

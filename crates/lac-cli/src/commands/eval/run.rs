@@ -317,15 +317,8 @@ impl Run {
         runs: &[PolicyRun],
     ) -> Result<Vec<Settings>> {
         let fingerprint = open.fingerprint()?.to_string();
-        let name = &self.model.model;
         // The name of a folder or a file says enough; a hub id is one already.
-        let name = if name.exists() {
-            let path = name.canonicalize().context("--model")?;
-            let last = path.file_name().unwrap_or(path.as_os_str());
-            last.to_string_lossy().into_owned()
-        } else {
-            name.to_string_lossy().into_owned()
-        };
+        let name = open.short_name().context("--model")?;
         let model = ModelId {
             name,
             fingerprint,

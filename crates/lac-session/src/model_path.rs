@@ -1,9 +1,8 @@
-//! What `--model` names: a folder, the embedded model, or a model on the Hugging Face hub.
+//! What a model's name means: a folder, the embedded model, or a model on the Hugging Face hub.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
 use lac_hub::{
     Environment, HubError, HubSettings, Repository, RepositoryKind, Snapshot, SnapshotChoice,
     WantedFiles,
@@ -11,29 +10,35 @@ use lac_hub::{
 use lac_models::{gguf, model_files};
 use tempfile::TempDir;
 
-use crate::output::warn_user;
+use crate::error::SessionError;
+use crate::notice::{Notice, Tell};
 
 /// The name of the embedded model; write `./demo` for a folder of that name.
 const DEMO: &str = "demo";
 
 /// A folder on this machine that holds a model. The embedded model is unpacked into a temporary one, which is removed
 /// when this value is dropped.
+#[derive(Debug)]
 pub struct LocalModel {
     path: PathBuf,
     _unpacked: Option<TempDir>,
 }
 
 impl LocalModel {
-    /// Finds the folder that `--model` names. The model of a hub id is downloaded into the local hub cache, unless it
-    /// is there already.
-    pub fn find(model: &Path) -> Result<Self> {
+    /// Finds the folder or the GGUF file that a name means. The model of a hub id is downloaded into the local hub cache,
+    /// unless it is there already.
+    ///
+    /// # Errors
+    /// [`SessionError::NotFound`] for a repository that is neither in the cache nor on the hub. A path that does not exist
+    /// is returned as it is: [`ModelFolder::open`](lac_models::ModelFolder::open) says what is wrong with it.
+    pub fn find(model: &Path, tell: &mut Tell<'_>) -> Result<Self, SessionError> {
         if model.as_os_str() == DEMO {
             return demo::unpack();
         }
         let path = match (model.exists(), gguf_choice(model)) {
             (true, _) => model.to_owned(),
-            (false, Some((id, choice))) => hub_file(model, id, choice)?,
-            (false, None) => hub_folder(model)?,
+            (false, Some((id, choice))) => hub_file(model, id, choice, tell)?,
+            (false, None) => hub_folder(model, tell)?,
         };
         Ok(Self {
             path,
@@ -41,6 +46,7 @@ impl LocalModel {
         })
     }
 
+    /// Returns the folder or the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -55,33 +61,38 @@ fn gguf_choice(model: &Path) -> Option<(&str, &str)> {
 }
 
 /// Returns the GGUF file of a repository that is meant, the first one of a model that was split.
-fn hub_file(model: &Path, id: &str, choice: &str) -> Result<PathBuf> {
-    let named = || format!("--model {}: there is no such file", model.display());
+fn hub_file(
+    model: &Path,
+    id: &str,
+    choice: &str,
+    tell: &mut Tell<'_>,
+) -> Result<PathBuf, SessionError> {
     let settings = HubSettings::from_environment(&Environment::of_process());
     let files = GgufFiles {
         choice: choice.to_owned(),
     };
-    let snapshot = lac_hub::find(&settings, &parse(id)?, &files).with_context(named)?;
-    warn_only_one(id, &snapshot);
-    gguf::find_file(&snapshot.folder(), Some(choice))
-        .map_err(anyhow::Error::msg)
-        .with_context(named)
+    let snapshot =
+        lac_hub::find(&settings, &parse(id)?, &files).map_err(not_found(model, "file"))?;
+    warn_only_one(id, &snapshot, tell);
+    gguf::find_file(&snapshot.folder(), Some(choice)).map_err(|reason| SessionError::NoSuchFile {
+        model: model.display().to_string(),
+        reason,
+    })
 }
 
 /// Returns the snapshot of the repository that a path names which does not exist on this machine.
-fn hub_folder(model: &Path) -> Result<PathBuf> {
-    let named = || format!("--model {}: there is no such folder", model.display());
+fn hub_folder(model: &Path, tell: &mut Tell<'_>) -> Result<PathBuf, SessionError> {
     let repository = match model.to_str().map(|id| (id, parse(id))) {
         Some((_, Ok(repository))) => repository,
         Some((id, Err(error))) if ["https:", "hf:"].iter().any(|start| id.starts_with(start)) => {
-            return Err(error).with_context(named);
+            return Err(not_found(model, "folder")(error));
         }
         // ModelFolder::open reports a path that does not exist.
         _ => return Ok(model.to_owned()),
     };
     let settings = HubSettings::from_environment(&Environment::of_process());
     let snapshot = if repository.id().contains('/') {
-        lac_hub::find(&settings, &repository, &ModelFiles).with_context(named)?
+        lac_hub::find(&settings, &repository, &ModelFiles).map_err(not_found(model, "folder"))?
     } else {
         // More likely a mistyped path than one of the hub's oldest repositories: the hub is not asked.
         match lac_hub::cached(&settings, &repository) {
@@ -89,17 +100,25 @@ fn hub_folder(model: &Path) -> Result<PathBuf> {
             Err(_) => return Ok(model.to_owned()),
         }
     };
-    warn_only_one(repository.id(), &snapshot);
+    warn_only_one(repository.id(), &snapshot, tell);
     Ok(snapshot.folder())
 }
 
-fn warn_only_one(id: &str, snapshot: &Snapshot) {
+fn not_found(model: &Path, what: &'static str) -> impl Fn(HubError) -> SessionError {
+    move |source| SessionError::NotFound {
+        model: model.display().to_string(),
+        what,
+        source,
+    }
+}
+
+fn warn_only_one(id: &str, snapshot: &Snapshot, tell: &mut Tell<'_>) {
     if snapshot.choice() == SnapshotChoice::OnlyOne {
-        warn_user!(
+        tell(Notice::Warning(format!(
             "the local Hugging Face cache does not say which commit of {id} main is at; the only one there is \
              taken, {}",
             snapshot.commit()
-        );
+        )));
     }
 }
 
@@ -161,14 +180,14 @@ impl WantedFiles for GgufFiles {
 
 #[cfg(feature = "demo")]
 mod demo {
-    use anyhow::{Context, Result};
     use tempfile::TempDir;
 
     use super::LocalModel;
+    use crate::error::SessionError;
 
-    pub fn unpack() -> Result<LocalModel> {
-        let folder = TempDir::new().context("--model demo: cannot make a temporary folder")?;
-        lac_demo::unpack(lac_demo::model_files(), folder.path()).context("--model demo")?;
+    pub(super) fn unpack() -> Result<LocalModel, SessionError> {
+        let folder = TempDir::new().map_err(SessionError::TemporaryFolder)?;
+        lac_demo::unpack(lac_demo::model_files(), folder.path()).map_err(SessionError::Demo)?;
         Ok(LocalModel {
             path: folder.path().to_owned(),
             _unpacked: Some(folder),
@@ -178,11 +197,10 @@ mod demo {
 
 #[cfg(not(feature = "demo"))]
 mod demo {
-    use anyhow::{Result, bail};
-
     use super::LocalModel;
+    use crate::error::SessionError;
 
-    pub fn unpack() -> Result<LocalModel> {
-        bail!("--model demo: this lac was compiled without demo; name a folder or a hub id");
+    pub(super) fn unpack() -> Result<LocalModel, SessionError> {
+        Err(SessionError::NoDemo)
     }
 }

@@ -3,16 +3,18 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
 use lac_models::{DecoderConfig, WeightDtype};
 
-use crate::device::DeviceArg;
-use crate::output::warn_user;
+use crate::device::DeviceName;
+use crate::error::SessionError;
+use crate::notice::{Notice, Tell};
 
 /// Rows that are in memory side by side, and the slots of each.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rows {
+    /// Number of rows.
     pub batch: usize,
+    /// Number of slots of each.
     pub n_slots: usize,
 }
 
@@ -79,34 +81,41 @@ fn limit_files(own_groups: &str) -> Vec<PathBuf> {
 }
 
 /// What a model's weights take, and the data type that is computed in.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Weights {
+    /// Bytes in memory.
     pub n_bytes: u64,
+    /// The data type.
     pub dtype: WeightDtype,
 }
 
 /// Refuses weights, and keys and values of `rows`, that this machine cannot hold. The sum is a lower bound of what a
-/// run needs; devices other than the CPU are not checked. `lower` names the flags that `rows` come from.
+/// run needs; devices other than the CPU are not checked. `lower` says how to lower `rows`: "lower --batch". Where memory is
+/// short at present, and large enough in all, a warning goes to `tell`.
+///
+/// # Errors
+/// [`SessionError::Memory`], with the numbers and what may help.
 pub fn check(
-    device: &DeviceArg,
+    device: &DeviceName,
     config: &DecoderConfig,
     weights: Weights,
     rows: Rows,
     lower: &str,
-) -> Result<()> {
+    tell: &mut Tell<'_>,
+) -> Result<(), SessionError> {
     let machine = if device.is_cpu() {
         Machine::new()
     } else {
         None
     };
     match machine {
-        Some(machine) => check_on(machine, config, weights, rows, lower),
+        Some(machine) => check_on(machine, config, weights, rows, lower, tell),
         None => Ok(()),
     }
 }
 
 /// Returns the memory that is free at present; `None` where that is not known, and for devices other than the CPU.
-pub fn free(device: &DeviceArg) -> Option<u64> {
+pub fn free(device: &DeviceName) -> Option<u64> {
     Some(Machine::new().filter(|_| device.is_cpu())?.free)
 }
 
@@ -116,7 +125,8 @@ fn check_on(
     weights: Weights,
     rows: Rows,
     lower: &str,
-) -> Result<()> {
+    tell: &mut Tell<'_>,
+) -> Result<(), SessionError> {
     let dtype = weights.dtype;
     let bytes = |n_values: u64| n_values.saturating_mul(dtype.to_burn().size() as u64);
     let n_slots = rows.n_slots.min(config.max_context());
@@ -140,11 +150,11 @@ fn check_on(
         rows.batch,
     );
     if needed <= machine.total {
-        warn_user!(
+        tell(Notice::Warning(format!(
             "{needs}; {} of {} are free at present",
             gib(machine.free),
             gib(machine.total)
-        );
+        )));
         return Ok(());
     }
     let mut ways = Vec::new();
@@ -157,11 +167,11 @@ fn check_on(
     if weights > machine.total / 16 {
         ways.push("take a smaller model".to_owned());
     }
-    bail!(
+    Err(SessionError::Memory(format!(
         "{needs}; this machine has {}: {}",
         gib(machine.total),
         ways.join(", or ")
-    )
+    )))
 }
 
 /// Writes a number of bytes.
@@ -219,7 +229,14 @@ mod tests {
                 n_bytes: dtype.n_bytes(&config),
                 dtype,
             };
-            let result = check_on(machine, &config, weights, rows, "lower --batch");
+            let result = check_on(
+                machine,
+                &config,
+                weights,
+                rows,
+                "lower --batch",
+                &mut |_| {},
+            );
             assert_eq!(result.is_ok(), parts.is_empty());
             let text = result.err().map_or(String::new(), |e| e.to_string());
             for part in parts {

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
-use anyhow::{Result, bail};
 use burn::tensor::Device;
 
-/// A device as named on the command line.
+use crate::error::SessionError;
+
+/// A device by its name: `cpu`, `wgpu`, `vulkan:1`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeviceArg {
+pub struct DeviceName {
     kind: Kind,
     index: Option<usize>,
 }
@@ -50,7 +51,7 @@ impl Kind {
     }
 }
 
-impl FromStr for DeviceArg {
+impl FromStr for DeviceName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -71,7 +72,7 @@ impl FromStr for DeviceArg {
     }
 }
 
-impl fmt::Display for DeviceArg {
+impl fmt::Display for DeviceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.index {
             None => write!(f, "{}", self.kind.name()),
@@ -80,32 +81,41 @@ impl fmt::Display for DeviceArg {
     }
 }
 
-impl DeviceArg {
+impl DeviceName {
+    /// The CPU.
+    pub const CPU: Self = Self {
+        kind: Kind::Cpu,
+        index: None,
+    };
+
     /// Returns whether the device is the CPU.
     pub fn is_cpu(&self) -> bool {
         self.kind == Kind::Cpu
     }
 
     /// Opens the device.
-    pub fn open(&self) -> Result<Device> {
+    ///
+    /// # Errors
+    /// [`SessionError::Device`] where support for it was not compiled in, or there is no such device.
+    pub fn open(&self) -> Result<Device, SessionError> {
         let name = self.kind.name();
         let Some(devices) = self.kind.devices() else {
-            bail!(
+            return Err(SessionError::Device(format!(
                 "--device {self}: this lac was compiled without {name}; \
                  it has {} (build with --features {name})",
                 compiled_in().join(", ")
-            );
+            )));
         };
         let n_devices = devices.len();
         match devices.into_iter().nth(self.index.unwrap_or(0)) {
             Some(device) => Ok(device),
-            None if n_devices == 0 => bail!(
+            None if n_devices == 0 => Err(SessionError::Device(format!(
                 "--device {self}: no {name} device was found on this machine; see `lac devices`"
-            ),
-            None => bail!(
+            ))),
+            None => Err(SessionError::Device(format!(
                 "--device {self}: {n_devices} {name} device(s) were found, numbered from 0; \
                  see `lac devices`"
-            ),
+            ))),
         }
     }
 }
@@ -141,7 +151,7 @@ mod tests {
     #[test]
     fn devices_are_named_by_kind_and_number() {
         for name in ["cpu", "wgpu", "wgpu:1", "vulkan:0", "cuda:7"] {
-            let device: DeviceArg = name.parse().unwrap();
+            let device: DeviceName = name.parse().unwrap();
             assert_eq!(device.to_string(), name);
         }
         for (name, reason) in [
@@ -149,7 +159,7 @@ mod tests {
             ("cuda:x", "not the number"),
             ("cpu:1", "one cpu device"),
         ] {
-            let error = name.parse::<DeviceArg>().unwrap_err();
+            let error = name.parse::<DeviceName>().unwrap_err();
             assert!(error.contains(reason), "{error}");
         }
     }
