@@ -2,8 +2,8 @@
 //! the text, to the accuracy, to the layers and to the time.
 //!
 //! ```text
-//! cargo run --release --example skip_voids
-//! cargo run --release --example skip_voids -- --prompt "Which tool does a baker use?"
+//! cargo run --example skip_voids
+//! cargo run --example skip_voids -- --prompt "Which tool does a baker use?"
 //! cargo run --release --example skip_voids -- --model DIR --prompt "Why is the sky blue?"
 //! cargo run --release --example skip_voids -- --model DIR --raw --prompt "Once upon a time" --alpha 0.5
 //! ```

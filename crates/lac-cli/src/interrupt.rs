@@ -138,6 +138,15 @@ pub fn check() -> Result<(), Interrupted> {
     }
 }
 
+/// What a callback returns that may end a run: to stop once Ctrl-C was pressed.
+pub fn flow() -> Flow {
+    if is_requested() {
+        Flow::Stop
+    } else {
+        Flow::Continue
+    }
+}
+
 /// Ends a generation after the pass that is under way, with an error.
 pub struct Passes;
 

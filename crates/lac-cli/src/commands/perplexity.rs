@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use lac_core::{Phase, generation::Flow};
+use lac_core::Phase;
 use lac_eval::perplexity::{ComparedWith, Perplexity, PerplexityConfig, Windows, perplexity};
 use lac_files::{LineEnds, read_text};
 use lac_models::{AddSpecialTokens, Tokenizer};
@@ -109,11 +109,7 @@ impl PerplexityCommand {
         let mut result = perplexity(&model, read, &config, &mut *policy, &mut |so_far| {
             bar.inc(1);
             bar.set_message(format!("perplexity {:.4}", so_far.perplexity));
-            if interrupt::is_requested() {
-                Flow::Stop
-            } else {
-                Flow::Continue
-            }
+            interrupt::flow()
         })?;
         bar.finish_and_clear();
         result.n_tokens = ids.len();

@@ -6,7 +6,6 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use lac_core::{
     CausalLm, GenerateArgs, GenerationConfig, Phase, SkippedKeys, Trace, generate,
-    generation::Flow,
     plan::{
         Evidence, Granularity, Keep, PhasePlan, PlanLearner, Provenance, Ranking, Selection,
         SplitLayers, VoidPlan,
@@ -247,11 +246,7 @@ impl Plan {
         let bar = progress::counting("taking out", n_units - n_kept.unwrap_or(0).min(n_units));
         let steps = searcher.run(&mut |_| {
             bar.inc(1);
-            if interrupt::is_requested() {
-                Flow::Stop
-            } else {
-                Flow::Continue
-            }
+            interrupt::flow()
         })?;
         bar.finish_and_clear();
         interrupt::check().context(NO_PLAN)?;

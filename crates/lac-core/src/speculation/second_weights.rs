@@ -4,6 +4,7 @@ use burn::tensor::{Device, Int, Tensor};
 
 use crate::error::Result;
 use crate::pass::Pass;
+use crate::routing::LayerRouting;
 use crate::stack::{CausalLm, LayerStack, Sublayers};
 
 /// A model, and a cheaper one with the same layers and the same kind of context, which drafts for it: usually the same
@@ -51,6 +52,10 @@ impl<M: CausalLm + ?Sized, D: CausalLm<Context = M::Context>> LayerStack
 
     fn sublayers(&self) -> Option<&dyn Sublayers<Context = M::Context>> {
         self.model.sublayers()
+    }
+
+    fn take_routing(&self, context: &mut M::Context) -> Vec<LayerRouting> {
+        self.model.take_routing(context)
     }
 }
 

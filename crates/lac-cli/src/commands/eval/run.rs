@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use lac_core::{
     GateConfig, LayerPolicy, Off,
-    generation::{Flow, Sampling},
+    generation::Sampling,
     released_code::{FirstThreshold, GateRounding},
     speculation::WithSecondWeights,
 };
@@ -181,11 +181,7 @@ impl Run {
                 bar.show(progress);
                 is_through = progress.n_done == progress.n_total;
                 n_pending.get_or_insert(progress.n_total - progress.n_done);
-                if interrupt::is_requested() {
-                    Flow::Stop
-                } else {
-                    Flow::Continue
-                }
+                interrupt::flow()
             },
         );
         bar.finish();
