@@ -8,7 +8,7 @@ mod unit_costs;
 use std::time::{Duration, Instant};
 
 pub use self::calibration_text::CalibrationText;
-use self::places::{Place, places};
+use self::places::{Place, agreed, places};
 use self::unit_costs::UnitCosts;
 use crate::error::{Error, PlanError, Result};
 use crate::generation::Flow;
@@ -167,9 +167,15 @@ impl<'a, M: CausalLm + ?Sized> AgreementSearcher<'a, M> {
         let start = Instant::now();
         place.run(self.model, &full)?;
         let layers = start.elapsed();
+        let last = place.last_state();
         let start = Instant::now();
-        place.agreed(self.model, place.last_state())?;
-        let head = start.elapsed();
+        let states: Vec<_> = self
+            .places
+            .iter()
+            .map(|place| (place, last.clone()))
+            .collect();
+        agreed(self.model, &states)?;
+        let head = start.elapsed() / n_places as u32;
         let n_steps = n_units - self.search.least_units.min(n_units);
         // On average a candidate runs half of the layers that are left.
         let mut seconds = 0.0;
@@ -324,11 +330,14 @@ impl<'a, M: CausalLm + ?Sized> AgreementSearcher<'a, M> {
             let mut kept = kept.to_vec();
             kept[candidate.unit] = false;
             let plan = self.search.units.plan(&kept);
+            let first = candidate.unit / per_layer;
+            let mut states = Vec::new();
             for place in self.places.iter_mut().skip(offset).step_by(stride) {
-                let state = place.run_from(self.model, &plan, candidate.unit / per_layer)?;
-                candidate.agreed += place.agreed(self.model, state)?;
+                let state = place.run_from(self.model, &plan, first)?;
                 candidate.tried += place.n_tried();
+                states.push((&*place, state));
             }
+            candidate.agreed += agreed(self.model, &states)?.iter().sum::<usize>();
         }
         Ok(())
     }
@@ -396,13 +405,14 @@ pub fn agreement<M: CausalLm + ?Sized>(
         let phase = "response";
         return Err(Error::Plan(PlanError::NoEvidence { phase }));
     }
-    let mut agreement = |plan| -> Result<f64> {
-        let mut agreed = 0;
+    let mut share = |plan| -> Result<f64> {
+        let mut states = Vec::new();
         for place in &mut places {
             place.run(model, plan)?;
-            agreed += place.agreed(model, place.last_state())?;
+            states.push((&*place, place.last_state()));
         }
+        let agreed: usize = agreed(model, &states)?.iter().sum();
         Ok(agreed as f64 / n_tried as f64)
     };
-    plans.iter().map(&mut agreement).collect()
+    plans.iter().map(&mut share).collect()
 }

@@ -2,18 +2,21 @@
 
 use burn::tensor::Device;
 use lac_core::{
-    BoxError, CausalLm, GenerateArgs, GenerationConfig, Off, Pass, Planned, SkippedKeys, generate,
+    BoxError, CausalLm, GateConfig, GenerateArgs, GenerationConfig, Observer, Off, Pass,
+    PassRecord, Planned, SkippedKeys, Trace, generate,
     generation::{Flow, forward_hidden},
     plan::{Granularity, PhasePlan},
+    routing::RoutingRecord,
     speculation::{
         AgreementSearch, AgreementSearcher, CalibrationText, DraftLength, DraftRound, Drafter,
         ModelDrafter, NgramDrafter, PlanDrafter, SpeculationConfig, SpeculationStats, Speculator,
         WithSecondWeights, agreement, verify_speculation,
     },
 };
-use lac_models::{Decoder, WeightDtype};
+use lac_models::{Decoder, ModelFolder, WeightDtype, decoder::DecoderContext};
 
 use crate::demo::Demo;
+use crate::families;
 
 fn greedy(demo: &Demo, new_tokens: usize) -> GenerationConfig {
     GenerationConfig::greedy(new_tokens).with_stop_tokens(demo.tokenizer.stop_ids().to_vec())
@@ -106,6 +109,38 @@ fn second_weights_may_be_of_another_data_type() {
         assert!(rate > 0.9, "{rate}");
         assert!(stats.n_rejections > 0);
     }
+}
+
+/// What routers chose in every pass.
+#[derive(Default)]
+struct Routing(Vec<Vec<Option<RoutingRecord>>>);
+
+impl Observer for Routing {
+    fn pass(&mut self, record: &PassRecord) -> Result<(), BoxError> {
+        self.0.push(record.routing.clone());
+        Ok(())
+    }
+}
+
+#[test]
+fn second_weights_leave_a_models_routing_in_its_records() {
+    let folder = ModelFolder::open(families::folder("mixtral")).unwrap();
+    let load = || {
+        let device = Device::flex();
+        folder.load(WeightDtype::F32, &device, &mut |_| {}).unwrap()
+    };
+    let (model, second) = (load(), load());
+    let both = WithSecondWeights::new(&model, &second);
+    let models: [&dyn CausalLm<Context = DecoderContext>; 2] = [&model, &both];
+    let [alone, beside] = models.map(|model| {
+        let mut routing = Routing::default();
+        let mut policy = Trace::new(GateConfig::new(0.8));
+        let args = GenerateArgs::new(&mut policy).observer(&mut routing);
+        generate(model, &[vec![1, 2, 3]], &GenerationConfig::greedy(3), args).unwrap();
+        routing.0
+    });
+    assert_eq!(alone, beside);
+    assert!(!alone.is_empty() && alone.iter().flatten().any(Option::is_some));
 }
 
 /// Proposes in every second round that the last token comes again.

@@ -111,6 +111,30 @@ fn places_of<M: CausalLm + ?Sized>(
     (0..n_places).map(place).collect()
 }
 
+/// States that meet the head in one product.
+const HEAD_ROWS: usize = 64;
+
+/// Returns, for each place with its state after the last layer, for how many texts the most probable token is the text's
+/// next one. The head multiplies the states of several places together.
+pub(super) fn agreed<M: CausalLm + ?Sized>(
+    model: &M,
+    states: &[(&Place<M>, Tensor<3>)],
+) -> Result<Vec<usize>> {
+    let mut agreed = Vec::with_capacity(states.len());
+    for some in states.chunks(HEAD_ROWS / ROWS) {
+        let rows = some.iter().map(|(_, state)| state.clone()).collect();
+        let logits = read_rows(model.logits(Tensor::cat(rows, 0)).squeeze_dim::<2>(1))?;
+        let mut logits = logits.iter();
+        for (place, _) in some {
+            let agrees = place.next.iter().zip(logits.by_ref());
+            let agrees = agrees
+                .filter(|(next, logits)| next.is_some_and(|next| argmax(logits) == Some(next)));
+            agreed.push(agrees.count());
+        }
+    }
+    Ok(agreed)
+}
+
 impl<M: CausalLm + ?Sized> Place<M> {
     /// Returns the number of texts that are not over.
     pub(super) fn n_tried(&self) -> usize {
@@ -146,22 +170,6 @@ impl<M: CausalLm + ?Sized> Place<M> {
     /// Returns the state after the last layer of the plan that was [run](Self::run).
     pub(super) fn last_state(&self) -> Tensor<3> {
         self.states[self.states.len() - 1].clone()
-    }
-
-    /// Returns for how many texts the most probable token after a state is the text's next one.
-    pub(super) fn agreed(&self, model: &M, state: Tensor<3>) -> Result<usize> {
-        let logits = read_rows(model.logits(state).squeeze_dim::<2>(1))?;
-        let agrees = |(next, logits): (&Option<u32>, Vec<f32>)| {
-            next.is_some_and(|next| argmax(&logits) == Some(next))
-        };
-        Ok(self
-            .next
-            .iter()
-            .zip(logits)
-            .filter(|(next, _)| next.is_some())
-            .map(agrees)
-            .filter(|&agrees| agrees)
-            .count())
     }
 
     fn run_layers(
