@@ -7,7 +7,9 @@ mod fused;
 pub(crate) mod linear_map;
 mod norm;
 pub(crate) mod numeric;
+mod residual;
 mod rotary;
+mod soft_cap;
 pub(crate) mod storage;
 mod sublayers;
 #[cfg(test)]
@@ -218,6 +220,38 @@ pub fn add_mlp(hidden: &Tensor<3>, mlp: &GatedMlp) -> Option<Tensor<3>> {
     let hidden = states_like(&mlp.weights[0], hidden)?;
     let sum = for_data_type!(hidden, |E| fused::add_mlp::<E>(hidden, mlp));
     sum.map(tensor)
+}
+
+/// Returns the residual stream `[batch, seq, hidden]` with the outputs of a sublayer for it, of the same shape, normed and
+/// multiplied as `residual` says; `None` where a tensor has no kernel, or data types or shapes differ.
+pub fn add_outputs(
+    hidden: &Tensor<3>,
+    outputs: &Tensor<3>,
+    residual: &Residual,
+) -> Option<Tensor<3>> {
+    let dtype = hidden.dtype();
+    let are_taken = [hidden, outputs]
+        .iter()
+        .all(|states| states.dtype() == dtype && has_cpu_kernel(states));
+    let [.., width] = hidden.dims();
+    let is_fitting = residual.fits(dtype, width) && hidden.dims() == outputs.dims();
+    (are_taken && is_fitting).then_some(())?;
+    let (hidden, outputs) = (primitive(hidden.clone()), primitive(outputs.clone()));
+    Some(tensor(for_data_type!(
+        hidden,
+        |E| residual::add_outputs::<E>(hidden, outputs, residual)
+    )))
+}
+
+/// Bounds every value softly, `cap · tanh(value / cap)` (Gemma 2, arXiv 2408.00118), in f32 and rounded once.
+///
+/// # Panics
+/// If [`has_cpu_kernel`] is false for the tensor.
+pub fn soft_cap<const D: usize>(values: Tensor<D>, cap: f32) -> Tensor<D> {
+    let values = primitive(values);
+    tensor(for_data_type!(values, |E| soft_cap::soft_cap::<E>(
+        values, cap
+    )))
 }
 
 /// Computes a whole layer for sequences that begin with this pass: returns the residual stream `[batch, seq, hidden]`

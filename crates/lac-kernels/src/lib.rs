@@ -38,18 +38,18 @@
 pub use bandwidth::parallel_read;
 #[cfg(feature = "flex")]
 pub use cpu::{
-    GatedMlp, LinearMap, Norm, QkvHeads, QkvProjection, Residual, add_linear, add_mlp, attend,
-    experts, fuses_sequences, fuses_tokens, gated_linear, has_cpu_kernel, layer, linear,
-    queries_keys_values, rms_norm, rotate, route,
+    GatedMlp, LinearMap, Norm, QkvHeads, QkvProjection, Residual, add_linear, add_mlp, add_outputs,
+    attend, experts, fuses_sequences, fuses_tokens, gated_linear, has_cpu_kernel, layer, linear,
+    queries_keys_values, rms_norm, rotate, route, soft_cap,
 };
 pub use routing::{ExpertTokens, RouterWeights, Routing};
 pub use settings::{Activation, NormForm, Scores};
 pub use slots::AttendedSlots;
 #[cfg(not(feature = "flex"))]
 pub use stub::{
-    GatedMlp, LinearMap, Norm, QkvHeads, QkvProjection, Residual, add_linear, add_mlp, attend,
-    experts, fuses_sequences, fuses_tokens, gated_linear, has_cpu_kernel, layer, linear,
-    queries_keys_values, rms_norm, rotate, route,
+    GatedMlp, LinearMap, Norm, QkvHeads, QkvProjection, Residual, add_linear, add_mlp, add_outputs,
+    attend, experts, fuses_sequences, fuses_tokens, gated_linear, has_cpu_kernel, layer, linear,
+    queries_keys_values, rms_norm, rotate, route, soft_cap,
 };
 
 #[cfg(feature = "flex")]

@@ -212,6 +212,23 @@ pub fn add_mlp(_hidden: &Tensor<3>, mlp: &GatedMlp) -> Option<Tensor<3>> {
     match mlp.0 {}
 }
 
+/// Returns `None`: no kernel was compiled in.
+pub fn add_outputs(
+    _hidden: &Tensor<3>,
+    _outputs: &Tensor<3>,
+    _residual: &Residual,
+) -> Option<Tensor<3>> {
+    None
+}
+
+/// Stands for the kernel of this name.
+///
+/// # Panics
+/// Always: [`has_cpu_kernel`] is false for every tensor.
+pub fn soft_cap<const D: usize>(_values: Tensor<D>, _cap: f32) -> Tensor<D> {
+    unreachable!("{NONE}")
+}
+
 /// Stands for the kernel of this name, which cannot be called without the layer's sublayers.
 pub fn layer(
     _hidden: &Tensor<3>,

@@ -11,6 +11,7 @@ mod known_fields;
 mod list;
 mod llama;
 mod ministral;
+mod ministral3;
 mod mistral;
 mod mixtral;
 mod olmo2;

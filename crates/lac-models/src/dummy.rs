@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 use lac_kernels::quantized::QuantizedMatrix;
 
 use crate::checkpoint::{LoadConfig, Loading, Quantization, Quantizing, WeightDtype};
-use crate::decoder::{Decoder, DecoderConfig, DecoderMatrix, DummyWeights, TensorSource};
+use crate::decoder::{Decoder, DecoderConfig, DecoderMatrix, DummyWeights, NormForm, TensorSource};
 use crate::folder::{ModelError, check_dtype};
 
 /// Makes a model of the given shape with random weights, to measure a shape without its checkpoint.
@@ -72,5 +72,41 @@ impl TensorSource for QuantizedDummies<'_> {
 
     fn vector(&mut self, name: &str, len: usize) -> Result<Tensor<1>, Infallible> {
         self.weights.vector(name, len)
+    }
+
+    fn norm(&mut self, name: &str, len: usize, form: NormForm) -> Result<Tensor<1>, Infallible> {
+        self.weights.norm(name, len, form)
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// Norms of every form multiply by 1.
+    #[test]
+    fn norms_change_no_direction() {
+        let device = Device::flex();
+        let states = [3.0, -4.0, 0.0, 0.0];
+        for form in [
+            NormForm::Weight,
+            NormForm::WeightInF32,
+            NormForm::OnePlusWeight,
+        ] {
+            let config = DecoderConfig::new(8, 4, 1, 2).with_norm_form(form);
+            let plain = dummy_model(&config, WeightDtype::F32, &device, 1).unwrap();
+            let load_config = LoadConfig::new(WeightDtype::F32);
+            let q8_0 = Quantization::Q8_0;
+            let quantized = quantized_dummy_model(&config, q8_0, load_config, &device, 1).unwrap();
+            for model in [plain, quantized] {
+                let states = Tensor::<3>::from_data([[states]], &device);
+                let normed = model.model.norm.forward(states).into_data();
+                // The root of the mean square is 2.5.
+                for (found, expected) in normed.iter::<f32>().zip([1.2f32, -1.6, 0.0, 0.0]) {
+                    assert!((found - expected).abs() < 1e-5, "{form:?}: {found}");
+                }
+            }
+        }
     }
 }

@@ -54,6 +54,7 @@ fn config_text(config: &DecoderConfig) -> String {
         sliding_rope,
         rotary_dim,
         unrotated_layers,
+        query_scale,
         sliding_window,
         full_attention_layers,
         qkv_bias,
@@ -144,6 +145,10 @@ fn config_text(config: &DecoderConfig) -> String {
         if let Some(value) = value {
             add(true, format!("{name} {value:e}"));
         }
+    }
+    if let Some(scale) = query_scale {
+        let context = scale.original_max_position_embeddings;
+        add(true, format!("query_scale {:e} {context}", scale.beta));
     }
     if let Some(experts) = experts {
         text.push_str(&experts_text(experts));

@@ -254,3 +254,50 @@ fn strict_ends_with_an_error_after_the_report() {
         assert!(!seen["layers"].is_null(), "{changes:?}");
     }
 }
+
+/// Families differ in their layers: which of them have a window, no rotary positions, or experts.
+#[test]
+fn kinds_of_layers_are_named() {
+    for (name, field, layers, line) in [
+        (
+            "gemma3",
+            "sliding_layers",
+            json!([0, 1, 3, 4]),
+            "window       7 in layers 0-1, 3-4",
+        ),
+        (
+            "gemma3",
+            "unrotated_layers",
+            json!([]),
+            "linear by 8; with a window theta 100",
+        ),
+        (
+            "smollm3",
+            "unrotated_layers",
+            json!([2, 5]),
+            "theta 10000; none in layers 2, 5",
+        ),
+        ("smollm3", "sliding_layers", json!([]), "window       none"),
+        (
+            "qwen3-moe",
+            "expert_layers",
+            json!([0, 1, 2, 4, 5]),
+            "8 of width 18, 2 per token; none in layers 3",
+        ),
+        ("qwen3-moe", "dense_layers", json!([3]), ""),
+        ("qwen3", "expert_layers", Value::Null, ""),
+        (
+            "olmo3",
+            "sliding_layers",
+            json!([0, 1, 2, 4, 5]),
+            "yarn by 4",
+        ),
+    ] {
+        let folder = fixtures().join("families").join(name);
+        let model = folder.to_str().unwrap();
+        let seen = run_json(&["inspect", "--json", "--model", model]);
+        assert_eq!(seen[field], layers, "{name}: {field}");
+        let text = stdout(&["inspect", "--model", model]);
+        assert!(text.contains(line), "{name}: {line}: {text}");
+    }
+}

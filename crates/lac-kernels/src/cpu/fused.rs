@@ -12,11 +12,9 @@ use burn::tensor::Shape;
 use super::attention::{Attention, StridedRows};
 use super::dot::{Dot, ReadFrom, Rows};
 use super::linear_map::{by_inputs, gated, project, rows, tasks_by_inputs};
-use super::norm::norm_rows;
-use super::numeric::{add_rows, multiply_rows};
 use super::rotary::rotate_heads;
 use super::storage::{contiguous, values};
-use super::sublayers::{GatedMlp, LinearMap, Norm, QkvProjection, Residual};
+use super::sublayers::{GatedMlp, LinearMap, Norm, QkvProjection};
 use crate::settings::Scores;
 use crate::slots::AttendedSlots;
 
@@ -128,34 +126,11 @@ pub(super) fn layer<E: Dot>(
     Some(by_inputs(batch, shapes, tasks, work))
 }
 
-impl Norm {
-    /// The norms of some states or heads, side by side.
-    fn norm<E: Dot>(&self, states: &[E]) -> Vec<E> {
-        let mut normed = vec![E::default(); states.len()];
-        let weight = values(&self.weight);
-        norm_rows(states, weight, self.epsilon, self.form, &mut normed);
-        normed
-    }
-}
-
 /// The states after the norm before a sublayer; without a norm, as they are.
 fn normed<'a, E: Dot>(norm: Option<&Norm>, states: &'a [E]) -> Cow<'a, [E]> {
     match norm {
         None => Cow::Borrowed(states),
         Some(norm) => Cow::Owned(norm.norm(states)),
-    }
-}
-
-impl Residual {
-    /// Adds the states of some tokens to a sublayer's outputs for them, which are normed and multiplied first.
-    fn add<E: Dot>(&self, states: &[E], outputs: &mut [E]) {
-        if let Some(norm) = &self.norm {
-            outputs.copy_from_slice(&norm.norm(outputs));
-        }
-        if self.multiplier != 1.0 {
-            multiply_rows(outputs, self.multiplier);
-        }
-        add_rows(states, outputs);
     }
 }
 

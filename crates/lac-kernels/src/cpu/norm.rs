@@ -4,6 +4,7 @@ use burn::backend::flex::FlexTensor;
 
 use super::numeric::{scale_rows, scale_rows_in_f32, sum_squares};
 use super::storage::{contiguous, values};
+use super::sublayers::Norm;
 use crate::settings::NormForm;
 use crate::threads;
 use crate::value::Value;
@@ -39,8 +40,18 @@ pub(super) fn rms_norm<E: Value>(
     E::tensor(outputs, hidden.layout().shape().clone())
 }
 
+impl Norm {
+    /// The norms of some states or heads, side by side.
+    pub(super) fn norm<E: Value>(&self, states: &[E]) -> Vec<E> {
+        let mut normed = vec![E::default(); states.len()];
+        let weight = values(&self.weight);
+        norm_rows(states, weight, self.epsilon, self.form, &mut normed);
+        normed
+    }
+}
+
 /// As [`rms_norm`], of the rows that there are outputs for.
-pub(super) fn norm_rows<E: Value>(
+fn norm_rows<E: Value>(
     states: &[E],
     weight: &[E],
     epsilon: f64,

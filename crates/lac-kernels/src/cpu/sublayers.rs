@@ -46,6 +46,12 @@ impl Residual {
         }
     }
 
+    /// Returns whether states of this type and width can be normed.
+    pub(super) fn fits(&self, dtype: DType, width: usize) -> bool {
+        let norm = self.norm.as_ref();
+        self.has_dtype(dtype) && norm.is_none_or(|norm| norm.weight.layout().shape()[0] == width)
+    }
+
     fn has_dtype(&self, dtype: DType) -> bool {
         self.norm
             .as_ref()

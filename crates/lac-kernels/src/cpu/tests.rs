@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use crate::settings::{Activation, NormForm, Scores};
 use crate::slots::AttendedSlots;
 
-use super::{attend, gated_linear, has_cpu_kernel, linear, rms_norm, rotate};
+use super::{attend, gated_linear, has_cpu_kernel, linear, rms_norm, rotate, soft_cap};
 
 const DTYPES: [DType; 3] = [DType::F32, DType::BF16, DType::F16];
 
@@ -270,6 +270,38 @@ fn attention(query: &[f32], keys: &[&[f32]], values: &[&[f32]], settings: Scores
             sum.sum::<f64>() / total
         })
         .collect()
+}
+
+#[test]
+fn soft_bounds_of_any_number_of_values() {
+    for dtype in DTYPES {
+        for n_values in [1, 4099, 40_000] {
+            let scaled: Vec<f32> = values(n_values, 90)
+                .iter()
+                .map(|value| 64.0 * value)
+                .collect();
+            let found = read(soft_cap(tensor(&scaled, [1, n_values], dtype), 30.0));
+            let expected: Vec<f64> = scaled
+                .iter()
+                .map(|&value| 30.0 * (f64::from(value) / 30.0).tanh())
+                .collect();
+            // Values of up to 30 have an ulp of 2e-6 in f32.
+            for (idx, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                let error = (f64::from(*found) - expected).abs();
+                let most = tolerance(dtype, *expected, 1) + 4e-7 * expected.abs();
+                assert!(
+                    error <= most,
+                    "{dtype:?}, value {idx}: {found} instead of {expected}"
+                );
+            }
+            // No value depends on those beside it.
+            let alone = read(soft_cap(
+                tensor(&scaled[n_values - 1..], [1, 1], dtype),
+                30.0,
+            ));
+            assert_eq!(alone[0], found[n_values - 1], "{dtype:?}, {n_values}");
+        }
+    }
 }
 
 #[test]

@@ -89,6 +89,11 @@ impl<'a> Fields<'a> {
         self.left.get(field).is_some_and(|value| !value.is_null())
     }
 
+    /// Gives a field a value, as a class does for a file that does not have it.
+    pub(super) fn set(&mut self, field: &str, value: Value) {
+        self.left.insert(field.to_owned(), value);
+    }
+
     /// Takes all fields that have not been read.
     pub(super) fn take_left(&mut self) -> Map<String, Value> {
         std::mem::take(&mut self.left)
@@ -255,6 +260,14 @@ impl<'a> Fields<'a> {
         self.given(field, "a number above 0", |value| {
             let number = value.as_f64()?;
             (number.is_finite() && number > 0.0).then_some(number)
+        })
+    }
+
+    /// Takes a number of at least 0.
+    pub(super) fn not_negative(&mut self, field: &str) -> Given<f64> {
+        self.given(field, "a number of at least 0", |value| {
+            let number = value.as_f64()?;
+            (number.is_finite() && number >= 0.0).then_some(number)
         })
     }
 

@@ -5,8 +5,8 @@ use serde_json::Value;
 use super::family::Family;
 use super::fields::Fields;
 use super::{
-    gemma2, gemma3, granite, llama, ministral, mistral, mixtral, olmo2, olmo3, phi3, qwen2,
-    qwen2_moe, qwen3, qwen3_moe, smollm3,
+    gemma2, gemma3, granite, llama, ministral, ministral3, mistral, mixtral, olmo2, olmo3, phi3,
+    qwen2, qwen2_moe, qwen3, qwen3_moe, smollm3,
 };
 
 /// The families of checkpoints that can be loaded.
@@ -19,6 +19,8 @@ pub enum Architecture {
     Mistral,
     /// Ministral 8B: a Mistral with windows in some layers.
     Ministral,
+    /// Ministral 3: a Mistral whose queries grow with their position.
+    Ministral3,
     /// Qwen2 and Qwen2.5.
     Qwen2,
     /// Qwen3.
@@ -47,10 +49,11 @@ pub enum Architecture {
 
 impl Architecture {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Llama,
         Self::Mistral,
         Self::Ministral,
+        Self::Ministral3,
         Self::Qwen2,
         Self::Qwen3,
         Self::Mixtral,
@@ -75,6 +78,7 @@ impl Architecture {
             Self::Llama => &llama::FAMILY,
             Self::Mistral => &mistral::FAMILY,
             Self::Ministral => &ministral::FAMILY,
+            Self::Ministral3 => &ministral3::FAMILY,
             Self::Qwen2 => &qwen2::FAMILY,
             Self::Qwen3 => &qwen3::FAMILY,
             Self::Mixtral => &mixtral::FAMILY,
@@ -94,10 +98,12 @@ impl Architecture {
 /// What families need that is not computed here.
 const LACKING: &[(&[&str], &str)] = &[
     (
+        &["gemma3", "mistral3"],
+        "a vision tower beside the text model, which a GGUF file holds alone",
+    ),
+    (
         &[
-            "gemma3",
             "gemma4",
-            "mistral3",
             "llava",
             "llava_next",
             "llama4",
@@ -135,6 +141,7 @@ const LACKING: &[(&[&str], &str)] = &[
             "deepseek_v32",
             "minicpm3",
             "kimi_k2",
+            "mistral4",
         ],
         "multi-head latent attention",
     ),

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value};
 
 use super::fields::{Fields, Given};
-use super::scaling::{RopeSizes, attention_factor, scaling};
-use crate::decoder::RopeConfig;
+use super::scaling::{RopeSizes, attention_factor, query_scale, scaling};
+use crate::decoder::{QueryScale, RopeConfig};
 
 /// Parameters of some kind of scaling.
 const PARAMETERS: &[&str] = &[
@@ -26,12 +26,16 @@ const PARAMETERS: &[&str] = &[
     "alpha",
 ];
 
+/// Parameters that transformers heeds in no kind. Files for vLLM have `attn_factor`, which corrects a factor of its own.
+const INERT: &[&str] = &["finetuned", "attn_factor"];
+
 /// What a class does where the file says nothing of its rotary positions.
 pub(super) struct RopeDefaults {
     /// The base.
     pub(super) theta: f64,
     pub(super) sliding: SlidingRotation,
     pub(super) partial: PartialRotation,
+    pub(super) queries: QueryGrowth,
 }
 
 /// How a class rotates the layers with a sliding window.
@@ -50,9 +54,19 @@ pub(super) enum PartialRotation {
     Heeded,
 }
 
+/// Whether a class makes queries grow with their position, as parameters beside those of the rotation say.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum QueryGrowth {
+    /// It knows of no such parameters.
+    Absent,
+    /// It cannot do without them.
+    Required,
+}
+
 /// The rotary positions of a decoder.
 pub(super) struct RotaryPositions {
     pub(super) rope: RopeConfig,
+    pub(super) query_scale: Option<QueryScale>,
     pub(super) sliding_rope: Option<RopeConfig>,
     pub(super) rotary_dim: Option<usize>,
 }
@@ -84,29 +98,44 @@ pub(super) fn rotary_positions(
     };
     let (full, sliding) = parameter_sets(fields, own_sliding.is_some());
     let mut read = |inner: Option<Fields<'_>>, theta: Given<f64>, default: f64| match inner {
-        None => (
-            RopeConfig::new(outer_theta(fields, theta, default)),
-            sizes.n_rotated,
-        ),
+        None => {
+            if defaults.queries == QueryGrowth::Required {
+                fields.missing("rope_parameters", "an object with llama_4_scaling_beta");
+            }
+            Parameters {
+                rope: RopeConfig::new(outer_theta(fields, theta, default)),
+                n_rotated: sizes.n_rotated,
+                query_scale: None,
+            }
+        }
         Some(mut inner) => {
             let parameters = parameters(&mut inner, theta, default, defaults, sizes, head_dim);
             fields.absorb(inner);
             parameters
         }
     };
-    let (rope, n_rotated) = read(full, theta, defaults.theta);
+    let of_full = read(full, theta, defaults.theta);
     let sliding_rope = match (sliding, own_sliding) {
-        (Some(inner), Some(own)) => Some(read(Some(inner), Given::Absent, own.theta).0),
+        (Some(inner), Some(own)) => Some(read(Some(inner), Given::Absent, own.theta).rope),
         (_, own_sliding) => own_sliding,
     };
     RotaryPositions {
-        rope,
+        rope: of_full.rope,
+        query_scale: of_full.query_scale,
         sliding_rope,
-        rotary_dim: (n_rotated != head_dim).then_some(n_rotated),
+        rotary_dim: (of_full.n_rotated != head_dim).then_some(of_full.n_rotated),
     }
 }
 
-/// Reads one set of parameters: the angles, and how many of a head's values they rotate.
+/// One set of parameters.
+struct Parameters {
+    rope: RopeConfig,
+    /// How many of a head's values are rotated.
+    n_rotated: usize,
+    query_scale: Option<QueryScale>,
+}
+
+/// Reads one set of parameters.
 fn parameters(
     inner: &mut Fields<'_>,
     theta: Given<f64>,
@@ -114,7 +143,7 @@ fn parameters(
     defaults: &RopeDefaults,
     sizes: RopeSizes,
     head_dim: usize,
-) -> (RopeConfig, usize) {
+) -> Parameters {
     let kind = kind(inner);
     let theta = match inner.positive("rope_theta") {
         Given::Value(theta) => theta,
@@ -140,9 +169,13 @@ fn parameters(
     };
     let scaling = scaling(inner, kind.as_deref(), sizes);
     let attention_factor = attention_factor(inner, &scaling, sizes);
+    let query_scale = match defaults.queries {
+        QueryGrowth::Absent => None,
+        QueryGrowth::Required => query_scale(inner, &scaling),
+    };
     let is_plain = kind.as_deref() == Some("default");
     for (field, value) in inner.take_left() {
-        if value.is_null() || field == "finetuned" || field.starts_with('_') {
+        if value.is_null() || INERT.contains(&field.as_str()) || field.starts_with('_') {
             inner.ignore(&field);
         } else if !PARAMETERS.contains(&field.as_str()) {
             inner.ignore_unknown(&field);
@@ -155,7 +188,11 @@ fn parameters(
     let rope = RopeConfig::new(theta)
         .with_scaling(scaling)
         .with_attention_factor(attention_factor);
-    (rope, sizes.n_rotated)
+    Parameters {
+        rope,
+        n_rotated: sizes.n_rotated,
+        query_scale,
+    }
 }
 
 /// Takes which part of a head is rotated, and returns how many values that is: rounded down, as transformers does.

@@ -1,7 +1,7 @@
 //! How rotary positions are stretched: the parameters of each kind.
 
 use super::fields::{Fields, Given};
-use crate::decoder::{RampEnds, RopeScaling};
+use crate::decoder::{QueryScale, RampEnds, RopeScaling};
 
 const SUPPORTED: &str = "default, linear, dynamic, yarn, longrope and llama3 are";
 
@@ -80,6 +80,39 @@ pub(super) fn attention_factor(
         }
         _ => 1.0,
     }
+}
+
+/// Reads how queries grow with their position, which a class cannot do without.
+pub(super) fn query_scale(inner: &mut Fields<'_>, scaling: &RopeScaling) -> Option<QueryScale> {
+    // A copy of the field beside the parameters, which nothing reads.
+    inner.pass_over("max_position_embeddings");
+    let context = match scaling {
+        RopeScaling::Yarn {
+            original_max_position_embeddings: context,
+            ..
+        }
+        | RopeScaling::Llama3 {
+            original_max_position_embeddings: context,
+            ..
+        }
+        | RopeScaling::LongRope {
+            original_max_position_embeddings: context,
+            ..
+        } => Some(*context),
+        _ => inner
+            .limit("original_max_position_embeddings")
+            .or(None, None),
+    };
+    let beta = inner.not_negative("llama_4_scaling_beta").or(None, None);
+    for (field, is_there) in [
+        ("original_max_position_embeddings", context.is_some()),
+        ("llama_4_scaling_beta", beta.is_some()),
+    ] {
+        if !is_there && !inner.has_problems() {
+            inner.missing(field, "a number: the queries of this family grow with it");
+        }
+    }
+    Some(QueryScale::new(beta?, context?))
 }
 
 /// Takes a factor that the kind cannot do without.

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::error::MAX_PARAMETERS;
 use super::fields::{Fields, Given};
-use super::rope::{PartialRotation, RopeDefaults, SlidingRotation, rotary_positions};
+use super::rope::{PartialRotation, QueryGrowth, RopeDefaults, SlidingRotation, rotary_positions};
 use crate::decoder::{Activation, DecoderConfig, HeadKind, ProjectionBias};
 
 /// What a class of transformers takes for fields that the file does not have.
@@ -43,6 +43,7 @@ pub(super) const LLAMA: ClassDefaults = ClassDefaults {
         theta: 10_000.0,
         sliding: SlidingRotation::AsOthers,
         partial: PartialRotation::Refused,
+        queries: QueryGrowth::Absent,
     },
 };
 
@@ -103,6 +104,7 @@ pub(super) fn config(fields: &mut Fields<'_>, defaults: ClassDefaults) -> Decode
         rope: rotary.rope,
         sliding_rope: rotary.sliding_rope,
         rotary_dim: rotary.rotary_dim,
+        query_scale: rotary.query_scale,
         head,
         activation,
         ..DecoderConfig::new(vocab_size, hidden_size, n_layers, n_heads)

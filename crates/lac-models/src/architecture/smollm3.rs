@@ -3,9 +3,7 @@
 use super::family::Family;
 use super::fields::{Fields, Given};
 use super::rope::RopeDefaults;
-use super::shared::{
-    self, ClassDefaults, LLAMA, LayerKind, attention_bias, mlp_bias, sliding_layers,
-};
+use super::shared::{self, ClassDefaults, LLAMA, LayerKind, sliding_layers};
 use crate::decoder::{DecoderConfig, HeadKind};
 
 pub(super) const FAMILY: Family = Family {
@@ -31,8 +29,8 @@ fn decoder_config(fields: &mut Fields<'_>) -> DecoderConfig {
         ..LLAMA
     };
     let mut config = shared::config(fields, defaults);
-    attention_bias(fields, &mut config);
-    mlp_bias(fields, &mut config);
+    shared::attention_bias(fields, &mut config);
+    shared::mlp_bias(fields, &mut config);
     let period = fields.size("no_rope_layer_interval", 4);
     let is_rotated = match fields.flags("no_rope_layers") {
         Given::Value(flags) if flags.len() >= config.n_layers => flags,

@@ -101,6 +101,10 @@ impl DecoderAttention {
         context: &mut DecoderContext,
     ) -> Tensor<3> {
         let [queries, keys, values] = self.queries_keys_values(&hidden, norm, layer_idx, context);
+        let queries = match context.query_scale() {
+            None => queries,
+            Some(scale) => queries * scale.clone(),
+        };
         let (keys, values) = context.store(layer_idx, keys, values);
         let attended = attend(queries, keys, values, self.scores, layer_idx, context);
         self.o_proj.forward_residual(hidden, attended, residual)

@@ -1,6 +1,7 @@
 //! The sizes of a decoder, and the choices in which architectures differ.
 
 use super::experts_config::ExpertsConfig;
+use super::query_scale::QueryScale;
 use super::rope::RopeConfig;
 pub use lac_kernels::{Activation, NormForm};
 
@@ -114,6 +115,8 @@ pub struct DecoderConfig {
     pub rotary_dim: Option<usize>,
     /// Indices of the layers whose queries and keys are not rotated.
     pub unrotated_layers: Vec<usize>,
+    /// How queries grow with their position, once they are rotated; `None` where they do not.
+    pub query_scale: Option<QueryScale>,
     /// Key `k` is visible to query `q` iff `q − window < k ≤ q`; `None` for all earlier keys.
     pub sliding_window: Option<usize>,
     /// Indices of the layers that attend to all earlier keys although there is a window.
@@ -171,6 +174,7 @@ impl DecoderConfig {
             sliding_rope: None,
             rotary_dim: None,
             unrotated_layers: Vec::new(),
+            query_scale: None,
             sliding_window: None,
             full_attention_layers: Vec::new(),
             qkv_bias: ProjectionBias::Absent,
@@ -316,6 +320,13 @@ impl DecoderConfig {
     #[must_use]
     pub fn with_unrotated_layers(mut self, unrotated_layers: Vec<usize>) -> Self {
         self.unrotated_layers = unrotated_layers;
+        self
+    }
+
+    /// Sets how queries grow with their position; `None` where they do not.
+    #[must_use]
+    pub fn with_query_scale(mut self, query_scale: Option<QueryScale>) -> Self {
+        self.query_scale = query_scale;
         self
     }
 

@@ -14,6 +14,7 @@ use lac_kernels::AttendedSlots;
 use super::config::DecoderConfig;
 use super::kv_holes::KvHoles;
 use super::query_block::{QueryBlock, attended_slots};
+use super::query_scale::QueryScale;
 use super::reach::{PerReach, Reach};
 use super::rotation::{Rotation, RotationTable};
 
@@ -22,6 +23,7 @@ use super::rotation::{Rotation, RotationTable};
 pub struct DecoderContext {
     cache: Option<KvCache>,
     rotations: PerReach<RotationTable>,
+    query_scale: Option<QueryScale>,
     sliding_window: Option<usize>,
     layers: Vec<LayerKind>,
     device: Device,
@@ -57,6 +59,8 @@ struct LayerKind {
 struct PassContext {
     pass: Pass,
     rotation: PerReach<Rotation>,
+    /// Factors of the queries, where some are not 1.
+    query_scale: Option<Tensor<4>>,
     attended: PerReach<AttendedSlots>,
     /// Masks for attention in tensor operations, made when they are first asked for.
     full_blocks: Option<Vec<QueryBlock>>,
@@ -112,6 +116,7 @@ impl DecoderContext {
                 rotations.map(|table| table.range(0, capacity.min(1))),
             ),
             rotations,
+            query_scale: config.query_scale,
             sliding_window: config.sliding_window,
             layers: (0..config.n_layers).map(layer_kind).collect(),
             device: device.clone(),
@@ -161,6 +166,9 @@ impl DecoderContext {
     pub(super) fn begin_pass(&mut self, pass: &Pass) {
         let rotation = self.rotations.map(|table| table.of_pass(pass));
         self.pass = PassContext::new(pass, self.sliding_window, rotation);
+        self.pass.query_scale = self
+            .query_scale
+            .and_then(|scale| scale.of_pass(pass, self.dtype(), &self.device));
         self.kv_holes.begin_pass(pass.past());
         self.routing.clear();
     }
@@ -180,6 +188,11 @@ impl DecoderContext {
         let layer = self.layers[layer_idx];
         let rotation = self.pass.rotation.get(layer.reach);
         layer.is_rotated.then_some(rotation)
+    }
+
+    /// Returns the factors of the pass's rotated queries, `[1 or batch, 1, seq, 1]`; `None` where all of them are 1.
+    pub(super) fn query_scale(&self) -> Option<&Tensor<4>> {
+        self.pass.query_scale.as_ref()
     }
 
     /// Returns the slots that the queries attend to in a layer; `None` where the layer has omitted some.
@@ -295,6 +308,7 @@ impl PassContext {
             },
             pass: pass.clone(),
             rotation,
+            query_scale: None,
             full_blocks: None,
             sliding_blocks: None,
         }

@@ -134,7 +134,7 @@ impl DecoderLayer {
     ) -> Option<Tensor<3>> {
         let attended = context
             .attended(layer_idx)
-            .filter(|attended| attended.past == 0)?;
+            .filter(|attended| attended.past == 0 && context.query_scale().is_none())?;
         let attention = &self.self_attn;
         let mlp = self.mlp.dense()?;
         let [gate, up, down] = mlp.linears();

@@ -26,7 +26,11 @@ impl DecoderNorm {
         config: &DecoderConfig,
     ) -> Result<Self, S::Error> {
         Ok(Self {
-            weight: Param::from_tensor(source.vector(&format!("{name}.weight"), width)?),
+            weight: Param::from_tensor(source.norm(
+                &format!("{name}.weight"),
+                width,
+                config.norm_form,
+            )?),
             epsilon: config.rms_norm_eps,
             form: config.norm_form,
         })

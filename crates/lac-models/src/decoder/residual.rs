@@ -15,6 +15,12 @@ pub(super) struct ResidualAdd<'a> {
 impl ResidualAdd<'_> {
     /// Adds a sublayer's outputs to the residual stream, `[batch, seq, hidden]` both.
     pub(super) fn add(self, hidden: Tensor<3>, outputs: Tensor<3>) -> Tensor<3> {
+        if lac_kernels::has_cpu_kernel(&hidden)
+            && let Some(residual) = self.as_kernel()
+            && let Some(sum) = lac_kernels::add_outputs(&hidden, &outputs, &residual)
+        {
+            return sum;
+        }
         let outputs = DecoderNorm::forward_optional(self.norm, outputs);
         hidden + scaled(outputs, self.multiplier)
     }
@@ -38,6 +44,9 @@ pub(super) fn scaled<const D: usize>(tensor: Tensor<D>, multiplier: f64) -> Tens
 
 /// Bounds values softly, `cap · tanh(value / cap)`, in f32.
 pub(super) fn soft_capped<const D: usize>(tensor: Tensor<D>, cap: f64) -> Tensor<D> {
+    if lac_kernels::has_cpu_kernel(&tensor) {
+        return lac_kernels::soft_cap(tensor, cap as f32);
+    }
     let dtype = tensor.dtype();
     cast((cast(tensor, DType::F32) / cap).tanh() * cap, dtype)
 }

@@ -81,6 +81,11 @@ impl DecoderConfig {
             Some("the sliding window is 0")
         } else if !self.has_finite_multipliers() {
             Some("a multiplier or bound is 0, negative or not finite")
+        } else if self.query_scale.is_some_and(|scale| {
+            scale.original_max_position_embeddings == 0
+                || !(scale.beta.is_finite() && scale.beta >= 0.0)
+        }) {
+            Some("the growth of queries is negative, not finite, or per context of 0 positions")
         } else {
             self.experts.as_ref()?.contradiction()
         }

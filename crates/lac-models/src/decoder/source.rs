@@ -4,6 +4,7 @@ use std::convert::Infallible;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
+use super::config::NormForm;
 use super::matrix::DecoderMatrix;
 
 /// Hands out a decoder's tensors by their checkpoint names.
@@ -26,6 +27,16 @@ pub trait TensorSource {
     /// # Errors
     /// Those of [`matrix`](Self::matrix).
     fn vector(&mut self, name: &str, len: usize) -> Result<Tensor<1>, Self::Error>;
+
+    /// Returns the weight of a norm of `len` numbers, which acts in its form. The default asks for it as a
+    /// [`vector`](Self::vector).
+    ///
+    /// # Errors
+    /// Those of [`matrix`](Self::matrix).
+    fn norm(&mut self, name: &str, len: usize, form: NormForm) -> Result<Tensor<1>, Self::Error> {
+        let _ = form;
+        self.vector(name, len)
+    }
 
     /// Returns gate, up and down of all experts of a layer, those of one kind below each other: gate and up are
     /// `[n_experts * intermediate, hidden]`, down is `[n_experts * hidden, intermediate]`. `name` is that of the experts, such as
@@ -85,7 +96,7 @@ pub(crate) fn load_experts<S: TensorSource + ?Sized>(
 }
 
 /// Random weights, for measuring shapes and for training from scratch: matrices uniform with a
-/// standard deviation of 0.02, norm weights 1, biases 0. The same seed gives the same weights on
+/// standard deviation of 0.02, norms that multiply by 1, biases 0. The same seed gives the same weights on
 /// every device.
 #[derive(Clone, Debug)]
 pub struct DummyWeights {
@@ -142,6 +153,14 @@ impl TensorSource for DummyWeights {
 
     fn vector(&mut self, name: &str, len: usize) -> Result<Tensor<1>, Infallible> {
         let value = if name.ends_with("bias") { 0.0 } else { 1.0 };
+        Ok(self.tensor(vec![value; len], [len]))
+    }
+
+    fn norm(&mut self, _name: &str, len: usize, form: NormForm) -> Result<Tensor<1>, Infallible> {
+        let value = match form {
+            NormForm::OnePlusWeight => 0.0,
+            _ => 1.0,
+        };
         Ok(self.tensor(vec![value; len], [len]))
     }
 }

@@ -15,6 +15,12 @@ const INERT: &[&str] = &["vocab_size", "tensor_data_layout", "rope.scaling.finet
 const NEUTRAL: &[(&str, &[f64])] = &[
     ("expert_count", &[0.0]),
     ("expert_used_count", &[0.0]),
+    ("expert_shared_count", &[0.0]),
+    ("expert_weights_scale", &[0.0, 1.0]),
+    // Softmax; 0 leaves it to the family.
+    ("expert_gating_func", &[1.0, 0.0]),
+    ("expert_group_count", &[0.0, 1.0]),
+    ("attention.temperature_scale", &[0.0]),
     ("attention.scale", &[0.0]),
     ("attention.clamp_kqv", &[0.0]),
     ("attention.max_alibi_bias", &[0.0]),

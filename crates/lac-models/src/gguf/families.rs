@@ -7,6 +7,7 @@ use super::error::GgufError;
 use super::files::Gguf;
 use super::layout::{NormWeights, ROPE_LONG_FACTORS, ROPE_SHORT_FACTORS, RowOrder};
 use super::rope_factors::rope_factors;
+use crate::decoder::RouterWeights;
 
 /// A family of models as GGUF files name it.
 pub(super) struct Family {
@@ -52,6 +53,30 @@ pub(super) const FAMILIES: &[Family] = &[
         norm_weights: NormWeights::AsTheyAre,
         biases: Biases::OfFamily,
         read: qwen3,
+    },
+    Family {
+        name: "qwen2moe",
+        model_type: "qwen2_moe",
+        qk_rows: RowOrder::Halves,
+        norm_weights: NormWeights::AsTheyAre,
+        biases: Biases::OfFamily,
+        read: qwen2_moe,
+    },
+    Family {
+        name: "qwen3moe",
+        model_type: "qwen3_moe",
+        qk_rows: RowOrder::Halves,
+        norm_weights: NormWeights::AsTheyAre,
+        biases: Biases::OfFamily,
+        read: qwen3_moe,
+    },
+    Family {
+        name: "mistral3",
+        model_type: "mistral",
+        qk_rows: RowOrder::Pairs,
+        norm_weights: NormWeights::AsTheyAre,
+        biases: Biases::OfFile,
+        read: mistral3,
     },
     Family {
         name: "gemma2",
@@ -107,16 +132,60 @@ const WINDOW: &str = "attention.sliding_window";
 const WINDOW_PATTERN: &str = "attention.sliding_window_pattern";
 const SLIDING_BASE: &str = "rope.freq_base_swa";
 const ATTENTION_SCALE: &str = "attention.scale";
+const EXPERT_COUNT: &str = "expert_count";
 
 fn nothing(_: &Gguf, _: &mut ConfigFields<'_>) -> Result<(), GgufError> {
     Ok(())
 }
 
-/// A window makes a Mistral of a Llama, and nothing else.
+/// A window makes a Mistral of a Llama, and experts make a Mixtral of either.
 fn llama(_: &Gguf, fields: &mut ConfigFields<'_>) -> Result<(), GgufError> {
     if let Some(window) = window(fields)? {
         fields.insert("model_type", json!("mistral"));
         fields.insert("sliding_window", json!(window));
+    }
+    if fields.integer(EXPERT_COUNT)?.is_some_and(|count| count > 0) {
+        fields.insert("model_type", json!("mixtral"));
+        experts(fields)?;
+    }
+    Ok(())
+}
+
+/// A Mistral, or with queries that grow with their position a Ministral 3.
+fn mistral3(_: &Gguf, fields: &mut ConfigFields<'_>) -> Result<(), GgufError> {
+    const GROWTH: &str = "attention.temperature_scale";
+    const CONTEXT: &str = "attention.temperature_length";
+    const LOG_MULTIPLIER: &str = "rope.scaling.yarn_log_multiplier";
+    insert_head_dim(fields);
+    let window = window(fields)?;
+    fields.insert("sliding_window", json!(window));
+    let growth = fields.number(GROWTH)?.filter(|&growth| growth != 0.0);
+    let context = fields.integer(CONTEXT)?;
+    let log_multiplier = fields.number(LOG_MULTIPLIER)?;
+    let scaling = fields.fields.get_mut("rope_scaling");
+    let Some(scaling) = scaling.and_then(Value::as_object_mut) else {
+        return match growth {
+            None => Ok(()),
+            Some(_) => Err(fields.missing(
+                "rope.scaling.type",
+                "yarn, by whose context the queries grow",
+            )),
+        };
+    };
+    // The factor of cosines and sines is that of the stretching, over the same with this multiplier.
+    if let Some(multiplier) = log_multiplier.filter(|&multiplier| multiplier != 0.0) {
+        scaling.insert("mscale".to_owned(), json!(1.0));
+        scaling.insert("mscale_all_dim".to_owned(), json!(multiplier));
+    }
+    let Some(growth) = growth else { return Ok(()) };
+    let of_rope = scaling.get("original_max_position_embeddings");
+    let is_other = context.is_some() && context != of_rope.and_then(Value::as_u64);
+    scaling.insert("llama_4_scaling_beta".to_owned(), json!(growth));
+    fields.insert("model_type", json!("ministral3"));
+    fields.stand_for_own(GROWTH, "rope_scaling.llama_4_scaling_beta");
+    if is_other {
+        let expected = "the same as mistral3.rope.scaling.original_context_length";
+        return Err(fields.invalid(CONTEXT, expected));
     }
     Ok(())
 }
@@ -124,6 +193,26 @@ fn llama(_: &Gguf, fields: &mut ConfigFields<'_>) -> Result<(), GgufError> {
 fn qwen3(_: &Gguf, fields: &mut ConfigFields<'_>) -> Result<(), GgufError> {
     insert_head_dim(fields);
     Ok(())
+}
+
+fn qwen2_moe(_: &Gguf, fields: &mut ConfigFields<'_>) -> Result<(), GgufError> {
+    const SHARED_WIDTH: &str = "expert_shared_feed_forward_length";
+    experts(fields)?;
+    expert_weights(fields, RouterWeights::Probabilities)?;
+    expert_width(fields)?;
+    let width = fields.integer(SHARED_WIDTH)?.filter(|&width| width > 0);
+    if let Some(width) = width.or(fields.size("intermediate_size")) {
+        fields.insert("shared_expert_intermediate_size", json!(width));
+        fields.stand_for_own(SHARED_WIDTH, "shared_expert_intermediate_size");
+    }
+    Ok(())
+}
+
+fn qwen3_moe(_: &Gguf, fields: &mut ConfigFields<'_>) -> Result<(), GgufError> {
+    insert_head_dim(fields);
+    experts(fields)?;
+    expert_weights(fields, RouterWeights::Renormalised)?;
+    expert_width(fields)
 }
 
 fn gemma2(_: &Gguf, fields: &mut ConfigFields<'_>) -> Result<(), GgufError> {
@@ -225,6 +314,49 @@ fn granite(_: &Gguf, fields: &mut ConfigFields<'_>) -> Result<(), GgufError> {
     if fields.flag("rope.scaling.finetuned")? == Some(false) {
         let expected = "true: a Granite without rotary positions is not supported";
         return Err(fields.invalid("rope.scaling.finetuned", expected));
+    }
+    Ok(())
+}
+
+/// Reads how many experts a layer has, and how many a token goes through. Every layer has them.
+fn experts(fields: &mut ConfigFields<'_>) -> Result<(), GgufError> {
+    for (key, field) in [
+        (EXPERT_COUNT, "num_experts"),
+        ("expert_used_count", "num_experts_per_tok"),
+    ] {
+        let Some(count) = fields.integer(key)? else {
+            return Err(fields.missing(key, "a number above 0"));
+        };
+        fields.insert(field, json!(count));
+        fields.stand_for_own(key, field);
+    }
+    Ok(())
+}
+
+/// Reads whether the weights of a token's experts are divided by their sum: as the family has it, unless the file says.
+fn expert_weights(
+    fields: &mut ConfigFields<'_>,
+    of_family: RouterWeights,
+) -> Result<(), GgufError> {
+    const NORM: &str = "expert_weights_norm";
+    let is_renormalised = of_family == RouterWeights::Renormalised;
+    let is_renormalised = fields.flag(NORM)?.unwrap_or(is_renormalised);
+    fields.insert("norm_topk_prob", json!(is_renormalised));
+    fields.stand_for_own(NORM, "norm_topk_prob");
+    Ok(())
+}
+
+/// Reads the width inside an expert: without a key, such that those of a token are as wide as a dense MLP.
+fn expert_width(fields: &mut ConfigFields<'_>) -> Result<(), GgufError> {
+    const WIDTH: &str = "expert_feed_forward_length";
+    let width = fields.integer(WIDTH)?.filter(|&width| width > 0);
+    let width = width.or_else(|| {
+        let n_chosen = fields.size("num_experts_per_tok")?;
+        fields.size("intermediate_size")?.checked_div(n_chosen)
+    });
+    if let Some(width) = width {
+        fields.insert("moe_intermediate_size", json!(width));
+        fields.stand_for_own(WIDTH, "moe_intermediate_size");
     }
     Ok(())
 }

@@ -38,6 +38,14 @@ const LAYER_NAMES: &[(&str, &str)] = &[
     ("self_attn.o_proj", "attn_output"),
     ("self_attn.q_norm", "attn_q_norm"),
     ("self_attn.k_norm", "attn_k_norm"),
+    ("mlp.gate", "ffn_gate_inp"),
+    ("mlp.experts.gate_proj", "ffn_gate_exps"),
+    ("mlp.experts.up_proj", "ffn_up_exps"),
+    ("mlp.experts.down_proj", "ffn_down_exps"),
+    ("mlp.shared_expert_gate", "ffn_gate_inp_shexp"),
+    ("mlp.shared_expert.gate_proj", "ffn_gate_shexp"),
+    ("mlp.shared_expert.up_proj", "ffn_up_shexp"),
+    ("mlp.shared_expert.down_proj", "ffn_down_shexp"),
     ("mlp.gate_up_proj", "ffn_up"),
     ("mlp.gate_proj", "ffn_gate"),
     ("mlp.up_proj", "ffn_up"),
@@ -204,6 +212,8 @@ mod tests {
             (Before, "self_attn.q_norm", Some("attn_q_norm")),
             (Before, "self_attn.qkv_proj", Some("attn_qkv")),
             (Before, "mlp.gate_up_proj", Some("ffn_up")),
+            (Before, "mlp.gate", Some("ffn_gate_inp")),
+            (Before, "mlp.experts.down_proj", Some("ffn_down_exps")),
         ] {
             let found = layout(norms).gguf_name(&format!("model.layers.0.{name}.weight"));
             let expected = expected.map(|name| format!("blk.0.{name}.weight"));

@@ -14,7 +14,7 @@ use super::tensor_info::is_quantised;
 use super::values::StoredTensor;
 use crate::checkpoint::hash::TensorHash;
 use crate::checkpoint::{Loading, WeightDtype};
-use crate::decoder::{DecoderMatrix, TensorSource};
+use crate::decoder::{DecoderMatrix, ExpertsShape, TensorSource};
 use crate::file::excerpt;
 use crate::hash::FieldHasher;
 
@@ -71,19 +71,20 @@ impl<'a> GgufWeights<'a> {
     /// # Errors
     /// Those of [`quantized`](Self::quantized).
     pub fn matrix(&mut self, name: &str, shape: [usize; 2]) -> Result<QuantizedMatrix, GgufError> {
-        let (matrix, _) = self.blocks(name, shape, None)?;
+        let (matrix, _) = self.blocks(name, &shape, shape, None)?;
         Ok(matrix)
     }
 
     /// Reads a matrix of a checkpoint, `[out, in]`, as it lies in the file or quantised to another format, and the number
-    /// of its bytes in the file.
+    /// of its bytes in the file, where its tensor may have more axes.
     fn blocks(
         &mut self,
         name: &str,
+        in_file: &[usize],
         shape: [usize; 2],
         format: Option<BlockFormat>,
     ) -> Result<(QuantizedMatrix, u64), GgufError> {
-        let stored = self.stored(name, &shape)?;
+        let stored = self.stored(name, in_file)?;
         let (mut bytes, hash) = match format {
             None => stored.bytes()?,
             Some(format) => stored.quantize(format)?,
@@ -145,6 +146,13 @@ impl<'a> GgufWeights<'a> {
         if let Ok(values) = data.as_mut_slice::<T>() {
             restore_rows(values, row_len, self.head_dim);
         }
+    }
+
+    /// Returns whether the file has a vector for a tensor of a checkpoint.
+    fn is_vector(&self, name: &str) -> bool {
+        let in_file = self.layout.gguf_name(name);
+        let stored = in_file.and_then(|in_file| stored(self.gguf, &in_file));
+        stored.is_some_and(|stored| stored.info.shape.len() == 1)
     }
 
     fn stored(&self, name: &str, expected: &[usize]) -> Result<StoredTensor<'a>, GgufError> {
@@ -265,22 +273,59 @@ impl GgufSource<'_, '_> {
             .values(name, &shape, self.loading.config.dtype)?;
         Ok(self.loading.tensor(data, n_bytes))
     }
+
+    /// Reads a tensor of the file as a matrix: what lies along all axes but the last are its rows.
+    fn matrix_of<const D: usize>(
+        &mut self,
+        name: &str,
+        in_file: [usize; D],
+    ) -> Result<DecoderMatrix, GgufError> {
+        let width = in_file[D - 1];
+        let shape = [in_file[..D - 1].iter().product(), width];
+        // llama.cpp's converter makes a vector of a matrix of one row.
+        if shape[0] == 1 && self.weights.is_vector(name) {
+            return Ok(self.tensor::<1>(name, [width])?.reshape(shape).into());
+        }
+        let quantizing = self.loading.quantizing;
+        let format = quantizing.and_then(|quantizing| quantizing.format(name, shape));
+        if format.is_some() || self.keeps_blocks {
+            let (matrix, n_bytes) = self.weights.blocks(name, &in_file, shape, format)?;
+            return Ok(self.loading.quantized(matrix, n_bytes));
+        }
+        Ok(self.tensor::<D>(name, in_file)?.reshape(shape).into())
+    }
 }
 
 impl TensorSource for GgufSource<'_, '_> {
     type Error = GgufError;
 
     fn matrix(&mut self, name: &str, shape: [usize; 2]) -> Result<DecoderMatrix, GgufError> {
-        let quantizing = self.loading.quantizing;
-        let format = quantizing.and_then(|quantizing| quantizing.format(name, shape));
-        if format.is_some() || self.keeps_blocks {
-            let (matrix, n_bytes) = self.weights.blocks(name, shape, format)?;
-            return Ok(self.loading.quantized(matrix, n_bytes));
-        }
-        Ok(self.tensor::<2>(name, shape)?.into())
+        self.matrix_of(name, shape)
     }
 
     fn vector(&mut self, name: &str, len: usize) -> Result<Tensor<1>, GgufError> {
         self.tensor(name, [len])
+    }
+
+    /// The file has one tensor for each kind.
+    fn experts(
+        &mut self,
+        name: &str,
+        shape: ExpertsShape,
+    ) -> Result<[DecoderMatrix; 3], GgufError> {
+        let ExpertsShape {
+            n_experts,
+            intermediate,
+            hidden,
+            ..
+        } = shape;
+        let mut kind = |part: &str, [rows, width]: [usize; 2]| {
+            self.matrix_of(&format!("{name}.{part}.weight"), [n_experts, rows, width])
+        };
+        Ok([
+            kind("gate_proj", [intermediate, hidden])?,
+            kind("up_proj", [intermediate, hidden])?,
+            kind("down_proj", [hidden, intermediate])?,
+        ])
     }
 }

@@ -379,7 +379,32 @@ fn families_name_the_fields_that_they_cannot_use() {
             r#""logits_scaling": -1"#,
             &["logits_scaling is -1"],
         ),
+        (
+            "ministral3",
+            r#""rope_parameters": {"rope_type": "yarn", "rope_theta": 1e6, "factor": 2}"#,
+            &["rope_parameters.llama_4_scaling_beta is missing", "queries"],
+        ),
+        (
+            "ministral3",
+            r#""rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "llama_4_scaling_beta": 0.1}"#,
+            &["rope_parameters.original_max_position_embeddings is missing"],
+        ),
+        (
+            "ministral3",
+            r#""rope_parameters": {"rope_type": "yarn", "rope_theta": 1e6, "factor": 2, "llama_4_scaling_beta": -1}"#,
+            &["rope_parameters.llama_4_scaling_beta is -1"],
+        ),
+        (
+            "ministral3",
+            r#""rope_parameters": {}"#,
+            &["rope_parameters is missing"],
+        ),
         // What a family needs that is not there.
+        (
+            "mistral3",
+            "",
+            &["model_type is mistral3", "vision tower", "GGUF"],
+        ),
         (
             "gemma3",
             "",
@@ -439,6 +464,13 @@ fn families_are_read_in_every_form() {
                     "original_max_position_embeddings": 32},
                 "sliding_attention": {"rope_type": "default", "rope_theta": 5e5}},
                 "layer_types": ["sliding_attention", "sliding_attention", "sliding_attention"]"#,
+        ),
+        (
+            // Without parameters of rotary positions, the class has some of its own.
+            "ministral3",
+            r#""rope_theta": 1e6, "rope_scaling": {"type": "yarn", "factor": 16, "mscale": 1, "mscale_all_dim": 1,
+                "original_max_position_embeddings": 16384, "llama_4_scaling_beta": 0.1}"#,
+            "",
         ),
     ] {
         let [older, newer] = [older, newer].map(|extra| {

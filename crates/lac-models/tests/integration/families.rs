@@ -14,9 +14,13 @@ use lac_core::{
 };
 use lac_models::{Decoder, ModelFolder, WeightDtype, checkpoint::Checkpoint};
 use lac_trace::Recorder;
+use safetensors::tensor::{TensorView, serialize_to_file};
 use serde::Deserialize;
+use serde_json::json;
+use tempfile::TempDir;
 
 use crate::devices::devices;
+use crate::gguf;
 use crate::parity::{NORM_TOLERANCE, assert_close, assert_flags};
 
 const LOGIT_TOLERANCE: f32 = 5e-4;
@@ -125,6 +129,81 @@ fn run(model: &Decoder, prompts: &[Vec<u32>], n_new: usize, policy: &mut dyn Lay
 
 fn check(name: &str) {
     check_with(name, |device| load(name, device));
+    if devices().iter().any(|(backend, _)| *backend == "flex") {
+        check_left_out(name);
+    }
+}
+
+/// A plan that leaves out a layer gives what a checkpoint without that layer gives, to the last bit.
+fn check_left_out(name: &str) {
+    const LEFT_OUT: usize = 1;
+    let device = Device::flex();
+    let model = load(name, &device);
+    let n_layers = model.config().n_layers;
+    let shorter = without_layer(name, LEFT_OUT);
+    let shorter = ModelFolder::open(shorter.path()).unwrap();
+    let shorter = shorter
+        .load(WeightDtype::F32, &device, &mut |_| {})
+        .unwrap();
+    let mut decisions = vec![Decision::Run; n_layers];
+    decisions[LEFT_OUT] = Decision::Skip;
+    let plan = PhasePlan::new(decisions);
+    for prompt in expected(name).prompts {
+        let prompts = [prompt.prompt_ids];
+        let mut planned = Planned::from_phases(plan.clone(), plan.clone(), SkippedKeys::Omit);
+        let seen = run(&model, &prompts, 6, &mut planned);
+        let expected = run(&shorter, &prompts, 6, &mut lac_core::Off);
+        assert_eq!(seen.ids, expected.ids, "{name}");
+        assert_eq!(seen.logits_last, expected.logits_last, "{name}");
+    }
+}
+
+/// Writes a checkpoint without one of its layers; the others stay of their kinds.
+fn without_layer(name: &str, left_out: usize) -> TempDir {
+    let decoder = ModelFolder::open(folder(name)).unwrap();
+    let decoder = &decoder.config().decoder;
+    let kept = (0..decoder.n_layers).filter(|&layer_idx| layer_idx != left_out);
+    let kept: Vec<usize> = kept.collect();
+    let mut config = gguf::config(&folder(name));
+    config["num_hidden_layers"] = json!(kept.len());
+    if decoder.sliding_window.is_some() {
+        let kinds = kept
+            .iter()
+            .map(|&layer_idx| match decoder.window_of(layer_idx) {
+                Some(_) => "sliding_attention",
+                None => "full_attention",
+            });
+        config["layer_types"] = kinds.collect();
+    }
+    if !decoder.unrotated_layers.is_empty() {
+        let is_rotated = |layer_idx: &usize| !decoder.unrotated_layers.contains(layer_idx);
+        let flags = kept.iter().map(|idx| u8::from(is_rotated(idx)));
+        config["no_rope_layers"] = flags.collect();
+    }
+    if decoder
+        .experts
+        .as_ref()
+        .is_some_and(|experts| !experts.dense_layers.is_empty())
+    {
+        let is_dense = |(_, idx): &(usize, &usize)| decoder.experts_of(**idx).is_none();
+        let dense = kept.iter().enumerate().filter(is_dense);
+        config["mlp_only_layers"] = dense.map(|(idx, _)| idx).collect();
+        config["decoder_sparse_step"] = json!(1);
+    }
+    let shorter = TempDir::new().unwrap();
+    std::fs::write(shorter.path().join("config.json"), config.to_string()).unwrap();
+    let tensors = gguf::tensors(&folder(name));
+    let tensors = tensors.iter().filter_map(|(name, stored)| {
+        let view = TensorView::new(stored.dtype, stored.shape.clone(), &stored.bytes).unwrap();
+        let Some(of_layer) = name.strip_prefix("model.layers.") else {
+            return Some((name.clone(), view));
+        };
+        let (layer_idx, part) = of_layer.split_once('.').unwrap();
+        let idx = kept.iter().position(|kept| kept.to_string() == layer_idx)?;
+        Some((format!("model.layers.{idx}.{part}"), view))
+    });
+    serialize_to_file(tensors, None, &shorter.path().join("model.safetensors")).unwrap();
+    shorter
 }
 
 /// Checks a model against the numbers of a folder, however it is loaded.
@@ -152,6 +231,9 @@ pub fn check_with(name: &str, load: impl Fn(&Device) -> Decoder) {
         if backend == "flex" {
             check_speculation(&model, &expected, name);
         }
+    }
+    if devices().iter().all(|(backend, _)| *backend != "flex") {
+        return;
     }
     // Under autodiff no CPU kernel runs: this is the path of every other backend.
     let model = load(&Device::flex().autodiff());
@@ -373,6 +455,16 @@ families! {
     qwen3_moe_as_published: "qwen3-moe",
     qwen3_moe_as_transformers_5_holds_it: "qwen3-moe-stacked",
     qwen2_moe_with_a_shared_expert: "qwen2-moe",
+    qwen2_moe_with_experts_in_every_layer: "qwen2-moe-gguf",
     llama_with_yarn: "llama-yarn",
     llama_with_dynamic_scaling: "llama-dynamic",
+    llama_3_1_as_published: "llama-3.1",
+    llama_3_2_as_published: "llama-3.2",
+    llama_3_3_as_published: "llama-3.3",
+    deepseek_llama_as_published: "deepseek-llama",
+    deepseek_qwen2_as_published: "deepseek-qwen2",
+    deepseek_qwen3_as_published: "deepseek-qwen3",
+    mistral_nemo_as_published: "mistral-nemo",
+    mistral_small_as_published: "mistral-small",
+    ministral3_as_published: "ministral3",
 }

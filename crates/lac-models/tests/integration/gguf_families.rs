@@ -6,14 +6,17 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use lac_core::CausalLm;
+use lac_kernels::quantized::{BlockFormat, QuantizedMatrix};
+use lac_models::decoder::LayerMlp;
 use lac_models::{Decoder, ModelFolder, WeightDtype};
 use safetensors::tensor::Dtype;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::families::{check_with, folder};
-use crate::gguf::{Stored, config, in_pairs, tensors};
-use crate::gguf_builder::GgufBuilder;
+use crate::gguf::{Stored, Tensors, config, in_pairs, tensors};
+use crate::gguf_builder::{GgufBuilder, small_llama};
+use crate::parity::assert_close;
 
 /// A family as the converter knows it.
 struct Converter {
@@ -76,6 +79,19 @@ impl Converter {
             let size = all.size(field);
             all = all.u32(key, size);
         }
+        if let Some(n_experts) = all.experts() {
+            let n_chosen = all.size("num_experts_per_tok");
+            all = all.u32("expert_count", n_experts);
+            all = all.u32("expert_used_count", n_chosen);
+            if all.config["moe_intermediate_size"].is_u64() {
+                let width = all.size("moe_intermediate_size");
+                all = all.u32("expert_feed_forward_length", width);
+            }
+            if all.config["shared_expert_intermediate_size"].is_u64() {
+                let width = all.size("shared_expert_intermediate_size");
+                all = all.u32("expert_shared_feed_forward_length", width);
+            }
+        }
         if all.config["head_dim"].is_u64() {
             let head_dim = all.size("head_dim");
             all = all.u32("attention.key_length", head_dim);
@@ -87,6 +103,17 @@ impl Converter {
             .collect();
         all.builder = all.builder.texts("tokenizer.ggml.tokens", &tokens);
         all.f32("attention.layer_norm_rms_epsilon", epsilon)
+    }
+
+    /// The number of experts, by either name.
+    fn experts(&self) -> Option<u32> {
+        let names = ["num_local_experts", "num_experts"];
+        let counts = names.map(|name| self.config[name].as_u64());
+        counts
+            .into_iter()
+            .flatten()
+            .next()
+            .map(|count| count as u32)
     }
 
     fn head_dim(&self) -> usize {
@@ -102,6 +129,7 @@ impl Converter {
         let parameters = &config["rope_parameters"];
         let theta = match config["rope_theta"].as_f64() {
             Some(theta) => theta as f32,
+            None if parameters["rope_theta"].is_number() => number(&parameters["rope_theta"]),
             None => number(&parameters["full_attention"]["rope_theta"]),
         };
         let all = match self.name {
@@ -138,6 +166,32 @@ impl Converter {
                 .f32("embedding_scale", number(&config["embedding_multiplier"]))
                 .f32("residual_scale", number(&config["residual_multiplier"]))
                 .f32("logit_scale", number(&config["logits_scaling"])),
+            "mistral3" => {
+                let original = &parameters["original_max_position_embeddings"];
+                return all
+                    .text("rope.scaling.type", "yarn")
+                    .f32("rope.scaling.factor", number(&parameters["factor"]))
+                    .f32(
+                        "rope.scaling.yarn_beta_fast",
+                        number(&parameters["beta_fast"]),
+                    )
+                    .f32(
+                        "rope.scaling.yarn_beta_slow",
+                        number(&parameters["beta_slow"]),
+                    )
+                    .u32(
+                        "rope.scaling.original_context_length",
+                        original.as_u64().unwrap() as u32,
+                    )
+                    .f32(
+                        "rope.scaling.yarn_log_multiplier",
+                        number(&parameters["mscale_all_dim"]),
+                    )
+                    .f32(
+                        "attention.temperature_scale",
+                        number(&parameters["llama_4_scaling_beta"]),
+                    );
+            }
             "phi3" => {
                 let (hidden, n_heads) = (all.size("hidden_size"), all.size("num_attention_heads"));
                 let part = config["partial_rotary_factor"].as_f64().unwrap();
@@ -237,6 +291,12 @@ impl Converter {
             ("self_attn.o_proj", "attn_output"),
             ("self_attn.q_norm", "attn_q_norm"),
             ("self_attn.k_norm", "attn_k_norm"),
+            ("block_sparse_moe.gate", "ffn_gate_inp"),
+            ("mlp.gate.", "ffn_gate_inp."),
+            ("mlp.shared_expert_gate", "ffn_gate_inp_shexp"),
+            ("mlp.shared_expert.gate_proj", "ffn_gate_shexp"),
+            ("mlp.shared_expert.up_proj", "ffn_up_shexp"),
+            ("mlp.shared_expert.down_proj", "ffn_down_shexp"),
             ("mlp.gate_up_proj", "ffn_up"),
             ("mlp.gate_proj", "ffn_gate"),
             ("mlp.up_proj", "ffn_up"),
@@ -248,14 +308,19 @@ impl Converter {
 
     /// Adds the tensors of a folder and writes the file.
     fn write(mut self, folder: &Path, path: &Path) {
-        let is_permuted = ["llama", "granite", "smollm3"].contains(&self.name);
-        for (name, stored) in tensors(folder) {
+        let is_permuted = ["llama", "granite", "mistral3", "smollm3"].contains(&self.name);
+        for (name, stored) in stack_experts(tensors(folder)) {
             let Stored {
                 dtype,
                 shape,
                 mut bytes,
                 mut values,
             } = stored;
+            // The converter squeezes it.
+            let shape = match shape[..] {
+                [1, width] => vec![width],
+                _ => shape,
+            };
             if is_permuted && (name.contains("q_proj") || name.contains("k_proj")) {
                 bytes = in_pairs(&bytes, shape[0], self.head_dim());
                 values = in_pairs(&values, shape[0], self.head_dim());
@@ -265,12 +330,69 @@ impl Converter {
             }
             let name = self.tensor_name(&name);
             self.builder = match dtype {
-                Dtype::BF16 if shape.len() == 2 => self.builder.tensor(&name, &shape, 30, bytes),
+                Dtype::BF16 if shape.len() > 1 && !name.contains("_inp") => {
+                    self.builder.tensor(&name, &shape, 30, bytes)
+                }
                 _ => self.builder.f32_tensor(&name, &shape, &values),
             };
         }
         self.builder.write(path);
     }
+}
+
+/// Puts the matrices of one kind of a layer's experts into one tensor, `[experts, out, in]`, by the converter's names.
+fn stack_experts(tensors: Tensors) -> Tensors {
+    let (of_experts, mut others): (Tensors, Tensors) = tensors
+        .into_iter()
+        .partition(|(name, _)| name.contains(".experts."));
+    let number = |name: &str| -> Vec<usize> {
+        name.split('.')
+            .filter_map(|part| part.parse().ok())
+            .collect()
+    };
+    let mut of_experts: Vec<(String, Stored)> = of_experts.into_iter().collect();
+    of_experts.sort_by_key(|(name, _)| number(name));
+    let mut add = |name: String, shape: &[usize], bytes: &[u8], values: &[f32]| {
+        let stacked = others.entry(name).or_insert_with(|| Stored {
+            dtype: Dtype::BF16,
+            shape: [&[0], shape].concat(),
+            bytes: Vec::new(),
+            values: Vec::new(),
+        });
+        stacked.shape[0] += 1;
+        stacked.bytes.extend(bytes);
+        stacked.values.extend(values);
+    };
+    for (name, stored) in of_experts {
+        let layer = number(&name)[0];
+        let part = name.rsplit('.').find(|part| *part != "weight").unwrap();
+        let names: &[&str] = match part {
+            "w1" | "gate_proj" => &["ffn_gate_exps"],
+            "w2" => &["ffn_down_exps"],
+            "w3" | "up_proj" => &["ffn_up_exps"],
+            "gate_up_proj" => &["ffn_gate_exps", "ffn_up_exps"],
+            "down_proj" => &["ffn_down_exps"],
+            other => panic!("{other}"),
+        };
+        // transformers 5 holds those of all experts together, and gate above up.
+        let (n_experts, rows) = match stored.shape[..] {
+            [n_experts, rows, _] => (n_experts, rows),
+            _ => (1, stored.shape[0]),
+        };
+        let width = *stored.shape.last().unwrap();
+        let rows = rows / names.len();
+        let n_values = rows * width;
+        let parts = stored
+            .values
+            .chunks(n_values)
+            .zip(stored.bytes.chunks(2 * n_values));
+        for (idx, (values, bytes)) in parts.enumerate() {
+            let name = format!("blk.{layer}.{}.weight", names[idx % names.len()]);
+            add(name, &[rows, width], bytes, values);
+        }
+        assert_eq!(stored.values.len(), n_experts * names.len() * n_values);
+    }
+    others
 }
 
 /// Converts a folder, and checks that no key is left unread.
@@ -318,6 +440,10 @@ families! {
     phi3_with_partial_rotation: "phi3", "phi3",
     phi3_with_longrope: "phi3", "phi3-longrope",
     llama_with_yarn: "llama", "llama-yarn",
+    ministral3: "mistral3", "ministral3",
+    mixtral_is_a_llama_with_experts: "llama", "mixtral",
+    qwen3_moe: "qwen3moe", "qwen3-moe-stacked",
+    qwen2_moe: "qwen2moe", "qwen2-moe-gguf",
 }
 
 /// Of a SmolLM3 files say nothing of the layers that are not rotated: it is every fourth.
@@ -348,4 +474,81 @@ fn smollm3_leaves_out_every_fourth_rotation() {
         model.forward(ids.reshape([1, 20])).into_data()
     });
     assert_eq!(found, expected);
+}
+
+/// Experts in blocks are multiplied from their blocks, and give what their values give.
+#[test]
+fn experts_stay_in_blocks() {
+    const Q8_0: u32 = 8;
+    let (n_experts, hidden, inner) = (4, 32, 64);
+    let mut builder = small_llama()
+        .u32("llama.feed_forward_length", inner as u32)
+        .u32("llama.expert_count", n_experts as u32)
+        .u32("llama.expert_used_count", 2);
+    builder
+        .tensors
+        .retain(|tensor| !tensor.name.contains("ffn_"));
+    let mut state = 1u32;
+    let mut random = |shape: &[usize]| -> Vec<f32> {
+        let next = |_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+        };
+        (0..shape.iter().product()).map(next).collect()
+    };
+    for tensor in &mut builder.tensors {
+        let shape: Vec<usize> = tensor.shape.iter().map(|&size| size as usize).collect();
+        let values = match shape[..] {
+            [width] => vec![1.0; width],
+            _ => random(&shape),
+        };
+        let bytes = values.into_iter().flat_map(f32::to_le_bytes);
+        tensor.bytes = bytes.collect();
+    }
+    let router = [n_experts, hidden];
+    builder = builder
+        .f32_tensor("blk.0.ffn_norm.weight", &[hidden], &vec![1.0; hidden])
+        .f32_tensor("blk.0.ffn_gate_inp.weight", &router, &random(&router));
+    for (name, rows, width) in [
+        ("blk.0.ffn_gate_exps.weight", inner, hidden),
+        ("blk.0.ffn_up_exps.weight", inner, hidden),
+        ("blk.0.ffn_down_exps.weight", hidden, inner),
+    ] {
+        let values = random(&[n_experts * rows, width]);
+        let shape = [n_experts * rows, width];
+        let blocks = QuantizedMatrix::quantize(BlockFormat::Q8_0, shape, &values).unwrap();
+        let bytes = blocks.bytes().to_vec();
+        builder = builder.tensor(name, &[n_experts, rows, width], Q8_0, bytes);
+    }
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("m.gguf");
+    builder.write(&path);
+    let gguf = ModelFolder::open(&path).unwrap();
+    assert_eq!(gguf.config().architecture.model_type(), "mixtral");
+    // Under autodiff no blocks are kept.
+    let [in_blocks, dequantised] =
+        [Device::flex(), Device::flex().autodiff()].map(|device| load(&gguf, &device));
+    let LayerMlp::Sparse(mlp) = &in_blocks.model.layers[0].mlp else {
+        panic!("no experts");
+    };
+    assert!(mlp.experts.gate_proj.quantized().is_some());
+    let [found, expected] = [&in_blocks, &dequantised].map(|model| {
+        let ids: Vec<i32> = (2..14).collect();
+        let ids =
+            burn::tensor::Tensor::<1, burn::tensor::Int>::from_data(&ids[..], &model.device());
+        let logits = model.forward(ids.reshape([1, 12])).into_data();
+        logits.iter::<f32>().collect::<Vec<f32>>()
+    });
+    assert!(expected.iter().any(|logit| logit.abs() > 1.0));
+    assert_close(&found, &expected, |_| 2e-4, "experts in blocks");
+
+    let too_few = builder.entry("blk.0.ffn_up_exps.weight", |tensor| {
+        tensor.shape = vec![3, 64, 32]
+    });
+    too_few.write(&path);
+    let gguf = ModelFolder::open(&path).unwrap();
+    let error = gguf.load(WeightDtype::F32, &Device::flex(), &mut |_| {});
+    let error = error.map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("blk.0.ffn_up_exps.weight"), "{error}");
+    assert!(error.contains("[3, 64, 32]"), "{error}");
 }

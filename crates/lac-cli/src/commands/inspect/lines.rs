@@ -70,13 +70,8 @@ fn of_shape(shape: &Shape) -> Vec<(&'static str, String)> {
         ),
         ("vocabulary", known(shape.vocabulary)),
         ("context", known(shape.context)),
-        ("positions", known(shape.rope.as_ref())),
-        (
-            "window",
-            shape
-                .sliding_window
-                .map_or_else(|| "none".to_owned(), |window| window.to_string()),
-        ),
+        ("positions", of_positions(shape)),
+        ("window", of_window(shape)),
         (
             "head",
             match shape.tied_head {
@@ -91,6 +86,36 @@ fn of_shape(shape: &Shape) -> Vec<(&'static str, String)> {
     rows
 }
 
+fn of_positions(shape: &Shape) -> String {
+    let positions = known(shape.rope.as_ref());
+    match shape.unrotated_layers.as_deref() {
+        None | Some([]) => positions,
+        Some(layers) => format!("{positions}; none in layers {}", in_ranges(layers)),
+    }
+}
+
+fn of_window(shape: &Shape) -> String {
+    let Some(window) = shape.sliding_window else {
+        return "none".to_owned();
+    };
+    match &shape.sliding_layers {
+        Some(layers) if Some(layers.len()) != shape.layers => {
+            format!("{window} in layers {}", in_ranges(layers))
+        }
+        _ => window.to_string(),
+    }
+}
+
+/// Writes numbers of layers, those that follow each other as their first and last.
+fn in_ranges(layers: &[usize]) -> String {
+    let ranges = layers.chunk_by(|layer, next| layer + 1 == *next);
+    let ranges = ranges.map(|range| match range {
+        [first, .., last] => format!("{first}-{last}"),
+        _ => range[0].to_string(),
+    });
+    ranges.collect::<Vec<_>>().join(", ")
+}
+
 fn of_experts(shape: &Shape) -> Option<String> {
     let (n_experts, per_token) = (shape.experts?, shape.experts_per_token?);
     let width = shape.expert_intermediate?;
@@ -100,10 +125,7 @@ fn of_experts(shape: &Shape) -> Option<String> {
     }
     match shape.dense_layers.as_deref() {
         None | Some([]) => {}
-        Some(layers) => {
-            let layers: Vec<String> = layers.iter().map(usize::to_string).collect();
-            text.push_str(&format!("; none in layers {}", layers.join(", ")));
-        }
+        Some(layers) => text.push_str(&format!("; none in layers {}", in_ranges(layers))),
     }
     Some(text)
 }

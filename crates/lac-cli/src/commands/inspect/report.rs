@@ -50,6 +50,8 @@ pub struct Shape {
     pub experts_per_token: Option<usize>,
     pub expert_intermediate: Option<usize>,
     pub shared_expert_intermediate: Option<usize>,
+    /// Layers with experts in place of a dense MLP.
+    pub expert_layers: Option<Vec<usize>>,
     /// Layers with a dense MLP in place of experts.
     pub dense_layers: Option<Vec<usize>>,
     pub layers: Option<usize>,
@@ -61,7 +63,11 @@ pub struct Shape {
     pub vocabulary: Option<usize>,
     pub context: Option<usize>,
     pub rope: Option<String>,
+    /// Layers without rotary positions.
+    pub unrotated_layers: Option<Vec<usize>>,
     pub sliding_window: Option<usize>,
+    /// Layers that the window slides in.
+    pub sliding_layers: Option<Vec<usize>>,
     pub tied_head: Option<bool>,
     pub biases: Option<String>,
 }
@@ -205,6 +211,9 @@ impl Report {
 impl Shape {
     fn new(config: &DecoderConfig) -> Self {
         let experts = config.experts.as_ref();
+        let layers_with = |has: &dyn Fn(usize) -> bool| -> Vec<usize> {
+            (0..config.n_layers).filter(|&idx| has(idx)).collect()
+        };
         Self {
             parameters: Some(config.n_parameters()),
             parameters_per_token: experts.map(|_| config.n_parameters_per_token()),
@@ -213,6 +222,7 @@ impl Shape {
             expert_intermediate: experts.map(|experts| experts.intermediate_size),
             shared_expert_intermediate: experts
                 .and_then(|experts| experts.shared_intermediate_size),
+            expert_layers: experts.map(|_| layers_with(&|idx| config.experts_of(idx).is_some())),
             dense_layers: experts.map(|experts| experts.dense_layers.clone()),
             layers: Some(config.n_layers),
             hidden: Some(config.hidden_size),
@@ -223,7 +233,9 @@ impl Shape {
             vocabulary: Some(config.vocab_size),
             context: Some(config.max_context()),
             rope: Some(rope(config)),
+            unrotated_layers: Some(config.unrotated_layers.clone()),
             sliding_window: config.sliding_window,
+            sliding_layers: Some(layers_with(&|idx| config.window_of(idx).is_some())),
             tied_head: Some(config.head == HeadKind::Tied),
             biases: Some(biases(config)),
         }
@@ -266,11 +278,31 @@ fn beyond_embedding(tokenizer: &Tokenizer, n_rows: usize) -> Option<String> {
 
 fn rope(config: &DecoderConfig) -> String {
     let theta = config.rope.theta;
-    match &config.rope.scaling {
-        RopeScaling::None => format!("rotary, theta {theta}"),
-        RopeScaling::Linear { factor } => format!("rotary, theta {theta}, linear by {factor}"),
-        RopeScaling::Llama3 { factor, .. } => format!("rotary, theta {theta}, llama3 by {factor}"),
-        other => format!("rotary, theta {theta}, {other:?}"),
+    let mut text = format!("rotary, theta {theta}{}", scaling(&config.rope.scaling));
+    if let Some(rope) = &config.sliding_rope {
+        let scaling = scaling(&rope.scaling);
+        text.push_str(&format!("; with a window theta {}{scaling}", rope.theta));
+    }
+    text
+}
+
+/// Says how rotary positions are stretched, behind a comma.
+fn scaling(scaling: &RopeScaling) -> String {
+    match scaling {
+        RopeScaling::None => String::new(),
+        RopeScaling::Linear { factor } => format!(", linear by {factor}"),
+        RopeScaling::Llama3 { factor, .. } => format!(", llama3 by {factor}"),
+        RopeScaling::Yarn { factor, .. } => format!(", yarn by {factor}"),
+        RopeScaling::Dynamic {
+            factor,
+            original_max_position_embeddings: context,
+        } => format!(", dynamic by {factor} beyond {context}"),
+        RopeScaling::LongRope {
+            original_max_position_embeddings: context,
+            ..
+        } => format!(", longrope, otherwise beyond {context}"),
+        RopeScaling::Factors { .. } => ", each pair by a factor of its own".to_owned(),
+        other => format!(", {other:?}"),
     }
 }
 

@@ -3,9 +3,9 @@
 use burn::tensor::{DType, FloatDType, Tensor};
 
 use super::super::{
-    GatedMlp, LinearMap, Norm, QkvHeads, QkvProjection, Residual, add_linear, add_mlp, attend,
-    fuses_sequences, fuses_tokens, gated_linear, layer, linear, queries_keys_values, rms_norm,
-    rotate,
+    GatedMlp, LinearMap, Norm, QkvHeads, QkvProjection, Residual, add_linear, add_mlp, add_outputs,
+    attend, fuses_sequences, fuses_tokens, gated_linear, layer, linear, queries_keys_values,
+    rms_norm, rotate,
 };
 use super::{DTYPES, read, tensor, values};
 use crate::settings::{Activation, NormForm, Scores};
@@ -201,6 +201,10 @@ fn compare_one_pass(choices: Choices) {
             let [sum] = linear(rows(attended.clone()), [output_weight.clone()], [bias]);
             add(hidden.clone(), sum.reshape(shape), 71)
         };
+        let added = add_outputs(&hidden, &normed_before(hidden.clone(), 45), &residual(73));
+        let added = read(added.expect("states of one type"));
+        let expected = add(hidden.clone(), normed_before(hidden.clone(), 45), 73);
+        assert_same(added, read(expected), "sum");
         for bias in [None, Some(vector(hidden_size, 40))] {
             let found = add_linear(&hidden, &attended, &output(bias.clone()));
             let found = read(found.expect("small enough for one pass"));
@@ -251,6 +255,35 @@ fn float_dtype(dtype: DType) -> FloatDType {
         DType::F16 => FloatDType::F16,
         DType::BF16 => FloatDType::BF16,
         _ => FloatDType::F32,
+    }
+}
+
+/// A token's sum does not depend on the tokens that it is taken with, nor on how they are cut into tasks.
+#[test]
+fn outputs_are_added_token_by_token() {
+    let (n_tokens, width) = (150, 300);
+    for dtype in DTYPES {
+        let states = |seed| {
+            let values = values(n_tokens * width, seed);
+            tensor(&values, [1, n_tokens, width], dtype)
+        };
+        let (hidden, outputs) = (states(80), states(81));
+        let weight = tensor(&values(width, 82), [width], dtype);
+        let residual = Residual {
+            norm: Norm::new(weight.clone(), 1e-5, NormForm::OnePlusWeight),
+            multiplier: 0.22,
+        };
+        let together = read(add_outputs(&hidden, &outputs, &residual).unwrap());
+        for token in [0, 77, n_tokens - 1] {
+            let of_token = |states: &Tensor<3>| states.clone().narrow(1, token, 1);
+            let alone = add_outputs(&of_token(&hidden), &of_token(&outputs), &residual);
+            let own = &together[token * width..(token + 1) * width];
+            assert_eq!(read(alone.unwrap()), own, "{dtype:?}, token {token}");
+        }
+        // A norm of another width, and states of another shape.
+        let narrow = |states: &Tensor<3>| states.clone().narrow(2, 0, width / 2);
+        assert!(add_outputs(&narrow(&hidden), &narrow(&outputs), &residual).is_none());
+        assert!(add_outputs(&hidden, &narrow(&outputs), &Residual::plain()).is_none());
     }
 }
 

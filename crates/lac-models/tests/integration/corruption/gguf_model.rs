@@ -70,9 +70,24 @@ fn metadata_that_describes_no_model_is_refused() {
             &["token_embd.weight", "[16, 32]", "[16, 64]"],
         ),
         (
-            "experts",
+            "experts, but not how many of them",
             good().u32("llama.expert_count", 8),
-            &["llama.expert_count", "8"],
+            &["llama.expert_used_count is missing"],
+        ),
+        (
+            "a router that takes no softmax",
+            good()
+                .u32("llama.expert_count", 8)
+                .u32("llama.expert_used_count", 2)
+                .u32("llama.expert_gating_func", 2),
+            &["llama.expert_gating_func", "2"],
+        ),
+        (
+            "more experts for a token than there are",
+            good()
+                .u32("llama.expert_count", 8)
+                .u32("llama.expert_used_count", 9),
+            &["llama.expert_used_count", "9"],
         ),
         (
             "half a rotation",
