@@ -20,15 +20,15 @@ use anyhow::{Context, Result};
 use burn::tensor::Device;
 use clap::Parser;
 use lac_core::{
-    GateConfig, GenerateArgs, GenerationConfig, LayerPolicy, LayerStack, Trace, generate,
+    GateConfig, GenerateArgs, GenerationConfig, LayerPolicy, LayerStack, Observed, Trace, generate,
+    measures::Measures,
 };
 use lac_models::{
     AddSpecialTokens, ChatMessage, ChatOptions, DecodedSpecialTokens, Decoder, ModelFolder,
     Tokenizer, WeightDtype,
 };
-use lac_trace::probe::ProbeConfig;
 use lac_trace::report::{ReportConfig, TerminalConfig};
-use lac_trace::{Probed, TraceInfo, TraceReader, TraceReport, TraceWriter};
+use lac_trace::{TraceInfo, TraceReader, TraceReport, TraceWriter};
 
 /// What the embedded model is asked: it knows only its small world.
 const DEMO_CHAT: [&str; 2] = ["Tell me about Kodo.", "Which tool does a tailor use?"];
@@ -102,14 +102,8 @@ fn record(
     let mut trace = Trace::new(GateConfig::new(args.alpha));
     let info = TraceInfo::new(name, model.n_layers(), &trace)?.with_machine("f32", "cpu");
     // Beside the gate's numbers: what each layer does to the direction of the state.
-    let probe = ProbeConfig {
-        similarity: true,
-        ..ProbeConfig::default()
-    };
-    let (mut policy, probe) = Probed::new(&mut trace, probe);
-    let mut recorder = TraceWriter::create(file, info)?
-        .with_pieces(|id| tokenizer.id_to_piece(id))
-        .with_probe(probe);
+    let mut policy = Observed::new(&mut trace).with_measures(Measures::Layers);
+    let mut recorder = TraceWriter::create(file, info)?.with_pieces(|id| tokenizer.id_to_piece(id));
 
     let config = GenerationConfig::greedy(args.max_new_tokens)
         .with_stop_tokens(tokenizer.stop_ids().to_vec());

@@ -8,6 +8,7 @@ pub mod generate;
 pub mod inspect;
 pub mod perplexity;
 pub mod plan;
+pub mod prune;
 pub mod quantize;
 pub mod report;
 pub mod tokenize;

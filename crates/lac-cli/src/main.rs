@@ -10,6 +10,7 @@ mod commands;
 mod failure;
 mod hyphens;
 mod interrupt;
+mod interventions;
 mod json_format;
 mod model;
 mod numbers;
@@ -59,6 +60,7 @@ enum Command {
     Perplexity(commands::perplexity::PerplexityCommand),
     Bench(commands::bench::Bench),
     Plan(commands::plan::Plan),
+    Prune(commands::prune::Prune),
     Quantize(commands::quantize::Quantize),
     Verify(commands::verify::Verify),
     Devices(commands::devices::Devices),
@@ -118,6 +120,7 @@ impl Command {
             Command::Perplexity(command) => command.run(),
             Command::Bench(command) => command.run(),
             Command::Plan(command) => command.run(),
+            Command::Prune(command) => command.run(),
             Command::Quantize(command) => command.run(),
             Command::Verify(command) => command.run(),
             Command::Devices(command) => command.run(),
@@ -139,6 +142,7 @@ impl Command {
             | Command::Report(_)
             | Command::Export(_)
             | Command::Quantize(_)
+            | Command::Prune(_)
             | Command::Devices(_) => "",
         }
     }

@@ -27,6 +27,13 @@ pub fn generating(max_new_tokens: usize) -> ProgressBar {
     bar
 }
 
+/// Shows a counter of bytes whose end is not known.
+pub fn bytes(what: &'static str) -> ProgressBar {
+    let bar = bar("{msg} {bytes} {binary_bytes_per_sec}");
+    bar.set_message(what);
+    bar
+}
+
 /// Shows how many of some things are done.
 pub fn counting(what: &'static str, total: usize) -> ProgressBar {
     let bar = bar("{msg} {bar:32} {pos}/{len}");

@@ -48,9 +48,8 @@ pub struct PromptsArgs {
     raw: bool,
 }
 
-/// At least one of these.
+/// At least one of these, where prompts are needed.
 #[derive(Args)]
-#[group(required = true, multiple = true)]
 struct ManyPrompts {
     /// A text; it goes through the chat template when the model has one. May be given several
     /// times
@@ -98,6 +97,11 @@ impl PromptArgs {
         Prompt::new(&source, tokenizer).context(flag)
     }
 
+    /// Returns the tokens of another text, encoded as `--prompt` is.
+    pub fn encode(&self, text: &str, tokenizer: &Tokenizer) -> Result<Vec<u32>> {
+        Ok(encode(&self.template().of(text), tokenizer)?.ids)
+    }
+
     /// Returns the tokens of each prompt of a file, as `--prompts` names it.
     ///
     /// # Errors
@@ -137,6 +141,10 @@ impl PromptsArgs {
         } else {
             Template::Applied
         };
+        ensure!(
+            !self.source.prompt.is_empty() || self.source.prompts.is_some(),
+            "there is no prompt: give --prompt or --prompts"
+        );
         let mut prompts = Vec::new();
         for text in &self.source.prompt {
             let ids = ids_of(&template.of(text), tokenizer, max_context);

@@ -176,6 +176,17 @@ pub enum Error {
         returned: [usize; 3],
     },
 
+    /// An intervention is to happen at a layer that the model does not have.
+    #[error("{what}: the model's layers count from 0 to {}", n_layers.saturating_sub(1))]
+    NoSuchLayer {
+        /// The intervention, which names the layer.
+        what: String,
+        /// The layer.
+        layer_idx: usize,
+        /// Number of layers of the model.
+        n_layers: usize,
+    },
+
     /// A layer's routing does not fit its model or the pass.
     #[error(
         "the routing of layer {layer_idx} has the shape {found:?} (batch, seq, chosen) in a pass of {expected:?} (batch, \
@@ -325,6 +336,12 @@ pub enum PlanError {
         value: String,
         /// What is allowed.
         expected: &'static str,
+    },
+    /// What layers are to be ranked by was not measured.
+    #[error("layers are to be ranked by {what}, which was not measured in these passes")]
+    NotMeasured {
+        /// What they are to be ranked by.
+        what: &'static str,
     },
     /// No token of a phase was traced, so that there is nothing to choose layers by.
     #[error("no token of the {phase} phase was traced: there is nothing to choose layers by")]

@@ -80,7 +80,7 @@ pub use pass::Pass;
 pub use phase::{PerPhase, Phase};
 pub use plan::Planned;
 pub use policy::{
-    Bypass, Halt, LastActive, LayerPolicy, LayerStep, NextState, Off, PolicyEffect, Trace,
+    Bypass, Halt, LastActive, LayerPolicy, LayerStep, NextState, Observed, Off, PolicyEffect, Trace,
 };
 pub use record::{GateRecord, PassRecord};
 pub use run::{PassOutput, run_layers};
@@ -90,7 +90,10 @@ pub use usage::Usage;
 pub mod error;
 pub mod gate;
 pub mod generation;
+pub mod intervention;
 pub mod kv_cache;
+pub mod lens;
+pub mod measures;
 pub mod named;
 pub mod plan;
 pub mod policy;

@@ -1,6 +1,8 @@
 //! What was seen of a pass, read back to the host.
 
 use crate::decision::Decision;
+use crate::lens::LensRecord;
+use crate::measures::MeasureRecord;
 use crate::pass::{Pass, first_of_each};
 use crate::routing::RoutingRecord;
 
@@ -33,6 +35,10 @@ pub struct PassRecord {
     /// What the routers chose, for each layer: `None` for a layer without experts, and for one whose MLP was not run. Empty
     /// when no layer of the pass went through experts.
     pub routing: Vec<Option<RoutingRecord>>,
+    /// What was measured beside the norm; `None` when the policy measures nothing.
+    pub measures: Option<MeasureRecord>,
+    /// What a lens saw; `None` without one.
+    pub lens: Option<LensRecord>,
 }
 
 /// What the gate saw of one token at one layer.
@@ -119,6 +125,12 @@ impl PassRecord {
         }
         for routing in self.routing.iter_mut().flatten() {
             routing.keep_first_slots(seq, n_slots);
+        }
+        if let Some(measures) = &mut self.measures {
+            measures.keep_first_slots(seq, n_slots);
+        }
+        if let Some(lens) = &mut self.lens {
+            lens.keep_first_slots(seq, n_slots);
         }
         self
     }

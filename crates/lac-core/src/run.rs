@@ -1,6 +1,7 @@
 //! The loop over layers. Every policy, every phase and every model goes through this one.
 
 mod gating;
+mod layer;
 mod readings;
 mod step;
 
@@ -9,12 +10,14 @@ pub use readings::PassReadings;
 use burn::tensor::Tensor;
 
 use self::gating::PassGate;
-use self::step::ungated_step;
+use self::layer::{run_layer, sublayers};
+use self::step::{same_shape, ungated_step};
 use crate::decision::{Decision, SkippedKeys};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, StateAt};
+use crate::measures::{MeasureReadings, MeasuredLayer};
 use crate::pass::Pass;
 use crate::policy::{FusedAction, LayerPolicy};
-use crate::stack::{LayerStack, Sublayer, Sublayers};
+use crate::stack::LayerStack;
 
 /// Returned by [`run_layers`], still on the device.
 #[derive(Debug)]
@@ -24,6 +27,9 @@ pub struct PassOutput {
     pub hidden: Tensor<3>,
     /// What the gate saw, and which layers were run.
     pub readings: PassReadings,
+    /// The embedding and the state that was passed on after each layer, `[batch, seq, hidden]`, where the policy has a
+    /// [`lens`](LayerPolicy::lens); empty otherwise.
+    pub states: Vec<Tensor<3>>,
 }
 
 /// Passes a hidden state through all layers of a stack under a policy.
@@ -55,15 +61,26 @@ pub fn run_layers<S: LayerStack + ?Sized>(
     let at_layer = |layer_idx| move |source| Error::Policy { layer_idx, source };
 
     let gating = policy.fused_action();
-    let mut gate = match policy.gate_config() {
-        Some(config) => Some(PassGate::start(config, gating, &embedding)?),
+    let gate_config = policy.gate_config();
+    policy.begin(pass, &embedding).map_err(at_layer(0))?;
+    let mut hidden = match policy.change_state(StateAt::Embedding, &embedding) {
+        Ok(None) => embedding,
+        Ok(Some(state)) => same_shape(state, found).map_err(at_layer(0))?,
+        Err(error) => return Err(at_layer(0)(error)),
+    };
+    let mut gate = match gate_config {
+        Some(config) => Some(PassGate::start(config, gating, &hidden)?),
         None => None,
     };
-    policy.begin(pass, &embedding).map_err(at_layer(0))?;
+    let mut measures = MeasureReadings::start(policy.measures());
+    let has_lens = policy.lens().is_some();
+    let mut states = Vec::new();
 
     let mut decisions = Vec::with_capacity(n_layers);
-    let mut hidden = embedding;
     for layer_idx in 0..n_layers {
+        if has_lens {
+            states.push(hidden.clone());
+        }
         let decision = policy
             .before(layer_idx, &hidden)
             .map_err(at_layer(layer_idx))?;
@@ -71,32 +88,30 @@ pub fn run_layers<S: LayerStack + ?Sized>(
         if matches!(decision, Decision::Skip | Decision::SkipAttention) {
             skip_keys(stack, layer_idx, &hidden, context, policy.skipped_keys())?;
         }
-        let sublayer = match decision {
-            Decision::Run => None,
-            Decision::SkipAttention => Some(Sublayer::Mlp),
-            Decision::SkipMlp => Some(Sublayer::Attention),
-            Decision::Skip => {
-                if let Some(gate) = &mut gate {
-                    gate.skipped()?;
-                }
-                continue;
-            }
-        };
-
         let input = hidden.clone();
-        let received = input.dims();
-        let output = match sublayer {
-            None => stack.forward_layer(layer_idx, hidden, context),
-            Some(sublayer) => {
-                sublayers(stack, layer_idx)?.forward_sublayer(layer_idx, sublayer, hidden, context)
+        let ran = run_layer(stack, layer_idx, decision, hidden, context, policy)?;
+        let changed = policy
+            .change_state(
+                StateAt::Layer(layer_idx),
+                ran.output.as_ref().unwrap_or(&input),
+            )
+            .and_then(|state| state.map(|state| same_shape(state, found)).transpose())
+            .map_err(at_layer(layer_idx))?;
+        let Some(output) = changed.or(ran.output) else {
+            if let Some(gate) = &mut gate {
+                gate.skipped()?;
             }
+            if let Some(measures) = &mut measures {
+                measures.at_rest(&input);
+            }
+            hidden = input;
+            continue;
         };
-        let returned = output.dims();
-        if returned != received {
-            return Err(Error::LayerShape {
-                layer_idx,
-                received,
-                returned,
+        if let Some(measures) = &mut measures {
+            measures.layer(MeasuredLayer {
+                input: &input,
+                between: ran.between.as_ref(),
+                output: &output,
             });
         }
         hidden = match &mut gate {
@@ -107,6 +122,9 @@ pub fn run_layers<S: LayerStack + ?Sized>(
             None => ungated_step(layer_idx, output, input, policy).map_err(at_layer(layer_idx))?,
         };
     }
+    if has_lens {
+        states.push(hidden.clone());
+    }
 
     let (hidden, records) = match gate {
         Some(gate) => {
@@ -115,9 +133,11 @@ pub fn run_layers<S: LayerStack + ?Sized>(
         }
         None => (hidden, None),
     };
+    let routing = stack.take_routing(context);
     Ok(PassOutput {
         hidden: policy.finish(hidden),
-        readings: PassReadings::new(found, decisions, records, stack.take_routing(context)),
+        readings: PassReadings::new(found, decisions, records, routing).with_measures(measures),
+        states,
     })
 }
 
@@ -136,13 +156,4 @@ fn skip_keys<S: LayerStack + ?Sized>(
             Ok(())
         }
     }
-}
-
-fn sublayers<S: LayerStack + ?Sized>(
-    stack: &S,
-    layer_idx: usize,
-) -> Result<&dyn Sublayers<Context = S::Context>> {
-    stack
-        .sublayers()
-        .ok_or(Error::SublayersNotOffered { layer_idx })
 }

@@ -208,6 +208,8 @@ mod tests {
             decisions: vec![Decision::Run, Decision::SkipMlp, Decision::Skip],
             gate: None,
             routing: Vec::new(),
+            measures: None,
+            lens: None,
         };
         let run = PolicyRun::new(Box::new(Off));
         let mut usage = BatchUsage::new(1, &run);

@@ -6,11 +6,13 @@ mod foreign;
 pub(crate) mod hash;
 mod hints;
 mod index;
+mod layers;
 mod load_config;
 mod names;
 mod progress;
 mod quantize;
 mod shard;
+mod tensor_file;
 mod unique;
 mod values;
 
@@ -30,11 +32,13 @@ use foreign::missing_shards;
 pub(crate) use foreign::{describe_file, describe_folder, describe_names};
 use hash::TensorHash;
 use index::Index;
+pub(crate) use layers::{LayersError, WrittenWeights};
 pub use load_config::{Activations, LoadConfig, Quantization};
 use names::{TensorNames, is_inert};
 pub use progress::LoadProgress;
 pub(crate) use progress::{Loading, Quantizing};
 use shard::{Shard, n_bytes};
+pub use tensor_file::{TensorFile, TensorValues};
 
 /// The weights of a folder in Hugging Face layout.
 ///

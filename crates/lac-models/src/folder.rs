@@ -1,6 +1,9 @@
 //! A model's files as a whole: a folder in Hugging Face layout, or GGUF.
 
 mod export;
+mod prune;
+
+pub use prune::{PruneError, PruneSummary};
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};

@@ -49,7 +49,7 @@ pub use chat_template::{ChatMessage, ChatOptions};
 pub use checkpoint::{LoadConfig, Quantization, WeightDtype};
 pub use decoder::{Decoder, DecoderConfig};
 pub use dummy::{dummy_model, quantized_dummy_model};
-pub use folder::{ModelError, ModelFolder};
+pub use folder::{ModelError, ModelFolder, PruneError, PruneSummary};
 pub use shape::ModelShape;
 pub use tokenizer::{AddSpecialTokens, DecodedSpecialTokens, Tokenizer};
 pub use weights_summary::WeightsSummary;
@@ -64,6 +64,7 @@ pub mod gguf;
 pub mod model_files;
 pub mod shape;
 pub mod tokenizer;
+pub mod tuned_lens;
 
 mod dummy;
 mod file;

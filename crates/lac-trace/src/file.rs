@@ -16,6 +16,6 @@ mod write;
 
 pub use crate::info::{FORMAT_VERSION, TraceInfo};
 pub use crate::token::{HiddenStates, Token, TokenBatch};
-pub use export::SequenceJson;
+pub use export::{LensFields, SequenceJson};
 pub use read::{TraceReader, TraceState};
 pub use write::{FlushLimits, TraceWriter};

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use lac_core::{
     GateConfig, LayerPolicy, PolicyEffect,
+    lens::Lens,
     released_code::{FirstThreshold, GateRounding},
 };
 use parquet::file::metadata::KeyValue;
@@ -22,6 +23,7 @@ const FORMAT: &str = "lac-trace";
 /// Written only for a model with experts.
 const N_EXPERTS: &str = "lac.n_experts";
 const EXPERTS_PER_TOKEN: &str = "lac.experts_per_token";
+const LENS_TOP: &str = "lac.lens_top";
 
 const WHOLE_SEQUENCES: &str = "lac.whole_sequences";
 
@@ -43,6 +45,9 @@ pub struct TraceInfo {
     /// The experts of the model's layers; `None` where it has none, and nothing is recorded of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub experts: Option<ExpertCounts>,
+    /// Number of tokens that a lens names after each layer; `None` without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lens_top: Option<usize>,
     /// Data type that was computed in, such as `f32`.
     pub dtype: String,
     /// Device that was computed on.
@@ -121,6 +126,7 @@ impl TraceInfo {
             model: model.to_owned(),
             n_layers,
             experts: None,
+            lens_top: None,
             dtype: "unknown".to_owned(),
             device: "unknown".to_owned(),
             policy: policy.name().to_owned(),
@@ -144,6 +150,12 @@ impl TraceInfo {
     /// Sets the number of experts of a layer, and of those that a token goes through: what routers choose is recorded.
     pub fn with_experts(mut self, experts: Option<ExpertCounts>) -> Self {
         self.experts = experts;
+        self
+    }
+
+    /// Sets the number of tokens that a lens names after each layer: what it sees is recorded.
+    pub fn with_lens(mut self, n_top: Option<usize>) -> Self {
+        self.lens_top = n_top;
         self
     }
 
@@ -244,6 +256,9 @@ impl TraceInfo {
             pairs.push((N_EXPERTS.to_owned(), experts.n_experts.to_string()));
             pairs.push((EXPERTS_PER_TOKEN.to_owned(), experts.n_chosen.to_string()));
         }
+        if let Some(n_top) = self.lens_top {
+            pairs.push((LENS_TOP.to_owned(), n_top.to_string()));
+        }
         if let Some(seed) = self.seed {
             pairs.push(("lac.seed".to_owned(), seed.to_string()));
         }
@@ -340,6 +355,16 @@ impl TraceInfo {
         } else {
             None
         };
+        let lens_top = if fields.pairs.contains_key(LENS_TOP) {
+            let expected = "a number of tokens, 1 to 100";
+            let n_top: usize = fields.number(LENS_TOP, expected)?;
+            if !(1..=Lens::MOST_TOP).contains(&n_top) {
+                return Err(fields.wrong(LENS_TOP, &n_top.to_string(), expected));
+            }
+            Some(n_top)
+        } else {
+            None
+        };
         let seed = if fields.pairs.contains_key("lac.seed") {
             Some(fields.number("lac.seed", "a whole number")?)
         } else {
@@ -355,6 +380,7 @@ impl TraceInfo {
             model: fields.text("lac.model")?,
             n_layers,
             experts,
+            lens_top,
             dtype: fields.text("lac.dtype")?,
             device: fields.text("lac.device")?,
             policy: fields.text("lac.policy")?,

@@ -4,7 +4,8 @@
 //! | --- | --- |
 //! | [`recorder`] | [`Recorder`] keeps the numbers of one row in memory |
 //! | [`file`](mod@file) | [`TraceWriter`] streams every token of any number of runs into a Parquet file, with bounded memory; [`TraceReader`] reads it, or what an interrupted run left, and exports JSON and CSV |
-//! | [`probe`] | [`Probed`] also records cosines, contributions and whole hidden states |
+//! | [`measures`], [`lens`] | what was measured beside the norm, and what a lens saw |
+//! | [`probe`] | [`Probed`] also records whole hidden states |
 //! | [`statistics`] | [`Statistics`] counts, streaming and mergeable: usage, voids, runs, transitions, other α |
 //! | [`report`] | [`TraceReport`] makes one self-contained page, and pictures as SVG and PNG |
 //! | [`picture`] | [`heat_map`] draws tokens × layers for a terminal |
@@ -28,6 +29,8 @@
 //!         active: vec![true, true, false, true],
 //!     }),
 //!     routing: Vec::new(),
+//!     measures: None,
+//!     lens: None,
 //! };
 //! let mut recorder = Recorder::new(0);
 //! recorder.pass(&record)?;
@@ -50,6 +53,8 @@ pub use report::TraceReport;
 pub use statistics::Statistics;
 
 pub mod file;
+pub mod lens;
+pub mod measures;
 pub mod picture;
 pub mod probe;
 pub mod recorder;

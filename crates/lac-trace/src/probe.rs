@@ -1,10 +1,14 @@
-//! What the gate does not look at: directions, contributions, whole hidden states.
+//! What neither the gate nor measures look at: whole hidden states.
 
 use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 
 use burn::tensor::{FloatDType, Tensor, Transaction};
+use lac_core::error::StateAt;
+use lac_core::lens::Lens;
+use lac_core::measures::Measures;
+use lac_core::policy::{FusedAction, SublayerStep};
 use lac_core::{
     BoxError, Decision, GateConfig, LayerPolicy, LayerStep, NextState, Pass, PolicyEffect,
     SkippedKeys,
@@ -15,8 +19,6 @@ use crate::error::{Error, Result};
 /// What a probe reads.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProbeConfig {
-    /// Cosine between each layer's input and output, and `‖output − input‖ / ‖input‖`.
-    pub similarity: bool,
     /// Layers whose output is kept whole, by index.
     pub hidden_layers: Vec<usize>,
 }
@@ -24,15 +26,13 @@ pub struct ProbeConfig {
 impl ProbeConfig {
     /// Returns whether there is anything to read.
     pub fn is_empty(&self) -> bool {
-        !self.similarity && self.hidden_layers.is_empty()
+        self.hidden_layers.is_empty()
     }
 }
 
 /// A policy that does what another one does, and looks at the states that pass.
 ///
-/// The numbers stay on the device until the recorder reads them, once per pass. A probed policy
-/// is asked after every layer, so the gate is launched layer by layer where it would otherwise be
-/// launched once per pass: probing costs more than tracing.
+/// The states stay on the device until the recorder reads them, once per pass.
 pub struct Probed<'a> {
     inner: &'a mut dyn LayerPolicy,
     probe: Probe,
@@ -56,23 +56,14 @@ struct State {
     config: ProbeConfig,
     /// Slots of the pass, `batch * seq`.
     n_tokens: usize,
-    /// What was seen of each layer of the pass.
-    layers: Vec<LayerProbe>,
-}
-
-#[derive(Debug)]
-struct LayerProbe {
-    /// Cosine and contribution, `[batch, seq]` each; `None` when the layer was not run.
-    similarity: Option<(Tensor<2>, Tensor<2>)>,
-    hidden: Option<Tensor<3>>,
+    /// For each layer of the pass its output, if it is kept, `[batch, seq, hidden]`.
+    layers: Vec<Option<Tensor<3>>>,
 }
 
 /// What a probe saw of a pass, on the host. A token's place counts slots, row after row.
 #[derive(Debug)]
 pub(crate) struct ProbeReadings {
     pub n_tokens: usize,
-    /// Cosines and contributions, `[layers][tokens]`.
-    pub similarity: Option<(Vec<f32>, Vec<f32>)>,
     /// The layer, and `[tokens][hidden]`.
     pub hidden: Vec<(usize, Vec<f32>)>,
 }
@@ -94,8 +85,6 @@ impl<'a> Probed<'a> {
     }
 }
 
-// `gating` is left at its default, so that `after` is asked. The built-in policies decide there as
-// they do inside the gate's launch.
 impl LayerPolicy for Probed<'_> {
     fn name(&self) -> &str {
         self.inner.name()
@@ -103,6 +92,18 @@ impl LayerPolicy for Probed<'_> {
 
     fn gate_config(&self) -> Option<GateConfig> {
         self.inner.gate_config()
+    }
+
+    fn fused_action(&self) -> FusedAction {
+        self.inner.fused_action()
+    }
+
+    fn measures(&self) -> Measures {
+        self.inner.measures()
+    }
+
+    fn lens(&self) -> Option<&Lens> {
+        self.inner.lens()
     }
 
     fn skipped_keys(&self) -> SkippedKeys {
@@ -127,18 +128,32 @@ impl LayerPolicy for Probed<'_> {
     }
 
     fn before(&mut self, layer_idx: usize, hidden: &Tensor<3>) -> Result<Decision, BoxError> {
-        let decision = self.inner.before(layer_idx, hidden)?;
-        if decision == Decision::Skip {
-            self.probe.0.borrow_mut().skipped(layer_idx, hidden);
+        self.inner.before(layer_idx, hidden)
+    }
+
+    fn runs_sublayers_apart(&self, layer_idx: usize) -> bool {
+        self.inner.runs_sublayers_apart(layer_idx)
+    }
+
+    fn after_sublayer(&mut self, step: SublayerStep<'_>) -> Result<Option<Tensor<3>>, BoxError> {
+        self.inner.after_sublayer(step)
+    }
+
+    // Called for layers that are not run too: they pass their input on.
+    fn change_state(
+        &mut self,
+        at: StateAt,
+        state: &Tensor<3>,
+    ) -> Result<Option<Tensor<3>>, BoxError> {
+        let changed = self.inner.change_state(at, state)?;
+        if let StateAt::Layer(layer_idx) = at {
+            let state = changed.as_ref().unwrap_or(state);
+            self.probe.0.borrow_mut().push(layer_idx, state);
         }
-        Ok(decision)
+        Ok(changed)
     }
 
     fn after(&mut self, step: LayerStep<'_>) -> Result<NextState, BoxError> {
-        self.probe
-            .0
-            .borrow_mut()
-            .ran(step.layer_idx, step.input, step.output);
         self.inner.after(step)
     }
 
@@ -148,41 +163,11 @@ impl LayerPolicy for Probed<'_> {
 }
 
 impl State {
-    fn skipped(&mut self, layer_idx: usize, hidden: &Tensor<3>) {
-        let hidden = self.keep(layer_idx, hidden);
-        self.layers.push(LayerProbe {
-            similarity: None,
-            hidden,
-        });
-    }
-
-    fn ran(&mut self, layer_idx: usize, input: &Tensor<3>, output: &Tensor<3>) {
-        let similarity = self.config.similarity.then(|| similarity(input, output));
-        let hidden = self.keep(layer_idx, output);
-        self.layers.push(LayerProbe { similarity, hidden });
-    }
-
-    fn keep(&self, layer_idx: usize, state: &Tensor<3>) -> Option<Tensor<3>> {
+    fn push(&mut self, layer_idx: usize, state: &Tensor<3>) {
         let is_chosen = self.config.hidden_layers.contains(&layer_idx);
-        is_chosen.then(|| state.clone().cast(FloatDType::F32))
+        let state = is_chosen.then(|| state.clone().cast(FloatDType::F32));
+        self.layers.push(state);
     }
-}
-
-/// Returns the cosine between a layer's input and output and the length of their difference in units of the input's,
-/// `[batch, seq]` each, in f32.
-fn similarity(input: &Tensor<3>, output: &Tensor<3>) -> (Tensor<2>, Tensor<2>) {
-    let sum = |values: Tensor<3>| values.sum_dim(2).squeeze_dim::<2>(2);
-    let (input, output) = (
-        input.clone().cast(FloatDType::F32),
-        output.clone().cast(FloatDType::F32),
-    );
-    let length = |state: Tensor<3>| sum(state.clone() * state).sqrt();
-    // A state of zeros has no direction: its cosine is 0.
-    let positive = |values: Tensor<2>| values.clamp_min(f32::MIN_POSITIVE);
-    let (input_length, output_length) = (length(input.clone()), length(output.clone()));
-    let difference = length(output.clone() - input.clone());
-    let cosine = sum(input * output) / positive(input_length.clone()) / positive(output_length);
-    (cosine, difference / positive(input_length))
 }
 
 impl Probe {
@@ -211,49 +196,21 @@ impl Probe {
         }
 
         let mut transaction = Transaction::default();
-        let mut n_registered = 0;
-        for (cosine, contribution) in layers.iter().filter_map(|layer| layer.similarity.clone()) {
-            transaction = transaction.register(cosine).register(contribution);
-            n_registered += 2;
-        }
         let mut hidden_layers = Vec::new();
         for (layer_idx, layer) in layers.iter().enumerate() {
-            if let Some(hidden) = &layer.hidden {
+            if let Some(hidden) = layer {
                 hidden_layers.push(layer_idx);
                 transaction = transaction.register(hidden.clone());
-                n_registered += 1;
             }
         }
-        let mut read = Vec::with_capacity(n_registered);
-        if n_registered > 0 {
+        let mut read = Vec::with_capacity(hidden_layers.len());
+        if !hidden_layers.is_empty() {
             for data in transaction.try_execute().map_err(device_error)? {
                 read.push(data.try_into_vec::<f32>().map_err(device_error)?);
             }
         }
-        let mut read = read.into_iter();
-        let similarity = config.similarity.then(|| {
-            let (mut cosines, mut contributions) = (Vec::new(), Vec::new());
-            for layer in &layers {
-                match &layer.similarity {
-                    Some(_) => {
-                        cosines.extend(read.next().unwrap_or_default());
-                        contributions.extend(read.next().unwrap_or_default());
-                    }
-                    // A layer that was not run leaves its input as it is.
-                    None => {
-                        cosines.extend(std::iter::repeat_n(1.0, n_tokens));
-                        contributions.extend(std::iter::repeat_n(0.0, n_tokens));
-                    }
-                }
-            }
-            (cosines, contributions)
-        });
         let hidden = hidden_layers.into_iter().zip(read).collect();
-        Ok(ProbeReadings {
-            n_tokens,
-            similarity,
-            hidden,
-        })
+        Ok(ProbeReadings { n_tokens, hidden })
     }
 }
 

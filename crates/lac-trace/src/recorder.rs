@@ -3,6 +3,9 @@
 use lac_core::{BoxError, Observer, PassRecord, PerPhase};
 use serde::Serialize;
 
+use crate::lens::{LensColumns, PhaseLens};
+use crate::measures::{MeasureColumns, MeasuresJson, push_json};
+
 /// Keeps what the gate saw of one row of a batch, in memory.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recorder {
@@ -33,6 +36,10 @@ pub struct PhaseTrace {
     pub experts: Vec<Vec<Vec<u32>>>,
     /// The weights of these experts.
     pub expert_weights: Vec<Vec<Vec<f32>>>,
+    /// What was measured beside the norm, by name; empty if nothing was.
+    pub measures: MeasuresJson,
+    /// What a lens saw; empty without one.
+    pub lens: PhaseLens,
 }
 
 impl Recorder {
@@ -73,6 +80,8 @@ impl PhaseTrace {
             append(&mut self.experts, layer_idx, experts.into_iter());
             append(&mut self.expert_weights, layer_idx, weights.into_iter());
         }
+        self.push_measures(record, row, &slots);
+        self.push_lens(record, row, &slots);
         let Some(gate) = &record.gate else { return };
         self.embedding_norms
             .extend(slots.iter().map(|slot| gate.embedding_norms[token(slot)]));
@@ -98,6 +107,33 @@ impl PhaseTrace {
                 layer_idx,
                 slots.iter().map(|slot| u8::from(gate.active[at(slot)])),
             );
+        }
+    }
+}
+
+impl PhaseTrace {
+    fn push_measures(&mut self, record: &PassRecord, row: usize, slots: &[usize]) {
+        let Some(measures) = &record.measures else {
+            return;
+        };
+        let n_layers = record.n_layers();
+        for &slot in slots {
+            let mut columns = MeasureColumns::new(measures.measures());
+            columns.push(measures, n_layers, |layer_idx| {
+                record.at(layer_idx, row, slot)
+            });
+            push_json(&mut self.measures, &columns.of_token(0, n_layers));
+        }
+    }
+
+    fn push_lens(&mut self, record: &PassRecord, row: usize, slots: &[usize]) {
+        let Some(lens) = &record.lens else {
+            return;
+        };
+        for &slot in slots {
+            let mut columns = LensColumns::new(lens.n_top);
+            columns.push(lens, row * record.pass.seq() + slot);
+            self.lens.push(&columns.of_token(0, record.n_layers()));
         }
     }
 }

@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use lac_core::Phase;
 
+use crate::lens::{LensColumns, TokenLens};
+use crate::measures::{MeasureColumns, TokenMeasures};
 use crate::routing::{RoutingColumns, TokenRouting};
 
 /// What was seen of one token in its pass. The slices are `[layers]`.
@@ -31,10 +33,10 @@ pub struct Token<'a> {
     pub active: &'a [bool],
     /// Whether the layer was run at all.
     pub executed: &'a [bool],
-    /// Cosine between each layer's input and output, when it was probed.
-    pub cosines: Option<&'a [f32]>,
-    /// `‖output − input‖ / ‖input‖` of each layer, when it was probed.
-    pub contributions: Option<&'a [f32]>,
+    /// What was measured beside the norm, if anything was.
+    pub measures: Option<TokenMeasures<'a>>,
+    /// What a lens saw, if there was one.
+    pub lens: Option<TokenLens<'a>>,
     /// The experts that the token went through, in a model that has them.
     pub routing: Option<TokenRouting<'a>>,
 }
@@ -76,8 +78,8 @@ pub struct TokenBatch {
     pub(crate) thresholds: Vec<f32>,
     pub(crate) active: Vec<bool>,
     pub(crate) executed: Vec<bool>,
-    pub(crate) cosines: Option<Vec<f32>>,
-    pub(crate) contributions: Option<Vec<f32>>,
+    pub(crate) measures: Option<MeasureColumns>,
+    pub(crate) lens: Option<LensColumns>,
     pub(crate) routing: Option<RoutingColumns>,
     pub(crate) hidden: Vec<HiddenStates>,
 }
@@ -126,9 +128,15 @@ impl TokenBatch {
             deltas: &self.deltas[layers.clone()],
             thresholds: &self.thresholds[layers.clone()],
             active: &self.active[layers.clone()],
-            executed: &self.executed[layers.clone()],
-            cosines: self.cosines.as_ref().map(|all| &all[layers.clone()]),
-            contributions: self.contributions.as_ref().map(|all| &all[layers]),
+            executed: &self.executed[layers],
+            measures: self
+                .measures
+                .as_ref()
+                .map(|all| all.of_token(token_idx, self.n_layers)),
+            lens: self
+                .lens
+                .as_ref()
+                .map(|all| all.of_token(token_idx, self.n_layers)),
             routing: self
                 .routing
                 .as_ref()
@@ -149,16 +157,16 @@ impl TokenBatch {
     /// Returns the bytes that the columns take, roughly.
     pub(crate) fn n_bytes(&self) -> usize {
         let floats = self.norms.len() + self.deltas.len() + self.thresholds.len();
-        let probed = [&self.cosines, &self.contributions]
-            .into_iter()
-            .flatten()
-            .map(Vec::len)
-            .sum::<usize>();
+        let measured = self.measures.as_ref().map_or(0, MeasureColumns::n_values);
+        let seen = self.lens.as_ref().map_or(0, LensColumns::n_values);
         let hidden: usize = self.hidden.iter().map(|states| states.values.len()).sum();
         let pieces: usize = self.pieces.iter().flatten().map(|piece| piece.len()).sum();
         let routing = self.routing.as_ref();
         let chosen = routing.map_or(0, |all| all.experts.len() + all.weights.len());
-        4 * (floats + probed + hidden + chosen) + 2 * self.active.len() + pieces + 48 * self.len()
+        4 * (floats + measured + seen + hidden + chosen)
+            + 2 * self.active.len()
+            + pieces
+            + 48 * self.len()
     }
 
     /// Forgets the tokens and keeps the columns' room.
@@ -174,11 +182,11 @@ impl TokenBatch {
         self.thresholds.clear();
         self.active.clear();
         self.executed.clear();
-        for probed in [&mut self.cosines, &mut self.contributions]
-            .into_iter()
-            .flatten()
-        {
-            probed.clear();
+        if let Some(measures) = &mut self.measures {
+            measures.clear();
+        }
+        if let Some(lens) = &mut self.lens {
+            lens.clear();
         }
         if let Some(routing) = &mut self.routing {
             routing.experts.clear();
@@ -229,8 +237,18 @@ impl TokenBatch {
         self.active.extend_from_slice(&other.active[layers.clone()]);
         self.executed
             .extend_from_slice(&other.executed[layers.clone()]);
-        append_optional(&mut self.cosines, &other.cosines, layers.clone());
-        append_optional(&mut self.contributions, &other.contributions, layers);
+        if let Some(more) = &other.measures {
+            let measures = self
+                .measures
+                .get_or_insert_with(|| MeasureColumns::new(more.measures));
+            measures.append(more, layers.clone());
+        }
+        if let Some(more) = &other.lens {
+            let lens = self
+                .lens
+                .get_or_insert_with(|| LensColumns::new(more.n_top));
+            lens.append(more, layers);
+        }
         if let Some(more) = &other.routing {
             let routing = self
                 .routing
@@ -249,13 +267,5 @@ impl TokenBatch {
             let values = &more.values[values(more.width)];
             states.values.extend_from_slice(values);
         }
-    }
-}
-
-fn append_optional(column: &mut Option<Vec<f32>>, more: &Option<Vec<f32>>, range: Range<usize>) {
-    if let Some(more) = more {
-        column
-            .get_or_insert_default()
-            .extend_from_slice(&more[range]);
     }
 }

@@ -9,11 +9,12 @@ use lac_core::{
     generation::{Flow, LogitsProcessors, Sampling, StopReason, TextSink, TokenSink},
     speculation::{SpeculateArgs, WithSecondWeights, generate_speculative},
 };
-use lac_models::DecodedSpecialTokens;
+use lac_models::{DecodedSpecialTokens, Tokenizer};
 use serde::Serialize;
 
 use crate::args::{PolicyArgs, PolicyName};
 use crate::interrupt;
+use crate::interventions::{InterventionArgs, PatchArgs};
 use crate::memory::Rows;
 use crate::model::{ModelArgs, OpenModel};
 use crate::numbers::whole;
@@ -26,7 +27,7 @@ use crate::speculation::{Gated, SpeculationArgs, SpeculationReport, Verifier};
 /// Continue a prompt, with the full model or with its voids skipped
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  lac generate --model DIR --prompt \"Why is the sky blue?\"\n  lac generate --model DIR --raw --prompt \"Once upon a time\" --policy last-active --stats\n  lac generate --model DIR --messages chat.json --temperature 0.6 --top-p 0.9 --seed 1\n  lac generate --model DIR --prompt \"Why is the sky blue?\" --speculative --stats\n  lac generate --model DIR --prompt \"Why is the sky blue?\" --draft ngram,plan --plan plan.json --stats"
+    after_help = "Examples:\n  lac generate --model DIR --prompt \"Why is the sky blue?\"\n  lac generate --model DIR --raw --prompt \"Once upon a time\" --policy last-active --stats\n  lac generate --model DIR --messages chat.json --temperature 0.6 --top-p 0.9 --seed 1\n  lac generate --model DIR --prompt \"Why is the sky blue?\" --speculative --stats\n  lac generate --model DIR --prompt \"Why is the sky blue?\" --draft ngram,plan --plan plan.json --stats\n  lac generate --model DIR --prompt \"Why is the sky blue?\" --ablate 5,7a@response"
 )]
 pub struct Generate {
     #[command(flatten)]
@@ -46,6 +47,10 @@ pub struct Generate {
     policy: PolicyName,
     #[command(flatten)]
     gate: PolicyArgs,
+    #[command(flatten)]
+    interventions: InterventionArgs,
+    #[command(flatten)]
+    patch: PatchArgs,
     /// The same as --policy speculative, and as giving --draft: something cheap drafts tokens and the full model
     /// verifies them, faster where the drafts are good, and the same text
     #[arg(long, help_heading = "Speculation")]
@@ -95,9 +100,16 @@ impl Generate {
         } else {
             self.policy
         };
+        ensure!(
+            !is_speculative || self.interventions.is_empty() && self.patch.is_empty(),
+            "--speculative gives the full model's text: leave it out with --ablate, --add and --patch"
+        );
         let open = self.model.open()?;
         let folder = &open.folder;
         self.gate.check(policy)?;
+        let n_layers = folder.config().decoder.n_layers;
+        self.interventions.check(n_layers)?;
+        self.patch.check(n_layers)?;
         if is_speculative {
             self.speculation.check()?;
         }
@@ -111,7 +123,10 @@ impl Generate {
             n_slots: prompt.ids.len().saturating_add(self.max_new_tokens),
         };
         let model = open.load(rows, "lower --max-new-tokens")?;
-        let mut policy = self.gate.policy(policy, &open)?;
+        let policy = self.gate.policy(policy, &open)?;
+        let encode = |text: &str, tokenizer: &Tokenizer| self.prompt.encode(text, tokenizer);
+        let patches = self.patch.run(&model, Some(&tokenizer), encode)?;
+        let mut policy = self.interventions.around(policy, patches, &model)?;
         let verifier = Verifier::new(&model, open.load_config.dtype, choice.is_greedy());
         let fingerprint = || open.fingerprint();
         let second = if is_speculative {

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::args::{PolicyArgs, PolicyName};
 use crate::interrupt;
+use crate::interventions::InterventionArgs;
 use crate::memory::Rows;
 use crate::model::ModelArgs;
 use crate::numbers::whole;
@@ -23,7 +24,7 @@ use crate::progress;
 /// Measure how well a text is predicted, and how far a policy's predictions are from the full model's
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  lac perplexity --model DIR --text wiki.test.raw\n  lac perplexity --model DIR --text wiki.test.raw --policy last-active --alpha 0.8 --json\n  lac perplexity --model DIR --text wiki.test.raw --plan plan.json --phase response\n\nThe text is cut into windows without overlap; the second half of each is scored, as llama.cpp's llama-perplexity does."
+    after_help = "Examples:\n  lac perplexity --model DIR --text wiki.test.raw\n  lac perplexity --model DIR --text wiki.test.raw --policy last-active --alpha 0.8 --json\n  lac perplexity --model DIR --text wiki.test.raw --plan plan.json --phase response\n  lac perplexity --model DIR --text wiki.test.raw --ablate 3,5a\n\nThe text is cut into windows without overlap; the second half of each is scored, as llama.cpp's llama-perplexity does."
 )]
 pub struct PerplexityCommand {
     #[command(flatten)]
@@ -45,6 +46,8 @@ pub struct PerplexityCommand {
     phase: Phase,
     #[command(flatten)]
     gate: PolicyArgs,
+    #[command(flatten)]
+    interventions: InterventionArgs,
     /// Print one JSON object: {tokens, scored, perplexity, standard_error, …}
     #[arg(long)]
     json: bool,
@@ -62,6 +65,8 @@ struct Report<'a> {
     executed: PhasePair,
     active: PhasePair,
     policy: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interventions: Option<String>,
     dtype: String,
 }
 
@@ -80,6 +85,8 @@ impl PerplexityCommand {
         let open = self.model.open()?;
         let policy_name = self.policy_name();
         self.gate.check(policy_name)?;
+        self.interventions
+            .check(open.folder.config().decoder.n_layers)?;
         let tokenizer = open.folder.tokenizer()?;
         let ids = self.ids(&tokenizer)?;
         let config = PerplexityConfig {
@@ -89,7 +96,7 @@ impl PerplexityCommand {
             },
             phase: self.phase,
             compared_with: match policy_name {
-                PolicyName::Off => ComparedWith::Nothing,
+                PolicyName::Off if self.interventions.is_empty() => ComparedWith::Nothing,
                 _ => ComparedWith::FullModel,
             },
         };
@@ -99,7 +106,8 @@ impl PerplexityCommand {
             n_slots: self.context,
         };
         let model = open.load(rows, "lower --context")?;
-        let mut policy = self.gate.policy(policy_name, &open)?;
+        let policy = self.gate.policy(policy_name, &open)?;
+        let mut policy = self.interventions.around(policy, Vec::new(), &model)?;
 
         let n_windows = ids.len() / self.context;
         let n_read = self.windows.map_or(n_windows, |most| most.min(n_windows));
@@ -116,7 +124,7 @@ impl PerplexityCommand {
         if self.json {
             write_json(
                 "-".as_ref(),
-                &self.report(&result, policy.name(), open.weights_name()),
+                &self.report(&result, policy.name(), open.weights_name())?,
             )?;
         } else {
             self.print(&result)?;
@@ -150,8 +158,13 @@ impl PerplexityCommand {
         Ok(ids)
     }
 
-    fn report<'a>(&self, result: &Perplexity, policy: &'a str, dtype: String) -> Report<'a> {
-        Report {
+    fn report<'a>(
+        &self,
+        result: &Perplexity,
+        policy: &'a str,
+        dtype: String,
+    ) -> Result<Report<'a>> {
+        Ok(Report {
             tokens: result.n_tokens,
             scored: result.n_scored,
             windows: result.n_windows,
@@ -168,8 +181,9 @@ impl PerplexityCommand {
             executed: PhasePair::executed(&result.usage),
             active: PhasePair::active(&result.usage),
             policy,
+            interventions: self.interventions.describe()?,
             dtype,
-        }
+        })
     }
 
     fn print(&self, result: &Perplexity) -> Result<()> {

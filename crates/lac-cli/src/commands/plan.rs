@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use lac_core::{
-    CausalLm, GenerateArgs, GenerationConfig, Phase, SkippedKeys, Trace, generate,
+    CausalLm, GenerateArgs, GenerationConfig, Observed, Phase, SkippedKeys, Trace, generate,
+    lens::Lens,
+    measures::Measures,
     plan::{
         Evidence, Granularity, Keep, PhasePlan, PlanLearner, Provenance, Ranking, Selection,
         SplitLayers, VoidPlan,
@@ -29,7 +31,7 @@ use crate::sampling::SamplingArgs;
 /// Learn from traces of prompts which layers need not be run, and write them as a plan
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  lac plan --model DIR --prompts prompts.txt --keep-share 0.7 --out plan.json\n  lac plan --model DIR --prompts prompts.txt --alpha 0.4 --keep-at-least 0.5 --parts --out plan.json\n  lac plan --model DIR --prompts prompts.txt --by agreement --out draft.json\n\n--policy planned runs only what a plan keeps; --speculative drafts with what it keeps."
+    after_help = "Examples:\n  lac plan --model DIR --prompts prompts.txt --keep-share 0.7 --out plan.json\n  lac plan --model DIR --prompts prompts.txt --alpha 0.4 --keep-at-least 0.5 --parts --out plan.json\n  lac plan --model DIR --prompts prompts.txt --by agreement --out draft.json\n  lac plan --model DIR --by random --seed 3 --keep-layers 20 --out random.json\n\n--policy planned runs only what a plan keeps; --speculative drafts with what it keeps."
 )]
 pub struct Plan {
     #[command(flatten)]
@@ -56,6 +58,9 @@ struct ChoiceArgs {
     /// What layers are ranked by
     #[arg(long, value_enum, default_value_t = By::Usage)]
     by: By,
+    /// The seed of --by random
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole(0..=u64::MAX))]
+    seed: u64,
     /// Keep the layers that reach this rank
     #[arg(long, value_name = "X", group = "keep", value_parser = number::<f64>)]
     keep_at_least: Option<f64>,
@@ -86,6 +91,14 @@ enum By {
     Usage,
     /// The mean change of the norm
     MeanDelta,
+    /// The mean block influence, 1 less the cosine of a layer's input and output
+    Influence,
+    /// How much nearer a layer brings what a logit lens sees to the final distribution
+    Lens,
+    /// An order drawn with --seed; needs no prompts
+    Random,
+    /// The last layers are left out; needs no prompts
+    Last,
     /// For drafting: take out layers one by one, each time the one without which drafts are expected
     /// to be fastest, by the time that they take and by how often their next token is the full
     /// model's. Says first how long it takes; concerns the response alone
@@ -130,7 +143,12 @@ impl Plan {
             Granularity::Layers
         };
         self.choice.check(n_layers, units)?;
-        let prompts = self.prompts.resolve(&tokenizer, max_context)?;
+        // An order needs no evidence.
+        let prompts = if self.choice.needs_prompts() {
+            self.prompts.resolve(&tokenizer, max_context)?
+        } else {
+            Vec::new()
+        };
         let rows = Rows {
             batch: 1,
             n_slots: self.max_new_tokens,
@@ -143,7 +161,17 @@ impl Plan {
             .choose(folder)?
             .generation(self.max_new_tokens, tokenizer.stop_ids());
 
-        let mut policy = Trace::new(gate);
+        let lens = match self.choice.by {
+            By::Lens => Some(Lens::new(1)?),
+            _ => None,
+        };
+        let measures = match self.choice.by {
+            By::Influence => Measures::Layers,
+            _ => Measures::Off,
+        };
+        let mut policy = Observed::new(Trace::new(gate))
+            .with_measures(measures)
+            .with_lens(lens);
         let mut learner = PlanLearner::default();
         let mut trace = |prompt: &Vec<u32>| {
             let args = GenerateArgs::new(&mut policy).observer(&mut learner);
@@ -164,13 +192,15 @@ impl Plan {
 
         let (prompt, response, chosen_by) = match self.choice.by {
             By::Agreement => self.by_agreement(&model, &calibration, units)?,
-            By::Usage | By::MeanDelta => {
+            _ => {
                 let selection = self.choice.selection()?;
                 let choose = |phase, other| {
                     if self.choice.phase == other {
                         Ok(PhasePlan::full(n_layers))
-                    } else {
+                    } else if selection.by.needs_evidence() {
                         learner.choose(phase, selection, units)
+                    } else {
+                        selection.without_evidence(n_layers, units)
                     }
                 };
                 (
@@ -303,6 +333,10 @@ impl ChoiceArgs {
             self.by != By::Agreement || self.phase != SkippedIn::Prompt,
             "--by agreement chooses layers of the response: it cannot choose the prompt's"
         );
+        ensure!(
+            self.needs_prompts() || self.keep_at_least.is_none(),
+            "--keep-at-least: an order has no ranks to reach; give --keep-layers or --keep-share"
+        );
         if let Some(keep) = self.keep() {
             let flag = match (self.keep_at_least, self.keep_layers) {
                 (Some(_), _) => "--keep-at-least",
@@ -314,11 +348,20 @@ impl ChoiceArgs {
         Ok(())
     }
 
+    /// Returns whether layers are chosen by what prompts show.
+    fn needs_prompts(&self) -> bool {
+        !matches!(self.by, By::Random | By::Last)
+    }
+
     fn selection(&self) -> Result<Selection> {
         Ok(Selection {
             by: match self.by {
                 By::Usage => Ranking::Usage,
                 By::MeanDelta => Ranking::MeanDelta,
+                By::Influence => Ranking::Influence,
+                By::Lens => Ranking::Lens,
+                By::Random => Ranking::Random(self.seed),
+                By::Last => Ranking::Last,
                 By::Agreement => bail!("agreement is not a ranking"),
             },
             keep: self.keep().unwrap_or(Keep::Share(DEFAULT_SHARE)),
@@ -335,7 +378,13 @@ impl ChoiceArgs {
 
 /// Rounds to four digits, so that the file can be read.
 fn rounded(mut evidence: Evidence) -> Evidence {
-    for value in evidence.usage.iter_mut().chain(&mut evidence.mean_delta) {
+    let lists = [
+        &mut evidence.usage,
+        &mut evidence.mean_delta,
+        &mut evidence.influence,
+        &mut evidence.lens,
+    ];
+    for value in lists.into_iter().flatten() {
         *value = (*value * 1e4).round() / 1e4;
     }
     evidence

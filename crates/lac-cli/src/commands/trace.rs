@@ -1,6 +1,7 @@
 //! `lac trace`: what every layer did for every token, as a picture, JSON or a file of many prompts.
 
 mod json;
+mod layer_table;
 mod recording;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use lac_core::{
     speculation::{SpeculateArgs, Speculator, WithSecondWeights, generate_speculative},
 };
 use lac_models::{DecodedSpecialTokens, Decoder, Tokenizer};
+use lac_trace::file::LensFields;
 use lac_trace::recorder::PhaseTrace;
 use lac_trace::routing::ExpertCounts;
 use lac_trace::{Recorder, Style, TraceInfo, TraceWriter, heat_map};
@@ -22,6 +24,7 @@ use sha2::{Digest, Sha256};
 use crate::args::{PolicyArgs, PolicyName};
 use crate::commands::generate::context_full;
 use crate::interrupt;
+use crate::interventions::{InterventionArgs, PatchArgs};
 use crate::memory::Rows;
 use crate::model::{ModelArgs, OpenModel};
 use crate::numbers::whole;
@@ -34,6 +37,7 @@ use crate::sampling::SamplingArgs;
 use crate::second_weights::SecondWeights;
 use crate::speculation::{Gated, SpeculationArgs, Verifier};
 use json::{TraceJson, UsageJson};
+use layer_table::layer_table;
 use recording::{Recording, note_unfed, summary};
 
 /// The parts of a model's fingerprint that a trace notes: an interrupted run goes on only where all of them are the
@@ -49,7 +53,7 @@ const RECORDED_PARTS: [FingerprintPart; 5] = [
 /// Trace a prompt and its response: norms, deltas, thresholds and flags per layer and token
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  lac trace --model DIR --prompt \"Why is the sky blue?\" --json trace.json\n  lac trace --model DIR --prompt-ids 1,403,407 --max-new-tokens 0 --logits --json - | jq .usage\n  lac trace --model DIR --prompts prompts.txt --out trace.parquet && lac report trace.parquet --out report"
+    after_help = "Examples:\n  lac trace --model DIR --prompt \"Why is the sky blue?\" --json trace.json\n  lac trace --model DIR --prompt-ids 1,403,407 --max-new-tokens 0 --logits --json - | jq .usage\n  lac trace --model DIR --prompt \"Why is the sky blue?\" --lens 5 --measures sublayers --json trace.json\n  lac trace --model DIR --prompts prompts.txt --out trace.parquet && lac report trace.parquet --out report"
 )]
 pub struct Trace {
     #[command(flatten)]
@@ -66,6 +70,10 @@ pub struct Trace {
     policy: PolicyName,
     #[command(flatten)]
     gate: PolicyArgs,
+    #[command(flatten)]
+    interventions: InterventionArgs,
+    #[command(flatten)]
+    patch: PatchArgs,
     #[command(flatten)]
     speculation: SpeculationArgs,
     /// Add the logits of the prompt's last position
@@ -84,6 +92,9 @@ impl Trace {
         let open = self.model.open()?;
         let folder = &open.folder;
         self.gate.check(self.policy)?;
+        let n_layers = folder.config().decoder.n_layers;
+        self.interventions.check(n_layers)?;
+        self.patch.check(n_layers)?;
         if self.is_speculative() {
             self.check_speculation()?;
         }
@@ -109,13 +120,21 @@ impl Trace {
                 .as_ref()
                 .context("--prompts needs a tokenizer.json")?;
             let prompts = self.prompt.resolve_file(prompts, tokenizer, max_context)?;
+            ensure!(
+                self.patch.is_empty(),
+                "--patch replaces states of one prompt: give --prompt in place of --prompts"
+            );
             return self.record_many(&open, tokenizer, prompts, &config);
         }
         let prompt = self.prompt.resolve(tokenizer.as_ref())?;
         prompt.check_fits(max_context)?;
         let rows = self.rows(1, prompt.ids.len());
         let model = open.load(rows, "lower --max-new-tokens")?;
-        let mut policy = self.gate.policy(self.observed_policy(), &open)?;
+        let policy = self.gate.policy(self.observed_policy(), &open)?;
+        let encode = |text: &str, tokenizer: &Tokenizer| self.prompt.encode(text, tokenizer);
+        let patches = self.patch.run(&model, tokenizer.as_ref(), encode)?;
+        let policy = self.interventions.around(policy, patches, &model)?;
+        let mut policy = self.recording.observed(policy, &model)?;
         let second = self.second_weights(&open, rows.n_slots)?;
         let drafted = WithSecondWeights::new(&model, second.as_ref().map(|second| &second.model));
         let mut speculator = self.speculator(&open, &model, second.as_ref(), choice.is_greedy())?;
@@ -205,6 +224,12 @@ impl Trace {
             expert_weights: &recorder.phases.prompt.expert_weights,
             rg_experts: &recorder.phases.response.experts,
             rg_expert_weights: &recorder.phases.response.expert_weights,
+            measures: &recorder.phases.prompt.measures,
+            rg_measures: &recorder.phases.response.measures,
+            lens: LensFields::new(
+                recorder.phases.prompt.lens.clone(),
+                recorder.phases.response.lens.clone(),
+            ),
             logits_last: output.prompt_logits.as_ref().map(|rows| rows[0].as_slice()),
             usage: UsageJson::new(&usage),
             executed: PhasePair::executed(&usage),
@@ -232,12 +257,13 @@ impl Trace {
             matches!(self.policy, PolicyName::Trace | PolicyName::Speculative),
             "--draft verifies with the full model: it takes no other --policy"
         );
-        let Recording {
-            similarity, hidden, ..
-        } = &self.recording;
         ensure!(
-            !*similarity && hidden.is_empty() && !self.logits,
-            "--similarity, --hidden and --logits are recorded of passes over one token: leave --draft out"
+            self.interventions.is_empty() && self.patch.is_empty(),
+            "--draft verifies with the full model: leave it out with --ablate, --add and --patch"
+        );
+        ensure!(
+            !self.recording.looks_closer() && !self.logits,
+            "--measures, --lens, --hidden and --logits are of passes that verify no drafts: leave --draft out"
         );
         Ok(())
     }
@@ -280,15 +306,20 @@ impl Trace {
     fn check_files(&self) -> Result<()> {
         let Recording { out, prompts, .. } = &self.recording;
         let prompts = prompts.as_ref().map(|path| ("--prompts", path.as_path()));
-        let inputs = [self.prompt.file(), prompts, self.gate.file()];
+        let lens = self.recording.file();
+        let read = [self.prompt.file(), prompts, self.gate.file(), lens];
+        let mut others: Vec<_> = read
+            .into_iter()
+            .chain(self.interventions.files().map(Some))
+            .collect();
         let out = out.as_ref().map(|path| ("--out", path.as_path()));
         if let Some(out) = out {
             out_file::check_not_stdout(out, "a recording is a Parquet file")?;
-            out_file::check(out, &inputs)?;
+            out_file::check(out, &others)?;
         }
         if let Some(json) = &self.json {
-            let [messages, prompts, plan] = inputs;
-            out_file::check(("--json", json), &[messages, prompts, plan, out])?;
+            others.push(out);
+            out_file::check(("--json", json), &others)?;
         }
         Ok(())
     }
@@ -326,10 +357,20 @@ impl Trace {
         let mut info = TraceInfo::new(&model, n_layers, policy)
             .context("--out")?
             .with_experts(experts)
+            .with_lens(self.recording.lens_top(folder.config().decoder.vocab_size))
             .with_machine(&open.weights_name(), &self.model.device.to_string())
             .with_note("sampling", &choice.describe());
         for part in RECORDED_PARTS {
             info = info.with_note(&format!("model {}", part.name()), &fingerprint.part(part));
+        }
+        if let Some(path) = &self.recording.lens_file {
+            info = info.with_note("lens file", &path.display().to_string());
+        }
+        if let Some(interventions) = self.interventions.describe()? {
+            info = info.with_note("interventions", &interventions);
+        }
+        if let Some(patch) = self.patch.describe() {
+            info = info.with_note("patch", &patch);
         }
         if let Some(seed) = choice.seed() {
             info = info.with_seed(seed);
@@ -364,7 +405,9 @@ impl Trace {
         let rows = self.rows(batch_size.min(prompts.len()), longest);
         let lower = "lower --batch or --max-new-tokens";
         let model = open.load(rows, lower)?;
-        let mut policy = self.gate.policy(self.observed_policy(), open)?;
+        let policy = self.gate.policy(self.observed_policy(), open)?;
+        let policy = self.interventions.around(policy, Vec::new(), &model)?;
+        let mut policy = self.recording.observed(policy, &model)?;
         let policy = policy.as_mut();
         let is_greedy = config.sampling == Sampling::Greedy;
         let second = self.second_weights(open, rows.n_slots)?;
@@ -428,8 +471,13 @@ impl Trace {
             prompts,
             config,
             self.recording.batch,
-            (self.recording.similarity, &self.recording.hidden),
+            (
+                self.recording.measures().list().len(),
+                &self.recording.hidden,
+            ),
+            (self.recording.lens, &self.recording.lens_file),
             self.gate.plan_digest()?,
+            self.interventions.describe()?,
         );
         let digest = Sha256::digest(serde_json::to_vec(&parts)?);
         let hex = digest[..8].iter().map(|byte| format!("{byte:02x}"));
@@ -508,6 +556,9 @@ fn print_phases(
         print_line(&format!("{name}: {}", summary(usage)))?;
         if !trace.active.is_empty() {
             print_picture(&heat_map(trace, &pieces(trace), Style::Coloured))?;
+        }
+        if let Some(table) = layer_table(trace) {
+            print_line(&table)?;
         }
     }
     match text {

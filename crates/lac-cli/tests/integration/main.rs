@@ -17,6 +17,8 @@ mod hub_cache;
 mod inspect;
 #[cfg(all(feature = "demo", target_os = "linux"))]
 mod interruptions;
+#[cfg(feature = "demo")]
+mod interventions;
 #[cfg(all(feature = "demo", unix))]
 mod opening;
 mod other_models;

@@ -336,3 +336,101 @@ fn what_no_plan_can_keep_is_refused() {
     let seen = json(&[&["generate"], &base[1..], &many, &["--json"]].concat());
     assert_eq!(seen["ids"].as_array().unwrap().len(), 4);
 }
+
+/// A ranking for everything that layers can be ranked by, and orders that need no prompts.
+#[test]
+fn layers_are_ranked_by_measures_and_orders() {
+    let folder = TempDir::new().unwrap();
+    for by in ["influence", "lens"] {
+        let (_, plan) = plan(&folder, &["--by", by, "--keep-layers", "8"]);
+        assert_eq!(plan["prompt"]["skip"].as_array().unwrap().len(), 4, "{by}");
+        let evidence = numbers(&plan["provenance"]["prompt"][by]);
+        assert_eq!(evidence.len(), 12);
+        // What is left out ranks lowest.
+        let skipped = numbers(&plan["prompt"]["skip"]);
+        let is_skipped = |layer: usize| skipped.contains(&(layer as f64));
+        let ranks = |wanted| {
+            let layers = (0..12).filter(move |&layer| is_skipped(layer) == wanted);
+            layers.map(|layer| evidence[layer]).collect::<Vec<_>>()
+        };
+        let highest = ranks(true).into_iter().fold(f64::NEG_INFINITY, f64::max);
+        let lowest = ranks(false).into_iter().fold(f64::INFINITY, f64::min);
+        assert!(highest <= lowest, "{by}: {evidence:?}");
+        let other = if by == "lens" { "influence" } else { "lens" };
+        assert!(plan["provenance"]["prompt"][other].is_null());
+    }
+    let drawn = |options: &[&str]| {
+        let base = [
+            "plan",
+            "--model",
+            "demo",
+            "--keep-layers",
+            "8",
+            "--out",
+            "-",
+        ];
+        json(&[&base[..], options].concat())["response"]["skip"].clone()
+    };
+    assert_eq!(drawn(&["--by", "last"]), serde_json::json!([8, 9, 10, 11]));
+    let first = drawn(&["--by", "random", "--seed", "1"]);
+    assert_eq!(first, drawn(&["--by", "random", "--seed", "1"]));
+    assert_ne!(first, drawn(&["--by", "random", "--seed", "2"]));
+    let base = ["plan", "--model", "demo", "--out", "-"];
+    check_failure(&base, 1, &["--prompt or --prompts"]);
+    let at_least = [&base[..], &["--by", "last", "--keep-at-least", "1"]].concat();
+    check_failure(&at_least, 1, &["--keep-at-least", "--keep-layers"]);
+}
+
+#[test]
+fn a_pruned_model_is_the_planned_one() {
+    let folder = TempDir::new().unwrap();
+    let (path, _) = plan(&folder, &["--by", "random", "--keep-layers", "9"]);
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    let (text, out) = (place("text.txt"), place("pruned"));
+    std::fs::write(
+        &text,
+        "The lion lives in the savanna, the whale in the sea. ".repeat(4),
+    )
+    .unwrap();
+    let perplexity = |model: &str, options: &[&str]| {
+        let base = [
+            "perplexity",
+            "--model",
+            model,
+            "--text",
+            &text,
+            "--context",
+            "16",
+            "--json",
+        ];
+        json(&[&base[..], options].concat())["perplexity"]
+            .as_f64()
+            .unwrap()
+    };
+    let said = stdout(&["prune", "--model", "demo", "--plan", &path, "--out", &out]);
+    assert!(said.contains("9 of 12 layers"), "{said}");
+    assert_eq!(
+        perplexity(&out, &[]),
+        perplexity("demo", &["--plan", &path])
+    );
+    assert_eq!(json(&["inspect", "--model", &out, "--json"])["layers"], 9);
+
+    let prune = ["prune", "--model", "demo", "--plan", &path, "--out"];
+    check_failure(&[&prune[..], &[&out]].concat(), 1, &["already there"]);
+    let other = place("other");
+    let refused = |options: &[&str], parts: &[&str]| {
+        plan(&folder, options);
+        check_failure(&[&prune[..], &[&other]].concat(), 1, parts);
+        assert!(!folder.path().join("other").exists());
+    };
+    let by_phase = ["--by", "last", "--keep-layers", "8", "--phase", "response"];
+    refused(
+        &by_phase,
+        &["no layer in the prompt", "layers 8, 9, 10, 11", "--phase"],
+    );
+    let parts = ["--by", "random", "--keep-share", "0.7", "--parts"];
+    refused(&parts, &["attentions or MLPs", "--parts"]);
+    plan(&folder, &by_phase);
+    let response = [&prune[..], &[&other, "--phase", "response"]].concat();
+    assert!(stdout(&response).contains("8 of 12 layers"));
+}

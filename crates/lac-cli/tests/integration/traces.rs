@@ -148,6 +148,80 @@ fn reports_are_printed_or_written() {
 }
 
 #[test]
+fn measures_and_lenses_are_in_json_files_and_tables() {
+    let folder = TempDir::new().unwrap();
+    let (written, file) = (path(&folder, "t.json"), path(&folder, "t.parquet"));
+    let base = [
+        "trace",
+        "--model",
+        "demo",
+        "--prompt",
+        "Tell me about Kodo.",
+        "--greedy",
+    ];
+    let look = [
+        "--lens",
+        "3",
+        "--measures",
+        "sublayers",
+        "--max-new-tokens",
+        "9",
+    ];
+    stdout(&[&base[..], &look, &["--json", &written, "--out", &file]].concat());
+    let trace = read(&written);
+    let n_tokens = trace["prompt_ids"].as_array().unwrap().len();
+    let shape = |value: &Value| {
+        let rows = value.as_array().unwrap();
+        (rows.len(), rows[0].as_array().unwrap().len())
+    };
+    let measures = trace["measures"].as_object().unwrap();
+    assert_eq!(measures.len(), 7);
+    assert!(
+        measures
+            .values()
+            .all(|measure| shape(measure) == (12, n_tokens))
+    );
+    assert_eq!(shape(&trace["rg_measures"]["attention_share"]), (12, 8));
+    assert_eq!(shape(&trace["lens"]), (12, n_tokens));
+    // What is seen after the last layer is what was chosen.
+    let generated = trace["generated"].as_array().unwrap();
+    assert_eq!(trace["lens"][11][n_tokens - 1]["ids"][0], generated[0]);
+    for (step, seen) in trace["rg_lens"][11].as_array().unwrap().iter().enumerate() {
+        assert_eq!(seen["ids"][0], generated[step + 1]);
+        assert_eq!(seen["ids"].as_array().unwrap().len(), 3);
+        assert_eq!(seen["kl"], 0.0);
+        let decided_at = trace["rg_decided_at"][step].as_u64().unwrap() as usize;
+        let answer = |layer: usize| &trace["rg_lens"][layer][step]["ids"][0];
+        assert!((decided_at..12).all(|layer| answer(layer) == answer(11)));
+        assert!(decided_at == 0 || answer(decided_at - 1) != answer(11));
+    }
+    // The trace in the file says the same.
+    let exported = path(&folder, "exported.json");
+    stdout(&["export", &file, "--out", &exported]);
+    let exported = read(&exported);
+    for field in [
+        "measures",
+        "rg_measures",
+        "lens",
+        "rg_lens",
+        "decided_at",
+        "rg_decided_at",
+    ] {
+        assert_eq!(exported[field], trace[field], "{field}");
+    }
+    // Looking changes no text and no norm.
+    let plain = stdout(&[&base[..], &["--max-new-tokens", "9", "--json", "-"]].concat());
+    let plain: Value = serde_json::from_str(&plain).unwrap();
+    for field in ["generated", "norms", "rg_norms", "active"] {
+        assert_eq!(plain[field], trace[field], "{field}");
+    }
+    let table = stdout(&[&base[..], &look].concat());
+    for title in ["influence", "attention's share", "KL to last", "decided"] {
+        assert_eq!(table.matches(title).count(), 2, "{title}: {table}");
+    }
+}
+
+#[test]
 fn wrong_uses_are_explained() {
     let folder = TempDir::new().unwrap();
     let file = path(&folder, "trace.parquet");
@@ -167,8 +241,8 @@ fn wrong_uses_are_explained() {
             "--hidden 12: the model's layers count from 0 to 11",
         ),
         (
-            [&demo[..], &prompt, &["--similarity"]].concat(),
-            "--out <FILE>",
+            [&demo[..], &prompt, &["--lens-file", &text]].concat(),
+            "--lens <K>",
         ),
         (
             [&demo[..], &["--prompts", &blank, "--out", &file]].concat(),

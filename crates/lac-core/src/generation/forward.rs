@@ -4,6 +4,7 @@ use burn::tensor::Tensor;
 
 use super::sampling::read_rows;
 use crate::error::{Error, Result};
+use crate::lens::{MOST_LOGITS, look};
 use crate::observer::Observer;
 use crate::pass::Pass;
 use crate::policy::LayerPolicy;
@@ -74,7 +75,12 @@ pub fn forward_hidden<M: CausalLm + ?Sized>(
 ) -> Result<PassOutput> {
     model.begin_pass(pass, context);
     let embedding = model.embed(pass.token_tensor(&model.device()), context);
-    run_layers(model, embedding, context, pass, policy)
+    let mut out = run_layers(model, embedding, context, pass, policy)?;
+    if let Some(lens) = policy.lens() {
+        let seen = look(model, &out.states, lens, MOST_LOGITS)?;
+        out.readings = out.readings.with_lens(seen);
+    }
+    Ok(out)
 }
 
 pub(crate) fn check_prompts<M: CausalLm + ?Sized>(model: &M, prompts: &[Vec<u32>]) -> Result<()> {

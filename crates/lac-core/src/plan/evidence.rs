@@ -16,4 +16,11 @@ pub struct Evidence {
     pub usage: Vec<f64>,
     /// The mean of `Δ_l` over the tokens.
     pub mean_delta: Vec<f64>,
+    /// The mean [block influence](crate::measures::block_influence) over the tokens; empty if it was not measured.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub influence: Vec<f64>,
+    /// By how much a layer brings what a [`Lens`](crate::lens::Lens) sees nearer to what it sees after the last layer: the
+    /// mean over the tokens of `KL(p_last ‖ p_{l−1}) − KL(p_last ‖ p_l)`, in nats; empty without a lens.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lens: Vec<f64>,
 }

@@ -4,6 +4,7 @@ use super::evidence::Evidence;
 use super::phase_plan::PhasePlan;
 use super::selection::{Granularity, Selection, select};
 use crate::error::{BoxError, PlanError};
+use crate::measures::{Measure, block_influence};
 use crate::observer::Observer;
 use crate::phase::{PerPhase, Phase};
 use crate::record::PassRecord;
@@ -55,6 +56,8 @@ struct Sums {
     n_tokens: u64,
     active: Vec<u64>,
     delta: Vec<f64>,
+    influence: Vec<f64>,
+    lens: Vec<f64>,
 }
 
 impl PlanLearner {
@@ -67,18 +70,21 @@ impl PlanLearner {
     pub fn evidence(&self, phase: Phase) -> Evidence {
         let sums = self.sums.get(phase);
         let n_tokens = sums.n_tokens.max(1) as f64;
+        let means = |sums: &[f64]| sums.iter().map(|sum| sum / n_tokens).collect();
         Evidence {
             n_tokens: sums.n_tokens,
             usage: sums.active.iter().map(|&n| n as f64 / n_tokens).collect(),
-            mean_delta: sums.delta.iter().map(|sum| sum / n_tokens).collect(),
+            mean_delta: means(&sums.delta),
+            influence: means(&sums.influence),
+            lens: means(&sums.lens),
         }
     }
 
     /// Chooses what is run in a phase. [`Keep::Layers`](super::Keep::Layers) counts whole layers at either granularity.
     ///
     /// # Errors
-    /// [`PlanError::NoEvidence`] if no token of the phase was gated; [`PlanError::Selection`] for an impossible
-    /// selection.
+    /// [`PlanError::NoEvidence`] if no token of the phase was gated; [`PlanError::NotMeasured`] if what layers are ranked by
+    /// was not measured in every pass; [`PlanError::Selection`] for an impossible selection.
     pub fn choose(
         &self,
         phase: Phase,
@@ -90,7 +96,7 @@ impl PlanLearner {
             let phase = phase.name();
             return Err(PlanError::NoEvidence { phase });
         }
-        let kept = select(&evidence, selection, units)?;
+        let kept = select(&evidence, evidence.usage.len(), selection, units)?;
         Ok(units.plan(&kept))
     }
 }
@@ -116,6 +122,36 @@ impl Sums {
         for reading in record.readings() {
             self.active[reading.layer_idx] += u64::from(reading.active);
             self.delta[reading.layer_idx] += f64::from(reading.delta);
+        }
+        self.add_measures(record);
+        self.add_lens(record);
+    }
+
+    fn add_measures(&mut self, record: &PassRecord) {
+        let measures = record.measures.as_ref();
+        let Some(cosines) = measures.and_then(|seen| seen.get(Measure::Cosine)) else {
+            return;
+        };
+        self.influence.resize(record.n_layers(), 0.0);
+        for (row, slot) in record.counted() {
+            for (layer_idx, sum) in self.influence.iter_mut().enumerate() {
+                *sum += f64::from(block_influence(cosines[record.at(layer_idx, row, slot)]));
+            }
+        }
+    }
+
+    fn add_lens(&mut self, record: &PassRecord) {
+        let Some(lens) = &record.lens else {
+            return;
+        };
+        self.lens.resize(record.n_layers(), 0.0);
+        for (row, slot) in record.counted() {
+            let slot = row * record.pass.seq() + slot;
+            for (layer_idx, sum) in self.lens.iter_mut().enumerate() {
+                let (before, after) =
+                    (lens.at(layer_idx, slot).kl, lens.at(layer_idx + 1, slot).kl);
+                *sum += f64::from(before) - f64::from(after);
+            }
         }
     }
 }

@@ -43,6 +43,8 @@ impl Provenance {
             for (name, values) in [
                 ("usage", &evidence.usage),
                 ("mean_delta", &evidence.mean_delta),
+                ("influence", &evidence.influence),
+                ("lens", &evidence.lens),
             ] {
                 let field = format!("{phase}.{name}");
                 if ![0, n_layers, 2 * n_layers].contains(&values.len()) {

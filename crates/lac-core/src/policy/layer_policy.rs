@@ -3,9 +3,12 @@
 use burn::tensor::{Bool, Tensor};
 
 use crate::decision::{Decision, SkippedKeys};
-use crate::error::BoxError;
+use crate::error::{BoxError, StateAt};
 use crate::gate::{GateConfig, GateReading};
+use crate::lens::Lens;
+use crate::measures::Measures;
 use crate::pass::Pass;
+use crate::stack::Sublayer;
 
 /// Returned by [`LayerPolicy::after`]: which hidden state the next layer receives.
 #[derive(Clone, Debug)]
@@ -35,6 +38,20 @@ pub struct LayerStep<'a> {
     /// The gate's reading of the output, when [`LayerPolicy::gate_config`] returned a gate. A policy may change it, for
     /// instance for tokens that it no longer counts: observers see the changed reading.
     pub reading: Option<&'a mut GateReading>,
+}
+
+/// A sublayer that has just been run, as [`LayerPolicy::after_sublayer`] receives it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct SublayerStep<'a> {
+    /// Index of the layer, from 0.
+    pub layer_idx: usize,
+    /// The sublayer.
+    pub sublayer: Sublayer,
+    /// The state that went in, `[batch, seq, hidden]`.
+    pub input: &'a Tensor<3>,
+    /// The state that came out, `[batch, seq, hidden]`.
+    pub output: &'a Tensor<3>,
 }
 
 /// What the gate's kernel may do for a policy, so that [`LayerPolicy::after`] need not be called.
@@ -71,10 +88,11 @@ pub enum PolicyEffect {
 /// Decides, before each layer, whether to run it and, after it, which hidden state is passed on.
 ///
 /// In each pass [`run_layers`](crate::run_layers) calls [`fused_action`](Self::fused_action) and
-/// [`gate_config`](Self::gate_config), then [`begin`](Self::begin); then, for every layer in turn,
-/// [`before`](Self::before), [`skipped_keys`](Self::skipped_keys) where the layer's attention is not run, and
-/// [`after`](Self::after) where any of the layer is run; and [`finish`](Self::finish) at the end. One policy serves many
-/// passes, so whatever belongs to a single pass has to be reset in `begin`.
+/// [`gate_config`](Self::gate_config), then [`begin`](Self::begin) and [`change_state`](Self::change_state) for the embedding;
+/// then, for every layer in turn, [`before`](Self::before), [`skipped_keys`](Self::skipped_keys) where the layer's attention is
+/// not run, [`change_state`](Self::change_state), and [`after`](Self::after) where any of the layer is run; and
+/// [`finish`](Self::finish) at the end. One policy serves many passes, so whatever belongs to a single pass has to be reset in
+/// `begin`.
 ///
 /// ```
 /// use lac_core::{BoxError, Decision, LayerPolicy};
@@ -110,6 +128,17 @@ pub trait LayerPolicy {
     /// [`FusedAction::LastActive`], a pass over one token per row is gated in one launch at its end.
     fn fused_action(&self) -> FusedAction {
         FusedAction::Stepwise
+    }
+
+    /// Returns what is measured of every layer beside the norm; nothing by default. Called once at the start of each pass.
+    fn measures(&self) -> Measures {
+        Measures::Off
+    }
+
+    /// Returns the lens through which the states of a pass are seen at its end, or `None` (the default). Called at the start
+    /// and at the end of each pass. All of a pass's states are kept until then.
+    fn lens(&self) -> Option<&Lens> {
+        None
     }
 
     /// Returns how the results differ from the full model's. Called by reports and benchmarks, never by the loop over
@@ -157,6 +186,42 @@ pub trait LayerPolicy {
     /// Called after [`before`](Self::before), for each such layer.
     fn skipped_keys(&self) -> SkippedKeys {
         SkippedKeys::Fill
+    }
+
+    /// Returns whether attention and MLP of a layer are to be run one after the other, with
+    /// [`after_sublayer`](Self::after_sublayer) called after each; not by default. Called once for each layer of a pass,
+    /// after [`before`](Self::before). The model has to implement [`LayerStack::sublayers`](crate::LayerStack::sublayers).
+    fn runs_sublayers_apart(&self, layer_idx: usize) -> bool {
+        let _ = layer_idx;
+        false
+    }
+
+    /// Returns another state for a sublayer's output, `[batch, seq, hidden]`; `None`, the default, leaves it as it is. Called
+    /// after each sublayer that was run of a layer for which [`runs_sublayers_apart`](Self::runs_sublayers_apart) is true.
+    ///
+    /// # Errors
+    /// An error ends the pass, as [`Error::Policy`](crate::Error::Policy) at this layer.
+    fn after_sublayer(&mut self, step: SublayerStep<'_>) -> Result<Option<Tensor<3>>, BoxError> {
+        let _ = step;
+        Ok(None)
+    }
+
+    /// Returns another state in place of the embedding or of a layer's output, `[batch, seq, hidden]`; `None`, the default,
+    /// leaves it as it is. Called once for each state of a pass, after layers that were not run too: `state` is then the one
+    /// that passed by.
+    ///
+    /// Whatever is returned counts as what the layer itself has done: the gate measures it, and [`after`](Self::after)
+    /// receives it, also after a layer that was not run.
+    ///
+    /// # Errors
+    /// An error ends the pass, as [`Error::Policy`](crate::Error::Policy) at this layer.
+    fn change_state(
+        &mut self,
+        at: StateAt,
+        state: &Tensor<3>,
+    ) -> Result<Option<Tensor<3>>, BoxError> {
+        let _ = (at, state);
+        Ok(None)
     }
 
     /// Returns which state the next layer receives; the layer's output by default. Called once after each layer that was

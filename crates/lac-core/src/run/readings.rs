@@ -5,6 +5,8 @@ use burn::tensor::{Tensor, TensorData, Transaction};
 use crate::decision::Decision;
 use crate::error::{Error, Result, StateAt};
 use crate::kernel::{Field, N_FIELDS};
+use crate::lens::LensReadings;
+use crate::measures::MeasureReadings;
 use crate::pass::Pass;
 use crate::record::{GateRecord, PassRecord};
 use crate::routing::{LayerRouting, RoutingRecord};
@@ -18,6 +20,8 @@ pub struct PassReadings {
     /// The records of the embedding and of every layer, `[1 + layers, N_FIELDS, batch, seq]`.
     records: Option<Box<Tensor<4>>>,
     routing: Vec<LayerRouting>,
+    measures: Option<MeasureReadings>,
+    lens: Option<Box<LensReadings>>,
 }
 
 impl PassReadings {
@@ -32,6 +36,20 @@ impl PassReadings {
             decisions,
             records: records.map(Box::new),
             routing,
+            measures: None,
+            lens: None,
+        }
+    }
+
+    pub(super) fn with_measures(self, measures: Option<MeasureReadings>) -> Self {
+        Self { measures, ..self }
+    }
+
+    /// Adds what a lens saw of the pass.
+    pub(crate) fn with_lens(self, lens: Option<LensReadings>) -> Self {
+        Self {
+            lens: lens.map(Box::new),
+            ..self
         }
     }
 
@@ -45,8 +63,8 @@ impl PassReadings {
         self.records.is_some()
     }
 
-    /// Reads the gate's numbers and the routers' choices back to the host, at once, and checks them. `pass` is the one that
-    /// was run. This waits for the device.
+    /// Reads the gate's numbers, the routers' choices, measures and what a lens saw back to the host, at once, and checks
+    /// them. `pass` is the one that was run. This waits for the device.
     ///
     /// # Errors
     /// - [`Error::NonFiniteNorm`] with the first layer and position whose norm is not finite (padding is not checked);
@@ -73,9 +91,25 @@ impl PassReadings {
                 found: layer.experts.dims(),
             });
         }
-        let mut read = read_at_once(self.records.as_deref(), &self.routing)?.into_iter();
+        let mut read = self.read_at_once()?.into_iter();
         let gate = match self.records {
             Some(_) => read.next().map(|data| gate_record(data, n_layers, pass)),
+            None => None,
+        };
+        let measures = match &self.measures {
+            Some(measures) => {
+                let data = measures.tensor().and_then(|_| read.next());
+                Some(measures.record(data)?)
+            }
+            None => None,
+        };
+        let lens = match &self.lens {
+            Some(lens) => match (read.next(), read.next(), read.next()) {
+                (Some(ids), Some(logprobs), Some(distances)) => {
+                    Some(lens.record([ids, logprobs, distances])?)
+                }
+                _ => None,
+            },
             None => None,
         };
         Ok(PassRecord {
@@ -83,27 +117,44 @@ impl PassReadings {
             decisions: self.decisions,
             gate: gate.transpose()?,
             routing: routing_records(n_layers, &self.routing, read)?,
+            measures,
+            lens,
         })
     }
-}
 
-/// Waits for the device once.
-fn read_at_once(records: Option<&Tensor<4>>, routing: &[LayerRouting]) -> Result<Vec<TensorData>> {
-    let mut transaction = Transaction::default();
-    if let Some(records) = records {
-        transaction = transaction.register(records.clone());
+    /// Waits for the device once. The order is that of the fields.
+    fn read_at_once(&self) -> Result<Vec<TensorData>> {
+        let mut transaction = Transaction::default();
+        let mut is_empty = true;
+        if let Some(records) = &self.records {
+            transaction = transaction.register(*records.clone());
+            is_empty = false;
+        }
+        if let Some(measures) = self.measures.as_ref().and_then(MeasureReadings::tensor) {
+            transaction = transaction.register(measures);
+            is_empty = false;
+        }
+        if let Some(lens) = &self.lens {
+            let (ids, [logprobs, distances]) = lens.tensors();
+            transaction = transaction
+                .register(ids)
+                .register(logprobs)
+                .register(distances);
+            is_empty = false;
+        }
+        for layer in &self.routing {
+            transaction = transaction
+                .register(layer.experts.clone())
+                .register(layer.weights.clone());
+            is_empty = false;
+        }
+        if is_empty {
+            return Ok(Vec::new());
+        }
+        transaction
+            .try_execute()
+            .map_err(|error| Error::device(READING, error))
     }
-    for layer in routing {
-        transaction = transaction
-            .register(layer.experts.clone())
-            .register(layer.weights.clone());
-    }
-    if records.is_none() && routing.is_empty() {
-        return Ok(Vec::new());
-    }
-    transaction
-        .try_execute()
-        .map_err(|error| Error::device(READING, error))
 }
 
 /// What is said to have been done when the device fails.

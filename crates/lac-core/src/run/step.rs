@@ -32,12 +32,18 @@ pub(super) fn carried(
     match carry {
         NextState::Output => Ok(output),
         NextState::OutputWhere(mask) => Ok(select_tokens(mask, output, input)),
-        NextState::State(state) if state.dims() == output.dims() => Ok(state),
-        NextState::State(state) => Err(format!(
-            "it replaced a state of the shape {:?} by one of the shape {:?}",
-            output.dims(),
-            state.dims()
-        )
-        .into()),
+        NextState::State(state) => same_shape(state, output.dims()),
     }
+}
+
+/// Returns a state that a policy has put in another one's place, if it has its shape.
+pub(super) fn same_shape(state: Tensor<3>, replaced: [usize; 3]) -> Result<Tensor<3>, BoxError> {
+    let dims = state.dims();
+    if dims == replaced {
+        return Ok(state);
+    }
+    Err(
+        format!("it replaced a state of the shape {replaced:?} by one of the shape {dims:?}")
+            .into(),
+    )
 }

@@ -190,6 +190,8 @@ mod tests {
                 active: active.to_vec(),
             }),
             routing: Vec::new(),
+            measures: None,
+            lens: None,
         }
     }
 

@@ -418,5 +418,7 @@ fn record_of(usage: &[f64], threshold: f64) -> PassRecord {
             active: usage.iter().map(|&usage| usage > threshold).collect(),
         }),
         routing: Vec::new(),
+        measures: None,
+        lens: None,
     }
 }

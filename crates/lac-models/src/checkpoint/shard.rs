@@ -173,7 +173,7 @@ impl Shard {
     }
 
     /// Fills `bytes` with a tensor's bytes from `start` on.
-    fn read_bytes(
+    pub(super) fn read_bytes(
         &self,
         info: &TensorInfo,
         start: usize,

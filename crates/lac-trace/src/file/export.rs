@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
-use lac_core::Phase;
+use lac_core::{PerPhase, Phase};
 use serde::Serialize;
 
 use super::read::TraceReader;
 use super::schema::SCALARS;
 use crate::atomic::write_atomically;
 use crate::error::{Error, Result};
+use crate::lens::{LensJson, PhaseLens};
+use crate::measures::{MeasuresJson, TokenMeasures, push_json};
 use crate::routing::NO_EXPERT;
 use crate::token::Token;
 
@@ -64,6 +66,41 @@ pub struct SequenceJson {
     /// The same for the response.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rg_expert_weights: Vec<Vec<Vec<f32>>>,
+    /// What was measured of the prompt's tokens beside the norm, by name, `[layers][tokens]` each.
+    #[serde(skip_serializing_if = "MeasuresJson::is_empty")]
+    pub measures: MeasuresJson,
+    /// The same for the response.
+    #[serde(skip_serializing_if = "MeasuresJson::is_empty")]
+    pub rg_measures: MeasuresJson,
+    /// What a lens saw of the prompt's tokens.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub lens: Option<LensFields>,
+}
+
+/// What a lens saw of both phases.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct LensFields {
+    /// `[layers][tokens]`: the prompt's tokens.
+    pub lens: Vec<Vec<LensJson>>,
+    /// `[tokens]`: the layer from which on the most probable token stays the same.
+    pub decided_at: Vec<usize>,
+    /// The same for the response.
+    pub rg_lens: Vec<Vec<LensJson>>,
+    /// The same for the response.
+    pub rg_decided_at: Vec<usize>,
+}
+
+impl LensFields {
+    /// Joins what a lens saw of both phases; `None` without a lens.
+    pub fn new(prompt: PhaseLens, response: PhaseLens) -> Option<Self> {
+        (!prompt.is_empty() || !response.is_empty()).then_some(Self {
+            lens: prompt.layers,
+            decided_at: prompt.decided_at,
+            rg_lens: response.layers,
+            rg_decided_at: response.decided_at,
+        })
+    }
 }
 
 impl SequenceJson {
@@ -123,6 +160,13 @@ impl SequenceJson {
             thresholds[layer_idx].push(token.thresholds[layer_idx]);
             active[layer_idx].push(u8::from(token.active[layer_idx]));
         }
+        if let Some(measures) = &token.measures {
+            let json = match token.phase {
+                Phase::Prompt => &mut self.measures,
+                Phase::Response => &mut self.rg_measures,
+            };
+            push_json(json, measures);
+        }
         let Some(routing) = token.routing else {
             return;
         };
@@ -145,13 +189,18 @@ impl TraceReader {
     /// [`Error::Choice`] for a sequence that is not there; what reading reports.
     pub fn sequence(&self, sequence: u32) -> Result<SequenceJson> {
         let mut json = SequenceJson::new(self, sequence);
+        let mut lens = PerPhase::<PhaseLens>::default();
         let mut largest = 0;
         self.for_each(|token| {
             largest = largest.max(token.sequence);
             if token.sequence == sequence {
                 json.push(&token);
+                if let Some(seen) = &token.lens {
+                    lens.get_mut(token.phase).push(seen);
+                }
             }
         })?;
+        json.lens = LensFields::new(lens.prompt, lens.response);
         if sequence > largest {
             return Err(Error::Choice {
                 path: self.path().to_owned(),
@@ -211,8 +260,11 @@ impl TraceReader {
 fn csv_header(token: &Token<'_>) -> Vec<String> {
     let mut header = SCALARS.map(str::to_owned).to_vec();
     let mut columns = vec!["norm", "delta", "threshold", "active", "executed"];
-    if token.cosines.is_some() {
-        columns.extend(["cosine", "contribution"]);
+    if let Some(measures) = &token.measures {
+        columns.extend(measures.iter().map(|(measure, _)| measure.name()));
+    }
+    if token.lens.is_some() {
+        columns.extend(["lens_entropy", "lens_kl"]);
     }
     for column in columns {
         header.extend((0..token.n_layers()).map(|layer_idx| format!("{column}_{layer_idx}")));
@@ -222,6 +274,14 @@ fn csv_header(token: &Token<'_>) -> Vec<String> {
             for layer_idx in 0..token.n_layers() {
                 let choices = 0..routing.n_chosen;
                 header.extend(choices.map(|idx| format!("{column}_{layer_idx}_{idx}")));
+            }
+        }
+    }
+    if let Some(lens) = &token.lens {
+        for column in ["lens_id", "lens_logprob"] {
+            for layer_idx in 0..token.n_layers() {
+                let ranks = 0..lens.n_top;
+                header.extend(ranks.map(|rank| format!("{column}_{layer_idx}_{rank}")));
             }
         }
     }
@@ -249,8 +309,12 @@ fn csv_record(token: &Token<'_>) -> Vec<String> {
     record.extend(floats(token.thresholds));
     record.extend(flags(token.active));
     record.extend(flags(token.executed));
-    for probed in [token.cosines, token.contributions].into_iter().flatten() {
-        record.extend(floats(probed));
+    for (_, values) in token.measures.iter().flat_map(TokenMeasures::iter) {
+        record.extend(floats(values));
+    }
+    if let Some(lens) = &token.lens {
+        record.extend(floats(lens.entropy));
+        record.extend(floats(lens.kl));
     }
     if let Some(routing) = &token.routing {
         // A layer without experts has empty fields.
@@ -265,6 +329,10 @@ fn csv_record(token: &Token<'_>) -> Vec<String> {
             let text = is_chosen(idx).then(|| weight.to_string());
             text.unwrap_or_default()
         }));
+    }
+    if let Some(lens) = &token.lens {
+        record.extend(lens.ids.iter().map(u32::to_string));
+        record.extend(floats(lens.logprobs));
     }
     record
 }

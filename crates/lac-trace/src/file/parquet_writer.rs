@@ -116,9 +116,15 @@ fn write_row_group(
         }
     }
     let lists = [&batch.norms, &batch.deltas, &batch.thresholds];
-    let probed = [&batch.cosines, &batch.contributions];
-    for list in lists.into_iter().chain(probed.into_iter().flatten()) {
+    let measured = batch.measures.iter().flat_map(|columns| &columns.values);
+    for list in lists.into_iter().chain(measured) {
         write_floats(&mut group, list, &levels)?;
+    }
+    if let Some(lens) = &batch.lens {
+        let top = Levels::new(batch.len(), batch.n_layers * lens.n_top);
+        write_floats(&mut group, &lens.logprobs, &top)?;
+        write_floats(&mut group, &lens.entropy, &levels)?;
+        write_floats(&mut group, &lens.kl, &levels)?;
     }
     for states in &batch.hidden {
         let levels = Levels::new(batch.len(), states.width);
@@ -127,14 +133,11 @@ fn write_row_group(
     if let Some(routing) = &batch.routing {
         let levels = Levels::new(batch.len(), batch.n_layers * routing.n_chosen);
         write_floats(&mut group, &routing.weights, &levels)?;
-        if let Some(mut column) = group.next_column()? {
-            column.typed::<Int32Type>().write_batch(
-                &unsigned(&routing.experts),
-                Some(&levels.definition),
-                Some(&levels.repetition),
-            )?;
-            column.close()?;
-        }
+        write_int_lists(&mut group, &unsigned(&routing.experts), &levels)?;
+    }
+    if let Some(lens) = &batch.lens {
+        let levels = Levels::new(batch.len(), batch.n_layers * lens.n_top);
+        write_int_lists(&mut group, &unsigned(&lens.ids), &levels)?;
     }
     group.close()?;
     Ok(())
@@ -188,6 +191,22 @@ fn write_texts(
         column
             .typed::<ByteArrayType>()
             .write_batch(values, definition, None)?;
+        column.close()?;
+    }
+    Ok(())
+}
+
+fn write_int_lists(
+    group: &mut RowGroup<'_>,
+    values: &[i32],
+    levels: &Levels,
+) -> Result<(), ParquetError> {
+    if let Some(mut column) = group.next_column()? {
+        column.typed::<Int32Type>().write_batch(
+            values,
+            Some(&levels.definition),
+            Some(&levels.repetition),
+        )?;
         column.close()?;
     }
     Ok(())

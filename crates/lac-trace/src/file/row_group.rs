@@ -3,15 +3,20 @@
 use std::path::Path;
 
 use lac_core::Phase;
+use lac_core::measures::Measures;
 use lac_files::parquet::{CheckedPages, ParquetFile};
 use parquet::column::reader::ColumnReaderImpl;
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, FloatType, Int32Type};
 use parquet::errors::ParquetError;
 
 use super::pages::at_most;
-use super::schema::{EXPERT, EXPERT_WEIGHT, HIDDEN_PREFIX, PROBED_LISTS};
+use super::schema::{
+    EXPERT, EXPERT_WEIGHT, HIDDEN_PREFIX, LENS_ENTROPY, LENS_ID, LENS_KL, LENS_LOGPROB,
+};
 use crate::error::{Error, Result};
 use crate::info::TraceInfo;
+use crate::lens::LensColumns;
+use crate::measures::MeasureColumns;
 use crate::routing::{ExpertCounts, RoutingColumns};
 use crate::token::{HiddenStates, TokenBatch};
 
@@ -61,7 +66,9 @@ pub(super) fn read_row_group(
     let budget = file.budget();
     // Three numbers and two flags per layer, two numbers per expert, and what a token takes by itself.
     let n_chosen = info.experts.map_or(0, |experts| experts.n_chosen as u64);
-    let per_row = (14 + 8 * n_chosen) * n_layers as u64 + 64;
+    // Two numbers per token that a lens names, and two of its own.
+    let n_top = info.lens_top.map_or(0, |n_top| n_top as u64 + 1);
+    let per_row = (14 + 8 * (n_chosen + n_top)) * n_layers as u64 + 64;
     if per_row.saturating_mul(n_rows as u64) > budget {
         return Err(Error::damaged(
             path,
@@ -111,10 +118,9 @@ pub(super) fn read_row_group(
     batch.thresholds = group.float_lists("threshold", n_layers)?;
     batch.active = group.lists::<BoolType>("active", n_layers)?;
     batch.executed = group.lists::<BoolType>("executed", n_layers)?;
-    if PROBED_LISTS.iter().all(|name| group.has(name)) {
-        // A state without length has no direction: these need not be finite.
-        batch.cosines = Some(group.lists::<FloatType>("cosine", n_layers)?);
-        batch.contributions = Some(group.lists::<FloatType>("contribution", n_layers)?);
+    batch.measures = group.measures(n_layers)?;
+    if let Some(n_top) = info.lens_top {
+        batch.lens = Some(group.lens(n_layers, n_top)?);
     }
     if let Some(experts) = info.experts {
         batch.routing = Some(group.routing(n_layers, experts)?);
@@ -244,6 +250,39 @@ impl Group<'_> {
         let values = self.lists::<FloatType>(name, length)?;
         self.finite(name, &values, length)?;
         Ok(values)
+    }
+
+    /// Reads the measures that the file has all columns of.
+    fn measures(&self, n_layers: usize) -> Result<Option<MeasureColumns>> {
+        let is_there = |measures: &Measures| {
+            let mut names = measures.list().iter().map(|measure| measure.name());
+            names.all(|name| self.has(name))
+        };
+        let found = [Measures::Sublayers, Measures::Layers]
+            .into_iter()
+            .find(is_there);
+        let Some(measures) = found else {
+            return Ok(None);
+        };
+        let mut columns = MeasureColumns::new(measures);
+        for (column, measure) in columns.values.iter_mut().zip(measures.list()) {
+            // A state without length has no direction: these need not be finite.
+            *column = self.lists::<FloatType>(measure.name(), n_layers)?;
+        }
+        Ok(Some(columns))
+    }
+
+    /// Reads what a lens saw, `[rows][layers][n_top]`.
+    fn lens(&self, n_layers: usize, n_top: usize) -> Result<LensColumns> {
+        let ids = self.lists::<Int32Type>(LENS_ID, n_layers * n_top)?;
+        Ok(LensColumns {
+            n_top,
+            ids: ids.into_iter().map(|id| id as u32).collect(),
+            // Of a token that cannot come next, the logarithm of the probability is infinite.
+            logprobs: self.lists::<FloatType>(LENS_LOGPROB, n_layers * n_top)?,
+            entropy: self.float_lists(LENS_ENTROPY, n_layers)?,
+            kl: self.float_lists(LENS_KL, n_layers)?,
+        })
     }
 
     /// Reads what routers chose, `[rows][layers][chosen]`.

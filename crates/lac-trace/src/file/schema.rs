@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use lac_core::measures::Measures;
 use parquet::basic::{Compression, Encoding};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::parser::parse_message_type;
@@ -23,8 +24,12 @@ pub(super) const SCALARS: [&str; 6] = [
 /// Columns whose rows are lists with one value per layer.
 pub(super) const FLOAT_LISTS: [&str; 3] = ["norm", "delta", "threshold"];
 pub(super) const FLAG_LISTS: [&str; 2] = ["active", "executed"];
-/// The same, in traces of a probed run only.
-pub(super) const PROBED_LISTS: [&str; 2] = ["cosine", "contribution"];
+/// The same with so many values per layer as tokens are named, in traces of a run with a lens only.
+pub(super) const LENS_ID: &str = "lens_id";
+pub(super) const LENS_LOGPROB: &str = "lens_logprob";
+/// One value per layer, in the same traces.
+pub(super) const LENS_ENTROPY: &str = "lens_entropy";
+pub(super) const LENS_KL: &str = "lens_kl";
 /// The same with `chosen` values per layer, in traces of models with experts only.
 pub(super) const EXPERT: &str = "expert";
 pub(super) const EXPERT_WEIGHT: &str = "expert_weight";
@@ -34,7 +39,9 @@ pub(super) const HIDDEN_PREFIX: &str = "hidden_";
 /// Which of the optional columns a file has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Columns {
-    pub has_similarity: bool,
+    /// What was measured beside the norm: a column each, by the names of the measures.
+    pub measures: Measures,
+    pub has_lens: bool,
     /// Layers whose hidden states are kept.
     pub hidden: Vec<usize>,
     pub has_routing: bool,
@@ -43,7 +50,11 @@ pub(super) struct Columns {
 impl Columns {
     pub(super) fn of(batch: &TokenBatch) -> Self {
         Self {
-            has_similarity: batch.cosines.is_some(),
+            measures: batch
+                .measures
+                .as_ref()
+                .map_or(Measures::Off, |columns| columns.measures),
+            has_lens: batch.lens.is_some(),
             hidden: batch.hidden.iter().map(|states| states.layer_idx).collect(),
             has_routing: batch.routing.is_some(),
         }
@@ -51,15 +62,14 @@ impl Columns {
 
     /// Returns the names of the columns that hold lists of floats, in their order.
     fn float_lists(&self) -> Vec<String> {
-        let probed = if self.has_similarity {
-            &PROBED_LISTS[..]
+        let measured = self.measures.list().iter().map(|measure| measure.name());
+        let lens: &[&str] = if self.has_lens {
+            &[LENS_LOGPROB, LENS_ENTROPY, LENS_KL]
         } else {
             &[]
         };
-        let lists = FLOAT_LISTS
-            .iter()
-            .chain(probed)
-            .map(|name| (*name).to_owned());
+        let lists = FLOAT_LISTS.iter().copied().chain(measured);
+        let lists = lists.chain(lens.iter().copied()).map(str::to_owned);
         let hidden = self
             .hidden
             .iter()
@@ -93,6 +103,9 @@ impl Columns {
         }
         if self.has_routing {
             text.push_str(&list(EXPERT, "int32"));
+        }
+        if self.has_lens {
+            text.push_str(&list(LENS_ID, "int32"));
         }
         text.push('}');
         // The text above is ours; what is inserted are fixed names and numbers.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use lac_core::measures::{MeasureRecord, Measures};
 use lac_core::{BoxError, Observer, PassRecord};
 use lac_files::FolderLock;
 
@@ -15,6 +16,8 @@ use super::resume::keep_whole_sequences;
 use super::schema::Columns;
 use crate::error::{Error, Result};
 use crate::info::TraceInfo;
+use crate::lens::LensColumns;
+use crate::measures::MeasureColumns;
 use crate::probe::{Probe, ProbeReadings};
 use crate::routing::{ExpertCounts, RoutingColumns};
 use crate::token::{HiddenStates, TokenBatch};
@@ -69,6 +72,8 @@ impl Default for FlushLimits {
 /// #         active: vec![true, true, false, true],
 /// #     }),
 /// #     routing: Vec::new(),
+/// #     measures: None,
+/// #     lens: None,
 /// # };
 /// recorder.pass(&record)?;
 /// recorder.finish()?;
@@ -289,6 +294,7 @@ impl<'a> TraceWriter<'a> {
         if let Some(experts) = self.info.experts {
             check_routing(record, experts)?;
         }
+        self.check_columns(record)?;
         let executed = record.executed();
         let batch = &mut self.buffer;
         let n_before = batch.len();
@@ -326,9 +332,47 @@ impl<'a> TraceWriter<'a> {
             if let Some(experts) = self.info.experts {
                 push_routing(batch, record, experts, token);
             }
+            if let Some(measures) = &record.measures {
+                let columns = batch
+                    .measures
+                    .get_or_insert_with(|| MeasureColumns::new(measures.measures()));
+                columns.push(measures, record.n_layers(), at);
+            }
+            if let (Some(lens), Some(n_top)) = (&record.lens, self.info.lens_top) {
+                let columns = batch.lens.get_or_insert_with(|| LensColumns::new(n_top));
+                columns.push(lens, token);
+            }
         }
         self.n_tokens += (batch.len() - n_before) as u64;
         self.flush_if_due()
+    }
+
+    /// Checks that a pass was measured as those before it, and seen through the lens that the trace speaks of.
+    fn check_columns(&self, record: &PassRecord) -> Result<()> {
+        let n_measures = |measures: Option<Measures>| measures.unwrap_or_default().list().len();
+        let found = n_measures(record.measures.as_ref().map(MeasureRecord::measures));
+        let before = self
+            .buffer
+            .measures
+            .as_ref()
+            .map(|columns| columns.measures);
+        let expected = n_measures(before);
+        if !self.buffer.is_empty() && found != expected {
+            return Err(Error::UnexpectedPass {
+                what: "measures",
+                found,
+                expected,
+            });
+        }
+        let found = record.lens.as_ref().map_or(0, |lens| lens.n_top);
+        match self.info.lens_top {
+            Some(expected) if expected != found => Err(Error::UnexpectedPass {
+                what: "tokens of a lens",
+                found,
+                expected,
+            }),
+            _ => Ok(()),
+        }
     }
 
     fn flush_if_due(&mut self) -> Result<()> {
@@ -383,19 +427,6 @@ fn push_routing(batch: &mut TokenBatch, record: &PassRecord, experts: ExpertCoun
 /// Adds what a probe read of a token. `token` is its index in the pass, `row * seq + slot`.
 fn push_probed(batch: &mut TokenBatch, probed: &ProbeReadings, token: usize) {
     let n_tokens = probed.n_tokens;
-    let layers = |values: &[f32]| {
-        (0..batch.n_layers)
-            .map(|layer_idx| values[layer_idx * n_tokens + token])
-            .collect::<Vec<_>>()
-    };
-    if let Some((cosines, contributions)) = &probed.similarity {
-        let (cosines, contributions) = (layers(cosines), layers(contributions));
-        batch.cosines.get_or_insert_default().extend(cosines);
-        batch
-            .contributions
-            .get_or_insert_default()
-            .extend(contributions);
-    }
     for (hidden_idx, (layer_idx, values)) in probed.hidden.iter().enumerate() {
         let width = values.len() / n_tokens;
         if batch.hidden.len() == hidden_idx {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use lac_core::{Phase, released_code::GateRounding};
+use lac_core::{Phase, measures::Measure, released_code::GateRounding};
 
 use crate::display::Spelling;
 use crate::info::TraceInfo;
@@ -109,9 +109,14 @@ impl TokenColumns {
             self.thresholds.extend_from_slice(token.thresholds);
             self.norms.extend_from_slice(token.norms);
         }
-        self.cosines.extend(token.cosines.into_iter().flatten());
+        let measure = |measure| {
+            let measures = token.measures.as_ref();
+            measures.and_then(|measures| measures.get(measure))
+        };
+        self.cosines
+            .extend(measure(Measure::Cosine).into_iter().flatten());
         self.contributions
-            .extend(token.contributions.into_iter().flatten());
+            .extend(measure(Measure::Contribution).into_iter().flatten());
     }
 
     /// Ends the columns; called when all tokens are there, because how pieces are spelled shows in all of them

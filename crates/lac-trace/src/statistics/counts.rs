@@ -29,8 +29,8 @@ use crate::token::Token;
 ///     thresholds: &[0.0, 0.0, 8.0],
 ///     active: &[true, false, false],
 ///     executed: &[true; 3],
-///     cosines: None,
-///     contributions: None,
+///     measures: None,
+///     lens: None,
 ///     routing: None,
 /// };
 /// let mut statistics = Statistics::new(&info);

@@ -1,5 +1,6 @@
 //! What is counted of one phase.
 
+use lac_core::measures::Measure;
 use serde::{Deserialize, Serialize};
 
 use super::add::add;
@@ -116,10 +117,11 @@ impl PhaseStatistics {
         push_all(&mut self.norms[1..], token.norms);
         push_all(&mut self.deltas, token.deltas);
         for (moments, values) in [
-            (&mut self.cosines, token.cosines),
-            (&mut self.contributions, token.contributions),
+            (&mut self.cosines, Measure::Cosine),
+            (&mut self.contributions, Measure::Contribution),
         ] {
-            if let Some(values) = values {
+            let measures = token.measures.as_ref();
+            if let Some(values) = measures.and_then(|measures| measures.get(values)) {
                 moments.resize(values.len(), Moments::default());
                 push_all(moments, values);
             }

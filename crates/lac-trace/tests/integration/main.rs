@@ -9,6 +9,7 @@ mod experts;
 mod files;
 mod fixture;
 mod interrupted;
+mod observed;
 mod probe;
 mod recorder;
 mod report;

@@ -1,21 +1,28 @@
 //! What is read beside the gate, and that looking changes nothing.
 
 use lac_core::{
-    Bypass, GateConfig, GenerateArgs, GenerationConfig, Halt, LastActive, LayerPolicy, Planned,
-    SkippedKeys, Trace, generate, plan::PhasePlan,
+    Bypass, GateConfig, GenerateArgs, GenerationConfig, Halt, LastActive, LayerPolicy, Observed,
+    Planned, SkippedKeys, Trace, generate,
+    measures::{Measure, Measures},
+    plan::PhasePlan,
 };
 use lac_trace::probe::ProbeConfig;
-use lac_trace::{Probed, TraceReader, TraceWriter};
+use lac_trace::{Probed, Token, TraceReader, TraceWriter};
 use tempfile::TempDir;
 
 use super::support::{HIDDEN, LAYERS, Owned, Small, info_of, tokens};
 
 /// Runs a policy, looked at or not; returns the new tokens and the trace.
-fn run(policy: &mut dyn LayerPolicy, probe: ProbeConfig) -> (Vec<Vec<u32>>, TraceReader, TempDir) {
+fn run(
+    policy: &mut dyn LayerPolicy,
+    measures: Measures,
+    probe: ProbeConfig,
+) -> (Vec<Vec<u32>>, TraceReader, TempDir) {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("trace.parquet");
     let writer = TraceWriter::create(&path, info_of(policy)).unwrap();
-    let (mut probed, probe_handle) = Probed::new(policy, probe);
+    let mut observed = Observed::new(policy).with_measures(measures);
+    let (mut probed, probe_handle) = Probed::new(&mut observed, probe);
     let mut writer = writer.with_probe(probe_handle);
     let prompts = [vec![1, 2, 3], vec![4]];
     let config = GenerationConfig::greedy(4);
@@ -24,6 +31,10 @@ fn run(policy: &mut dyn LayerPolicy, probe: ProbeConfig) -> (Vec<Vec<u32>>, Trac
     writer.finish().unwrap();
     let rows = output.rows.into_iter().map(|row| row.ids).collect();
     (rows, TraceReader::open(&path).unwrap(), folder)
+}
+
+fn measure<'a>(token: &Token<'a>, measure: Measure) -> &'a [f32] {
+    token.measures.unwrap().get(measure).unwrap()
 }
 
 fn policies() -> Vec<Box<dyn LayerPolicy>> {
@@ -51,11 +62,10 @@ fn what_becomes_of_skipped_keys_is_the_policys_to_say() {
 fn looking_changes_nothing() {
     for mut policy in policies() {
         let everything = ProbeConfig {
-            similarity: true,
             hidden_layers: vec![0, 9],
         };
-        let (ids, plain, _plain) = run(policy.as_mut(), ProbeConfig::default());
-        let (probed_ids, probed, _probed) = run(policy.as_mut(), everything);
+        let (ids, plain, _plain) = run(policy.as_mut(), Measures::Off, ProbeConfig::default());
+        let (probed_ids, probed, _probed) = run(policy.as_mut(), Measures::Layers, everything);
         assert_eq!(ids, probed_ids, "{}", policy.name());
         let (plain, probed): (Vec<Owned>, Vec<Owned>) = (tokens(&plain), tokens(&probed));
         assert_eq!(plain.len(), probed.len());
@@ -76,11 +86,10 @@ fn looking_changes_nothing() {
 #[test]
 fn cosines_and_contributions_are_those_of_the_states() {
     let probe = ProbeConfig {
-        similarity: true,
         hidden_layers: (0..LAYERS).collect(),
     };
     let mut policy = Trace::new(GateConfig::new(0.7));
-    let (_, trace, _folder) = run(&mut policy, probe);
+    let (_, trace, _folder) = run(&mut policy, Measures::Layers, probe);
     let mut n_seen = 0;
     for batch in trace.batches() {
         let batch = batch.unwrap();
@@ -107,9 +116,9 @@ fn cosines_and_contributions_are_those_of_the_states() {
                 let length = dot(input, input).sqrt();
                 let cosine = dot(input, output) / length / dot(output, output).sqrt();
                 let contribution = dot(&added, &added).sqrt() / length;
-                let found = f64::from(token.cosines.unwrap()[layer]);
+                let found = f64::from(measure(&token, Measure::Cosine)[layer]);
                 assert!((found - cosine).abs() < 1e-5, "{found} {cosine}");
-                let found = f64::from(token.contributions.unwrap()[layer]);
+                let found = f64::from(measure(&token, Measure::Contribution)[layer]);
                 assert!((found - contribution).abs() < 1e-4 * contribution);
                 n_seen += 1;
             }
@@ -123,19 +132,18 @@ fn cosines_and_contributions_are_those_of_the_states() {
 #[test]
 fn layers_that_were_not_run_are_marked() {
     let probe = ProbeConfig {
-        similarity: true,
         hidden_layers: vec![8, 9],
     };
     let mut policy = Halt::new(GateConfig::new(5.0));
-    let (_, trace, _folder) = run(&mut policy, probe);
+    let (_, trace, _folder) = run(&mut policy, Measures::Layers, probe);
     let mut n_not_run = 0;
     for batch in trace.batches() {
         let batch = batch.unwrap();
         for (idx, token) in batch.tokens().enumerate() {
             for layer in 0..LAYERS {
                 if !token.executed[layer] {
-                    assert_eq!(token.cosines.unwrap()[layer], 1.0);
-                    assert_eq!(token.contributions.unwrap()[layer], 0.0);
+                    assert_eq!(measure(&token, Measure::Cosine)[layer], 1.0);
+                    assert_eq!(measure(&token, Measure::Contribution)[layer], 0.0);
                     assert!(!token.active[layer]);
                     n_not_run += 1;
                 }
@@ -158,7 +166,6 @@ fn a_layer_that_is_not_there_is_refused() {
     let mut policy = Trace::new(GateConfig::new(0.7));
     let writer = TraceWriter::create(&folder.path().join("t"), info_of(&policy)).unwrap();
     let probe = ProbeConfig {
-        similarity: false,
         hidden_layers: vec![10],
     };
     let (mut probed, handle) = Probed::new(&mut policy, probe);

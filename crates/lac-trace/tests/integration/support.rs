@@ -71,6 +71,8 @@ pub fn record(pass: Pass, n_layers: usize, noise: &mut Noise) -> PassRecord {
         decisions: vec![Decision::Run; n_layers],
         gate: Some(gate),
         routing: Vec::new(),
+        measures: None,
+        lens: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use lac_core::{
     GateConfig, LayerPolicy, Off,
@@ -23,6 +23,7 @@ use super::questions::{DataArgs, PromptArgs};
 use super::results::explain_format;
 use crate::args::{PolicyArgs, PolicyName};
 use crate::interrupt;
+use crate::interventions::InterventionArgs;
 use crate::memory::Rows;
 use crate::model::{ModelArgs, OpenModel};
 use crate::numbers::{number, whole};
@@ -47,6 +48,8 @@ pub struct Run {
     policy: PolicyName,
     #[command(flatten)]
     gate: PolicyArgs,
+    #[command(flatten)]
+    interventions: InterventionArgs,
     /// Several α in one run, from one pass where the policy allows it: 0.2,0.4,0.8
     #[arg(
         long,
@@ -93,7 +96,8 @@ impl Run {
             bail!("--batch-size is 0, expected at least 1");
         }
         if let Some(out) = &self.out {
-            let inputs = [Some(self.data.place()), self.gate.file()];
+            let inputs = [Some(self.data.place()), self.gate.file()].into_iter();
+            let inputs: Vec<_> = inputs.chain(self.interventions.files().map(Some)).collect();
             out_file::check_results(("--out", out), &inputs)?;
         }
         let data = self.data.load()?;
@@ -131,7 +135,12 @@ impl Run {
             let gate = GateConfig::new(alpha);
             gate.validate().context("--alphas")?;
         }
+        self.interventions.check(folder.config().decoder.n_layers)?;
         if self.policy == PolicyName::Speculative {
+            ensure!(
+                self.interventions.is_empty(),
+                "--policy speculative gives the full model's answers: leave it out with --ablate and --add"
+            );
             self.speculation.check()?;
         }
         let rows = Rows {
@@ -225,20 +234,24 @@ impl Run {
         let alphas = &self.alphas[..];
         if self.policy != PolicyName::Speculative {
             for &alpha in alphas {
-                self.policy_at(alpha, prompt, open)?;
+                self.policy_at(alpha, prompt, open, model)?;
             }
         }
+        let details = self.details()?;
+        let run_at = |alpha| -> Result<PolicyRun> {
+            let run = PolicyRun::new(self.policy_at(alpha, prompt, open, model)?);
+            Ok(match &details {
+                Some(details) => run.with_details(details),
+                None => run,
+            })
+        };
+        // What variants have in common is the full model's pass.
+        let is_plain = is_plain && self.interventions.is_empty();
         let mut runs = match self.policy {
             PolicyName::Speculative => vec![self.speculative(prompt, open, model, second)?],
             _ if alphas.len() < 2 => {
                 let alpha = alphas.first().copied().unwrap_or(self.gate.alpha);
-                let run = PolicyRun::new(self.policy_at(alpha, prompt, open)?);
-                match self.gate.plan_digest()? {
-                    Some(digest) if self.policy == PolicyName::Planned => {
-                        vec![run.with_details(&digest)]
-                    }
-                    _ => vec![run],
-                }
+                vec![run_at(alpha)?]
             }
             PolicyName::Off => bail!("--alphas: the policy off has no gate; choose --policy trace"),
             PolicyName::Planned => {
@@ -250,7 +263,7 @@ impl Run {
             }
             _ => alphas
                 .iter()
-                .map(|&alpha| Ok(PolicyRun::new(self.policy_at(alpha, prompt, open)?)))
+                .map(|&alpha| run_at(alpha))
                 .collect::<Result<_>>()?,
         };
         let is_full = runs[0].variants()[0].is_full_model();
@@ -298,11 +311,26 @@ impl Run {
         alpha: f32,
         prompt: &PromptSettings,
         open: &OpenModel<'_>,
+        model: &Decoder,
     ) -> Result<Box<dyn LayerPolicy>> {
         let mut gate = self.gate.clone();
         gate.alpha = alpha;
         gate.first_threshold = prompt.quirks.first_threshold();
-        gate.policy(self.policy, open)
+        let policy = gate.policy(self.policy, open)?;
+        self.interventions.around(policy, Vec::new(), model)
+    }
+
+    /// Returns what results depend on beside the policy and its gate.
+    fn details(&self) -> Result<Option<String>> {
+        let plan = match self.policy {
+            PolicyName::Planned => self.gate.plan_digest()?,
+            _ => None,
+        };
+        let parts: Vec<String> = plan
+            .into_iter()
+            .chain(self.interventions.describe()?)
+            .collect();
+        Ok((!parts.is_empty()).then(|| parts.join(", ")))
     }
 
     fn settings(

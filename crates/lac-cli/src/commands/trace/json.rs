@@ -1,6 +1,8 @@
 //! The JSON object of `lac trace --json`.
 
 use lac_core::Usage;
+use lac_trace::file::LensFields;
+use lac_trace::measures::MeasuresJson;
 use serde::Serialize;
 
 use crate::phase_pair::PhasePair;
@@ -33,6 +35,12 @@ pub struct TraceJson<'a> {
     pub rg_experts: &'a [Vec<Vec<u32>>],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub rg_expert_weights: &'a [Vec<Vec<f32>>],
+    #[serde(skip_serializing_if = "MeasuresJson::is_empty")]
+    pub measures: &'a MeasuresJson,
+    #[serde(skip_serializing_if = "MeasuresJson::is_empty")]
+    pub rg_measures: &'a MeasuresJson,
+    #[serde(flatten)]
+    pub lens: Option<LensFields>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logits_last: Option<&'a [f32]>,
     pub usage: UsageJson,

@@ -1,14 +1,21 @@
 //! Traces that are kept: `lac trace --out`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
-use lac_core::{LayerPolicy, Usage, generation::GenerationOutput, usage::PhaseUsage};
+use lac_core::{
+    CausalLm, LayerPolicy, Observed, Usage, generation::GenerationOutput, lens::Lens,
+    measures::Measures, usage::PhaseUsage,
+};
+use lac_models::{Decoder, tuned_lens::read_tuned_lens};
 use lac_trace::probe::{Probe, ProbeConfig};
 use lac_trace::{Probed, TraceWriter};
 
 use crate::numbers::whole;
+use crate::one_of::one_of_explained;
+use crate::out_file::Named;
 
 /// Options that say which numbers are recorded, and where.
 #[derive(Args)]
@@ -25,10 +32,21 @@ pub struct Recording {
     /// Prompts that are run side by side
     #[arg(long, value_name = "N", default_value_t = 8, requires = "prompts", value_parser = whole(1..=u32::MAX))]
     pub batch: u32,
-    /// Record also the cosine between each layer's input and output, and what the layer adds in
-    /// units of its input's length
-    #[arg(long, requires = "out")]
+    /// Measure every layer beside the norm: the cosine of its input and output (block influence is 1
+    /// less that), and the length of what it adds in units of its input's; or the same of
+    /// attentions and MLPs too, and the attention's share of what a layer adds
+    #[arg(long, value_name = "WHAT", value_parser = one_of_explained(MEASURES, measures_name, explain_measures))]
+    pub measures: Option<Measures>,
+    /// The same as --measures layers
+    #[arg(long, conflicts_with = "measures")]
     pub similarity: bool,
+    /// Look at the state after every layer through the final norm and the head (a logit lens), and
+    /// keep the K most probable tokens, the entropy and the divergence from the last layer
+    #[arg(long, value_name = "K", value_parser = whole(1..=Lens::MOST_TOP))]
+    pub lens: Option<usize>,
+    /// The maps of a tuned lens: a safetensors file with the tensors 0.weight, 0.bias, 1.weight, …
+    #[arg(long, value_name = "FILE", requires = "lens")]
+    pub lens_file: Option<PathBuf>,
     /// Record also the whole hidden states after these layers, counted from 0
     #[arg(long, value_name = "LAYERS", value_delimiter = ',', requires = "out", value_parser = whole(0..=usize::MAX))]
     pub hidden: Vec<usize>,
@@ -49,12 +67,83 @@ impl MaybeProbed<'_> {
     }
 }
 
+/// What `--measures` may be.
+const MEASURES: &[Measures] = &[Measures::Layers, Measures::Sublayers];
+
+fn measures_name(measures: Measures) -> &'static str {
+    match measures {
+        Measures::Off => "off",
+        Measures::Layers => "layers",
+        Measures::Sublayers => "sublayers",
+    }
+}
+
+fn explain_measures(measures: Measures) -> Option<&'static str> {
+    match measures {
+        Measures::Off => None,
+        Measures::Layers => Some("Each layer as a whole"),
+        Measures::Sublayers => Some("Attention and MLP apart too"),
+    }
+}
+
 impl Recording {
-    /// Wraps the policy in a probe if more than the gate's numbers is recorded. Otherwise it is returned as it is,
-    /// because a policy without a probe is gated faster.
+    /// Returns what is measured of every layer.
+    pub fn measures(&self) -> Measures {
+        match self.measures {
+            Some(measures) => measures,
+            None if self.similarity => Measures::Layers,
+            None => Measures::Off,
+        }
+    }
+
+    /// Returns whether more than the gate's numbers is looked at.
+    pub fn looks_closer(&self) -> bool {
+        self.measures() != Measures::Off || self.lens.is_some() || !self.hidden.is_empty()
+    }
+
+    /// Returns the number of tokens that the lens names.
+    pub fn lens_top(&self, vocab_size: usize) -> Option<usize> {
+        self.lens.map(|n_top| n_top.min(vocab_size))
+    }
+
+    /// Returns the file that the lens is read from.
+    pub fn file(&self) -> Option<Named<'_>> {
+        let path = self.lens_file.as_ref()?;
+        Some(("--lens-file", path.as_path()))
+    }
+
+    /// Wraps a policy so that it is measured and looked at as the flags say; without such flags it is returned as it is.
+    pub fn observed<'p>(
+        &self,
+        policy: Box<dyn LayerPolicy + 'p>,
+        model: &Decoder,
+    ) -> Result<Box<dyn LayerPolicy + 'p>> {
+        let lens = match self.lens {
+            None => None,
+            Some(n_top) => {
+                let config = model.config();
+                let lens = Lens::new(n_top.min(config.vocab_size)).context("--lens")?;
+                Some(match &self.lens_file {
+                    None => lens,
+                    Some(path) => {
+                        let (n_layers, hidden) = (config.n_layers, config.hidden_size);
+                        let maps = read_tuned_lens(path, n_layers, hidden, &model.device());
+                        lens.with_maps(Arc::new(maps.context("--lens-file")?))
+                    }
+                })
+            }
+        };
+        let measures = self.measures();
+        if measures == Measures::Off && lens.is_none() {
+            return Ok(policy);
+        }
+        let observed = Observed::new(policy).with_measures(measures);
+        Ok(Box::new(observed.with_lens(lens)))
+    }
+
+    /// Wraps the policy in a probe if whole states are recorded. Otherwise it is returned as it is.
     pub fn probed<'a>(&self, policy: &'a mut dyn LayerPolicy) -> (MaybeProbed<'a>, Option<Probe>) {
         let config = ProbeConfig {
-            similarity: self.similarity,
             hidden_layers: self.hidden.clone(),
         };
         if config.is_empty() {
