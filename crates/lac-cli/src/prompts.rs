@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use lac_models::Tokenizer;
 use lac_session::{Prompt, PromptSource, Template};
@@ -99,7 +99,7 @@ impl PromptArgs {
 
     /// Returns the tokens of another text, encoded as `--prompt` is.
     pub fn encode(&self, text: &str, tokenizer: &Tokenizer) -> Result<Vec<u32>> {
-        Ok(encode(&self.template().of(text), tokenizer)?.ids)
+        Ok(Prompt::new(&self.template().of(text), tokenizer)?.ids)
     }
 
     /// Returns the tokens of each prompt of a file, as `--prompts` names it.

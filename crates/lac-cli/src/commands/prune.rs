@@ -7,11 +7,11 @@ use clap::Args;
 use lac_core::plan::{PhasePlan, VoidPlan};
 use lac_core::{Decision, Phase};
 use lac_files::{LineEnds, read_text};
+use lac_session::LocalModel;
 
 use crate::model::{Strictness, open_folder};
-use crate::model_path::LocalModel;
 use crate::one_of::one_of;
-use crate::output::print_line;
+use crate::output::{print_line, tell};
 use crate::progress;
 
 /// Write a checkpoint without the layers that a plan leaves out, for lac and transformers
@@ -49,7 +49,7 @@ impl Prune {
             "--out {} is already there: name a folder that is not",
             self.out.display()
         );
-        let local = LocalModel::find(&self.model)?;
+        let local = LocalModel::find(&self.model, &mut tell)?;
         let folder = open_folder(&local, self.strictness)?;
         // Reads all weights once, to know them.
         plan.check(&folder.fingerprint()?)
