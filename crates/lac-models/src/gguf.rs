@@ -31,7 +31,7 @@ pub use error::GgufError;
 pub use export::{ExportError, ExportSummary, FORMATS};
 pub use files::Gguf;
 pub use lac_kernels::quantized::BlockFormat;
-pub(crate) use layout::{RowOrder, pair_rows};
+pub(crate) use layout::{Layout, pair_rows};
 pub(crate) use locate::{find_in_folder, is_gguf};
 pub use metadata::{Metadata, MetadataArray, MetadataValue};
 pub(crate) use model::GgufModel;

@@ -114,6 +114,16 @@ impl RopeConfig {
         self.frequencies_for_length(n_rotated, 1)
     }
 
+    /// Returns by which factor each pair's wavelength is stretched, `n_rotated / 2` factors, for texts that the training
+    /// context holds.
+    pub(crate) fn wavelength_factors(&self, n_rotated: usize) -> Vec<f64> {
+        let plain = Self::new(self.theta);
+        let factor = |pair| {
+            plain.inverse_frequency(pair, n_rotated, 1) / self.inverse_frequency(pair, n_rotated, 1)
+        };
+        (0..n_rotated / 2).map(factor).collect()
+    }
+
     /// As [`inverse_frequencies`](Self::inverse_frequencies), for a text of some length.
     pub(super) fn frequencies_for_length(&self, n_rotated: usize, length: usize) -> Vec<f32> {
         (0..n_rotated / 2)

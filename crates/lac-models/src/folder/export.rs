@@ -10,14 +10,14 @@ use crate::gguf::export::{
     Export, ExportError, ExportSummary, PlannedTensor, Settings, Values, check_format, f32_values,
     is_quantised, settings, tensors, vocabulary, write,
 };
-use crate::gguf::{Gguf, MetadataValue, RowOrder, file_values, pair_rows};
+use crate::gguf::{Gguf, Layout, MetadataValue, file_values, pair_rows};
 
 impl ModelFolder {
     /// Writes the model as one GGUF file that llama.cpp loads, with its matrices in a format: F32, F16, BF16, Q8_0 or
     /// Q4_0, quantised as ggml's reference quantiser does. Vectors are written in f32. With Q4_0 the head, or the
     /// embedding that it is tied to, is written in Q8_0; matrices whose rows are no whole number of blocks in F16.
     ///
-    /// A folder of a Llama, a Mistral or a Qwen2 gives a file with tokenizer and chat template. Of a GGUF file all
+    /// A folder of a Llama, Mistral, Qwen2, Qwen3, Gemma 2 or 3, Phi-3, OLMo 2 or 3, SmolLM3 or Granite gives a file with tokenizer and chat template. Of a GGUF file all
     /// metadata are kept, and its weights may not be quantised already: quantising twice loses more than either
     /// quantisation.
     ///
@@ -56,18 +56,19 @@ impl ModelFolder {
         let Settings {
             mut metadata,
             rope_factors,
-            qk_rows,
+            layout,
         } = settings(&self.config, &name.to_string_lossy()).map_err(model_error)?;
         let decoder = &self.config.decoder;
         if self.has_tokenizer() {
             let tokenizer = crate::tokenizer::Tokenizer::from_folder(&self.path)?;
             metadata.extend(vocabulary(&tokenizer, decoder.vocab_size).map_err(model_error)?);
+        } else {
+            // llama.cpp loads no file that does not say so.
+            let none = MetadataValue::Text("none".to_owned());
+            metadata.push(("tokenizer.ggml.model".to_owned(), none));
         }
         let mut planned = tensors(decoder);
-        let rope_factors = rope_factors.map(|(tensor, factors)| {
-            planned.push(tensor);
-            factors
-        });
+        planned.extend(rope_factors.iter().map(|(tensor, _)| tensor.clone()));
         let mut checkpoint = Checkpoint::open(&self.path)?;
         self.tie(&mut checkpoint);
         let export = Export {
@@ -77,7 +78,7 @@ impl ModelFolder {
         };
         let mut values = FolderValues {
             checkpoint: &mut checkpoint,
-            qk_rows,
+            layout,
             head_dim: decoder.head_dim,
             rope_factors,
         };
@@ -88,21 +89,25 @@ impl ModelFolder {
 /// The values of a folder's tensors.
 struct FolderValues<'a> {
     checkpoint: &'a mut Checkpoint,
-    qk_rows: RowOrder,
+    layout: Layout,
     head_dim: usize,
-    rope_factors: Option<Vec<f32>>,
+    rope_factors: Vec<(PlannedTensor, Vec<f32>)>,
 }
 
 impl Values for FolderValues<'_> {
     fn values(&mut self, tensor: &PlannedTensor) -> Result<(Vec<f32>, u64), ExportError> {
-        if let Some(factors) = self.rope_factors.take_if(|_| tensor.is_rope_factors()) {
-            return Ok((factors, 0));
+        let mut factors = self.rope_factors.iter();
+        if let Some((_, factors)) = factors.find(|(other, _)| other == tensor) {
+            return Ok((factors.clone(), 0));
         }
         let (name, shape) = (&tensor.source, &tensor.shape);
         let (data, n_bytes) = self.checkpoint.values(name, shape, WeightDtype::F32)?;
         let mut values = f32_values(tensor, data)?;
-        if self.qk_rows.is_permuted(name) {
+        if self.layout.is_permuted(name) {
             pair_rows(&mut values, shape[1..].iter().product(), self.head_dim);
+        }
+        if self.layout.is_one_more(name) {
+            values.iter_mut().for_each(|value| *value += 1.0);
         }
         Ok((values, n_bytes))
     }

@@ -1,6 +1,7 @@
 //! Writes a model as a GGUF file, with its matrices quantised.
 
 mod error;
+mod families;
 mod header;
 mod settings;
 mod tensors;

@@ -4,7 +4,7 @@ use crate::decoder::LayerNorms;
 
 /// How a family's tensors were named and changed when the model was converted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Layout {
+pub(crate) struct Layout {
     pub(super) qk_rows: RowOrder,
     pub(super) norm_weights: NormWeights,
     /// The norms of a layer, which decide their names.
@@ -13,7 +13,7 @@ pub(super) struct Layout {
 
 /// What stands in a file for the weights of norms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NormWeights {
+pub(crate) enum NormWeights {
     /// The checkpoint's.
     AsTheyAre,
     /// One more: what Gemma multiplies by.
@@ -115,12 +115,12 @@ impl Layout {
     }
 
     /// Returns whether a tensor of a checkpoint is the weight of a norm to which the file has added 1.
-    pub(super) fn is_one_more(self, name: &str) -> bool {
+    pub(crate) fn is_one_more(self, name: &str) -> bool {
         self.norm_weights == NormWeights::OneMore && name.ends_with("norm.weight")
     }
 
     /// Returns whether the rows of a tensor of a checkpoint stand in another order in the file.
-    pub(super) fn is_permuted(self, name: &str) -> bool {
+    pub(crate) fn is_permuted(self, name: &str) -> bool {
         self.qk_rows.is_permuted(name)
     }
 }

@@ -1,7 +1,7 @@
 //! Models written as GGUF files, and read again.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Int, Tensor};
 use lac_kernels::quantized::QuantizedMatrix;
@@ -58,6 +58,63 @@ fn a_written_model_computes_what_its_folder_does() {
             assert!((a - e).abs() <= tolerance, "{name}, {idx}: {a} against {e}");
         }
     }
+}
+
+/// The families of one fixture each: read again, they are the same models.
+#[test]
+fn written_families_compute_what_their_folders_do() {
+    for (name, change) in [
+        ("qwen3", Value::Null),
+        // What files say of the scale of queries is the width of a head.
+        ("gemma2", json!({"query_pre_attn_scalar": 8})),
+        ("gemma3", json!({"query_pre_attn_scalar": 8})),
+        ("phi3", Value::Null),
+        ("phi3-longrope", Value::Null),
+        ("olmo2", Value::Null),
+        // llama.cpp has an attention factor of its own beside yarn, which is yarn's default.
+        (
+            "olmo3",
+            json!({"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}}),
+        ),
+        (
+            "smollm3",
+            json!({"no_rope_layers": null, "no_rope_layer_interval": 4}),
+        ),
+        ("granite", Value::Null),
+        (
+            "llama-yarn",
+            json!({"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}}),
+        ),
+    ] {
+        let out = TempDir::new().unwrap();
+        let folder = out.path().join("folder");
+        fs::create_dir(&folder).unwrap();
+        for entry in fs::read_dir(family(name)).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), folder.join(entry.file_name())).unwrap();
+        }
+        let path = folder.join("config.json");
+        let mut config: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        for (field, value) in change.as_object().into_iter().flatten() {
+            config[field] = value.clone();
+        }
+        fs::write(&path, config.to_string()).unwrap();
+        let folder = ModelFolder::open(&folder).unwrap();
+        let path = out.path().join("m.gguf");
+        write(&folder, BlockFormat::F32, &path);
+        let gguf = ModelFolder::open(&path).unwrap();
+        let (actual, expected) = (logits(&gguf), logits(&folder));
+        // Numbers of the configuration are f32 in the file, and the weights of Gemma's norms stand there plus 1.
+        for (idx, (a, e)) in actual.iter().zip(&expected).enumerate() {
+            assert!((a - e).abs() <= 2e-5, "{name}, {idx}: {a} against {e}");
+        }
+    }
+}
+
+fn family(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/families")
+        .join(name)
 }
 
 #[test]
@@ -328,14 +385,30 @@ fn what_cannot_be_written_is_said() {
         &out.path().join("no/m.gguf"),
         "cannot write",
     );
-    let families = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/families");
-    let qwen3 = ModelFolder::open(families.join("qwen3")).unwrap();
-    check(
-        &qwen3,
-        BlockFormat::F32,
-        &path,
-        "expected Llama, Mistral or Qwen2",
-    );
+    for (name, expected) in [
+        (
+            "mixtral",
+            "models of the family mixtral are not written as GGUF",
+        ),
+        (
+            "ministral",
+            "models of the family ministral are not written",
+        ),
+        (
+            "qwen3-window",
+            "windows in some of its layers are not written",
+        ),
+        ("llama-yarn", "yarn with beta_fast 32 and beta_slow 0.05"),
+        ("llama-dynamic", "expected none, linear, llama3, yarn"),
+        ("gemma2", "query_pre_attn_scalar 6.000000 is not written"),
+        (
+            "smollm3-window",
+            "another choice of layers without rotary positions",
+        ),
+    ] {
+        let folder = ModelFolder::open(family(name)).unwrap();
+        check(&folder, BlockFormat::F32, &path, expected);
+    }
     let quantised = out.path().join("q.gguf");
     write(&llama, BlockFormat::Q8_0, &quantised);
     let quantised = ModelFolder::open(&quantised).unwrap();

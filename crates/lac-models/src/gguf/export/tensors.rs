@@ -4,8 +4,10 @@ use half::{bf16, f16};
 use lac_kernels::quantized::{BlockFormat, QuantizedError, QuantizedMatrix};
 
 use super::error::ExportError;
-use crate::decoder::{DecoderConfig, HeadKind, LayerNorms, ProjectionBias};
-use crate::gguf::layout::{EMBEDDING, HEAD, ROPE_FACTORS, gguf_name};
+use crate::decoder::{
+    DecoderConfig, HeadKind, HeadNorms, LayerNorms, ProjectionBias, ProjectionLayout,
+};
+use crate::gguf::layout::{EMBEDDING, HEAD, gguf_name};
 
 /// A tensor that is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +20,7 @@ pub(crate) struct PlannedTensor {
     pub(crate) shape: Vec<usize>,
 }
 
-/// Lists the tensors of a decoder with separate projections and a norm before each sublayer, in the order of the file.
+/// Lists the tensors of a decoder with dense MLPs, in the order of the file.
 pub(crate) fn tensors(config: &DecoderConfig) -> Vec<PlannedTensor> {
     let hidden = config.hidden_size;
     let (queries, keys) = (
@@ -28,7 +30,7 @@ pub(crate) fn tensors(config: &DecoderConfig) -> Vec<PlannedTensor> {
     let mut tensors = Vec::new();
     let mut add = |name: String, shape: Vec<usize>| {
         // All names are ones that the layout knows.
-        if let Some(in_file) = gguf_name(&name, LayerNorms::Before) {
+        if let Some(in_file) = gguf_name(&name, config.layer_norms) {
             tensors.push(PlannedTensor {
                 name: in_file,
                 source: name,
@@ -54,32 +56,67 @@ pub(crate) fn tensors(config: &DecoderConfig) -> Vec<PlannedTensor> {
             }
         };
         let (qkv_bias, mlp_bias) = (config.qkv_bias, config.mlp_bias);
-        linear("self_attn.q_proj", queries, hidden, qkv_bias);
-        linear("self_attn.k_proj", keys, hidden, qkv_bias);
-        linear("self_attn.v_proj", keys, hidden, qkv_bias);
+        match config.projections {
+            ProjectionLayout::Separate => {
+                linear("self_attn.q_proj", queries, hidden, qkv_bias);
+                linear("self_attn.k_proj", keys, hidden, qkv_bias);
+                linear("self_attn.v_proj", keys, hidden, qkv_bias);
+            }
+            ProjectionLayout::Fused => {
+                linear("self_attn.qkv_proj", queries + 2 * keys, hidden, qkv_bias);
+            }
+        }
         linear("self_attn.o_proj", hidden, queries, config.o_bias);
-        linear("mlp.gate_proj", inner, hidden, mlp_bias);
-        linear("mlp.up_proj", inner, hidden, mlp_bias);
+        match config.projections {
+            ProjectionLayout::Separate => {
+                linear("mlp.gate_proj", inner, hidden, mlp_bias);
+                linear("mlp.up_proj", inner, hidden, mlp_bias);
+            }
+            ProjectionLayout::Fused => linear("mlp.gate_up_proj", 2 * inner, hidden, mlp_bias),
+        }
         linear("mlp.down_proj", hidden, inner, mlp_bias);
-        add(name("input_layernorm", "weight"), vec![hidden]);
-        add(name("post_attention_layernorm", "weight"), vec![hidden]);
+        let (query_norm, key_norm) = match config.head_norms {
+            HeadNorms::Absent => (0, 0),
+            HeadNorms::PerHead => (config.head_dim, config.head_dim),
+            HeadNorms::AllHeads => (queries, keys),
+        };
+        for (part, width) in [
+            ("self_attn.q_norm", query_norm),
+            ("self_attn.k_norm", key_norm),
+        ] {
+            if width > 0 {
+                add(name(part, "weight"), vec![width]);
+            }
+        }
+        for part in layer_norms(config.layer_norms) {
+            add(name(part, "weight"), vec![hidden]);
+        }
     }
     tensors
 }
 
+/// Returns the names of a layer's norms.
+fn layer_norms(norms: LayerNorms) -> &'static [&'static str] {
+    match norms {
+        LayerNorms::Before => &["input_layernorm", "post_attention_layernorm"],
+        LayerNorms::After => &["post_attention_layernorm", "post_feedforward_layernorm"],
+        LayerNorms::BeforeAndAfter => &[
+            "input_layernorm",
+            "post_attention_layernorm",
+            "pre_feedforward_layernorm",
+            "post_feedforward_layernorm",
+        ],
+    }
+}
+
 impl PlannedTensor {
-    /// Returns the tensor of the rotary wavelengths' factors.
-    pub(crate) fn rope_factors(n_pairs: usize) -> Self {
+    /// Returns a tensor of factors of the rotary wavelengths, which no checkpoint has.
+    pub(crate) fn rope_factors(name: &str, n_pairs: usize) -> Self {
         Self {
-            name: ROPE_FACTORS.to_owned(),
-            source: ROPE_FACTORS.to_owned(),
+            name: name.to_owned(),
+            source: name.to_owned(),
             shape: vec![n_pairs],
         }
-    }
-
-    /// Returns whether this is the tensor of the rotary wavelengths' factors.
-    pub(crate) fn is_rope_factors(&self) -> bool {
-        self.name == ROPE_FACTORS
     }
 
     /// Returns the number of bytes that the tensor takes in a format that its rows allow.
