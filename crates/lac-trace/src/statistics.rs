@@ -10,8 +10,10 @@ mod experts;
 mod moments;
 mod phase;
 mod regate;
+mod relations;
 mod summary;
 mod sweep;
+mod token_class;
 mod token_use;
 
 pub use agreement::{Agreement, PhaseAgreement, agreement};
@@ -20,9 +22,13 @@ pub use experts::{ExpertStatistics, ExpertSummary};
 pub use moments::{Comoments, Interval, Moments, Share, spearman, wilson};
 pub use phase::{PhaseStatistics, PositionBucket, TRANSITIONS};
 pub use regate::regate;
+pub use relations::{
+    Cell, Correlation, LayerRelation, LayerRelationSummary, RelationSummary, Relations, TwoWay,
+};
 pub use summary::{
     Distribution, PhaseComparison, PhaseSummary, PositionUsage, Spread, Summary, SweepSummary,
     Transition,
 };
 pub use sweep::{AlphaSweep, SweepCounts, default_alphas};
+pub use token_class::{ClassCounts, ClassUsage, TokenClass};
 pub use token_use::{TokenActivity, TokenUse};

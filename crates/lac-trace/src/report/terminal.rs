@@ -148,6 +148,7 @@ fn write_phase(
         .collect();
     writeln!(text, "usage per layer: {bars}")?;
     write_experts(text, phase)?;
+    write_relations(text, phase)?;
     let words = |tokens: &[TokenActivity]| {
         let words = tokens.iter().take(5).map(|token| {
             let piece = token.piece.as_deref().unwrap_or("–");
@@ -190,6 +191,40 @@ fn write_experts(text: &mut String, phase: &PhaseSummary) -> std::fmt::Result {
             number(layer.top_weight_active),
             number(layer.top_weight_void),
             interval.unwrap_or_default(),
+        )?;
+    }
+    Ok(())
+}
+
+/// Writes how voids by the norm, voids by influence and decided answers go together.
+fn write_relations(text: &mut String, phase: &PhaseSummary) -> std::fmt::Result {
+    let Some(relations) = &phase.relations else {
+        return Ok(());
+    };
+    if let Some(decided_at) = relations.decided_at {
+        writeln!(
+            text,
+            "answers are decided at layer {decided_at:.1} on average"
+        )?;
+    }
+    for (what, table) in [
+        (
+            "void by influence, if void by the norm",
+            &relations.norm_and_influence,
+        ),
+        ("decided, if void by the norm", &relations.norm_and_decided),
+        (
+            "decided, if void by influence",
+            &relations.influence_and_decided,
+        ),
+    ] {
+        let Some(table) = table else { continue };
+        let phi = table.phi.map_or("–".to_owned(), |phi| format!("{phi:+.2}"));
+        writeln!(
+            text,
+            "{what}: {}, if not {}; φ {phi}",
+            percent(table.given.share),
+            percent(table.otherwise.share),
         )?;
     }
     Ok(())

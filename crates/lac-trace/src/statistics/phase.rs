@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::add::add;
 use super::experts::{self, ExpertStatistics};
 use super::moments::Moments;
+use super::relations::Relations;
+use super::token_class::{self, ClassCounts};
 use super::token_use::TokenUse;
 use crate::token::Token;
 
@@ -42,6 +44,12 @@ pub struct PhaseStatistics {
     /// `[L]`: layers with experts; empty for a model without them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub experts: Vec<Option<ExpertStatistics>>,
+    /// Masks, influence and what a lens saw; empty where neither was recorded.
+    #[serde(default)]
+    pub relations: Relations,
+    /// Tokens by their kind, in the order of [`TokenClass::ALL`](super::TokenClass::ALL).
+    #[serde(default)]
+    pub classes: Vec<ClassCounts>,
     /// Tokens by their position in the sequence.
     pub positions: Vec<PositionBucket>,
     /// Tokens by their id.
@@ -87,6 +95,8 @@ impl PhaseStatistics {
             cosines: Vec::new(),
             contributions: Vec::new(),
             experts: Vec::new(),
+            relations: Relations::default(),
+            classes: Vec::new(),
             positions: Vec::new(),
             tokens: TokenUse::default(),
         }
@@ -128,6 +138,8 @@ impl PhaseStatistics {
         }
 
         experts::push(&mut self.experts, n_experts, token);
+        self.relations.push(token);
+        token_class::push(&mut self.classes, token);
 
         let bucket = PositionBucket::of(token.position);
         if self.positions.len() <= bucket {
@@ -161,6 +173,8 @@ impl PhaseStatistics {
             }
         }
         experts::merge(&mut self.experts, &other.experts);
+        self.relations.merge(&other.relations);
+        token_class::merge(&mut self.classes, &other.classes);
         if self.positions.len() < other.positions.len() {
             self.positions.resize(
                 other.positions.len(),

@@ -7,7 +7,9 @@ use super::counts::Statistics;
 use super::experts::ExpertSummary;
 use super::moments::{Interval, Moments, NORMAL_95, Share, spearman};
 use super::phase::{PhaseStatistics, PositionBucket, TRANSITIONS};
+use super::relations::RelationSummary;
 use super::sweep::{AlphaSweep, SweepCounts};
+use super::token_class::{self, ClassUsage};
 use super::token_use::TokenActivity;
 use crate::info::TraceInfo;
 
@@ -61,6 +63,12 @@ pub struct PhaseSummary {
     /// `[L]`: the layers with experts; `None` for the others. Empty for a model without experts.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub experts: Vec<Option<ExpertSummary>>,
+    /// How masks, block influence and what a lens saw relate; `None` where neither of the two was recorded.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub relations: Option<RelationSummary>,
+    /// Usage by the kind of token.
+    #[serde(default)]
+    pub classes: Vec<ClassUsage>,
     /// Usage by position in the sequence.
     pub positions: Vec<PositionUsage>,
     /// Ids seen at least this often are ranked.
@@ -236,6 +244,8 @@ impl PhaseSummary {
                 .iter()
                 .map(|layer| layer.as_ref().map(ExpertSummary::new))
                 .collect(),
+            relations: phase.relations.summary(),
+            classes: token_class::summary(&phase.classes),
             positions: positions(&phase.positions),
             ranked_from,
             most_active: ranking.iter().take(N_RANKED).cloned().collect(),

@@ -8,7 +8,8 @@ use lac_core::{
     lens::{AffineMap, Lens, TunedLens},
     measures::{Measure, Measures},
 };
-use lac_trace::{Recorder, TraceInfo, TraceReader, TraceWriter};
+use lac_trace::statistics::LayerRelation;
+use lac_trace::{Recorder, Statistics, TraceInfo, TraceReader, TraceWriter};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -35,6 +36,11 @@ struct Run {
 impl Run {
     fn trace(&self) -> TraceReader {
         TraceReader::open(&self.folder.path().join("trace.parquet")).unwrap()
+    }
+
+    /// The trace with the folder that it lies in.
+    fn trace_kept(self) -> (TraceReader, TempDir) {
+        (self.trace(), self.folder)
     }
 }
 
@@ -224,4 +230,110 @@ fn maps_of_zeros_change_nothing() {
     };
     assert_eq!(seen(lens.clone()), seen(lens.with_maps(Arc::new(maps))));
     assert_eq!(Measure::ALL.len(), Measures::Sublayers.list().len());
+}
+
+/// Correlation of pairs, by its definition.
+fn correlation(pairs: &[(f64, f64)]) -> f64 {
+    let n = pairs.len() as f64;
+    let mean = |f: &dyn Fn(&(f64, f64)) -> f64| pairs.iter().map(f).sum::<f64>() / n;
+    let (a, b) = (mean(&|pair| pair.0), mean(&|pair| pair.1));
+    let product = mean(&|pair| (pair.0 - a) * (pair.1 - b));
+    let squares = mean(&|pair| (pair.0 - a).powi(2)) * mean(&|pair| (pair.1 - b).powi(2));
+    product / squares.sqrt()
+}
+
+#[test]
+fn masks_influence_and_lens_are_related_token_by_token() {
+    let run = run(Measures::Layers);
+    let trace = run.trace();
+    let summary = Statistics::of(&trace).unwrap().summary();
+    for (phase, found) in summary.phases.iter() {
+        let found = found.as_ref().unwrap().relations.as_ref().unwrap();
+        let mut cells = [0u64; 8];
+        let mut influence_and_delta = vec![Vec::new(); LAYERS];
+        let mut gain_of_voids = vec![Vec::new(); LAYERS];
+        let mut decided = Vec::new();
+        trace
+            .for_each(|token| {
+                if token.phase != phase {
+                    return;
+                }
+                let cosines = token.measures.unwrap().get(Measure::Cosine).unwrap();
+                let influence: Vec<f64> = cosines.iter().map(|&cos| f64::from(1.0 - cos)).collect();
+                let n_voids = LAYERS - token.n_active();
+                let lens = token.lens.unwrap();
+                decided.push(lens.decided_at() as f64);
+                for layer in 0..LAYERS {
+                    // Those of less influence, and equal ones before.
+                    let n_less = (0..LAYERS)
+                        .filter(|&other| (influence[other], other) < (influence[layer], layer))
+                        .count();
+                    let is_void = !token.active[layer];
+                    let is_least = n_less < n_voids;
+                    let is_decided = lens.decided_at() < layer;
+                    let cell = 4 * usize::from(is_void)
+                        + 2 * usize::from(is_least)
+                        + usize::from(is_decided);
+                    cells[cell] += 1;
+                    let delta = f64::from(token.deltas[layer]);
+                    influence_and_delta[layer].push((influence[layer], delta));
+                    if is_void && layer > 0 {
+                        gain_of_voids[layer]
+                            .push(f64::from(lens.kl()[layer - 1] - lens.kl()[layer]));
+                    }
+                }
+            })
+            .unwrap();
+        assert_eq!(found.cells, cells);
+        let mean = decided.iter().sum::<f64>() / decided.len() as f64;
+        assert!((found.decided_at.unwrap() - mean).abs() < 1e-12);
+        for (layer, seen) in found.layers.iter().enumerate() {
+            let expected = correlation(&influence_and_delta[layer]);
+            let found = seen.influence_and_delta.correlation.unwrap();
+            assert!(
+                (found - expected).abs() < 1e-6,
+                "layer {layer}: {found} {expected}"
+            );
+            assert_eq!(seen.gain_void.is_some(), !gain_of_voids[layer].is_empty());
+            if let Some(found) = seen.gain_void {
+                let n = gain_of_voids[layer].len() as f64;
+                let expected = gain_of_voids[layer].iter().sum::<f64>() / n;
+                assert!((found - expected).abs() < 1e-6);
+            }
+        }
+        // As many are void by influence as by the norm.
+        assert_eq!(cells[2] + cells[3], cells[4] + cells[5]);
+        let table = found.norm_and_influence.unwrap();
+        let (both, norm) = (cells[6] + cells[7], cells[4..].iter().sum::<u64>());
+        assert!((table.given.share - both as f64 / norm as f64).abs() < 1e-12);
+    }
+}
+
+#[test]
+fn shards_give_the_relations_of_the_whole() {
+    let trace = run(Measures::Layers).trace_kept();
+    let whole = Statistics::of(&trace.0).unwrap();
+    let mut shards = [
+        Statistics::new(trace.0.info()),
+        Statistics::new(trace.0.info()),
+    ];
+    let mut idx = 0;
+    trace
+        .0
+        .for_each(|token| {
+            shards[idx % 2].push(&token);
+            idx += 1;
+        })
+        .unwrap();
+    let [mut merged, other] = shards;
+    merged.merge(&other).unwrap();
+    for (phase, whole) in whole.phases.iter() {
+        let merged = merged.phases.get(phase);
+        assert_eq!(merged.classes, whole.classes);
+        for (merged, whole) in merged.relations.layers.iter().zip(&whole.relations.layers) {
+            assert_eq!(merged.cells, whole.cells);
+            let of = |layer: &LayerRelation| layer.influence_and_delta.correlation().unwrap();
+            assert!((of(merged) - of(whole)).abs() < 1e-9);
+        }
+    }
 }

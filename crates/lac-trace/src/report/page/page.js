@@ -33,6 +33,8 @@ function openTrace(idx) {
   panels.forEach((panel) => panel.show());
   drawCharts($('charts'), trace);
   experts(trace);
+  relations(trace);
+  kinds(trace);
   worked(trace);
   numbers(trace);
   about(trace);
@@ -111,6 +113,59 @@ function experts(trace) {
   }
   $('experts').hidden = !parts.length;
   $('experts-tables').replaceChildren(...parts);
+}
+
+// Correlations and two-way tables of masks, influence and what a lens saw.
+function relations(trace) {
+  const tables = [], series = { influence: [], gain: [] };
+  const value = (v, digits = 3) => (v === null || v === undefined ? '–' : number(v, digits));
+  const related = (r) => `${value(r.correlation, 2)}${r.interval ? ` (${number(r.interval.low, 2)} to ${number(r.interval.high, 2)})` : ''}`;
+  const shareOf = (s) => `${percent(s.share, 1)} (${percent(s.low, 1)} – ${percent(s.high, 1)})`;
+  for (const name of PHASES) {
+    const r = trace.summary[name]?.relations;
+    if (!r) continue;
+    const kind = name === 'response' ? 'rg' : 'pp', title = name === 'prompt' ? 'Prompt' : 'Response';
+    const columns = [];
+    const add = (head, cell) => columns.push([head, cell]);
+    if (r.layers.some((l) => l.influence_active !== null || l.influence_void !== null)) {
+      add('influence, active', (l) => value(l.influence_active, 4));
+      add('influence, void', (l) => value(l.influence_void, 4));
+      add('influence and Δ', (l) => related(l.influence_and_delta));
+      series.influence.push([name, kind, r.layers.map((l) => [l.influence_active, l.influence_void])]);
+    }
+    if (r.layers.some((l) => l.gain_active !== null || l.gain_void !== null)) {
+      add('gain, active', (l) => value(l.gain_active));
+      add('gain, void', (l) => value(l.gain_void));
+      add('gain and Δ', (l) => related(l.gain_and_delta));
+      if (columns.length > 3) add('gain and influence', (l) => related(l.gain_and_influence));
+    }
+    const pairs = [['void by the norm', 'void by influence', r.norm_and_influence], ['void by the norm', 'decided', r.norm_and_decided], ['void by influence', 'decided', r.influence_and_decided]].filter(([, , t]) => t);
+    const rows = pairs.map(([first, second, t]) => [`${second}, if ${first}`, shareOf(t.given), shareOf(t.otherwise), value(t.phi, 2)]);
+    if (rows.length) tables.push(el('div', { class: `table ${kind}` }, el('h3', {}, `${title}, tokens and layers`), el('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': `Two-way tables, ${name}` }, table(['share', 'if so', 'if not', 'φ'], rows)), el('p', { class: 'note' }, r.decided_at === null ? '' : `Answers are decided at layer ${number(r.decided_at, 1)} on average.`)));
+    const layers = r.layers.map((l, idx) => [String(idx), ...columns.map(([, cell]) => cell(l))]);
+    tables.push(el('details', {}, el('summary', {}, `${title}, per layer`), el('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': `Relations per layer, ${name}` }, table(['layer', ...columns.map(([head]) => head)], layers))));
+  }
+  $('relations').hidden = !tables.length;
+  $('relation-tables').replaceChildren(...tables);
+  $('relation-charts').replaceChildren();
+  if (series.influence.length) {
+    const lines = series.influence.flatMap(([name, kind, layers]) => [0, 1].map((which) => ({ name: `${name}, ${which ? 'void' : 'active'}`, color: `var(--${kind})`, dash: which ? '4 3' : undefined, kind: 'line', points: layers.map((l, idx) => [idx, l[which]]).filter(([, v]) => v !== null) })));
+    const top = Math.max(...lines.flatMap((line) => line.points.map(([, v]) => v)), 1e-6);
+    figure($('relation-charts'), 'Block influence, active and void', 'Mean over the tokens for which a layer was active (solid) and void (dashed).', { x: layerAxis(trace.info.n_layers), y: { min: 0, max: top, format: (v) => number(v) }, series: lines });
+  }
+}
+
+const KINDS = { word_start: 'word begins', word_part: 'within a word', digits: 'digits', punctuation: 'punctuation', space: 'spaces, line ends', special: 'special', other: 'other' };
+
+function kinds(trace) {
+  const parts = [];
+  for (const name of PHASES) {
+    const classes = trace.summary[name]?.classes ?? [];
+    if (!classes.length) continue;
+    const rows = classes.map((c) => [KINDS[c.class] ?? c.class, count(c.n_tokens), `${percent(c.usage.share, 1)} (${percent(c.usage.low, 1)} – ${percent(c.usage.high, 1)})`]);
+    parts.push(el('div', { class: `table ${name === 'response' ? 'rg' : 'pp'}` }, el('h3', {}, name === 'prompt' ? 'Prompt' : 'Response'), table(['kind', 'tokens', 'layers active'], rows)));
+  }
+  $('kinds').replaceChildren(...parts);
 }
 
 function worked(trace) {
