@@ -7,6 +7,7 @@ use crate::data_set::DataSet;
 use crate::error::{Error, Result};
 use crate::item::Item;
 use crate::option_order::OptionOrders;
+use crate::pair::PairError;
 use crate::prompt_settings::PromptSettings;
 use crate::question::{Prompt, Question};
 use crate::request::{Feed, Request, ScoredOption};
@@ -164,74 +165,18 @@ impl Encoder<'_> {
         Ok((text, Feed::Score(options)))
     }
 
-    /// Tokenises a context and its continuation as the harness does: spaces at the context's end
-    /// move to the continuation, both are tokenised as one text, and the tokens after as many as the
-    /// context has by itself are the continuation.
+    /// Tokenises a context and its continuation as the harness does.
     fn pair(
         &self,
         context: &str,
         continuation: &str,
         special: AddSpecialTokens,
     ) -> Result<ScoredOption> {
-        if context.is_empty() {
-            return self.unconditional(continuation);
-        }
-        let kept = context.trim_end();
-        let moved = format!("{}{continuation}", &context[kept.len()..]);
-        // The harness lets the tokenizer add its special tokens to rendered chats too, unless they
-        // begin with BOS.
-        let special = match special {
-            AddSpecialTokens::Never => AddSpecialTokens::Once,
-            other => other,
-        };
-        let joined = self.encode(&format!("{kept}{moved}"), special)?;
-        let context = self.encode(kept, special)?;
-        let continuation = joined.get(context.len()..).unwrap_or_default().to_vec();
-        if context.is_empty() {
-            return Err(self.item_error("the context holds no token".to_owned()));
-        }
-        self.fitting(context, continuation, &moved)
-    }
-
-    /// Tokenises a continuation without a context as the harness does: it follows the token that begins a text. Where
-    /// it begins with that token itself, the rest is scored.
-    fn unconditional(&self, continuation: &str) -> Result<ScoredOption> {
-        let Some(start) = self.text.start_token() else {
-            return Err(self.item_error(
-                "a context is empty, and the tokenizer has neither BOS nor EOS to stand for it"
-                    .to_owned(),
-            ));
-        };
-        let mut ids = self.encode(continuation, AddSpecialTokens::Never)?;
-        if ids.first() == Some(&start) {
-            ids.remove(0);
-        }
-        self.fitting(vec![start], ids, continuation)
-    }
-
-    /// Makes a context and its continuation fit the model.
-    fn fitting(
-        &self,
-        mut context: Vec<u32>,
-        continuation: Vec<u32>,
-        text: &str,
-    ) -> Result<ScoredOption> {
-        if continuation.is_empty() {
-            return Err(self.item_error(format!("{text:?} adds no token to its context")));
-        }
-        if continuation.len() >= self.max_context {
-            return Err(self.item_error(format!(
-                "an option has {} tokens, the model's context holds {}",
-                continuation.len(),
-                self.max_context
-            )));
-        }
-        // A context that is too long loses its beginning. The last token of the continuation is not fed.
-        let n_fed = context.len() + continuation.len() - 1;
-        context.drain(..n_fed.saturating_sub(self.max_context));
-        Ok(ScoredOption {
-            context,
-            continuation,
+        let (text, max_context) = (self.text, self.max_context);
+        let pair = ScoredOption::of_texts(context, continuation, special, text, max_context);
+        pair.map_err(|error| match error {
+            PairError::Tokenizer(source) => self.prompt_error(source),
+            other => self.item_error(other.to_string()),
         })
     }
 

@@ -78,6 +78,13 @@ pub mod prompt {
     pub use crate::wording::question;
 }
 
+/// Log-likelihoods of texts that are no benchmark's.
+pub mod score_texts {
+    pub use crate::likelihood::{LogLikelihood, log_likelihoods};
+    pub use crate::pair::PairError;
+    pub use crate::request::ScoredOption;
+}
+
 /// Runs: questions in, results out.
 pub mod run {
     pub use crate::benchmark::spec::StoredTexts;
@@ -104,8 +111,10 @@ mod hub;
 mod item;
 mod item_usage;
 mod judgement;
+mod likelihood;
 mod merge;
 mod option_order;
+mod pair;
 mod policy_run;
 mod policy_settings;
 mod prompt_settings;

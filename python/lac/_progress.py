@@ -1,0 +1,45 @@
+"""Progress of long work, by tqdm where it is installed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Callable, Optional
+
+#: Called with what is done and all that is to be done.
+Report = Optional[Callable[[int, int], None]]
+
+
+def _is_watched() -> bool:
+    """Whether somebody looks at stderr: a terminal, or a notebook."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
+
+
+@contextmanager
+def progress(what: str, unit: str, asked: bool | None, scale: bool = False) -> Iterator[Report]:
+    """Shows a bar, if it was asked for, or if it was not refused and somebody looks."""
+    if not (_is_watched() if asked is None else asked):
+        yield None
+        return
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:
+        yield None
+        return
+    bar: Any = None
+
+    def report(n_done: int, n_total: int) -> None:
+        nonlocal bar
+        # What takes no time needs no bar.
+        if bar is None and n_total > 1:
+            bar = tqdm(desc=what, total=n_total, unit=unit, unit_scale=scale, leave=False)
+        if bar is not None:
+            bar.total = n_total
+            bar.update(n_done - bar.n)
+
+    try:
+        yield report
+    finally:
+        if bar is not None:
+            bar.close()

@@ -1,0 +1,98 @@
+"""The model class of lm-evaluation-harness, where the harness is installed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lac
+
+pytest.importorskip("lm_eval")
+
+
+def instances(kind: str, arguments: list[tuple[Any, ...]]) -> list[Any]:
+    from lm_eval.api.instance import Instance
+
+    return [Instance(request_type=kind, doc={}, arguments=one, idx=idx) for idx, one in enumerate(arguments)]
+
+
+@pytest.fixture(scope="module")
+def lm(model: lac.Model) -> Any:
+    from lac.lm_eval import LacLM
+
+    return LacLM(model, batch_size=4)
+
+
+def test_the_harness_knows_the_model() -> None:
+    code = "from lm_eval.api.registry import get_model; print(get_model('lac').__module__)"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if process.returncode and not list(Path(lac.__file__).parent.parent.glob("_lac_lm_eval.pth")):
+        pytest.skip("the package lies in its source folder, without what it installs beside itself")
+    assert process.stdout.strip() == "lac.lm_eval", process.stderr
+
+
+def test_pairs_texts_and_prompts_are_the_models(model: lac.Model, lm: Any) -> None:
+    pairs = [("Kodo lives in", " a house."), ("", "Kodo"), ("Kodo ", "lives")]
+    scored = lm.loglikelihood(instances("loglikelihood", pairs), disable_tqdm=True)
+    values, greedy = model.loglikelihood(pairs)
+    assert np.allclose([value for value, _ in scored], values, atol=1e-4)
+    assert [flag for _, flag in scored] == greedy.tolist()
+
+    (total,) = lm.loglikelihood_rolling(
+        instances("loglikelihood_rolling", [("Kodo lives in a house.",)]), disable_tqdm=True
+    )
+    ids = model.tokenize("Kodo lives in a house.")
+    expected, _ = model.loglikelihood([lm.prefix_token_id], ids)
+    assert total == pytest.approx(expected, abs=1e-4)
+
+    prompt = model.apply_chat_template([{"role": "user", "content": "Where does Kodo live?"}])
+    settings = {"until": ["\n"], "max_gen_toks": 20, "do_sample": False}
+    (text,) = lm.generate_until(instances("generate_until", [(prompt, settings)]), disable_tqdm=True)
+    ids = model.tokenize(prompt)
+    assert text == model.generate(ids, max_new_tokens=20, stop="\n", greedy=True).text
+    assert lm.apply_chat_template([{"role": "user", "content": "Where does Kodo live?"}]) == prompt
+
+
+def test_a_task_gives_what_lac_gives(model: lac.Model, lm: Any, tmp_path: Path) -> None:
+    """The embedded yes-or-no questions, as a task of the harness and as a benchmark of lac."""
+    pd = pytest.importorskip("pandas")
+    import lm_eval
+    from lm_eval.tasks import TaskManager
+
+    rows = [
+        {"context": "Kodo lives in", "good": " a house.", "bad": " house house."},
+        {"context": "Kodo", "good": " lives", "bad": " Kodo"},
+        {"context": "The", "good": " river", "bad": "."},
+    ]
+    data = tmp_path / "data.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = {
+        "task": "which",
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": str(data)}},
+        "test_split": "test",
+        "output_type": "multiple_choice",
+        "doc_to_text": "{{context}}",
+        "doc_to_choice": ["good", "bad"],
+        "doc_to_target": 0,
+        "target_delimiter": "",
+        "metric_list": [{"metric": "acc"}],
+    }
+    task["doc_to_choice"] = "{{[good, bad]}}"
+    results = lm_eval.simple_evaluate(
+        lm, tasks=[task], task_manager=TaskManager(include_defaults=False), bootstrap_iters=0, log_samples=False
+    )
+    expected = np.mean(
+        [
+            model.loglikelihood(row["context"], row["good"])[0] > model.loglikelihood(row["context"], row["bad"])[0]
+            for row in rows
+        ]
+    )
+    assert results["results"]["which"]["acc,none"] == pytest.approx(expected)
+    del pd
