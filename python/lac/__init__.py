@@ -20,7 +20,7 @@ from ._model import Model, Perplexity, load
 from ._plan import Plan, read_plan
 from ._policy import Bypass, Halt, LastActive, Off, Planned, Policy
 from ._policy import Trace as TracePolicy
-from ._trace import Info, Trace, TraceFile, open_trace, read_trace, report
+from ._trace import Info, Lens, Trace, TraceFile, open_trace, read_trace, report
 
 __all__ = [
     "Bypass",
@@ -30,6 +30,7 @@ __all__ = [
     "LacError",
     "LacWarning",
     "LastActive",
+    "Lens",
     "Model",
     "Off",
     "Perplexity",

@@ -20,7 +20,7 @@ from ._plan import Plan
 from ._policy import DEFAULT_ALPHA, AnyPolicy, policy_args
 from ._progress import progress as show
 from ._prompts import Ids, Messages, Prompt, Prompts, as_json, encode, encode_all, token_ids
-from ._trace import PathLike, Trace, TraceFile, open_trace, trace_of_columns
+from ._trace import Lens, PathLike, Trace, TraceFile, open_trace, trace_of_columns
 
 #: Number of tokens of a window of `Model.perplexity`.
 WINDOW = 512
@@ -350,6 +350,9 @@ class Model:
         plan: Plan | PathLike | None = None,
         raw: bool = False,
         stop: str | Sequence[str] = (),
+        measures: str | None = None,
+        lens: int | None = None,
+        lens_file: PathLike | None = None,
         batch_size: int = 1,
         out: PathLike | None = None,
         progress: bool | None = None,
@@ -357,14 +360,17 @@ class Model:
     ) -> Trace | TraceFile:
         """Traces a prompt and its response, or several: norms, deltas, thresholds and flags per token and layer.
 
-        The arguments are those of `generate`; `max_new_tokens=0` traces prompts alone. With `out` the trace goes to a
+        The arguments are those of `generate`; `max_new_tokens=0` traces prompts alone. `measures` is `layers` or
+        `sublayers` and measures every layer beside the norm; `lens` looks at the state after every layer through the
+        final norm and the head, and keeps so many of the most probable tokens, with the maps of a tuned lens where
+        `lens_file` names a safetensors file of them. With `out` the trace goes to a
         Parquet file while it is made, in bounded memory, and a `TraceFile` is returned; an interrupted run is
         continued by the same call.
         """
         _, prompts, many = encode_all(self._loaded, prompt, raw)
         del many
         policy_fields = policy_args(policy, alpha, plan)
-        settings = _settings(max_new_tokens, stop, batch_size, sampling)
+        settings = _settings(max_new_tokens, stop, batch_size, sampling, measures, lens, lens_file)
         with show("tracing", "prompt", progress) as report:
             if out is not None:
                 _, notices = _lac.trace_to_file(self._loaded, prompts, policy_fields, settings, Path(out), report)
@@ -372,13 +378,26 @@ class Model:
                 return open_trace(out)
             columns, info, rows, notices = _lac.trace(self._loaded, prompts, policy_fields, settings, report)
         tell(notices)
+        vocabulary: dict[int, str] = {}
         if self._loaded.has_tokenizer:
-            ids, places = np.unique(columns["token_ids"], return_inverse=True)
-            pieces = self._loaded.pieces(np.ascontiguousarray(ids, np.uint32))
-            columns["pieces"] = [pieces[place] for place in places.reshape(-1)]
+            named = [columns["token_ids"].reshape(-1)]
+            if "lens" in columns:
+                named.append(columns["lens"]["ids"].reshape(-1))
+            ids = np.unique(np.concatenate(named))
+            vocabulary = dict(zip(ids.tolist(), self.pieces(ids)))
+            columns["pieces"] = [vocabulary[token] for token in columns["token_ids"].tolist()]
         name = policy_fields["name"]
         texts = [generation(row, ids, name) for row, ids in zip(rows, prompts)]
-        return trace_of_columns(columns, info, texts)
+        return trace_of_columns(columns, info, texts, vocabulary)
+
+    def lens(self, prompt: Prompt, *, top: int = 5, lens_file: PathLike | None = None, raw: bool = False) -> Lens:
+        """Returns what a logit lens sees of a prompt: the `top` most probable next tokens after every layer.
+
+        With `lens_file`, a safetensors file of the maps of the package tuned-lens, it is a tuned lens.
+        """
+        lens = self.trace(prompt, max_new_tokens=0, raw=raw, lens=top, lens_file=lens_file).lens
+        assert lens is not None
+        return lens
 
     def hidden_states(
         self, prompt: Prompt, *, raw: bool = False, states: Sequence[int] | None = None
@@ -489,6 +508,7 @@ class Model:
         max_new_tokens: int = 50,
         alpha: float = DEFAULT_ALPHA,
         by: str = "usage",
+        seed: int = 0,
         keep_share: float | None = None,
         keep_layers: int | None = None,
         keep_at_least: float | None = None,
@@ -504,7 +524,9 @@ class Model:
             prompts: What is traced.
             max_new_tokens: New tokens that are traced for each prompt.
             alpha: α of the gate that traces.
-            by: What layers are ranked by: `usage` or `mean-delta`.
+            by: What layers are ranked by: `usage`, `mean-delta`, `influence` or `lens`; baselines are `random` and
+                `last`.
+            seed: The seed of `random`.
             keep_share: Share of the layers that is kept; 0.7 where none of these three is given.
             keep_layers: Number of layers that are kept.
             keep_at_least: Rank that kept layers reach.
@@ -519,6 +541,7 @@ class Model:
             "alpha": float(alpha),
             "max_new_tokens": max_new_tokens,
             "by": by.replace("_", "-"),
+            "seed": seed,
             "keep_share": keep_share,
             "keep_layers": keep_layers,
             "keep_at_least": keep_at_least,
@@ -545,7 +568,13 @@ _SAMPLING = (
 
 
 def _settings(
-    max_new_tokens: int, stop: str | Sequence[str], batch_size: int, sampling: dict[str, Any]
+    max_new_tokens: int,
+    stop: str | Sequence[str],
+    batch_size: int,
+    sampling: dict[str, Any],
+    measures: str | None = None,
+    lens: int | None = None,
+    lens_file: PathLike | None = None,
 ) -> dict[str, Any]:
     """Returns what the compiled half needs to know of a generation."""
     unknown = [name for name in sampling if name not in _SAMPLING]
@@ -558,5 +587,8 @@ def _settings(
         "max_new_tokens": max_new_tokens,
         "stop": [stop] if isinstance(stop, str) else list(stop),
         "batch_size": batch_size,
+        "measures": "off" if measures is None else measures,
+        "lens": lens,
+        "lens_file": None if lens_file is None else Path(lens_file),
         **sampling,
     }

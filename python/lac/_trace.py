@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
@@ -27,7 +27,7 @@ Flags = npt.NDArray[np.bool_]
 #: Arrays with a number for each token and layer.
 _MATRICES = ("norms", "deltas", "thresholds", "active", "executed")
 #: Those that not every trace has, and what is a layer's.
-_OPTIONAL = ("cosines", "contributions", "experts", "expert_weights")
+_OPTIONAL = ("experts", "expert_weights")
 _VECTORS = ("sequences", "responses", "positions", "token_ids", "embedding_norms")
 
 
@@ -72,6 +72,53 @@ class Info:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class Lens:
+    """What a lens saw: the final norm and the head applied to the state after every layer."""
+
+    #: The most probable next tokens, `[token, layer, top]`, the most probable one first.
+    ids: npt.NDArray[np.uint32]
+    #: Their log-probabilities, `[token, layer, top]`.
+    logprobs: Floats
+    #: The entropy of the distribution, `[token, layer]`, in nats.
+    entropy: Floats
+    #: Its divergence from the one after the last layer, `KL(p_last ‖ p_layer)`, `[token, layer]`, in nats.
+    kl: Floats
+    #: The vocabulary's spelling of the ids; empty for a trace of a file.
+    vocabulary: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def tokens(self) -> npt.NDArray[np.object_]:
+        """The texts of the most probable tokens, `[token, layer, top]`; ids where they have no spelling."""
+        ids, places = np.unique(self.ids, return_inverse=True)
+        texts = np.array([readable(self.vocabulary.get(int(i), f"#{i}")) for i in ids], dtype=object)
+        tokens: npt.NDArray[np.object_] = texts[places.reshape(self.ids.shape)]
+        return tokens
+
+    @property
+    def decided_at(self) -> npt.NDArray[np.int64]:
+        """The layer from which on the most probable token stays the last layer's, `[token]`."""
+        top = self.ids[:, :, 0]
+        differs = top != top[:, -1:]
+        # The place after the last layer that differs; 0 where none does.
+        last = top.shape[1] - differs[:, ::-1].argmax(axis=1)
+        decided: npt.NDArray[np.int64] = np.where(differs.any(axis=1), last, 0)
+        return decided
+
+    def __getitem__(self, chosen: Any) -> Lens:
+        return replace(
+            self,
+            ids=self.ids[chosen],
+            logprobs=self.logprobs[chosen],
+            entropy=self.entropy[chosen],
+            kl=self.kl[chosen],
+        )
+
+    def __repr__(self) -> str:
+        n_tokens, n_layers, n_top = self.ids.shape
+        return f"<lac.Lens: the {n_top} most probable tokens after {n_layers} layers of {n_tokens} tokens>"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Trace:
     """What every layer did for every token that was fed, one sequence after another.
 
@@ -104,10 +151,12 @@ class Trace:
     active: Flags
     #: Whether the layer was run at all.
     executed: Flags
-    #: Cosines of each layer's input and output, where a file has them.
-    cosines: Floats | None = None
-    #: ‖output − input‖ / ‖input‖ of each layer, where a file has them.
-    contributions: Floats | None = None
+    #: What was measured beside the norm, by name, `[token, layer]` each: `cosine` (of a layer's input and output; block
+    #: influence is 1 less that) and `contribution` (‖output − input‖ / ‖input‖), and of attentions and MLPs apart
+    #: `attention_cosine`, `attention_contribution`, `mlp_cosine`, `mlp_contribution`, `attention_share`.
+    measures: dict[str, Floats] = field(default_factory=dict)
+    #: What a lens saw after each layer; None without one.
+    lens: Lens | None = None
     #: The experts that each token went through, `[token, layer, choice]`, −1 for none; for a model that has them.
     experts: npt.NDArray[np.int32] | None = None
     #: The weights of these experts.
@@ -193,6 +242,8 @@ class Trace:
         for name in _OPTIONAL:
             values = getattr(self, name)
             picked[name] = None if values is None else values[chosen]
+        picked["measures"] = {name: values[chosen] for name, values in self.measures.items()}
+        picked["lens"] = None if self.lens is None else self.lens[chosen]
         return replace(self, tokens=[self.tokens[place] for place in places], **picked)
 
     def __len__(self) -> int:
@@ -230,12 +281,13 @@ class Trace:
             ("threshold", "thresholds"),
             ("active", "active"),
             ("executed", "executed"),
-            ("cosine", "cosines"),
-            ("contribution", "contributions"),
         ):
-            values = getattr(self, name)
-            if values is not None:
-                columns[column] = np.ascontiguousarray(values).reshape(-1)
+            columns[column] = np.ascontiguousarray(getattr(self, name)).reshape(-1)
+        for column, values in self.measures.items():
+            columns[column] = np.ascontiguousarray(values).reshape(-1)
+        if self.lens is not None:
+            columns["lens_entropy"] = np.ascontiguousarray(self.lens.entropy).reshape(-1)
+            columns["lens_kl"] = np.ascontiguousarray(self.lens.kl).reshape(-1)
         return columns
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
@@ -269,10 +321,14 @@ class Trace:
     def save(self, path: PathLike) -> None:
         """Writes the trace as a Parquet file, which `read_trace`, `lac report` and any reader of Parquet take.
 
-        The file has a row for each token, with lists of layers. Cosines and contributions are not written.
+        The file has a row for each token, with lists of layers.
         """
         pieces = {int(id): token for id, token in zip(self.token_ids, self.tokens) if token}
-        columns = {name: np.ascontiguousarray(getattr(self, name)) for name in (*_VECTORS, *_MATRICES)}
+        columns: dict[str, Any] = {name: np.ascontiguousarray(getattr(self, name)) for name in (*_VECTORS, *_MATRICES)}
+        columns["measures"] = {name: np.ascontiguousarray(values) for name, values in self.measures.items()}
+        if self.lens is not None:
+            names = ("ids", "logprobs", "entropy", "kl")
+            columns["lens"] = {name: np.ascontiguousarray(getattr(self.lens, name)) for name in names}
         if self.experts is not None and self.expert_weights is not None:
             columns["experts"] = np.ascontiguousarray(self.experts)
             columns["expert_weights"] = np.ascontiguousarray(self.expert_weights)
@@ -289,11 +345,13 @@ class Trace:
     def plot(self, ax: Any = None, *, values: str = "active", max_tokens: int = 80) -> Any:
         """Draws tokens × layers with matplotlib, and returns the axes.
 
-        `values` is `active`, `norms`, `deltas`, `thresholds`, `cosines` or `contributions`; `max_tokens` are drawn.
+        `values` is `active`, `norms`, `deltas`, `thresholds`, the name of a measure, or `lens_entropy` or `lens_kl`;
+        `max_tokens` are drawn.
         """
         import matplotlib.pyplot as plt
 
-        matrix = getattr(self, values, None)
+        lens = {} if self.lens is None else {"lens_entropy": self.lens.entropy, "lens_kl": self.lens.kl}
+        matrix = {**self.measures, **lens}.get(values, getattr(self, values, None))
         if not isinstance(matrix, np.ndarray) or matrix.shape[:2] != self.norms.shape or matrix.ndim != 2:
             raise LacError(f"values is {values!r}, expected an array of the trace with a number for each layer")
         n_shown = min(len(self), max_tokens)
@@ -326,9 +384,17 @@ class Trace:
         return ax
 
 
-def trace_of_columns(columns: dict[str, Any], info: str, generations: Sequence[Generation] = ()) -> Trace:
+def trace_of_columns(
+    columns: dict[str, Any],
+    info: str,
+    generations: Sequence[Generation] = (),
+    vocabulary: dict[int, str] | None = None,
+) -> Trace:
     """Makes a trace of what the compiled half collected, one sequence after another."""
     pieces = columns.pop("pieces", None)
+    lens = columns.pop("lens", None)
+    if lens is not None:
+        columns["lens"] = Lens(**lens, vocabulary=vocabulary or {})
     n_tokens = len(columns["sequences"])
     tokens = ["" if piece is None else piece for piece in pieces] if pieces else [""] * n_tokens
     trace = Trace(info=Info.from_json(info), tokens=tokens, generations=generations, **columns)

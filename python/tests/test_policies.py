@@ -153,6 +153,10 @@ def test_plans_are_learned_saved_and_followed(model: lac.Model, tmp_path: Path) 
     assert model.generate(QUESTION, policy=lac.Planned(path), max_new_tokens=8).text == out.text
     halves = model.plan(QUESTION, max_new_tokens=8, keep_share=0.5, sublayers=True, by="mean-delta")
     assert halves.executed() == 6
+    for by in ("influence", "lens", "random", "last"):
+        ranked = model.plan([QUESTION], by=by, max_new_tokens=4, keep_layers=8)
+        assert ranked.executed() == 8
+    assert ranked.skipped()["skip"] == [8, 9, 10, 11]
     whole = model.plan(QUESTION, keep_layers=12, max_new_tokens=4)
     full = model.generate(QUESTION, max_new_tokens=8)
     assert model.generate(QUESTION, policy="planned", plan=whole, max_new_tokens=8).text == full.text

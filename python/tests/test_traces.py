@@ -89,6 +89,72 @@ def test_files_hold_what_memory_holds(model: lac.Model, tmp_path: Path) -> None:
         direct.path.unlink()
 
 
+def test_measures_follow_from_hidden_states(model: lac.Model) -> None:
+    trace = model.trace(QUESTION, max_new_tokens=0, measures="sublayers")
+    assert len(trace.measures) == 7
+    states = model.hidden_states(QUESTION).astype(np.float64)
+    before, after = states[:-1], states[1:]
+    lengths = np.linalg.norm(before, axis=-1), np.linalg.norm(after, axis=-1)
+    cosine = (before * after).sum(axis=-1) / lengths[0] / lengths[1]
+    assert np.allclose(trace.measures["cosine"], cosine.T, atol=1e-5)
+    contribution = np.linalg.norm(after - before, axis=-1) / lengths[0]
+    assert np.allclose(trace.measures["contribution"], contribution.T, rtol=1e-4)
+    plain = model.trace(QUESTION, max_new_tokens=0)
+    assert not plain.measures and (plain.norms == trace.norms).all()
+    assert set(model.trace("Hi", max_new_tokens=0, measures="layers").measures) == {"cosine", "contribution"}
+
+
+def test_a_lens_ends_at_the_logits(model: lac.Model) -> None:
+    lens = model.lens(QUESTION, top=3)
+    logits = model.logits(QUESTION).astype(np.float64)
+    logits -= logits.max(axis=-1, keepdims=True)
+    log_probabilities = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    assert lens.ids.shape == (len(logits), model.n_layers, 3)
+    assert (lens.ids[:, -1, 0] == logits.argmax(axis=-1)).all()
+    best = np.take_along_axis(log_probabilities, lens.ids[:, -1].astype(int), axis=-1)
+    assert np.allclose(lens.logprobs[:, -1], best, atol=1e-4)
+    entropy = -(np.exp(log_probabilities) * log_probabilities).sum(axis=-1)
+    assert np.allclose(lens.entropy[:, -1], entropy, atol=1e-3)
+    assert np.allclose(lens.kl[:, -1], 0, atol=1e-4) and (lens.kl > -1e-4).all()
+    assert lens.tokens.shape == lens.ids.shape
+    for token, layer in enumerate(lens.decided_at):
+        top = lens.ids[token, :, 0]
+        assert (top[layer:] == top[-1]).all() and (layer == 0 or top[layer - 1] != top[-1])
+
+
+def test_files_hold_measures_and_lenses(model: lac.Model, tmp_path: Path) -> None:
+    trace = model.trace(PROMPTS, max_new_tokens=5, alpha=0.4, measures="layers", lens=2)
+    trace.save(tmp_path / "saved.parquet")
+    settings = {"max_new_tokens": 5, "alpha": 0.4, "measures": "layers", "lens": 2}
+    direct = model.trace(PROMPTS, out=tmp_path / "direct.parquet", **settings).read()
+    for read in (lac.read_trace(tmp_path / "saved.parquet"), direct):
+        check_equal(read, trace)
+        assert read.lens is not None and trace.lens is not None
+        for name in ("ids", "logprobs", "entropy", "kl"):
+            assert (getattr(read.lens, name) == getattr(trace.lens, name)).all()
+        for name, values in trace.measures.items():
+            assert (read.measures[name] == values).all()
+    assert "lens_kl" in trace.to_pandas().columns and "cosine" in trace.to_pandas().columns
+
+
+#: A small model with experts, and without a tokenizer.
+EXPERTS = Path(__file__).parents[2] / "crates/lac-models/tests/fixtures/families/mixtral"
+
+
+@pytest.mark.skipif(not EXPERTS.exists(), reason="the fixtures lie in the repository")
+def test_experts_are_recorded(tmp_path: Path) -> None:
+    with lac.load(EXPERTS, progress=False) as model:
+        trace = model.trace([1, 2, 3, 4], max_new_tokens=3)
+        assert trace.experts is not None and trace.expert_weights is not None
+        assert trace.experts.shape[:2] == trace.norms.shape
+        assert np.allclose(trace.expert_weights.sum(axis=-1), 1, atol=1e-5)
+        trace.save(tmp_path / "t.parquet")
+        read = lac.read_trace(tmp_path / "t.parquet")
+        assert (read.experts == trace.experts).all()
+        with pytest.raises(lac.LacError, match="no tokenizer.json"):
+            model.generate("a text")
+
+
 def test_pandas_polars_and_arrow_take_traces(model: lac.Model) -> None:
     pl = pytest.importorskip("polars")
     pa = pytest.importorskip("pyarrow")

@@ -1,5 +1,6 @@
 //! Traces as columns of numbers, `[token]` and `[token][layer]` flat, and as numpy arrays.
 
+use lac_core::measures::Measure;
 use lac_core::{PassRecord, Phase};
 use lac_trace::Token;
 use numpy::{PyArray, PyArrayMethods};
@@ -8,6 +9,15 @@ use pyo3::types::PyDict;
 
 /// In the place of an expert, in layers that a token went through no expert of.
 const NO_EXPERT: i32 = -1;
+
+/// What a lens saw of many tokens.
+#[derive(Default)]
+pub(crate) struct LensColumns {
+    pub(crate) ids: Vec<u32>,
+    pub(crate) logprobs: Vec<f32>,
+    pub(crate) entropy: Vec<f32>,
+    pub(crate) kl: Vec<f32>,
+}
 
 /// What was seen of many tokens.
 #[derive(Default)]
@@ -24,8 +34,10 @@ pub(crate) struct Columns {
     pub(crate) thresholds: Vec<f32>,
     pub(crate) active: Vec<bool>,
     pub(crate) executed: Vec<bool>,
-    pub(crate) cosines: Vec<f32>,
-    pub(crate) contributions: Vec<f32>,
+    /// What was measured beside the norm, by name.
+    pub(crate) measures: Vec<(Measure, Vec<f32>)>,
+    /// What a lens saw: ids and log-probabilities `[token][layer][top]`, entropies and divergences `[token][layer]`.
+    pub(crate) lens: Option<LensColumns>,
     /// `[token][layer][choice]`.
     pub(crate) experts: Vec<i32>,
     pub(crate) expert_weights: Vec<f32>,
@@ -62,6 +74,23 @@ impl Columns {
             self.active
                 .extend(layers.clone().map(|layer| gate.active[at(layer)]));
             self.executed.extend_from_slice(&executed);
+            if let Some(measures) = &record.measures {
+                for (idx, (measure, values)) in measures.iter().enumerate() {
+                    let values = layers.clone().map(|layer| values[at(layer)]);
+                    self.push_measure(idx, measure, values);
+                }
+            }
+            if let Some(lens) = &record.lens {
+                let columns = self.lens.get_or_insert_default();
+                // State 0 is the embedding.
+                for state_idx in 1..lens.n_states() {
+                    let seen = lens.at(state_idx, token);
+                    columns.ids.extend_from_slice(seen.ids);
+                    columns.logprobs.extend_from_slice(seen.logprobs);
+                    columns.entropy.push(seen.entropy);
+                    columns.kl.push(seen.kl);
+                }
+            }
             for layer_idx in layers.filter(|_| n_chosen > 0) {
                 let layer = record.routing.get(layer_idx).and_then(Option::as_ref);
                 self.push_routing(layer.map(|layer| layer.of_token(token)), n_chosen);
@@ -83,15 +112,33 @@ impl Columns {
         self.thresholds.extend_from_slice(token.thresholds);
         self.active.extend_from_slice(token.active);
         self.executed.extend_from_slice(token.executed);
-        self.cosines
-            .extend_from_slice(token.cosines.unwrap_or_default());
-        self.contributions
-            .extend_from_slice(token.contributions.unwrap_or_default());
+        if let Some(measures) = &token.measures {
+            for (idx, (measure, values)) in measures.iter().enumerate() {
+                self.push_measure(idx, measure, values.iter().copied());
+            }
+        }
+        if let Some(lens) = &token.lens {
+            let columns = self.lens.get_or_insert_default();
+            for layer_idx in 0..token.n_layers() {
+                let (ids, logprobs) = lens.top(layer_idx);
+                columns.ids.extend_from_slice(ids);
+                columns.logprobs.extend_from_slice(logprobs);
+            }
+            columns.entropy.extend_from_slice(lens.entropy());
+            columns.kl.extend_from_slice(lens.kl());
+        }
         if let Some(routing) = &token.routing {
             for layer_idx in 0..token.n_layers() {
                 self.push_routing(routing.of_layer(layer_idx), n_chosen);
             }
         }
+    }
+
+    fn push_measure(&mut self, idx: usize, measure: Measure, values: impl Iterator<Item = f32>) {
+        if self.measures.len() == idx {
+            self.measures.push((measure, Vec::new()));
+        }
+        self.measures[idx].1.extend(values);
     }
 
     fn push_routing(&mut self, choices: Option<(&[u32], &[f32])>, n_chosen: usize) {
@@ -135,12 +182,32 @@ impl Columns {
             ("norms", self.norms),
             ("deltas", self.deltas),
             ("thresholds", self.thresholds),
-            ("cosines", self.cosines),
-            ("contributions", self.contributions),
         ] {
-            if values.len() == n_tokens * n_layers {
-                columns.set_item(name, PyArray::from_vec(py, values).reshape(shape)?)?;
-            }
+            columns.set_item(name, PyArray::from_vec(py, values).reshape(shape)?)?;
+        }
+        let measures = PyDict::new(py);
+        for (measure, values) in self.measures {
+            measures.set_item(
+                measure.name(),
+                PyArray::from_vec(py, values).reshape(shape)?,
+            )?;
+        }
+        columns.set_item("measures", measures)?;
+        if let Some(lens) = self.lens {
+            let n_top = lens.ids.len() / lens.entropy.len().max(1);
+            let top = [n_tokens, n_layers, n_top];
+            let of_lens = PyDict::new(py);
+            of_lens.set_item("ids", PyArray::from_vec(py, lens.ids).reshape(top)?)?;
+            of_lens.set_item(
+                "logprobs",
+                PyArray::from_vec(py, lens.logprobs).reshape(top)?,
+            )?;
+            of_lens.set_item(
+                "entropy",
+                PyArray::from_vec(py, lens.entropy).reshape(shape)?,
+            )?;
+            of_lens.set_item("kl", PyArray::from_vec(py, lens.kl).reshape(shape)?)?;
+            columns.set_item("lens", of_lens)?;
         }
         for (name, values) in [("active", self.active), ("executed", self.executed)] {
             columns.set_item(name, PyArray::from_vec(py, values).reshape(shape)?)?;

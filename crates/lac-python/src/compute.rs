@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use lac_core::generation::{GenerationOutput, StopReason, TextSink, TokenSink};
 use lac_core::plan::FingerprintPart;
-use lac_core::{GenerateArgs, GenerationConfig, Observer, Usage, generate};
+use lac_core::{GenerateArgs, GenerationConfig, LayerPolicy, Observer, Usage, generate};
 use lac_models::DecodedSpecialTokens;
 use lac_trace::routing::ExpertCounts;
 use lac_trace::{TraceInfo, TraceWriter};
@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::collector::{Collector, Progress};
 use crate::error::{Failure, detached};
+use crate::looking::LookingArgs;
 use crate::model::{Loaded, Model, notice_text};
 use crate::policy::{PolicyArgs, PolicySpec};
 use crate::sampling::sampling_request;
@@ -23,6 +24,7 @@ use crate::sampling::sampling_request;
 pub(crate) struct Continuation {
     pub(crate) prompts: Vec<Vec<u32>>,
     pub(crate) policy: PolicySpec,
+    pub(crate) looking: LookingArgs,
     pub(crate) config: GenerationConfig,
     pub(crate) stop: Vec<String>,
     pub(crate) batch_size: usize,
@@ -71,6 +73,7 @@ impl Continuation {
         let prompts: Vec<Vec<u32>> = prompts.iter().map(|ids| ids.as_array().to_vec()).collect();
         Ok(Self {
             policy: PolicySpec::new(policy)?,
+            looking: settings.extract()?,
             config: choice.generation(max_new_tokens, loaded.stop_ids()),
             sampling: (choice.describe(), choice.seed()),
             notices: notices.into_iter().map(notice_text).collect(),
@@ -98,7 +101,7 @@ impl Continuation {
         if !self.stop.is_empty() {
             loaded.tokenizer()?;
         }
-        let mut policy = self.policy.make(|| loaded.fingerprint())?;
+        let mut policy = self.observed_policy(loaded)?;
         let mut continued = Vec::with_capacity(self.prompts.len());
         let n_prompts = self.prompts.len() as u64;
         for (batch_idx, batch) in self.prompts.chunks(batch_size).enumerate() {
@@ -145,6 +148,11 @@ impl Continuation {
         Ok(continued)
     }
 
+    fn observed_policy(&self, loaded: &Loaded) -> Result<Box<dyn LayerPolicy>, Failure> {
+        let policy = self.policy.make(|| loaded.fingerprint())?;
+        self.looking.observed(policy, &loaded.decoder)
+    }
+
     /// Names the prompts of a batch that failed, where there are several.
     fn at_prompts(&self, failure: Failure, first: usize, n_prompts: usize) -> Failure {
         match (self.prompts.len(), n_prompts) {
@@ -156,7 +164,7 @@ impl Continuation {
 
     /// Describes the run for a trace.
     fn info(&self, loaded: &Loaded) -> Result<TraceInfo, Failure> {
-        let policy = self.policy.make(|| loaded.fingerprint())?;
+        let policy = self.observed_policy(loaded)?;
         let config = loaded.decoder.config();
         let model = loaded.open.request.model.display().to_string();
         let experts = config.experts.as_ref();
@@ -164,11 +172,16 @@ impl Continuation {
         let (sampling, seed) = &self.sampling;
         let info = TraceInfo::new(&model, config.n_layers, policy.as_ref())?
             .with_experts(experts)
+            .with_lens(self.looking.lens_top(config.vocab_size))
             .with_machine(
                 &loaded.open.weights_name(),
                 &loaded.open.request.device.to_string(),
             )
             .with_note("sampling", sampling);
+        let info = match self.looking.lens_file() {
+            Some(file) => info.with_note("lens file", &file),
+            None => info,
+        };
         Ok(match seed {
             Some(seed) => info.with_seed(*seed),
             None => info,
@@ -183,6 +196,7 @@ impl Continuation {
             self.batch_size,
             &self.stop,
             self.policy.plan_digest()?,
+            self.looking.measures()?.list().len(),
         );
         let digest = Sha256::digest(serde_json::to_vec(&parts)?);
         let hex = digest[..8].iter().map(|byte| format!("{byte:02x}"));

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
+use lac_core::lens::LensRecord;
+use lac_core::measures::{MeasureRecord, Measures};
 use lac_core::routing::RoutingRecord;
 use lac_core::{Decision, GateRecord, Observer, Pass, PassRecord};
 use lac_trace::file::TraceState;
@@ -56,6 +58,10 @@ struct Written {
     thresholds: Vec<f32>,
     active: Vec<bool>,
     executed: Vec<bool>,
+    /// In the order of their measures.
+    measures: Option<(Measures, Vec<Vec<f32>>)>,
+    /// Number of tokens that are named, ids, log-probabilities, entropies, divergences.
+    lens: Option<(usize, Vec<u32>, [Vec<f32>; 3])>,
     /// Number of choices, experts and weights `[token][layer][choice]`.
     routing: Option<(usize, Vec<i32>, Vec<f32>)>,
 }
@@ -80,14 +86,40 @@ impl Written {
             let array = array.as_array();
             Ok((array.ncols(), array.iter().copied().collect()))
         }
+        fn tensor<T: numpy::Element + Copy>(
+            columns: &Bound<'_, PyDict>,
+            name: &str,
+        ) -> PyResult<(usize, Vec<T>)> {
+            let array: PyReadonlyArray3<'_, T> = item(columns, name)?.extract()?;
+            let array = array.as_array();
+            Ok((array.dim().2, array.iter().copied().collect()))
+        }
         let (n_layers, norms) = matrix(columns, "norms")?;
+        let measured = item(columns, "measures")?.cast_into::<PyDict>()?;
+        let which = match measured.len() {
+            0 => None,
+            2 => Some(Measures::Layers),
+            _ => Some(Measures::Sublayers),
+        };
+        let measures = which
+            .map(|which| {
+                let list = which.list().iter();
+                let values = list.map(|measure| Ok(matrix(&measured, measure.name())?.1));
+                Ok::<_, PyErr>((which, values.collect::<PyResult<_>>()?))
+            })
+            .transpose()?;
+        let lens = if columns.contains("lens")? {
+            let lens = item(columns, "lens")?.cast_into::<PyDict>()?;
+            let (n_top, ids) = tensor(&lens, "ids")?;
+            let logprobs = tensor(&lens, "logprobs")?.1;
+            let (entropy, kl) = (matrix(&lens, "entropy")?.1, matrix(&lens, "kl")?.1);
+            Some((n_top, ids, [logprobs, entropy, kl]))
+        } else {
+            None
+        };
         let routing = if columns.contains("experts")? {
-            let experts: PyReadonlyArray3<'_, i32> = item(columns, "experts")?.extract()?;
-            let weights: PyReadonlyArray3<'_, f32> = item(columns, "expert_weights")?.extract()?;
-            let (experts, weights) = (experts.as_array(), weights.as_array());
-            let n_chosen = experts.dim().2;
-            let experts = experts.iter().copied().collect();
-            Some((n_chosen, experts, weights.iter().copied().collect()))
+            let (n_chosen, experts) = tensor(columns, "experts")?;
+            Some((n_chosen, experts, tensor(columns, "expert_weights")?.1))
         } else {
             None
         };
@@ -103,6 +135,8 @@ impl Written {
             thresholds: matrix(columns, "thresholds")?.1,
             active: matrix(columns, "active")?.1,
             executed: matrix(columns, "executed")?.1,
+            measures,
+            lens,
             routing,
         })
     }
@@ -203,7 +237,37 @@ impl Written {
                 active: by_layer(&self.active, n_layers, start, end),
             }),
             routing: routing.unwrap_or_default(),
+            measures: self.measures.as_ref().and_then(|(which, all)| {
+                let values = all.iter();
+                let values = values.map(|values| by_layer(values, n_layers, start, end));
+                MeasureRecord::new(*which, values.collect())
+            }),
+            lens: self.lens_record(start, end),
         }
+    }
+
+    /// Returns what a lens saw of the tokens from `start` to `end`. Of the embedding nothing is known, nor written.
+    fn lens_record(&self, start: usize, end: usize) -> Option<LensRecord> {
+        let (n_top, ids, [logprobs, entropy, kl]) = self.lens.as_ref()?;
+        let (n_top, n_slots) = (*n_top, end - start);
+        let mut record = LensRecord::default();
+        record.n_top = n_top;
+        record.n_slots = n_slots;
+        record.ids = vec![0; n_slots * n_top];
+        record.logprobs = vec![0.0; n_slots * n_top];
+        record.entropy = vec![0.0; n_slots];
+        record.kl = vec![0.0; n_slots];
+        for layer_idx in 0..self.n_layers {
+            for token in start..end {
+                let at = token * self.n_layers + layer_idx;
+                let top = at * n_top..(at + 1) * n_top;
+                record.ids.extend_from_slice(&ids[top.clone()]);
+                record.logprobs.extend_from_slice(&logprobs[top]);
+                record.entropy.push(entropy[at]);
+                record.kl.push(kl[at]);
+            }
+        }
+        Some(record)
     }
 
     fn write(

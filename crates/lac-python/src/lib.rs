@@ -11,6 +11,7 @@ mod compute;
 mod error;
 mod evaluation;
 mod files;
+mod looking;
 mod model;
 mod passes;
 mod plan;

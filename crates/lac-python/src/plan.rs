@@ -1,10 +1,14 @@
 //! Plans learned from traces.
 
+use lac_core::lens::Lens;
+use lac_core::measures::Measures;
 use lac_core::plan::{
     Evidence, Granularity, Keep, PhasePlan, PlanLearner, Provenance, Ranking, Selection,
     SplitLayers, VoidPlan,
 };
-use lac_core::{GateConfig, GenerateArgs, GenerationConfig, Phase, SkippedKeys, Trace, generate};
+use lac_core::{
+    GateConfig, GenerateArgs, GenerationConfig, Observed, Phase, SkippedKeys, Trace, generate,
+};
 use numpy::PyReadonlyArray1;
 use pyo3::prelude::*;
 
@@ -20,6 +24,7 @@ pub(crate) struct PlanArgs {
     alpha: f32,
     max_new_tokens: usize,
     by: String,
+    seed: u64,
     keep_share: Option<f64>,
     keep_layers: Option<usize>,
     keep_at_least: Option<f64>,
@@ -36,9 +41,13 @@ impl PlanArgs {
         let by = match self.by.as_str() {
             "usage" => Ranking::Usage,
             "mean-delta" => Ranking::MeanDelta,
+            "influence" => Ranking::Influence,
+            "lens" => Ranking::Lens,
+            "random" => Ranking::Random(self.seed),
+            "last" => Ranking::Last,
             other => {
                 return Err(Failure::new(format!(
-                    "by is {other:?}, expected usage or mean-delta (`lac plan` knows more)"
+                    "by is {other:?}, expected usage, mean-delta, influence, lens, random or last"
                 )));
             }
         };
@@ -95,14 +104,23 @@ pub(crate) fn plan<'py>(
     let skips_prompt = args.skips_in(Phase::Prompt)?;
     let skips_response = args.skips_in(Phase::Response)?;
     let prompts: Vec<Vec<u32>> = prompts.iter().map(|ids| ids.as_array().to_vec()).collect();
-    if prompts.is_empty() {
+    // An order needs no evidence.
+    if prompts.is_empty() && selection.by.needs_evidence() {
         return Err(Failure::new("there is no prompt to learn from").into());
     }
     let progress = Progress::new(progress);
     detached(py, || {
         let config =
             GenerationConfig::greedy(args.max_new_tokens).with_stop_tokens(loaded.stop_ids());
-        let mut policy = Interruptible::new(Box::new(Trace::new(gate)));
+        let (measures, lens) = match selection.by {
+            Ranking::Influence => (Measures::Layers, None),
+            Ranking::Lens => (Measures::Off, Some(Lens::new(1)?)),
+            _ => (Measures::Off, None),
+        };
+        let observed = Observed::new(Trace::new(gate))
+            .with_measures(measures)
+            .with_lens(lens);
+        let mut policy = Interruptible::new(Box::new(observed));
         let mut learner = PlanLearner::default();
         for (idx, prompt) in prompts.iter().enumerate() {
             progress.report(idx as u64, prompts.len() as u64)?;
@@ -117,11 +135,13 @@ pub(crate) fn plan<'py>(
             };
         }
         progress.report(prompts.len() as u64, prompts.len() as u64)?;
-        let choose = |phase, skips| {
-            if skips {
+        let choose = |phase, skips: bool| {
+            if !skips {
+                Ok(PhasePlan::full(n_layers))
+            } else if selection.by.needs_evidence() {
                 learner.choose(phase, selection, args.granularity())
             } else {
-                Ok(PhasePlan::full(n_layers))
+                selection.without_evidence(n_layers, args.granularity())
             }
         };
         let plan = VoidPlan::new(
@@ -145,7 +165,13 @@ pub(crate) fn plan<'py>(
 
 /// Rounds to four digits, as the command does.
 fn rounded(mut evidence: Evidence) -> Evidence {
-    for value in evidence.usage.iter_mut().chain(&mut evidence.mean_delta) {
+    let lists = [
+        &mut evidence.usage,
+        &mut evidence.mean_delta,
+        &mut evidence.influence,
+        &mut evidence.lens,
+    ];
+    for value in lists.into_iter().flatten() {
         *value = (*value * 1e4).round() / 1e4;
     }
     evidence

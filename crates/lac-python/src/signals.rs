@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use burn::tensor::Tensor;
-use lac_core::policy::FusedAction;
+use lac_core::error::StateAt;
+use lac_core::lens::Lens;
+use lac_core::measures::Measures;
+use lac_core::policy::{FusedAction, SublayerStep};
 use lac_core::{
     BoxError, Decision, GateConfig, LayerPolicy, LayerStep, NextState, Pass, PolicyEffect,
     SkippedKeys,
@@ -65,6 +68,14 @@ impl LayerPolicy for Interruptible {
         self.inner.fused_action()
     }
 
+    fn measures(&self) -> Measures {
+        self.inner.measures()
+    }
+
+    fn lens(&self) -> Option<&Lens> {
+        self.inner.lens()
+    }
+
     fn effect(&self) -> PolicyEffect {
         self.inner.effect()
     }
@@ -84,6 +95,22 @@ impl LayerPolicy for Interruptible {
 
     fn skipped_keys(&self) -> SkippedKeys {
         self.inner.skipped_keys()
+    }
+
+    fn runs_sublayers_apart(&self, layer_idx: usize) -> bool {
+        self.inner.runs_sublayers_apart(layer_idx)
+    }
+
+    fn after_sublayer(&mut self, step: SublayerStep<'_>) -> Result<Option<Tensor<3>>, BoxError> {
+        self.inner.after_sublayer(step)
+    }
+
+    fn change_state(
+        &mut self,
+        at: StateAt,
+        state: &Tensor<3>,
+    ) -> Result<Option<Tensor<3>>, BoxError> {
+        self.inner.change_state(at, state)
     }
 
     fn after(&mut self, step: LayerStep<'_>) -> Result<NextState, BoxError> {
