@@ -52,6 +52,13 @@ const LAYER_NAMES: &[(&str, &str)] = &[
     ("mlp.down_proj", "ffn_down"),
 ];
 
+/// Names of the tensors of one expert, in files from before those of all experts were one tensor.
+const EXPERT_NAMES: &[(&str, &str)] = &[
+    ("gate_proj", "ffn_gate"),
+    ("up_proj", "ffn_up"),
+    ("down_proj", "ffn_down"),
+];
+
 /// The embedding's name in GGUF files.
 pub(super) const EMBEDDING: &str = "token_embd.weight";
 
@@ -83,6 +90,12 @@ pub(super) fn gguf_name(name: &str, layer_norms: LayerNorms) -> Option<String> {
     }
     let (layer_idx, name) = name.strip_prefix("model.layers.")?.split_once('.')?;
     let (name, kind) = name.rsplit_once('.')?;
+    if let Some(expert) = name.strip_prefix("mlp.experts.")
+        && let Some((expert, part)) = expert.split_once('.')
+    {
+        let (_, part) = EXPERT_NAMES.iter().find(|(other, _)| *other == part)?;
+        return Some(format!("blk.{layer_idx}.{part}.{expert}.{kind}"));
+    }
     let mut names = LAYER_NAMES.iter().chain(norm_names(layer_norms));
     let (_, gguf_name) = names.find(|(other, _)| *other == name)?;
     Some(format!("blk.{layer_idx}.{gguf_name}.{kind}"))
@@ -181,6 +194,11 @@ mod tests {
                 "model.layers.0.post_attention_layernorm.weight",
                 Some("blk.0.ffn_norm.weight"),
             ),
+            (
+                "model.layers.3.mlp.experts.11.up_proj.weight",
+                Some("blk.3.ffn_up.11.weight"),
+            ),
+            ("model.layers.3.mlp.experts.11.other.weight", None),
             ("model.layers.0.other.weight", None),
             ("model.layers.0", None),
             ("other", None),

@@ -14,7 +14,7 @@ use super::tensor_info::is_quantised;
 use super::values::StoredTensor;
 use crate::checkpoint::hash::TensorHash;
 use crate::checkpoint::{Loading, WeightDtype};
-use crate::decoder::{DecoderMatrix, ExpertsShape, TensorSource};
+use crate::decoder::{DecoderMatrix, ExpertsShape, TensorSource, load_experts};
 use crate::file::excerpt;
 use crate::hash::FieldHasher;
 
@@ -148,11 +148,29 @@ impl<'a> GgufWeights<'a> {
         }
     }
 
-    /// Returns whether the file has a vector for a tensor of a checkpoint.
-    fn is_vector(&self, name: &str) -> bool {
-        let in_file = self.layout.gguf_name(name);
-        let stored = in_file.and_then(|in_file| stored(self.gguf, &in_file));
-        stored.is_some_and(|stored| stored.info.shape.len() == 1)
+    /// Returns a tensor of a checkpoint, if the file has it.
+    fn find(&self, name: &str) -> Option<StoredTensor<'a>> {
+        stored(self.gguf, &self.layout.gguf_name(name)?)
+    }
+
+    /// Checks that a kind of matrices has one format in all experts of a layer, which are put together.
+    fn check_experts(&self, name: &str, part: &str, n_experts: usize) -> Result<(), GgufError> {
+        let find = |expert: usize| self.find(&format!("{name}.{expert}.{part}.weight"));
+        let first = find(0).map(|stored| stored.info.format);
+        let found = (1..n_experts).map_while(find);
+        for stored in found {
+            if let Some(first) = first.filter(|first| *first != stored.info.format) {
+                return Err(GgufError::Tensor {
+                    path: stored.container.path.clone(),
+                    name: stored.name.to_owned(),
+                    problem: format!(
+                        "is in {}, but the same matrix of the layer's first expert in {first}: expected one format for all experts",
+                        stored.info.format
+                    ),
+                });
+            }
+        }
+        Ok(())
     }
 
     fn stored(&self, name: &str, expected: &[usize]) -> Result<StoredTensor<'a>, GgufError> {
@@ -282,8 +300,11 @@ impl GgufSource<'_, '_> {
     ) -> Result<DecoderMatrix, GgufError> {
         let width = in_file[D - 1];
         let shape = [in_file[..D - 1].iter().product(), width];
+        let is_vector = |stored: Option<StoredTensor<'_>>| {
+            stored.is_some_and(|stored| stored.info.shape.len() == 1)
+        };
         // llama.cpp's converter makes a vector of a matrix of one row.
-        if shape[0] == 1 && self.weights.is_vector(name) {
+        if shape[0] == 1 && is_vector(self.weights.find(name)) {
             return Ok(self.tensor::<1>(name, [width])?.reshape(shape).into());
         }
         let quantizing = self.loading.quantizing;
@@ -307,7 +328,7 @@ impl TensorSource for GgufSource<'_, '_> {
         self.tensor(name, [len])
     }
 
-    /// The file has one tensor for each kind.
+    /// The file has one tensor for each kind, or in older files one for each expert and kind.
     fn experts(
         &mut self,
         name: &str,
@@ -319,6 +340,16 @@ impl TensorSource for GgufSource<'_, '_> {
             hidden,
             ..
         } = shape;
+        if self
+            .weights
+            .find(&format!("{name}.0.gate_proj.weight"))
+            .is_some()
+        {
+            for part in ["gate_proj", "up_proj", "down_proj"] {
+                self.weights.check_experts(name, part, n_experts)?;
+            }
+            return load_experts(self, name, shape);
+        }
         let mut kind = |part: &str, [rows, width]: [usize; 2]| {
             self.matrix_of(&format!("{name}.{part}.weight"), [n_experts, rows, width])
         };

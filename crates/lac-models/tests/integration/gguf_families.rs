@@ -6,17 +6,15 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use lac_core::CausalLm;
-use lac_kernels::quantized::{BlockFormat, QuantizedMatrix};
-use lac_models::decoder::LayerMlp;
 use lac_models::{Decoder, ModelFolder, WeightDtype};
 use safetensors::tensor::Dtype;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::families::{check_with, folder};
-use crate::gguf::{Stored, Tensors, config, in_pairs, tensors};
-use crate::gguf_builder::{GgufBuilder, small_llama};
-use crate::parity::assert_close;
+use crate::gguf::{Stored, config, in_pairs, tensors};
+use crate::gguf_builder::GgufBuilder;
+use crate::gguf_experts::stack_experts;
 
 /// A family as the converter knows it.
 struct Converter {
@@ -24,6 +22,16 @@ struct Converter {
     name: &'static str,
     config: Value,
     builder: GgufBuilder,
+    experts: ExpertTensors,
+}
+
+/// How a converter writes experts.
+#[derive(Clone, Copy, PartialEq)]
+enum ExpertTensors {
+    /// One tensor for all experts of a layer.
+    Stacked,
+    /// One for each, as the first converters did.
+    Each,
 }
 
 impl Converter {
@@ -33,6 +41,7 @@ impl Converter {
             name,
             config,
             builder,
+            experts: ExpertTensors::Stacked,
         }
     }
 
@@ -276,7 +285,7 @@ impl Converter {
         } else {
             "ffn_norm"
         };
-        [
+        let named = [
             ("embed_tokens", "token_embd"),
             ("lm_head", "output"),
             ("layers", "blk"),
@@ -297,19 +306,32 @@ impl Converter {
             ("mlp.shared_expert.gate_proj", "ffn_gate_shexp"),
             ("mlp.shared_expert.up_proj", "ffn_up_shexp"),
             ("mlp.shared_expert.down_proj", "ffn_down_shexp"),
+            ("block_sparse_moe.experts", "mlp.experts"),
+            ("w1.weight", "ffn_gate"),
+            ("w2.weight", "ffn_down"),
+            ("w3.weight", "ffn_up"),
             ("mlp.gate_up_proj", "ffn_up"),
             ("mlp.gate_proj", "ffn_gate"),
             ("mlp.up_proj", "ffn_up"),
             ("mlp.down_proj", "ffn_down"),
         ]
         .iter()
-        .fold(name.to_owned(), |name, (from, to)| name.replace(from, to))
+        .fold(name.to_owned(), |name, (from, to)| name.replace(from, to));
+        let Some((layer, of_expert)) = named.split_once(".mlp.experts.") else {
+            return named;
+        };
+        let (expert, part) = of_expert.split_once('.').unwrap();
+        format!("{layer}.{part}.{expert}.weight")
     }
 
     /// Adds the tensors of a folder and writes the file.
     fn write(mut self, folder: &Path, path: &Path) {
         let is_permuted = ["llama", "granite", "mistral3", "smollm3"].contains(&self.name);
-        for (name, stored) in stack_experts(tensors(folder)) {
+        let tensors = match self.experts {
+            ExpertTensors::Stacked => stack_experts(tensors(folder)),
+            ExpertTensors::Each => tensors(folder),
+        };
+        for (name, stored) in tensors {
             let Stored {
                 dtype,
                 shape,
@@ -340,61 +362,6 @@ impl Converter {
     }
 }
 
-/// Puts the matrices of one kind of a layer's experts into one tensor, `[experts, out, in]`, by the converter's names.
-fn stack_experts(tensors: Tensors) -> Tensors {
-    let (of_experts, mut others): (Tensors, Tensors) = tensors
-        .into_iter()
-        .partition(|(name, _)| name.contains(".experts."));
-    let number = |name: &str| -> Vec<usize> {
-        name.split('.')
-            .filter_map(|part| part.parse().ok())
-            .collect()
-    };
-    let mut of_experts: Vec<(String, Stored)> = of_experts.into_iter().collect();
-    of_experts.sort_by_key(|(name, _)| number(name));
-    let mut add = |name: String, shape: &[usize], bytes: &[u8], values: &[f32]| {
-        let stacked = others.entry(name).or_insert_with(|| Stored {
-            dtype: Dtype::BF16,
-            shape: [&[0], shape].concat(),
-            bytes: Vec::new(),
-            values: Vec::new(),
-        });
-        stacked.shape[0] += 1;
-        stacked.bytes.extend(bytes);
-        stacked.values.extend(values);
-    };
-    for (name, stored) in of_experts {
-        let layer = number(&name)[0];
-        let part = name.rsplit('.').find(|part| *part != "weight").unwrap();
-        let names: &[&str] = match part {
-            "w1" | "gate_proj" => &["ffn_gate_exps"],
-            "w2" => &["ffn_down_exps"],
-            "w3" | "up_proj" => &["ffn_up_exps"],
-            "gate_up_proj" => &["ffn_gate_exps", "ffn_up_exps"],
-            "down_proj" => &["ffn_down_exps"],
-            other => panic!("{other}"),
-        };
-        // transformers 5 holds those of all experts together, and gate above up.
-        let (n_experts, rows) = match stored.shape[..] {
-            [n_experts, rows, _] => (n_experts, rows),
-            _ => (1, stored.shape[0]),
-        };
-        let width = *stored.shape.last().unwrap();
-        let rows = rows / names.len();
-        let n_values = rows * width;
-        let parts = stored
-            .values
-            .chunks(n_values)
-            .zip(stored.bytes.chunks(2 * n_values));
-        for (idx, (values, bytes)) in parts.enumerate() {
-            let name = format!("blk.{layer}.{}.weight", names[idx % names.len()]);
-            add(name, &[rows, width], bytes, values);
-        }
-        assert_eq!(stored.values.len(), n_experts * names.len() * n_values);
-    }
-    others
-}
-
 /// Converts a folder, and checks that no key is left unread.
 fn convert(architecture: &'static str, folder: &Path, path: &Path) -> ModelFolder {
     let converter = Converter::new(architecture, config(folder));
@@ -406,6 +373,21 @@ fn convert(architecture: &'static str, folder: &Path, path: &Path) -> ModelFolde
 
 fn load(folder: &ModelFolder, device: &Device) -> Decoder {
     folder.load(WeightDtype::F32, device, &mut |_| {}).unwrap()
+}
+
+/// The first files of Mixtral have a tensor for each matrix of each expert.
+#[test]
+fn mixtral_in_a_tensor_for_each_expert() {
+    let converted = TempDir::new().unwrap();
+    let path = converted.path().join("m.gguf");
+    let converter = Converter::new("llama", config(&folder("mixtral")));
+    let converter = Converter {
+        experts: ExpertTensors::Each,
+        ..converter.sizes().own_keys()
+    };
+    converter.write(&folder("mixtral"), &path);
+    let gguf = ModelFolder::open(&path).unwrap();
+    check_with("mixtral", |device| load(&gguf, device));
 }
 
 fn check(architecture: &'static str, name: &str) {
@@ -474,81 +456,4 @@ fn smollm3_leaves_out_every_fourth_rotation() {
         model.forward(ids.reshape([1, 20])).into_data()
     });
     assert_eq!(found, expected);
-}
-
-/// Experts in blocks are multiplied from their blocks, and give what their values give.
-#[test]
-fn experts_stay_in_blocks() {
-    const Q8_0: u32 = 8;
-    let (n_experts, hidden, inner) = (4, 32, 64);
-    let mut builder = small_llama()
-        .u32("llama.feed_forward_length", inner as u32)
-        .u32("llama.expert_count", n_experts as u32)
-        .u32("llama.expert_used_count", 2);
-    builder
-        .tensors
-        .retain(|tensor| !tensor.name.contains("ffn_"));
-    let mut state = 1u32;
-    let mut random = |shape: &[usize]| -> Vec<f32> {
-        let next = |_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-        };
-        (0..shape.iter().product()).map(next).collect()
-    };
-    for tensor in &mut builder.tensors {
-        let shape: Vec<usize> = tensor.shape.iter().map(|&size| size as usize).collect();
-        let values = match shape[..] {
-            [width] => vec![1.0; width],
-            _ => random(&shape),
-        };
-        let bytes = values.into_iter().flat_map(f32::to_le_bytes);
-        tensor.bytes = bytes.collect();
-    }
-    let router = [n_experts, hidden];
-    builder = builder
-        .f32_tensor("blk.0.ffn_norm.weight", &[hidden], &vec![1.0; hidden])
-        .f32_tensor("blk.0.ffn_gate_inp.weight", &router, &random(&router));
-    for (name, rows, width) in [
-        ("blk.0.ffn_gate_exps.weight", inner, hidden),
-        ("blk.0.ffn_up_exps.weight", inner, hidden),
-        ("blk.0.ffn_down_exps.weight", hidden, inner),
-    ] {
-        let values = random(&[n_experts * rows, width]);
-        let shape = [n_experts * rows, width];
-        let blocks = QuantizedMatrix::quantize(BlockFormat::Q8_0, shape, &values).unwrap();
-        let bytes = blocks.bytes().to_vec();
-        builder = builder.tensor(name, &[n_experts, rows, width], Q8_0, bytes);
-    }
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().join("m.gguf");
-    builder.write(&path);
-    let gguf = ModelFolder::open(&path).unwrap();
-    assert_eq!(gguf.config().architecture.model_type(), "mixtral");
-    // Under autodiff no blocks are kept.
-    let [in_blocks, dequantised] =
-        [Device::flex(), Device::flex().autodiff()].map(|device| load(&gguf, &device));
-    let LayerMlp::Sparse(mlp) = &in_blocks.model.layers[0].mlp else {
-        panic!("no experts");
-    };
-    assert!(mlp.experts.gate_proj.quantized().is_some());
-    let [found, expected] = [&in_blocks, &dequantised].map(|model| {
-        let ids: Vec<i32> = (2..14).collect();
-        let ids =
-            burn::tensor::Tensor::<1, burn::tensor::Int>::from_data(&ids[..], &model.device());
-        let logits = model.forward(ids.reshape([1, 12])).into_data();
-        logits.iter::<f32>().collect::<Vec<f32>>()
-    });
-    assert!(expected.iter().any(|logit| logit.abs() > 1.0));
-    assert_close(&found, &expected, |_| 2e-4, "experts in blocks");
-
-    let too_few = builder.entry("blk.0.ffn_up_exps.weight", |tensor| {
-        tensor.shape = vec![3, 64, 32]
-    });
-    too_few.write(&path);
-    let gguf = ModelFolder::open(&path).unwrap();
-    let error = gguf.load(WeightDtype::F32, &Device::flex(), &mut |_| {});
-    let error = error.map(|_| ()).unwrap_err().to_string();
-    assert!(error.contains("blk.0.ffn_up_exps.weight"), "{error}");
-    assert!(error.contains("[3, 64, 32]"), "{error}");
 }

@@ -17,6 +17,7 @@ mod foreign_folders;
 mod generation_defaults;
 mod gguf;
 mod gguf_builder;
+mod gguf_experts;
 mod gguf_export;
 mod gguf_families;
 mod gguf_tokens;
