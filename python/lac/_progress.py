@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Callable, Optional
 
 #: Called with what is done and all that is to be done.
 Report = Optional[Callable[[int, int], None]]
+
+
+#: What is done within this many seconds shows no bar.
+DELAY = 1.0
 
 
 def _is_watched() -> bool:
@@ -23,7 +28,10 @@ def progress(what: str, unit: str, asked: bool | None, scale: bool = False) -> I
         yield None
         return
     try:
-        from tqdm.auto import tqdm
+        with warnings.catch_warnings():
+            # It warns in notebooks without widgets, and draws a bar of text there.
+            warnings.simplefilter("ignore")
+            from tqdm.auto import tqdm
     except ImportError:
         yield None
         return
@@ -31,9 +39,8 @@ def progress(what: str, unit: str, asked: bool | None, scale: bool = False) -> I
 
     def report(n_done: int, n_total: int) -> None:
         nonlocal bar
-        # What takes no time needs no bar.
         if bar is None and n_total > 1:
-            bar = tqdm(desc=what, total=n_total, unit=unit, unit_scale=scale, leave=False)
+            bar = tqdm(desc=what, total=n_total, unit=unit, unit_scale=scale, leave=False, delay=DELAY)
         if bar is not None:
             bar.total = n_total
             bar.update(n_done - bar.n)

@@ -134,6 +134,8 @@ def test_notices_are_warnings(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
+        # Elsewhere than beside the package's source.
+        cwd=tmp_path,
     )
     assert "LacWarning: threads=7 has no effect" in process.stderr
 
@@ -181,7 +183,7 @@ def test_threads_share_a_model(model: lac.Model) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-def test_a_forked_process_is_told(model: lac.Model) -> None:
+def test_a_forked_process_is_told(tmp_path: Path) -> None:
     code = (
         "import os, lac\n"
         "model = lac.load('demo', progress=False)\n"
@@ -193,7 +195,7 @@ def test_a_forked_process_is_told(model: lac.Model) -> None:
         "    os._exit(9)\n"
         "raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 7
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=tmp_path).returncode == 7
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
@@ -212,8 +214,8 @@ def test_many_traces_leave_no_memory_behind(model: lac.Model) -> None:
     assert resident() - before < 2_000_000
 
 
-def test_the_import_is_light() -> None:
+def test_the_import_is_light(tmp_path: Path) -> None:
     heavy = {"pandas", "polars", "pyarrow", "matplotlib", "tqdm"}
     code = f"import sys, lac; print(*sorted({heavy} & set(sys.modules)))"
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert process.stdout.strip() == ""

@@ -6,6 +6,7 @@ mod gpu_check;
 mod process;
 mod publish;
 mod tidy;
+mod wheel;
 mod words;
 
 use std::path::{Path, PathBuf};
@@ -52,6 +53,15 @@ enum Task {
     /// versions, packages built from what is in them. Needs cargo-deny and cargo-hack; some forty
     /// minutes on two cores
     PublishCheck,
+    /// Build the Python package as an optimised wheel for every Python from 3.9 on, into target/wheels
+    Wheel(wheel::Wheel),
+    /// Build the Python package without optimisation, install it into a fresh environment, and run its tests, its
+    /// notebooks and the checks of its types
+    PythonCheck {
+        /// The Python to use
+        #[arg(long, default_value = "python3")]
+        python: PathBuf,
+    },
     /// Remake the fixtures (needs Python with tests/fixtures/requirements.txt)
     Fixtures {
         /// The Python to use
@@ -70,6 +80,8 @@ fn main() -> Result<()> {
         Task::Package => publish::package(publish::Verify::Skip),
         Task::Downstream => publish::downstream(),
         Task::PublishCheck => publish::publish_check(),
+        Task::Wheel(task) => task.build(),
+        Task::PythonCheck { python } => wheel::python_check(&python),
         Task::Fixtures { python } => fixtures(&python),
     }
 }
