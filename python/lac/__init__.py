@@ -16,7 +16,7 @@ from ._errors import LacError, LacWarning
 from ._evaluation import evaluate, read_results
 from ._generation import Generation, TextStream
 from ._lac import Readings, __version__
-from ._model import Model, Perplexity, load
+from ._model import Model, Perplexity, devices, load
 from ._plan import Plan, read_plan
 from ._policy import Bypass, Halt, LastActive, Off, Planned, Policy
 from ._policy import Trace as TracePolicy
@@ -43,6 +43,7 @@ __all__ = [
     "TraceFile",
     "TracePolicy",
     "__version__",
+    "devices",
     "evaluate",
     "load",
     "open_trace",

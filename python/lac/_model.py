@@ -115,6 +115,11 @@ def load(
     return Model(loaded)
 
 
+def devices() -> dict[str, list[str] | None]:
+    """Returns the kinds of devices with those that were found; None where the package was built without a kind."""
+    return dict(_lac.devices())
+
+
 class Model:
     """A loaded model. `lac.load` makes one.
 

@@ -17,7 +17,7 @@ from lm_eval.api.registry import register_model
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from ._errors import LacError
-from ._model import Model, load
+from ._model import Model, devices, load
 from ._policy import policy_args
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class LacLM(TemplateLM):  # type: ignore[misc]
                 pretrained,
                 # The harness's words for data types.
                 dtype={"float32": "f32", "bfloat16": "bf16", "float16": "f16"}.get(dtype, dtype),
-                device=device or "cpu",
+                device=_device(device),
                 threads=threads,
                 quantize=quantize,
                 strict=strict,
@@ -197,6 +197,12 @@ class LacLM(TemplateLM):  # type: ignore[misc]
             *before, last = chat_history
             return str(self.model.apply_chat_template(before)) + last["content"]
         return str(self.model.apply_chat_template(chat_history))
+
+
+def _device(asked: str | None) -> str:
+    """Returns the device that is computed on: the harness asks for a GPU wherever nobody has said anything."""
+    kind = (asked or "cpu").split(":")[0]
+    return asked if asked and devices().get(kind) else "cpu"
 
 
 def _bar(total: int, is_hidden: bool) -> Any:

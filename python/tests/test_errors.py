@@ -128,6 +128,11 @@ def test_a_closed_model_says_so() -> None:
             use()
 
 
+def test_devices_are_listed() -> None:
+    found = lac.devices()
+    assert found["cpu"] and set(found) == {"cpu", "wgpu", "vulkan", "cuda"}
+
+
 def test_notices_are_warnings(tmp_path: Path) -> None:
     process = subprocess.run(
         [sys.executable, "-c", "import lac; lac.set = lac.load('demo', threads=1); lac.load('demo', threads=7)"],

@@ -29,11 +29,18 @@ def lm(model: lac.Model) -> Any:
     return LacLM(model, batch_size=4)
 
 
+def test_the_harness_devices_and_types_are_understood() -> None:
+    from lac.lm_eval import LacLM
+
+    other = LacLM("demo", device="cuda:0" if not lac.devices()["cuda"] else "cpu", dtype="float32", batch_size="auto")
+    assert (other.model.device, other.model.dtype, other.batch_size) == ("cpu", "f32", 16)
+    with pytest.raises(lac.LacError, match="speed is not known"):
+        LacLM("demo", speed=3)
+
+
 def test_the_harness_knows_the_model(tmp_path: Path) -> None:
     code = "from lm_eval.api.registry import get_model; print(get_model('lac').__module__)"
-    process = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
-    )
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
     if process.returncode and not list(Path(lac.__file__).parent.parent.glob("_lac_lm_eval.pth")):
         pytest.skip("the package lies in its source folder, without what it installs beside itself")
     assert process.stdout.strip() == "lac.lm_eval", process.stderr

@@ -48,7 +48,7 @@ mod _lac {
     #[pymodule_export]
     use crate::stream::{TextStream, stream};
     #[pymodule_export]
-    use crate::threads::set_threads;
+    use crate::threads::{devices, set_threads};
 
     use pyo3::prelude::*;
 

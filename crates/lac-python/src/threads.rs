@@ -1,8 +1,8 @@
-//! The threads that compute on the CPU.
+//! Where models are computed: the threads of the CPU, and the devices there are.
 
 use pyo3::prelude::*;
 
-use crate::error::LacError;
+use crate::error::{LacError, detached};
 
 /// Sets the number of threads that compute, once for the process. Returns whether it is that number: threads that have
 /// begun to compute are not replaced.
@@ -14,4 +14,10 @@ pub(crate) fn set_threads(n_threads: usize) -> PyResult<bool> {
     }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads);
     Ok(pool.build_global().is_ok() || rayon::current_num_threads() == n_threads)
+}
+
+/// Returns every kind of device with the devices found, None where it was not compiled in.
+#[pyfunction]
+pub(crate) fn devices(py: Python<'_>) -> PyResult<Vec<(&'static str, Option<Vec<String>>)>> {
+    detached(py, || Ok(lac_session::device::listing()))
 }
