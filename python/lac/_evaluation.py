@@ -125,10 +125,12 @@ def _frame(evaluation: dict[str, Any], per: str) -> Any:
     import pandas as pd
 
     labels = dict(evaluation["settings"])
+    order = list(labels)
     if per == "question":
         rows = [
             {
                 "variant": labels[record["settings"]],
+                "row": record["row"],
                 "subject": record["subject"],
                 "item": record["item"],
                 "answer": record["answer"],
@@ -138,7 +140,8 @@ def _frame(evaluation: dict[str, Any], per: str) -> Any:
                 "text": record.get("text"),
                 "seconds": record["seconds"],
             }
-            for record in evaluation["records"]
+            # Questions were asked the longest first.
+            for record in sorted(evaluation["records"], key=lambda one: (order.index(one["settings"]), one["row"]))
         ]
         return pd.DataFrame(rows)
     rows = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -68,40 +67,39 @@ def test_pairs_texts_and_prompts_are_the_models(model: lac.Model, lm: Any) -> No
     assert lm.apply_chat_template([{"role": "user", "content": "Where does Kodo live?"}]) == prompt
 
 
-def test_a_task_gives_what_lac_gives(model: lac.Model, lm: Any, tmp_path: Path) -> None:
-    """The embedded yes-or-no questions, as a task of the harness and as a benchmark of lac."""
-    pd = pytest.importorskip("pandas")
+#: The embedded yes-or-no questions, in Google's format.
+BOOLQ = Path(__file__).parents[2] / "crates/lac-demo/assets/sets/boolq/dev.jsonl"
+
+#: The harness's task `boolq`, with its words, on a file.
+BOOLQ_TASK = {
+    "task": "boolq_of_a_file",
+    "dataset_path": "json",
+    "test_split": "test",
+    "output_type": "multiple_choice",
+    "doc_to_text": "{{title}} -- {{passage}}\nQuestion: {{question}}?\nAnswer:",
+    "doc_to_choice": ["no", "yes"],
+    "doc_to_target": "{{answer | int}}",
+    "metric_list": [{"metric": "acc"}],
+}
+
+
+@pytest.mark.skipif(not BOOLQ.exists(), reason="the sets lie in the repository")
+def test_a_task_gives_what_lac_eval_gives(model: lac.Model, lm: Any, tmp_path: Path) -> None:
+    pytest.importorskip("pandas")
     import lm_eval
     from lm_eval.tasks import TaskManager
 
-    rows = [
-        {"context": "Kodo lives in", "good": " a house.", "bad": " house house."},
-        {"context": "Kodo", "good": " lives", "bad": " Kodo"},
-        {"context": "The", "good": " river", "bad": "."},
-    ]
-    data = tmp_path / "data.jsonl"
-    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    task = {
-        "task": "which",
-        "dataset_path": "json",
-        "dataset_kwargs": {"data_files": {"test": str(data)}},
-        "test_split": "test",
-        "output_type": "multiple_choice",
-        "doc_to_text": "{{context}}",
-        "doc_to_choice": ["good", "bad"],
-        "doc_to_target": 0,
-        "target_delimiter": "",
-        "metric_list": [{"metric": "acc"}],
-    }
-    task["doc_to_choice"] = "{{[good, bad]}}"
+    limit = 16
+    data = tmp_path / "boolq.jsonl"
+    data.write_text("".join(BOOLQ.read_text().splitlines(keepends=True)[:limit]))
+    task = {**BOOLQ_TASK, "dataset_kwargs": {"data_files": {"test": str(data)}}}
     results = lm_eval.simple_evaluate(
-        lm, tasks=[task], task_manager=TaskManager(include_defaults=False), bootstrap_iters=0, log_samples=False
+        lm, tasks=[task], task_manager=TaskManager(include_defaults=False), bootstrap_iters=0, log_samples=True
     )
-    expected = np.mean(
-        [
-            model.loglikelihood(row["context"], row["good"])[0] > model.loglikelihood(row["context"], row["bad"])[0]
-            for row in rows
-        ]
-    )
-    assert results["results"]["which"]["acc,none"] == pytest.approx(expected)
-    del pd
+    samples = results["samples"]["boolq_of_a_file"]
+    logged = [[float(score[0][0]) for score in sample["resps"]] for sample in samples]
+    frame = lac.evaluate(model, "boolq", data=data, per="question")
+    assert len(frame) == len(logged) == limit
+    assert np.allclose(frame["log_likelihoods"].tolist(), logged, atol=1e-4)
+    accuracy = results["results"]["boolq_of_a_file"]["acc,none"]
+    assert accuracy == pytest.approx(frame["right"].mean()) and accuracy > 0.9
