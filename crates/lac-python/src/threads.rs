@@ -16,8 +16,11 @@ pub(crate) fn set_threads(n_threads: usize) -> PyResult<bool> {
     Ok(pool.build_global().is_ok() || rayon::current_num_threads() == n_threads)
 }
 
+/// A kind of device, and the devices found.
+type Kind = (&'static str, Option<Vec<String>>);
+
 /// Returns every kind of device with the devices found, None where it was not compiled in.
 #[pyfunction]
-pub(crate) fn devices(py: Python<'_>) -> PyResult<Vec<(&'static str, Option<Vec<String>>)>> {
+pub(crate) fn devices(py: Python<'_>) -> PyResult<Vec<Kind>> {
     detached(py, || Ok(lac_session::device::listing()))
 }
