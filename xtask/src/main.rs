@@ -2,6 +2,7 @@
 
 mod circles;
 mod documents;
+mod findings;
 mod gpu_check;
 mod process;
 mod publish;
@@ -45,6 +46,10 @@ enum Task {
     /// Build the kernel's tests and benches for CUDA and run them: they print the figures that
     /// only a machine with a GPU can give
     GpuCheck(gpu_check::GpuCheck),
+    /// Make the tables and pictures of docs/findings.md again, by the command line. It says first how long
+    /// that takes: under three hours for SmolLM2-135M on two cores, some minutes for the embedded model. A
+    /// run that was interrupted goes on
+    Findings(findings::Findings),
     /// Package every crate that is published, and check sizes and contents
     Package,
     /// Build and run somebody else's crate with lac-core as it is packaged, on the CPU and on a GPU
@@ -77,6 +82,7 @@ fn main() -> Result<()> {
         Task::CheckCuda => check_cuda(),
         Task::TrainDemo { options } => train_demo(&options),
         Task::GpuCheck(task) => task.run(root()),
+        Task::Findings(task) => task.run(),
         Task::Package => publish::package(publish::Verify::Skip),
         Task::Downstream => publish::downstream(),
         Task::PublishCheck => publish::publish_check(),
