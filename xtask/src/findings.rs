@@ -6,7 +6,6 @@ mod steps;
 mod tables;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -167,11 +166,4 @@ impl Findings {
             .join("release")
             .join(format!("lac{}", std::env::consts::EXE_SUFFIX)))
     }
-}
-
-/// Returns a command that runs the program.
-fn lac(program: &Path, args: &[String]) -> Command {
-    let mut command = Command::new(program);
-    command.args(args);
-    command
 }

@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-
-use super::lac;
 
 /// One command, and the file that is there once it has run.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,7 +108,8 @@ impl Runner {
     }
 
     fn run_step(&self, program: &Path, step: &Step) -> Result<()> {
-        let mut command = lac(program, &step.args);
+        let mut command = Command::new(program);
+        command.args(&step.args);
         match step.prints_result {
             Prints::Words => crate::process::run(command.stdout(Stdio::null())),
             Prints::Result => {

@@ -181,7 +181,11 @@ fn against_full(row: &Value) -> String {
         number(row, "against_full.p_value"),
     ) {
         (Some(mean), Some(low), Some(high), Some(p)) => {
-            format!("{mean:+.1} ({low:+.1} to {high:+.1}), p = {p:.3}")
+            let p = match p {
+                0.0..0.001 => "p < 0.001".to_owned(),
+                _ => format!("p = {p:.3}"),
+            };
+            format!("{mean:+.1} ({low:+.1} to {high:+.1}), {p}")
         }
         _ => "–".to_owned(),
     }
