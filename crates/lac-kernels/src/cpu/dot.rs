@@ -16,14 +16,16 @@ use crate::value::Value;
 /// Values of a product that are summed in lanes before the lanes are added up.
 pub(crate) const BLOCK: usize = 1024;
 
-/// Dot products of every left row with every right row, none of them longer than [`BLOCK`].
+/// Dot products of every left row with every right row, none of them longer than [`BLOCK`]. What is read next is asked
+/// for meanwhile.
 ///
 /// # Safety
 /// The processor has the instructions `I`, and all rows are equally long.
 #[inline(always)]
-unsafe fn tile<I: Instructions, const LEFT: usize, const RIGHT: usize>(
+unsafe fn tile<I: Instructions, A: Ahead<I::Value, LEFT>, const LEFT: usize, const RIGHT: usize>(
     left: [&[I::Value]; LEFT],
     right: [&[I::Value]; RIGHT],
+    mut ahead: A,
 ) -> [[f32; LEFT]; RIGHT] {
     let width = left[0].len();
     let mut sums = [[I::zero(); RIGHT]; LEFT];
@@ -31,9 +33,7 @@ unsafe fn tile<I: Instructions, const LEFT: usize, const RIGHT: usize>(
     while at + I::STEP <= width {
         // SAFETY: `at + STEP` lies within every row.
         let load = |row: &[I::Value]| unsafe { I::load(row.as_ptr().add(at)) };
-        for row in left {
-            prefetch(row.as_ptr().wrapping_add(at));
-        }
+        ahead.ask(left, at, I::STEP);
         add_products::<I, LEFT, RIGHT>(&mut sums, left, right, load);
         at += I::STEP;
     }
@@ -66,17 +66,73 @@ fn add_products<I: Instructions, const LEFT: usize, const RIGHT: usize>(
     }
 }
 
-/// Asks for the values a page ahead: with two threads, the processor's own prefetching leaves a part of the
-/// memory's bandwidth unused.
+/// What a tile asks memory for while it multiplies: with two threads, the processor's own prefetching leaves a part of
+/// the memory's bandwidth unused.
+trait Ahead<E, const LEFT: usize>: Copy {
+    /// For all blocks of rows that begin with these; `start` values of each row have been multiplied before.
+    fn new(left: [&[E]; LEFT], start: usize, width: usize) -> Self;
+
+    /// Asks for what is read after `at`, `step` values of each row.
+    fn ask(&mut self, left: [&[E]; LEFT], at: usize, step: usize);
+}
+
+/// Asks for each row's values a page ahead.
+#[derive(Clone, Copy)]
+struct EachRow;
+
+impl<E, const LEFT: usize> Ahead<E, LEFT> for EachRow {
+    #[inline(always)]
+    fn new(_left: [&[E]; LEFT], _start: usize, _width: usize) -> Self {
+        Self
+    }
+
+    #[inline(always)]
+    fn ask(&mut self, left: [&[E]; LEFT], at: usize, _step: usize) {
+        for row in left {
+            prefetch(row.as_ptr().wrapping_add(at));
+        }
+    }
+}
+
+/// Asks for the rows after these, which lie beside them, in the order of memory.
+#[derive(Clone, Copy)]
+struct InOrder<E>(*const E);
+
+impl<E: Copy, const LEFT: usize> Ahead<E, LEFT> for InOrder<E> {
+    #[inline(always)]
+    fn new(left: [&[E]; LEFT], start: usize, width: usize) -> Self {
+        let first = left[0].as_ptr().wrapping_sub(start);
+        let next = first.wrapping_byte_add((LEFT * width * size_of::<E>()).max(PAGE));
+        Self(next.wrapping_add(LEFT * start))
+    }
+
+    #[inline(always)]
+    fn ask(&mut self, left: [&[E]; LEFT], _at: usize, step: usize) {
+        for row in 0..left.len() {
+            ask_for(self.0.wrapping_add(row * step));
+        }
+        self.0 = self.0.wrapping_add(left.len() * step);
+    }
+}
+
+/// As far as memory is asked for values in advance, in bytes.
+const PAGE: usize = 4096;
+
+/// Asks for the values a page ahead.
 #[inline(always)]
 pub(super) fn prefetch<E>(values: *const E) {
+    ask_for(values.wrapping_byte_add(PAGE));
+}
+
+/// Asks memory for the values at a place.
+#[inline(always)]
+fn ask_for<E>(values: *const E) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        const PAGE: usize = 4096;
         // SAFETY: every x86-64 processor has the instruction, and it reads nothing: an address beyond the
         // weight is passed over.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(values.cast::<i8>().wrapping_add(PAGE)) };
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(values.cast::<i8>()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = values;
@@ -87,9 +143,16 @@ pub(super) fn prefetch<E>(values: *const E) {
 pub(crate) enum ReadFrom {
     /// A cache: several rows at once, so that no sum waits for the one before.
     Cache,
-    /// Memory: one row after another, as long as there are few right rows to meet it.
+    /// Memory: in its order, as long as there are few right rows to meet it.
     Memory,
 }
+
+/// Left rows of at most so many bytes are read from memory several at once: they and the rows after them, which are
+/// asked for meanwhile, stay in the first cache.
+const NARROW: usize = 4096;
+
+/// Left rows of at most so many bytes are read from memory two at once.
+const MIDDLING: usize = 2 * NARROW;
 
 /// With more right rows than this, products take longer than reading left rows from memory.
 const FEW: usize = 4;
@@ -161,23 +224,77 @@ unsafe fn products<I: Instructions>(
     outputs: &mut [f32],
     stride: usize,
 ) {
+    let row_bytes = left.width() * size_of::<I::Value>();
+    let is_middling = left.stride == left.width && row_bytes <= MIDDLING;
     let mut first = 0;
     while first < left.len() {
         let n_left = left.len() - first;
         // SAFETY: the caller's promise.
         first += unsafe {
             match (right.len(), n_left) {
-                // One row after another is what memory hands out fastest.
-                (1..=FEW, _) if from == ReadFrom::Memory => {
-                    strip::<I, 1, 4>(left, first, right, outputs, stride)
+                (1..=FEW, 2..) if from == ReadFrom::Memory && is_middling => {
+                    beside::<I>(left, first, right, outputs, stride)
                 }
-                (1, 4..) => strip::<I, 4, 1>(left, first, right, outputs, stride),
-                (1, _) => strip::<I, 1, 1>(left, first, right, outputs, stride),
-                (_, 6..) if I::LEFT == 6 => strip::<I, 6, 4>(left, first, right, outputs, stride),
-                (_, 2..) => strip::<I, 2, 2>(left, first, right, outputs, stride),
-                (_, _) => strip::<I, 1, 4>(left, first, right, outputs, stride),
+                (1, _) if from == ReadFrom::Memory => {
+                    strip::<I, EachRow, 1, 1>(left, first, right, outputs, stride)
+                }
+                (2, _) if from == ReadFrom::Memory => {
+                    strip::<I, EachRow, 1, 2>(left, first, right, outputs, stride)
+                }
+                (3, _) if from == ReadFrom::Memory => {
+                    strip::<I, EachRow, 1, 3>(left, first, right, outputs, stride)
+                }
+                (FEW, _) if from == ReadFrom::Memory => {
+                    strip::<I, EachRow, 1, FEW>(left, first, right, outputs, stride)
+                }
+                (1, 4..) => strip::<I, EachRow, 4, 1>(left, first, right, outputs, stride),
+                (1, _) => strip::<I, EachRow, 1, 1>(left, first, right, outputs, stride),
+                (_, 6..) if I::LEFT == 6 => {
+                    strip::<I, EachRow, 6, 4>(left, first, right, outputs, stride)
+                }
+                (_, 2..) => strip::<I, EachRow, 2, 2>(left, first, right, outputs, stride),
+                (_, _) => strip::<I, EachRow, 1, FEW>(left, first, right, outputs, stride),
             }
         };
+    }
+}
+
+/// Some left rows that lie beside each other, with one to four right rows; returns their number.
+///
+/// The products of one row are a chain, each waiting for the one before it, so several rows take turns. Memory is asked for
+/// them in its order all the same.
+///
+/// # Safety
+/// As for [`products`]. There are two left rows or more.
+#[inline(always)]
+unsafe fn beside<I: Instructions>(
+    left: Rows<'_, I::Value>,
+    first: usize,
+    right: Rows<'_, I::Value>,
+    outputs: &mut [f32],
+    stride: usize,
+) -> usize {
+    let is_narrow = left.width() * size_of::<I::Value>() <= NARROW;
+    // SAFETY: the caller's promise.
+    unsafe {
+        match (right.len(), left.len() - first) {
+            (1, 3..) if is_narrow => {
+                strip::<I, InOrder<_>, 3, 1>(left, first, right, outputs, stride)
+            }
+            (2, 4..) if is_narrow => {
+                strip::<I, InOrder<_>, 4, 2>(left, first, right, outputs, stride)
+            }
+            (3, 4..) if is_narrow => {
+                strip::<I, InOrder<_>, 4, 3>(left, first, right, outputs, stride)
+            }
+            (4, 3..) if is_narrow => {
+                strip::<I, InOrder<_>, 3, 4>(left, first, right, outputs, stride)
+            }
+            (1, _) => strip::<I, InOrder<_>, 2, 1>(left, first, right, outputs, stride),
+            (2, _) => strip::<I, InOrder<_>, 2, 2>(left, first, right, outputs, stride),
+            (3, _) => strip::<I, InOrder<_>, 2, 3>(left, first, right, outputs, stride),
+            (_, _) => strip::<I, InOrder<_>, 2, 4>(left, first, right, outputs, stride),
+        }
     }
 }
 
@@ -186,7 +303,12 @@ unsafe fn products<I: Instructions>(
 /// # Safety
 /// As for [`products`].
 #[inline(always)]
-unsafe fn strip<I: Instructions, const LEFT: usize, const RIGHT: usize>(
+unsafe fn strip<
+    I: Instructions,
+    A: Ahead<I::Value, LEFT>,
+    const LEFT: usize,
+    const RIGHT: usize,
+>(
     left: Rows<'_, I::Value>,
     first: usize,
     right: Rows<'_, I::Value>,
@@ -197,12 +319,13 @@ unsafe fn strip<I: Instructions, const LEFT: usize, const RIGHT: usize>(
     for start in (0..width).step_by(BLOCK) {
         let block = start..(start + BLOCK).min(width);
         let left = std::array::from_fn(|row| &left.row(first + row)[block.clone()]);
+        let ahead = A::new(left, start, width);
         let n_tiles = right.len() / RIGHT;
         for tile_idx in 0..n_tiles {
             let first_right = tile_idx * RIGHT;
             let rows = std::array::from_fn(|row| &right.row(first_right + row)[block.clone()]);
             // SAFETY: the caller's promise.
-            let totals = unsafe { tile::<I, LEFT, RIGHT>(left, rows) };
+            let totals = unsafe { tile::<I, A, LEFT, RIGHT>(left, rows, ahead) };
             for (row, totals) in totals.iter().enumerate() {
                 let outputs = &mut outputs[(first_right + row) * stride + first..][..LEFT];
                 put(outputs, totals, start);
@@ -210,7 +333,8 @@ unsafe fn strip<I: Instructions, const LEFT: usize, const RIGHT: usize>(
         }
         for row in n_tiles * RIGHT..right.len() {
             // SAFETY: as above.
-            let [totals] = unsafe { tile::<I, LEFT, 1>(left, [&right.row(row)[block.clone()]]) };
+            let [totals] =
+                unsafe { tile::<I, A, LEFT, 1>(left, [&right.row(row)[block.clone()]], ahead) };
             let outputs = &mut outputs[row * stride + first..][..LEFT];
             put(outputs, &totals, start);
         }
@@ -356,14 +480,24 @@ mod tests {
         (0..n).map(|idx| E::narrow(value(idx))).collect()
     }
 
-    /// Instructions that a wider processor would not choose give the same sums, but for rounding.
+    /// Instructions that a wider processor would not choose give the same sums, but for rounding; and however many rows
+    /// meet, each sum has the same bits.
     fn check<I: Instructions>(what: &str) {
         for (n_left, n_right, width) in [
             (1, 1, 1),
             (7, 1, 40),
+            (8, 1, 2047),
+            (9, 2, 1025),
+            (11, 3, 576),
+            (10, 4, 577),
             (7, 5, 33),
             (13, 9, 1100),
+            (3, 1, 4100),
             (3, 2, 2049),
+            (5, 3, 1100),
+            (6, 4, 1100),
+            (5, 3, 4100),
+            (5, 4, 4100),
         ] {
             let (left, right) = (rows(n_left * width, 1), rows(n_right * width, 2));
             for from in [ReadFrom::Cache, ReadFrom::Memory] {
@@ -391,6 +525,15 @@ mod tests {
                         error <= 1e-7 * width as f64 + 1e-6,
                         "{what}, {width}: {found}, {expected}"
                     );
+                    let row = |rows, row: usize| {
+                        let values: &[I::Value] = rows;
+                        Rows::new(&values[row * width..][..width], width, width, 1)
+                    };
+                    let mut alone = [0.0];
+                    let (x, w) = (row(&left, idx % n_left), row(&right, idx / n_left));
+                    // SAFETY: as above.
+                    unsafe { products::<I>(x, w, ReadFrom::Cache, &mut alone, 1) };
+                    assert_eq!(found.to_bits(), alone[0].to_bits(), "{what}, {width}");
                 }
             }
         }
@@ -418,6 +561,9 @@ mod tests {
                 check::<x86::Avx512<f32>>("avx512 f32");
                 check::<x86::Avx512<bf16>>("avx512 bf16");
                 check::<x86::Avx512<f16>>("avx512 f16");
+                if is_x86_feature_detected!("avx512bf16") {
+                    check::<x86::Avx512Bf16>("avx512 bf16 in pairs");
+                }
             }
         }
     }

@@ -284,12 +284,23 @@ unsafe fn totals_of_sixteen_lanes<const LEFT: usize, const RIGHT: usize>(
             _mm512_storeu_ps(places.as_mut_ptr(), singles);
             let rest = eight([s[16], s[17], s[18], s[19], s[20], s[21], s[22], s[23]]);
             _mm256_storeu_ps(places[16..].as_mut_ptr(), rest);
+        } else if LEFT * RIGHT == 12 {
+            let first = eight([s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7]]);
+            _mm256_storeu_ps(places.as_mut_ptr(), first);
+            let rest = eight([s[8], s[9], s[10], s[11], s[8], s[9], s[10], s[11]]);
+            _mm_storeu_ps(places[8..].as_mut_ptr(), _mm256_castps256_ps128(rest));
+        } else if LEFT * RIGHT == 8 {
+            let all = eight([s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7]]);
+            _mm256_storeu_ps(places.as_mut_ptr(), all);
         } else if LEFT * RIGHT == 6 {
             let six = eight([s[0], s[1], s[2], s[3], s[4], s[5], s[4], s[5]]);
             _mm256_mask_storeu_ps(places.as_mut_ptr(), 0x3f, six);
         } else if LEFT * RIGHT == 4 {
             let four = eight([s[0], s[1], s[2], s[3], s[0], s[1], s[2], s[3]]);
             _mm_storeu_ps(places.as_mut_ptr(), _mm256_castps256_ps128(four));
+        } else if LEFT * RIGHT == 3 {
+            let three = eight([s[0], s[1], s[2], s[2], s[0], s[1], s[2], s[2]]);
+            _mm_mask_storeu_ps(places.as_mut_ptr(), 0x7, _mm256_castps256_ps128(three));
         } else {
             for (place, sum) in places.iter_mut().zip(s) {
                 *place = _mm512_reduce_add_ps(sum);
