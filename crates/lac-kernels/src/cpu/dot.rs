@@ -124,15 +124,15 @@ pub(super) fn prefetch<E>(values: *const E) {
     ask_for(values.wrapping_byte_add(PAGE));
 }
 
-/// Asks memory for the values at a place.
+/// Asks memory for the values at a place, to be in the second cache when they are read: the first one has other work.
 #[inline(always)]
 fn ask_for<E>(values: *const E) {
     #[cfg(target_arch = "x86_64")]
     {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
         // SAFETY: every x86-64 processor has the instruction, and it reads nothing: an address beyond the
         // weight is passed over.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(values.cast::<i8>()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(values.cast::<i8>()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = values;
@@ -148,7 +148,7 @@ pub(crate) enum ReadFrom {
 }
 
 /// Left rows of at most so many bytes are read from memory several at once: they and the rows after them, which are
-/// asked for meanwhile, stay in the first cache.
+/// asked for meanwhile, are a small part of a cache.
 const NARROW: usize = 4096;
 
 /// Left rows of at most so many bytes are read from memory two at once.

@@ -23,6 +23,7 @@ mod weights;
 pub(super) use inputs::{Inputs, MIN_TILE_INPUTS};
 pub(super) use weights::WeightRows;
 
+use self::inputs::Order;
 use self::tiles::{Portable, Unpack, tiles};
 use super::blocks::{Block, Grouped, Groups, for_format, unpack};
 use super::format::BlockFormat;
@@ -59,6 +60,8 @@ fn of_blocks<B: ForEveryKind>(
 ) {
     let n_chunks = weights.row(0).len().div_ceil(B::PER_CHUNK * B::BYTES);
     assert_eq!(n_chunks, inputs.n_chunks(), "inputs as wide as the weights");
+    let order = Order::of(instructions);
+    assert_eq!(inputs.order(), order, "inputs for these instructions");
     assert!(outputs.len() >= (inputs.len() - 1) * stride + weights.len());
     #[cfg(target_arch = "x86_64")]
     if instructions.kind() == Kind::Avx512 {

@@ -3,14 +3,33 @@
 //! One factor of `vpdpbusd` is unsigned, so weights are unpacked with a constant added, and the products are corrected
 //! by the sum of the input's integers times that constant, in integers.
 
-mod rows;
+mod chunk;
+mod few;
+mod round;
+mod row;
 mod tile;
 mod unpack;
 
+pub(super) use round::round;
 pub(super) use unpack::Unpack;
+
+use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 
 use super::inputs::{Inputs, MIN_TILE_INPUTS};
 use super::weights::WeightRows;
+
+/// Bytes that a row of weights is asked for in advance: with two threads, the processor's own prefetching leaves a part
+/// of the memory's bandwidth unused.
+const AHEAD: usize = 4096;
+
+/// Asks memory for the line of a place, to be in the second cache when it is read: the first one is full of inputs, and
+/// waits for less.
+#[inline(always)]
+fn ask_for(place: *const u8) {
+    // SAFETY: every x86-64 processor has the instruction, and it reads nothing: an address beyond the weight is passed
+    // over.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(place.cast()) };
+}
 
 /// As [`super::products`].
 ///
@@ -26,10 +45,10 @@ pub(super) unsafe fn products<B: Unpack>(
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        if inputs.len() < MIN_TILE_INPUTS {
-            rows::products::<B>(weights, inputs, outputs, stride);
-        } else {
-            tile::products::<B>(weights, inputs, outputs, stride);
+        match inputs.len() {
+            1 => row::products::<B>(weights, inputs, outputs),
+            ..MIN_TILE_INPUTS => few::products::<B>(weights, inputs, outputs, stride),
+            _ => tile::products::<B>(weights, inputs, outputs, stride),
         }
     }
 }

@@ -1,15 +1,34 @@
 //! Activations, rounded to integers of 8 bits.
 
+#[cfg(target_arch = "x86_64")]
+use super::avx512;
 use crate::quantized::blocks::{CHUNK, MAX_GROUPS};
 use crate::quantized::instructions::{Instructions, for_instructions};
 use crate::value::Value;
 
 /// Activations that are rounded with one scale.
-const SPAN: usize = 32;
+pub(super) const SPAN: usize = 32;
 
 /// From this many inputs on, weights may be laid out so that many rows are multiplied beside each other: laying them out
 /// takes as long as some inputs do.
-pub(in crate::quantized) const MIN_TILE_INPUTS: usize = 6;
+pub(in crate::quantized) const MIN_TILE_INPUTS: usize = 12;
+
+/// In which order the integers of a chunk stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Group after group.
+    Groups,
+    /// The first quarter of every group, then the second one of every group, and so on, so that the products of four
+    /// vectors can be added up before they are summed within groups. Groups of 16 are in their order; those of 32 in the
+    /// order [`ACROSS`].
+    #[cfg(target_arch = "x86_64")]
+    Across,
+}
+
+/// Groups of 32 in [`Order::Across`]: sums of neighbours in both halves of a vector, beside each other, are in the groups'
+/// order then.
+#[cfg(target_arch = "x86_64")]
+pub(super) const ACROSS: [usize; 8] = [0, 1, 4, 5, 2, 3, 6, 7];
 
 /// What vectorised code takes for the rows of a tile beside each other is in one place: a chunk of one input row, and
 /// what its groups need. Without integers, and with scales of zero, beyond the row's end.
@@ -25,10 +44,23 @@ pub(super) struct InputChunk {
     pub(super) corrections: [i32; MAX_GROUPS],
     /// The sum of each group's integers times their scale: what a weight's offset is multiplied with.
     pub(super) sums: [f32; MAX_GROUPS],
+    /// The same of groups of 32, for two rows of weights: of two groups twice, then of the next two. In
+    /// [`Order::Across`] alone.
+    pub(super) twice: Twice,
+}
+
+/// What eight groups need, twice.
+#[derive(Clone)]
+#[repr(C, align(64))]
+pub(super) struct Twice {
+    pub(super) scales: [f32; MAX_GROUPS],
+    pub(super) corrections: [i32; MAX_GROUPS],
+    pub(super) sums: [f32; MAX_GROUPS],
 }
 
 /// `[rows, in]` rounded for weights whose groups are of one size.
 pub(in crate::quantized) struct Inputs {
+    order: Order,
     n_rows: usize,
     n_chunks: usize,
     chunks: Vec<InputChunk>,
@@ -47,16 +79,33 @@ impl Inputs {
             scales: [0.0; MAX_GROUPS],
             corrections: [0; MAX_GROUPS],
             sums: [0.0; MAX_GROUPS],
+            twice: Twice {
+                scales: [0.0; MAX_GROUPS],
+                corrections: [0; MAX_GROUPS],
+                sums: [0.0; MAX_GROUPS],
+            },
         };
         let n_rows = values.len() / width;
         let n_chunks = width.div_ceil(CHUNK);
         let mut chunks = vec![empty; n_rows * n_chunks];
-        round::<E>(instructions, group, values, width, &mut chunks);
+        let order = Order::of(instructions);
+        match order {
+            Order::Groups => round::<E>(instructions, group, values, width, &mut chunks),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: this order is that of processors with the instructions.
+            Order::Across => unsafe { avx512::round::<E>(group, values, width, &mut chunks) },
+        }
         Self {
+            order,
             n_rows,
             n_chunks,
             chunks,
         }
+    }
+
+    /// The order of the integers of all chunks.
+    pub(super) fn order(&self) -> Order {
+        self.order
     }
 
     /// The number of rows.
@@ -71,6 +120,17 @@ impl Inputs {
     #[inline(always)]
     pub(super) fn row(&self, row: usize) -> &[InputChunk] {
         &self.chunks[row * self.n_chunks..][..self.n_chunks]
+    }
+}
+
+impl Order {
+    /// The order that products with these instructions take.
+    pub(super) fn of(instructions: Instructions) -> Self {
+        match instructions.kind() {
+            #[cfg(target_arch = "x86_64")]
+            crate::quantized::instructions::Kind::Avx512 => Self::Across,
+            _ => Self::Groups,
+        }
     }
 }
 
@@ -99,6 +159,12 @@ for_instructions! {
     }
 }
 
+/// The smallest of a span's largest magnitudes that does not count as zero: the reciprocal of one below would overflow.
+pub(super) const SMALLEST: f32 = f32::from_bits((127 - 100) << 23);
+
+/// Adding 1.5 · 2^23 rounds to the nearest integer, ties to even, which then stands in the lowest bits.
+pub(super) const ROUND: f32 = 12_582_912.0;
+
 /// Rounds values to integers and returns their scale, as [`Activations::Int8`](crate::quantized::Activations::Int8) defines both.
 #[inline(always)]
 fn round_span(values: &[f32; SPAN], integers: &mut [i8]) -> f32 {
@@ -108,14 +174,10 @@ fn round_span(values: &[f32; SPAN], integers: &mut [i8]) -> f32 {
     if !largest.is_finite() {
         return f32::NAN;
     }
-    // Its reciprocal would overflow.
-    const SMALLEST: f32 = f32::from_bits((127 - 100) << 23);
     if largest < SMALLEST {
         return 0.0;
     }
     let inverse = 127.0 / largest;
-    // Adding 1.5 · 2^23 rounds to the nearest integer, ties to even, which then stands in the lowest bits.
-    const ROUND: f32 = 12_582_912.0;
     for (integer, value) in integers.iter_mut().zip(values) {
         *integer = (value * inverse + ROUND).to_bits() as i8;
     }

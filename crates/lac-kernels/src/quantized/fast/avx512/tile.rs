@@ -6,10 +6,11 @@
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
-use super::super::inputs::{InputChunk, Inputs};
+use super::super::inputs::{ACROSS, InputChunk, Inputs};
 use super::super::lanes::LANES;
 use super::super::weights::WeightRows;
-use super::unpack::{Blocks, Unpack, Wide};
+use super::ask_for;
+use super::unpack::{Unpack, Wide};
 use crate::quantized::blocks::{CHUNK, MAX_GROUPS};
 
 /// Rows beside each other in a vector.
@@ -24,7 +25,7 @@ const INPUTS: usize = 6;
 /// A chunk of sixteen rows.
 #[repr(C, align(64))]
 struct Laid {
-    /// Four integers of each row, beside each other.
+    /// Four integers of each row, beside each other, in [`Order::Across`](super::super::inputs::Order::Across).
     integers: [[u32; ROWS]; CHUNK / 4],
     /// Each group's scales.
     scales: [[f32; ROWS]; MAX_GROUPS],
@@ -46,7 +47,7 @@ pub(super) unsafe fn products<B: Unpack>(
     let mut place = Box::<[[Laid; VECTORS]]>::new_uninit_slice(inputs.n_chunks());
     for row in 0..weights.len().min(ROWS * VECTORS) {
         for line in weights.row(row).chunks(64) {
-            prefetch(line.as_ptr());
+            ask_for(line.as_ptr());
         }
     }
     for first in (0..weights.len()).step_by(ROWS * VECTORS) {
@@ -96,24 +97,16 @@ unsafe fn lay_out<B: Unpack>(weights: WeightRows<'_>, first: usize, chunk: usize
         let mut scales = [zero; ROWS];
         let mut offsets = [zero; ROWS];
         for row in 0..ROWS {
-            let blocks = &weights.row((first + row).min(weights.len() - 1))[chunk * chunk_bytes..];
+            let row_bytes = weights.row((first + row).min(weights.len() - 1));
+            let start = row_bytes.as_ptr().wrapping_add(chunk * chunk_bytes);
             for line in (0..chunk_bytes).step_by(64) {
-                prefetch(blocks.as_ptr().wrapping_add(ahead + line));
+                ask_for(start.wrapping_add(ahead + line));
             }
-            let start = blocks.as_ptr();
-            // With a number that the compiler knows, no block has to be asked for.
-            let wide = if blocks.len() >= chunk_bytes {
-                let n_blocks = B::PER_CHUNK;
-                B::unpack_wide(Blocks { start, n_blocks })
-            } else {
-                let n_blocks = blocks.len() / B::BYTES;
-                B::unpack_wide(Blocks { start, n_blocks })
-            };
             let Wide {
                 integers: [a, b, c, d],
                 scales: scale,
                 offsets: offset,
-            } = wide;
+            } = B::unpack_chunk(row_bytes, chunk * chunk_bytes);
             // One correction serves all formats that need one.
             const { assert!(B::HAS_OFFSETS == (B::ADDED == 0)) };
             let more = if B::HAS_OFFSETS { 0 } else { 128 - B::ADDED };
@@ -134,14 +127,6 @@ unsafe fn lay_out<B: Unpack>(weights: WeightRows<'_>, first: usize, chunk: usize
             transpose(&offsets, (&raw mut (*laid).offsets).cast());
         }
     }
-}
-
-/// Asks for a line of memory, to be in the second cache when it is read.
-#[inline(always)]
-fn prefetch(place: *const u8) {
-    // SAFETY: every x86-64 processor has the instruction, and it reads nothing: an address beyond the weight is passed
-    // over.
-    unsafe { _mm_prefetch::<_MM_HINT_T1>(place.cast()) };
 }
 
 /// Writes the transpose of sixteen vectors of sixteen words.
@@ -192,6 +177,17 @@ unsafe fn transpose(rows: &[__m512i; 16], place: *mut u32) {
                 _mm512_store_si512(place.add(16 * (4 * quarter + column)).cast(), vector);
             }
         }
+    }
+}
+
+/// Where four integers of a group stand in [`Order::Across`](super::super::inputs::Order::Across), counted in fours.
+#[inline(always)]
+fn place_of<const GROUP: usize>(group: usize, four: usize) -> usize {
+    if GROUP == 32 {
+        // The order is its own inverse.
+        16 * (four / 2) + 2 * ACROSS[group] + four % 2
+    } else {
+        16 * four + group
     }
 }
 
@@ -256,7 +252,7 @@ impl Tile<'_> {
                         }
                     }
                     for four in 0..GROUP / 4 {
-                        let four = group * (GROUP / 4) + four;
+                        let four = place_of::<GROUP>(group, four);
                         let mut weights = [_mm512_setzero_si512(); VECTORS];
                         for (weights, laid) in weights.iter_mut().zip(laid) {
                             *weights = _mm512_load_si512(laid.integers[four].as_ptr().cast());

@@ -1,14 +1,19 @@
 //! Blocks as vectors.
 
+// A closure around an instruction can stay a call, and an iterator takes one: loops count here.
+#![allow(clippy::needless_range_loop)]
+
 use std::arch::x86_64::*;
 
+use super::super::inputs::ACROSS;
 use crate::quantized::blocks::Block;
 use crate::quantized::blocks::small::{E2M1, UNEVEN};
 use crate::quantized::blocks::types::*;
 
 /// 256 weights in four vectors of unsigned integers, with [`Unpack::ADDED`] added to each.
+#[derive(Clone, Copy)]
 pub(in crate::quantized::fast) struct Wide {
-    /// In the weights' order.
+    /// In [`Order::Across`](super::super::inputs::Order::Across).
     pub(super) integers: [__m512i; 4],
     /// Of sixteen groups, or of eight in the lower half.
     pub(super) scales: __m512,
@@ -21,11 +26,11 @@ pub(in crate::quantized::fast) trait Unpack: Block {
     /// What is added to an integer so that it has no sign: a power of two, or nothing.
     const ADDED: u8;
 
-    /// The integers of two groups of 32 weights, the first for `pair` zero.
+    /// The integers of a chunk: a quarter of each group in each vector.
     ///
     /// # Safety
     /// The processor has the instructions, and the blocks can be read.
-    unsafe fn integers(blocks: Blocks, pair: usize) -> __m512i;
+    unsafe fn integers(blocks: Blocks) -> [__m512i; 4];
 
     /// The scales of a chunk's groups.
     ///
@@ -48,14 +53,30 @@ pub(in crate::quantized::fast) trait Unpack: Block {
         // SAFETY: the caller's promise.
         unsafe {
             Wide {
-                integers: [
-                    Self::integers(blocks, 0),
-                    Self::integers(blocks, 1),
-                    Self::integers(blocks, 2),
-                    Self::integers(blocks, 3),
-                ],
+                integers: Self::integers(blocks),
                 scales: Self::scales(blocks),
                 offsets: Self::offsets(blocks),
+            }
+        }
+    }
+
+    /// Unpacks a chunk of a row, or at the row's end the part that is left of it.
+    ///
+    /// # Safety
+    /// As for [`integers`](Self::integers); the row has a block or more after `start`.
+    #[inline(always)]
+    unsafe fn unpack_chunk(row: &[u8], start: usize) -> Wide {
+        let n_bytes = row.len() - start;
+        let start = row.as_ptr().wrapping_add(start);
+        // With a number that the compiler knows, no block has to be asked for.
+        // SAFETY: the caller's promise.
+        unsafe {
+            if n_bytes >= Self::PER_CHUNK * Self::BYTES {
+                let n_blocks = Self::PER_CHUNK;
+                Self::unpack_wide(Blocks { start, n_blocks })
+            } else {
+                let n_blocks = n_bytes / Self::BYTES;
+                Self::unpack_wide(Blocks { start, n_blocks })
             }
         }
     }
@@ -133,41 +154,197 @@ impl Blocks {
         }
     }
 
-    /// The sixteen bytes with two indices each, `at` bytes from the beginnings of two blocks, as 64 indices of four
-    /// bits.
+    /// The first eight of the sixteen bytes `at` bytes from each block's beginning, across, and the other eight.
     #[inline(always)]
-    unsafe fn nibbles<B: Block>(self, pair: usize, at: usize) -> __m512i {
+    unsafe fn sixteen_bytes<B: Block>(self, at: usize) -> [__m512i; 2] {
         // SAFETY: the caller says that the blocks can be read.
-        unsafe { nibbles(self.at::<B>(2 * pair, at), self.at::<B>(2 * pair + 1, at)) }
+        unsafe {
+            let bytes = |block| _mm_loadu_si128(self.at::<B>(block, at).cast());
+            let even = four_lanes([bytes(0), bytes(4), bytes(2), bytes(6)]);
+            let odd = four_lanes([bytes(1), bytes(5), bytes(3), bytes(7)]);
+            [
+                _mm512_unpacklo_epi64(even, odd),
+                _mm512_unpackhi_epi64(even, odd),
+            ]
+        }
+    }
+
+    /// The four-bit integers of blocks that have sixteen bytes with two of them each, `at` bytes from the beginning.
+    #[inline(always)]
+    unsafe fn nibbles<B: Block>(self, at: usize) -> [__m512i; 4] {
+        // SAFETY: the caller says that the blocks can be read.
+        unsafe { nibbles(self.sixteen_bytes::<B>(at)) }
     }
 
     /// As [`nibbles`](Self::nibbles), with a fifth bit of each from the 32 bits at another place.
     #[inline(always)]
-    unsafe fn five_bits<B: Block>(self, pair: usize, at: usize, high_at: usize) -> __m512i {
+    unsafe fn five_bits<B: Block>(self, at: usize, high_at: usize) -> [__m512i; 4] {
         // SAFETY: the caller says that the blocks can be read.
         unsafe {
-            let high = self.word_at::<B>(2 * pair + 1, high_at);
-            let high = u64::from(self.word_at::<B>(2 * pair, high_at)) | (u64::from(high) << 32);
-            let nibbles = self.nibbles::<B>(pair, at);
-            _mm512_mask_add_epi8(nibbles, high, nibbles, _mm512_set1_epi8(16))
+            let word = |block| self.word_at::<B>(block, high_at) as i32;
+            let words = _mm256_setr_epi32(
+                word(0),
+                word(1),
+                word(4),
+                word(5),
+                word(2),
+                word(3),
+                word(6),
+                word(7),
+            );
+            let words = _mm512_cvtepu32_epi64(words);
+            let [a, b, c, d] = self.nibbles::<B>(at);
+            [
+                with_fifth_bits::<0>(a, words),
+                with_fifth_bits::<1>(b, words),
+                with_fifth_bits::<2>(c, words),
+                with_fifth_bits::<3>(d, words),
+            ]
+        }
+    }
+
+    /// The words of 18 bytes' blocks: their scales, and what [`nibbles`](Self::nibbles) gives for the other 16 bytes. Two
+    /// loads for all of them, but for the last block's end.
+    #[inline(always)]
+    unsafe fn of_eighteen_bytes(self) -> (__m128i, [__m512i; 4]) {
+        const BYTES: usize = 18;
+        // SAFETY: the caller says that the blocks can be read.
+        unsafe {
+            let n_bytes = self.n_blocks * BYTES;
+            let first = load_first(self.start, n_bytes);
+            let second = load_first(self.start.wrapping_add(64), n_bytes.saturating_sub(64));
+            let words = |order: &[u16; 32]| {
+                let order = _mm512_loadu_si512(order.as_ptr().cast());
+                _mm512_permutex2var_epi16(first, order, second)
+            };
+            let mut lower = words(&EIGHTEEN_LOWER);
+            let mut upper = words(&EIGHTEEN_UPPER);
+            if self.n_blocks == 8 {
+                let last = self.start.wrapping_add(7 * BYTES + 2);
+                let lower_end = _mm_loadl_epi64(last.cast());
+                let upper_end = _mm_loadl_epi64(last.wrapping_add(8).cast());
+                lower = _mm512_mask_broadcastq_epi64(lower, 0x80, lower_end);
+                upper = _mm512_mask_broadcastq_epi64(upper, 0x80, upper_end);
+            }
+            let scales = _mm512_castsi512_si128(words(&EIGHTEEN_SCALES));
+            (scales, nibbles([lower, upper]))
         }
     }
 }
 
-/// Twice sixteen bytes with two indices each, as 64 indices of four bits.
+/// The words of 18 bytes' blocks that are their scales, block after block.
+static EIGHTEEN_SCALES: [u16; 32] = eighteen_words(0, [0, 1, 2, 3, 4, 5, 6, 7], 1);
+/// Their first eight bytes of integers, across.
+static EIGHTEEN_LOWER: [u16; 32] = eighteen_words(1, ACROSS, 4);
+/// Their other eight bytes.
+static EIGHTEEN_UPPER: [u16; 32] = eighteen_words(5, ACROSS, 4);
+
+/// The places of some words of each block among 64 words: `n` from word `at` on. The last block's need not be there.
+const fn eighteen_words(at: u16, order: [usize; 8], n: usize) -> [u16; 32] {
+    let mut places = [0; 32];
+    let mut place = 0;
+    while place < 8 * n {
+        let word = 9 * order[place / n] as u16 + at + (place % n) as u16;
+        places[place] = word % 64;
+        place += 1;
+    }
+    places
+}
+
+/// At most 64 bytes, and zeros after them.
 ///
 /// # Safety
 /// The processor has AVX-512, and the bytes can be read.
 #[inline(always)]
-unsafe fn nibbles(first: *const u8, second: *const u8) -> __m512i {
+unsafe fn load_first(bytes: *const u8, n_bytes: usize) -> __m512i {
     // SAFETY: the caller's promise.
     unsafe {
-        let first = _mm512_broadcast_i32x4(_mm_loadu_si128(first.cast()));
-        let second = _mm_loadu_si128(second.cast());
-        let both = _mm512_mask_broadcast_i32x4(first, 0xff00, second);
-        let shifts = _mm512_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4, 0, 0, 0, 0, 4, 4, 4, 4);
-        _mm512_and_si512(_mm512_srlv_epi32(both, shifts), _mm512_set1_epi8(0xf))
+        if n_bytes >= 64 {
+            _mm512_loadu_si512(bytes.cast())
+        } else {
+            _mm512_maskz_loadu_epi8((1 << n_bytes) - 1, bytes.cast())
+        }
     }
+}
+
+/// Four times sixteen bytes beside each other.
+///
+/// # Safety
+/// The processor has AVX-512.
+#[inline(always)]
+unsafe fn four_lanes([a, b, c, d]: [__m128i; 4]) -> __m512i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let lanes = _mm512_castsi128_si512(a);
+        let lanes = _mm512_mask_broadcast_i32x4(lanes, 0x00f0, b);
+        let lanes = _mm512_mask_broadcast_i32x4(lanes, 0x0f00, c);
+        _mm512_mask_broadcast_i32x4(lanes, 0xf000, d)
+    }
+}
+
+/// The lower four bits of two vectors' bytes, and after them the upper ones.
+///
+/// # Safety
+/// The processor has AVX-512.
+#[inline(always)]
+unsafe fn nibbles([first, second]: [__m512i; 2]) -> [__m512i; 4] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let four_bits = _mm512_set1_epi8(0xf);
+        [
+            _mm512_and_si512(first, four_bits),
+            _mm512_and_si512(second, four_bits),
+            _mm512_and_si512(_mm512_srli_epi16::<4>(first), four_bits),
+            _mm512_and_si512(_mm512_srli_epi16::<4>(second), four_bits),
+        ]
+    }
+}
+
+/// Adds 16 where a bit is set in the byte `QUARTER` of each word.
+///
+/// # Safety
+/// The processor has AVX-512.
+#[inline(always)]
+unsafe fn with_fifth_bits<const QUARTER: i64>(nibbles: __m512i, words: __m512i) -> __m512i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let place = QUARTER * 0x0101_0101_0101_0101;
+        let upper = place + 0x0808_0808_0808_0808;
+        let places = _mm512_broadcast_i32x4(_mm_set_epi64x(upper, place));
+        let bytes = _mm512_shuffle_epi8(words, places);
+        let bits = _mm512_set1_epi64(0x8040_2010_0804_0201u64 as i64);
+        let is_set = _mm512_test_epi8_mask(bytes, bits);
+        _mm512_mask_add_epi8(nibbles, is_set, nibbles, _mm512_set1_epi8(16))
+    }
+}
+
+/// A table's bytes for indices of four bits.
+///
+/// # Safety
+/// The processor has AVX-512.
+#[inline(always)]
+unsafe fn looked_up(table: __m512i, indices: [__m512i; 4]) -> [__m512i; 4] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        [
+            _mm512_shuffle_epi8(table, indices[0]),
+            _mm512_shuffle_epi8(table, indices[1]),
+            _mm512_shuffle_epi8(table, indices[2]),
+            _mm512_shuffle_epi8(table, indices[3]),
+        ]
+    }
+}
+
+/// Calls a function for each quarter of a chunk's groups.
+macro_rules! quarters {
+    ($function:ident($argument:expr)) => {
+        [
+            $function::<0>($argument),
+            $function::<1>($argument),
+            $function::<2>($argument),
+            $function::<3>($argument),
+        ]
+    };
 }
 
 /// Values of eight groups.
@@ -178,36 +355,6 @@ unsafe fn nibbles(first: *const u8, second: *const u8) -> __m512i {
 unsafe fn eight(values: __m256) -> __m512 {
     // SAFETY: the caller's promise.
     unsafe { _mm512_castps256_ps512(values) }
-}
-
-/// Thirty-two bytes twice, the second time shifted right by more bits.
-///
-/// # Safety
-/// The processor has AVX-512, and the bytes can be read.
-#[inline(always)]
-unsafe fn twice_shifted(bytes: *const u8, first: i32, second: i32) -> __m512i {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let both = _mm512_broadcast_i64x4(_mm256_loadu_si256(bytes.cast()));
-        let shifts = _mm512_inserti64x4::<1>(_mm512_set1_epi32(first), _mm256_set1_epi32(second));
-        _mm512_srlv_epi32(both, shifts)
-    }
-}
-
-/// Where a bit is set in thirty-two bytes, and another one in the same bytes.
-///
-/// # Safety
-/// The processor has AVX-512, and the bytes can be read.
-#[inline(always)]
-unsafe fn bits(bytes: *const u8, first: usize, second: usize) -> u64 {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let both = _mm512_broadcast_i64x4(_mm256_loadu_si256(bytes.cast()));
-        let bit = |bit: usize| (1u8 << bit) as i8;
-        let tested =
-            _mm512_inserti64x4::<1>(_mm512_set1_epi8(bit(first)), _mm256_set1_epi8(bit(second)));
-        _mm512_test_epi8_mask(both, tested)
-    }
 }
 
 /// Sixteen signed bytes as f32, times a number.
@@ -256,7 +403,7 @@ fn table(values: &[i8; 16], added: u8) -> __m512i {
 
 macro_rules! unpack {
     ($name:ident adds $added:literal, |$blocks:ident| {
-        integers: |$pair:ident| $integers:expr,
+        integers: $integers:expr,
         scales: $scales:expr,
         offsets: $offsets:expr $(,)?
     }) => {
@@ -264,7 +411,7 @@ macro_rules! unpack {
             const ADDED: u8 = $added;
 
             #[inline(always)]
-            unsafe fn integers($blocks: Blocks, $pair: usize) -> __m512i {
+            unsafe fn integers($blocks: Blocks) -> [__m512i; 4] {
                 // SAFETY: the caller says that the processor has the instructions, and that the blocks can be read;
                 // all places lie within a block.
                 unsafe { $integers }
@@ -284,11 +431,11 @@ macro_rules! unpack {
         }
     };
     ($name:ident adds $added:literal, |$blocks:ident| {
-        integers: |$pair:ident| $integers:expr,
+        integers: $integers:expr,
         scales: $scales:expr $(,)?
     }) => {
         unpack!($name adds $added, |$blocks| {
-            integers: |$pair| $integers,
+            integers: $integers,
             scales: $scales,
             offsets: {
                 let _none = $blocks;
@@ -299,79 +446,54 @@ macro_rules! unpack {
 }
 
 unpack!(Q8_0 adds 128, |blocks| {
-    integers: |pair| {
-        let first = _mm256_loadu_si256(blocks.at::<Self>(2 * pair, 2).cast());
-        let second = _mm256_loadu_si256(blocks.at::<Self>(2 * pair + 1, 2).cast());
-        let both = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(first), second);
-        _mm512_xor_si512(both, _mm512_set1_epi8(-128))
-    },
+    integers: q8_integers(blocks),
     scales: eight(_mm256_cvtph_ps(blocks.halves::<Self>(0))),
 });
 unpack!(Q4_0 adds 8, |blocks| {
-    integers: |pair| blocks.nibbles::<Self>(pair, 2),
-    scales: eight(_mm256_cvtph_ps(blocks.halves::<Self>(0))),
+    integers: blocks.of_eighteen_bytes().1,
+    scales: eight(_mm256_cvtph_ps(blocks.of_eighteen_bytes().0)),
 });
 unpack!(Q4_1 adds 0, |blocks| {
-    integers: |pair| blocks.nibbles::<Self>(pair, 4),
+    integers: blocks.nibbles::<Self>(4),
     scales: eight(_mm256_cvtph_ps(_mm256_cvtepi32_epi16(blocks.words::<Self>(0)))),
     offsets: upper_halves(blocks.words::<Self>(0)),
 });
 unpack!(Q5_0 adds 16, |blocks| {
-    integers: |pair| blocks.five_bits::<Self>(pair, 6, 2),
+    integers: blocks.five_bits::<Self>(6, 2),
     scales: eight(_mm256_cvtph_ps(blocks.halves::<Self>(0))),
 });
 unpack!(Q5_1 adds 0, |blocks| {
-    integers: |pair| blocks.five_bits::<Self>(pair, 8, 4),
+    integers: blocks.five_bits::<Self>(8, 4),
     scales: eight(_mm256_cvtph_ps(_mm256_cvtepi32_epi16(blocks.words::<Self>(0)))),
     offsets: upper_halves(blocks.words::<Self>(0)),
 });
 unpack!(IQ4_NL adds 128, |blocks| {
-    integers: |pair| _mm512_shuffle_epi8(table(&UNEVEN, 128), blocks.nibbles::<Self>(pair, 2)),
-    scales: eight(_mm256_cvtph_ps(blocks.halves::<Self>(0))),
+    integers: looked_up(table(&UNEVEN, 128), blocks.of_eighteen_bytes().1),
+    scales: eight(_mm256_cvtph_ps(blocks.of_eighteen_bytes().0)),
 });
 unpack!(MXFP4 adds 16, |blocks| {
-    integers: |pair| _mm512_shuffle_epi8(table(&E2M1, 16), blocks.nibbles::<Self>(pair, 1)),
+    integers: looked_up(table(&E2M1, 16), blocks.nibbles::<Self>(1)),
     scales: eight(powers(blocks)),
 });
 unpack!(Q4_K adds 0, |blocks| {
-    integers: |pair| {
-        let nibbles = twice_shifted(blocks.start.wrapping_add(16 + 32 * pair), 0, 4);
-        _mm512_and_si512(nibbles, _mm512_set1_epi8(0xf))
-    },
+    integers: nibble_pairs(blocks.start.wrapping_add(16)),
     scales: six_bits(half(blocks.start), six_bit_integers(blocks.start).0),
     offsets: six_bits(minus_half(blocks.start.wrapping_add(2)), six_bit_integers(blocks.start).1),
 });
 unpack!(Q5_K adds 0, |blocks| {
-    integers: |pair| {
-        let nibbles = twice_shifted(blocks.start.wrapping_add(48 + 32 * pair), 0, 4);
-        let nibbles = _mm512_and_si512(nibbles, _mm512_set1_epi8(0xf));
-        let fifth = bits(blocks.start.wrapping_add(16), 2 * pair, 2 * pair + 1);
-        _mm512_mask_add_epi8(nibbles, fifth, nibbles, _mm512_set1_epi8(16))
-    },
+    integers: q5_integers(blocks.start),
     scales: six_bits(half(blocks.start), six_bit_integers(blocks.start).0),
     offsets: six_bits(minus_half(blocks.start.wrapping_add(2)), six_bit_integers(blocks.start).1),
 });
 unpack!(Q6_K adds 32, |blocks| {
-    integers: |pair| {
-        let (span, shift) = (pair / 2, 4 * (pair % 2));
-        let bytes = _mm512_loadu_si512(blocks.start.wrapping_add(64 * span).cast());
-        let lower = _mm512_srlv_epi32(bytes, _mm512_set1_epi32(shift as i32));
-        let upper = twice_shifted(
-            blocks.start.wrapping_add(128 + 32 * span),
-            shift as i32,
-            shift as i32 + 2,
-        );
-        let upper = _mm512_and_si512(upper, _mm512_set1_epi8(3));
-        let lower = _mm512_and_si512(lower, _mm512_set1_epi8(0xf));
-        _mm512_or_si512(lower, _mm512_slli_epi32::<4>(upper))
-    },
+    integers: quarters!(q6_quarter(blocks.start)),
     scales: times_bytes(
         half(blocks.start.wrapping_add(208)),
         _mm_loadu_si128(blocks.start.wrapping_add(192).cast()),
     ),
 });
 unpack!(Q2_K adds 0, |blocks| {
-    integers: |pair| bit_pairs(blocks.start.wrapping_add(16), pair),
+    integers: quarters!(bit_pairs(blocks.start.wrapping_add(16))),
     scales: times_bytes(
         half(blocks.start.wrapping_add(80)),
         _mm_and_si128(_mm_loadu_si128(blocks.start.cast()), _mm_set1_epi8(0xf)),
@@ -385,22 +507,236 @@ unpack!(Q2_K adds 0, |blocks| {
     ),
 });
 unpack!(Q3_K adds 4, |blocks| {
-    integers: |pair| {
-        let lower = bit_pairs(blocks.start.wrapping_add(32), pair);
-        let third = bits(blocks.start, 2 * pair, 2 * pair + 1);
-        _mm512_mask_add_epi8(lower, third, lower, _mm512_set1_epi8(4))
-    },
+    integers: quarters!(q3_quarter(blocks.start)),
     scales: times_bytes(half(blocks.start.wrapping_add(108)), q3_scales(blocks.start.wrapping_add(96))),
 });
 unpack!(IQ4_XS adds 128, |blocks| {
-    integers: |pair| {
-        // As two blocks of IQ4_NL beside each other, without scales.
-        let bytes = blocks.start.wrapping_add(8 + 32 * pair);
-        let nibbles = nibbles(bytes, bytes.wrapping_add(16));
-        _mm512_shuffle_epi8(table(&UNEVEN, 128), nibbles)
-    },
+    integers: looked_up(table(&UNEVEN, 128), iq4_indices(blocks.start.wrapping_add(8))),
     scales: times_bytes(half(blocks.start), iq4_scales(blocks.start)),
 });
+
+/// The integers of Q8_0's blocks, 128 more than they are.
+///
+/// # Safety
+/// The processor has AVX-512, and the blocks can be read.
+#[inline(always)]
+unsafe fn q8_integers(blocks: Blocks) -> [__m512i; 4] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut groups = [blocks.start; 8];
+        for group in 0..8 {
+            groups[group] = blocks.at::<Q8_0>(group, 2);
+        }
+        let mut integers = across_32(groups);
+        for quarter in 0..4 {
+            integers[quarter] = _mm512_xor_si512(integers[quarter], _mm512_set1_epi8(-128));
+        }
+        integers
+    }
+}
+
+/// Groups of 32 bytes, across.
+///
+/// # Safety
+/// The processor has AVX-512, and 32 bytes can be read from each place.
+#[inline(always)]
+pub(super) unsafe fn across_32(groups: [*const u8; 8]) -> [__m512i; 4] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let two = |first: *const u8, second: *const u8| {
+            let first = _mm512_castsi256_si512(_mm256_loadu_si256(first.cast()));
+            _mm512_inserti64x4::<1>(first, _mm256_loadu_si256(second.cast()))
+        };
+        let (a, b) = (two(groups[0], groups[4]), two(groups[1], groups[5]));
+        let (c, d) = (two(groups[2], groups[6]), two(groups[3], groups[7]));
+        // The even quarters of four blocks, and of the others; then the odd ones.
+        let first = _mm512_unpacklo_epi64(a, b);
+        let second = _mm512_unpacklo_epi64(c, d);
+        let first_odd = _mm512_unpackhi_epi64(a, b);
+        let second_odd = _mm512_unpackhi_epi64(c, d);
+        [
+            _mm512_shuffle_i32x4::<0x88>(first, second),
+            _mm512_shuffle_i32x4::<0x88>(first_odd, second_odd),
+            _mm512_shuffle_i32x4::<0xdd>(first, second),
+            _mm512_shuffle_i32x4::<0xdd>(first_odd, second_odd),
+        ]
+    }
+}
+
+/// Words of 64 bits from 128 bytes, of each group in the order across.
+///
+/// # Safety
+/// The processor has AVX-512, and the bytes can be read.
+#[inline(always)]
+unsafe fn across_groups(bytes: *const u8, places: [i64; 8]) -> __m512i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let first = _mm512_loadu_si512(bytes.cast());
+        let second = _mm512_loadu_si512(bytes.wrapping_add(64).cast());
+        let places = _mm512_loadu_si512(places.as_ptr().cast());
+        _mm512_permutex2var_epi64(first, places, second)
+    }
+}
+
+/// The integers of Q4_K and the lower four bits of Q5_K's: 32 bytes have those of two groups.
+///
+/// # Safety
+/// The processor has AVX-512, and 128 bytes can be read.
+#[inline(always)]
+unsafe fn nibble_pairs(bytes: *const u8) -> [__m512i; 4] {
+    // SAFETY: the caller's promise.
+    unsafe { quarters!(nibble_pair_quarter(bytes)) }
+}
+
+/// A quarter of [`nibble_pairs`].
+///
+/// # Safety
+/// As for it.
+#[inline(always)]
+unsafe fn nibble_pair_quarter<const QUARTER: i64>(bytes: *const u8) -> __m512i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let places = const {
+            let mut places = [0; 8];
+            let mut lane = 0;
+            while lane < 8 {
+                places[lane] = 4 * (ACROSS[lane] as i64 / 2) + QUARTER;
+                lane += 1;
+            }
+            places
+        };
+        let both = across_groups(bytes, places);
+        let shifts = _mm512_setr_epi64(0, 4, 0, 4, 0, 4, 0, 4);
+        _mm512_and_si512(_mm512_srlv_epi64(both, shifts), _mm512_set1_epi8(0xf))
+    }
+}
+
+/// The integers of Q5_K.
+///
+/// # Safety
+/// The processor has AVX-512, and the block can be read.
+#[inline(always)]
+unsafe fn q5_integers(block: *const u8) -> [__m512i; 4] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut integers = nibble_pairs(block.wrapping_add(48));
+        // A group's bit in each of eight bytes.
+        let bit = |lane: usize| 0x0101_0101_0101_0101u64.wrapping_shl(ACROSS[lane] as u32) as i64;
+        let bits = _mm512_setr_epi64(
+            bit(0),
+            bit(1),
+            bit(2),
+            bit(3),
+            bit(4),
+            bit(5),
+            bit(6),
+            bit(7),
+        );
+        for quarter in 0..4 {
+            let high = block.wrapping_add(16 + 8 * quarter).cast::<i64>();
+            let high = _mm512_set1_epi64(high.read_unaligned());
+            let is_set = _mm512_test_epi8_mask(high, bits);
+            let sixteen = _mm512_set1_epi8(16);
+            integers[quarter] =
+                _mm512_mask_add_epi8(integers[quarter], is_set, integers[quarter], sixteen);
+        }
+        integers
+    }
+}
+
+/// The indices of IQ4_XS: sixteen bytes for each group, with two indices each.
+///
+/// # Safety
+/// The processor has AVX-512, and 128 bytes can be read.
+#[inline(always)]
+unsafe fn iq4_indices(bytes: *const u8) -> [__m512i; 4] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let places = |half: i64| ACROSS.map(|group| 2 * group as i64 + half);
+        nibbles([
+            across_groups(bytes, places(0)),
+            across_groups(bytes, places(1)),
+        ])
+    }
+}
+
+/// What a function says of each of sixteen groups.
+macro_rules! of_groups {
+    (|$group:ident| $value:expr) => {{
+        let values = const {
+            let mut values = [0i32; 16];
+            let mut lane = 0;
+            while lane < 16 {
+                let $group = lane as i32;
+                values[lane] = $value;
+                lane += 1;
+            }
+            values
+        };
+        _mm512_loadu_si512(values.as_ptr().cast())
+    }};
+}
+
+/// A quarter of the groups of Q2_K, and of the lower two bits of Q3_K's: 64 bytes have a pair of bits of four weights each,
+/// the lowest those of two groups in 32 bytes, then the next in the same bytes.
+///
+/// # Safety
+/// The processor has AVX-512, and 64 bytes can be read.
+#[inline(always)]
+unsafe fn bit_pairs<const QUARTER: i32>(bytes: *const u8) -> __m512i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let bytes = _mm512_loadu_si512(bytes.cast());
+        let places = of_groups!(|group| 8 * (group / 8) + 4 * (group % 2) + QUARTER);
+        let words = _mm512_permutexvar_epi32(places, bytes);
+        let pairs = _mm512_srlv_epi32(words, of_groups!(|group| 2 * (group % 8 / 2)));
+        _mm512_and_si512(pairs, _mm512_set1_epi8(3))
+    }
+}
+
+/// A quarter of the groups of Q3_K.
+///
+/// # Safety
+/// The processor has AVX-512, and the block can be read.
+#[inline(always)]
+unsafe fn q3_quarter<const QUARTER: i32>(block: *const u8) -> __m512i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let lower = bit_pairs::<QUARTER>(block.wrapping_add(32));
+        let high = _mm512_castsi256_si512(_mm256_loadu_si256(block.cast()));
+        let places = of_groups!(|group| 4 * (group % 2) + QUARTER);
+        let high = _mm512_permutexvar_epi32(places, high);
+        let bits = of_groups!(|group| 0x0101_0101i32 << (group / 2));
+        let is_set = _mm512_test_epi8_mask(high, bits);
+        _mm512_mask_add_epi8(lower, is_set, lower, _mm512_set1_epi8(4))
+    }
+}
+
+/// A quarter of the groups of Q6_K: the lower four bits as those of Q4_K, but in 64 bytes of four groups and four more, the
+/// upper two as those of Q2_K.
+///
+/// # Safety
+/// The processor has AVX-512, and the block can be read.
+#[inline(always)]
+unsafe fn q6_quarter<const QUARTER: i32>(block: *const u8) -> __m512i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let first = _mm512_loadu_si512(block.cast());
+        let second = _mm512_loadu_si512(block.wrapping_add(64).cast());
+        let places = of_groups!(|group| 16 * (group / 8) + 4 * (group % 4) + QUARTER);
+        let lower = _mm512_permutex2var_epi32(first, places, second);
+        let lower = _mm512_srlv_epi32(lower, of_groups!(|group| 4 * (group % 8 / 4)));
+        let lower = _mm512_and_si512(lower, _mm512_set1_epi8(0xf));
+        let upper = _mm512_loadu_si512(block.wrapping_add(128).cast());
+        let places = of_groups!(|group| 8 * (group / 8) + 4 * (group % 2) + QUARTER);
+        let upper = _mm512_permutexvar_epi32(places, upper);
+        // To the two bits above the lower four.
+        let turns = of_groups!(|group| (36 - 2 * (group % 8 / 2)) % 32);
+        let upper = _mm512_rolv_epi32(upper, turns);
+        // The lower bits, or the upper ones where their bits are.
+        _mm512_ternarylogic_epi32::<0xf8>(lower, upper, _mm512_set1_epi8(0x30))
+    }
+}
 
 /// The upper halves of words as f16.
 ///
@@ -464,20 +800,6 @@ unsafe fn six_bit_integers(block: *const u8) -> (u64, u64) {
         join(first & 0x3f3f_3f3f, scales),
         join(second & 0x3f3f_3f3f, offsets),
     )
-}
-
-/// Two of the eight times 32 pairs of bits that Q2_K and Q3_K have.
-///
-/// # Safety
-/// The processor has AVX-512, and 64 bytes can be read.
-#[inline(always)]
-unsafe fn bit_pairs(bytes: *const u8, pair: usize) -> __m512i {
-    let shift = 4 * (pair % 2) as i32;
-    // SAFETY: the caller's promise.
-    unsafe {
-        let pairs = twice_shifted(bytes.wrapping_add(32 * (pair / 2)), shift, shift + 2);
-        _mm512_and_si512(pairs, _mm512_set1_epi8(3))
-    }
 }
 
 /// The sixteen integers of Q3_K's scales, from twelve bytes.
