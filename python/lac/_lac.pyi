@@ -1,7 +1,7 @@
 """The compiled half."""
 
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, final
 
 import numpy as np
 import numpy.typing as npt
@@ -10,11 +10,40 @@ _Ids = npt.NDArray[np.uint32]
 _Notices = list[tuple[bool, str]]
 _Report = Callable[[int, int], None] | None
 
+__all__ = [
+    "LacError",
+    "Model",
+    "Readings",
+    "TextStream",
+    "__version__",
+    "arrow_stream",
+    "devices",
+    "encode_pair",
+    "evaluate",
+    "generate",
+    "hidden_states",
+    "logits",
+    "loglikelihoods",
+    "perplexity",
+    "plan",
+    "read_results",
+    "read_trace",
+    "report",
+    "set_threads",
+    "statistics",
+    "stream",
+    "trace",
+    "trace_info",
+    "trace_to_file",
+    "write_trace",
+]
+
 __version__: str
 
 class LacError(Exception):
     """What went wrong, in the words of the `lac` command."""
 
+@final
 class Readings:
     """What a hook of a policy may look at. An array is brought to the host when it is asked for."""
 
@@ -43,6 +72,7 @@ class Readings:
     def output(self) -> npt.NDArray[np.float32] | None:
         """The state that has come out of the layer, `[row, token, hidden]`; None before the layer is run."""
 
+@final
 class Model:
     @staticmethod
     def load(args: dict[str, Any], progress: _Report) -> tuple[Model, _Notices]: ...
@@ -84,6 +114,7 @@ class Model:
     def decode(self, ids: _Ids, skip_special_tokens: bool) -> str: ...
     def pieces(self, ids: _Ids) -> list[str | None]: ...
 
+@final
 class TextStream:
     def __iter__(self) -> TextStream: ...
     def __next__(self) -> str: ...
