@@ -15,6 +15,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod input_chunk;
 mod inputs;
 mod lanes;
 mod tiles;
@@ -23,7 +24,7 @@ mod weights;
 pub(super) use inputs::{Inputs, MIN_TILE_INPUTS};
 pub(super) use weights::WeightRows;
 
-use self::inputs::Order;
+use self::input_chunk::Order;
 use self::tiles::{Portable, Unpack, tiles};
 use super::blocks::{Block, Grouped, Groups, for_format, unpack};
 use super::format::BlockFormat;

@@ -2,7 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use super::inputs::{InputChunk, Inputs};
+use super::input_chunk::InputChunk;
+use super::inputs::Inputs;
 use super::lanes::LANES;
 use super::tiles::{Multiply, Unpack, tiles};
 use super::weights::WeightRows;

@@ -3,8 +3,11 @@
 //! One factor of `vpdpbusd` is unsigned, so weights are unpacked with a constant added, and the products are corrected
 //! by the sum of the input's integers times that constant, in integers.
 
+mod ahead;
+mod blocks;
 mod chunk;
 mod few;
+mod integers;
 mod round;
 mod row;
 mod tile;
@@ -13,23 +16,8 @@ mod unpack;
 pub(super) use round::round;
 pub(super) use unpack::Unpack;
 
-use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-
 use super::inputs::{Inputs, MIN_TILE_INPUTS};
 use super::weights::WeightRows;
-
-/// Bytes that a row of weights is asked for in advance: with two threads, the processor's own prefetching leaves a part
-/// of the memory's bandwidth unused.
-const AHEAD: usize = 4096;
-
-/// Asks memory for the line of a place, to be in the second cache when it is read: the first one is full of inputs, and
-/// waits for less.
-#[inline(always)]
-fn ask_for(place: *const u8) {
-    // SAFETY: every x86-64 processor has the instruction, and it reads nothing: an address beyond the weight is passed
-    // over.
-    unsafe { _mm_prefetch::<_MM_HINT_T1>(place.cast()) };
-}
 
 /// As [`super::products`].
 ///

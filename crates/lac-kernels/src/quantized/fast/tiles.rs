@@ -1,6 +1,7 @@
 //! Tiles of a few rows, unpacked once for many inputs, however chunks are multiplied.
 
-use super::inputs::{InputChunk, Inputs};
+use super::input_chunk::InputChunk;
+use super::inputs::Inputs;
 use super::lanes::{LANES, total};
 use super::weights::WeightRows;
 use crate::quantized::blocks::{CHUNK, Chunk, Grouped};

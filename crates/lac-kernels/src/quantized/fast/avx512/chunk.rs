@@ -5,7 +5,7 @@
 
 use std::arch::x86_64::*;
 
-use super::super::inputs::InputChunk;
+use super::super::input_chunk::InputChunk;
 use super::unpack::{Unpack, Wide};
 
 /// The dot products of four vectors of weights with an input's chunk, in sums of four.

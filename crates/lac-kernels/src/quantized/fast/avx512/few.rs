@@ -6,11 +6,12 @@
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
-use super::super::inputs::{InputChunk, Inputs, Twice};
+use super::super::input_chunk::{InputChunk, Twice};
+use super::super::inputs::Inputs;
 use super::super::weights::WeightRows;
+use super::ahead::{AHEAD, ask_for};
 use super::chunk::input_vector;
 use super::unpack::Unpack;
-use super::{AHEAD, ask_for};
 
 /// Rows of weights that are multiplied together: each vector of an input is loaded once for both.
 const ROWS: usize = 2;

@@ -5,9 +5,9 @@
 
 use std::arch::x86_64::*;
 
-use super::super::inputs::{ACROSS, InputChunk, ROUND, SMALLEST, SPAN};
+use super::super::input_chunk::{ACROSS, InputChunk, ROUND, SMALLEST, SPAN};
 use super::chunk::sums_of_32;
-use super::unpack::across_32;
+use super::integers::across_32;
 use crate::quantized::blocks::CHUNK;
 use crate::value::Value;
 

@@ -5,11 +5,13 @@
 
 use std::arch::x86_64::*;
 
-use super::super::inputs::{InputChunk, Inputs};
+use super::super::input_chunk::InputChunk;
+use super::super::inputs::Inputs;
 use super::super::weights::WeightRows;
+use super::ahead::{AHEAD, ask_for};
+use super::blocks::Blocks;
 use super::chunk::{Form, add, dots, totals};
-use super::unpack::{Blocks, Unpack};
-use super::{AHEAD, ask_for};
+use super::unpack::Unpack;
 
 /// The product of every row with the one input.
 ///

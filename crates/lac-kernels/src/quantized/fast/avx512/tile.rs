@@ -6,10 +6,11 @@
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
-use super::super::inputs::{ACROSS, InputChunk, Inputs};
+use super::super::input_chunk::{ACROSS, InputChunk};
+use super::super::inputs::Inputs;
 use super::super::lanes::LANES;
 use super::super::weights::WeightRows;
-use super::ask_for;
+use super::ahead::ask_for;
 use super::unpack::{Unpack, Wide};
 use crate::quantized::blocks::{CHUNK, MAX_GROUPS};
 
@@ -25,7 +26,7 @@ const INPUTS: usize = 6;
 /// A chunk of sixteen rows.
 #[repr(C, align(64))]
 struct Laid {
-    /// Four integers of each row, beside each other, in [`Order::Across`](super::super::inputs::Order::Across).
+    /// Four integers of each row, beside each other, in [`Order::Across`](super::super::input_chunk::Order::Across).
     integers: [[u32; ROWS]; CHUNK / 4],
     /// Each group's scales.
     scales: [[f32; ROWS]; MAX_GROUPS],
@@ -180,7 +181,7 @@ unsafe fn transpose(rows: &[__m512i; 16], place: *mut u32) {
     }
 }
 
-/// Where four integers of a group stand in [`Order::Across`](super::super::inputs::Order::Across), counted in fours.
+/// Where four integers of a group stand in [`Order::Across`](super::super::input_chunk::Order::Across), counted in fours.
 #[inline(always)]
 fn place_of<const GROUP: usize>(group: usize, four: usize) -> usize {
     if GROUP == 32 {
