@@ -140,10 +140,13 @@ impl PolicyArgs {
         let Some(path) = &self.plan else {
             return Ok(None);
         };
-        let text = read_text(path, LineEnds::AsWritten)
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        let plan = serde_json::from_str(&text)
-            .with_context(|| format!("{} is not a plan", path.display()))?;
-        Ok(Some((path, plan)))
+        Ok(Some((path, read_plan(path)?)))
     }
+}
+
+/// Reads a plan, as `lac plan` writes it.
+pub fn read_plan(path: &Path) -> Result<VoidPlan> {
+    let text = read_text(path, LineEnds::AsWritten)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} is not a plan", path.display()))
 }

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use lac_core::generation::{GenerationOutput, StopReason, TextSink, TokenSink};
-use lac_core::plan::FingerprintPart;
 use lac_core::{GenerateArgs, GenerationConfig, LayerPolicy, Observer, Usage, generate};
 use lac_models::DecodedSpecialTokens;
 use lac_trace::routing::ExpertCounts;
@@ -204,15 +203,6 @@ impl Continuation {
     }
 }
 
-/// The parts of a model's fingerprint that a trace notes: an interrupted run goes on only where all of them are the same.
-const RECORDED_PARTS: [FingerprintPart; 5] = [
-    FingerprintPart::Weights,
-    FingerprintPart::Config,
-    FingerprintPart::Tokenizer,
-    FingerprintPart::ChatTemplate,
-    FingerprintPart::StopTokens,
-];
-
 fn stop_reason(reason: StopReason) -> &'static str {
     match reason {
         StopReason::StopToken => "stop_token",
@@ -350,11 +340,7 @@ pub(crate) fn trace_to_file<'py>(
     let progress = Progress::new(progress);
     let n_tokens = detached(py, || {
         let fingerprint = loaded.fingerprint()?;
-        let mut info = continuation.info(&loaded)?;
-        for part in RECORDED_PARTS {
-            let name = format!("model {}", part.name());
-            info = info.with_note(&name, &fingerprint.part(part));
-        }
+        let info = continuation.info(&loaded)?.with_model(&fingerprint);
         let info = info.with_note("run", &continuation.digest()?);
         let recording = || format!("cannot record to {}", path.display());
         let mut writer = TraceWriter::resume(&path, info)

@@ -3,8 +3,8 @@
 use lac_core::lens::Lens;
 use lac_core::measures::Measures;
 use lac_core::plan::{
-    Evidence, Granularity, Keep, PhasePlan, PlanLearner, Provenance, Ranking, Selection,
-    SplitLayers, VoidPlan,
+    Granularity, Keep, PhasePlan, PlanLearner, Provenance, Ranking, Selection, SplitLayers,
+    VoidPlan,
 };
 use lac_core::{
     GateConfig, GenerateArgs, GenerationConfig, Observed, Phase, SkippedKeys, Trace, generate,
@@ -155,24 +155,10 @@ pub(crate) fn plan<'py>(
                 traced_under: "trace".to_owned(),
                 alpha: args.alpha,
                 n_prompts: learner.n_prompts(),
-                prompt: rounded(learner.evidence(Phase::Prompt)),
-                response: rounded(learner.evidence(Phase::Response)),
+                prompt: learner.evidence(Phase::Prompt).rounded(),
+                response: learner.evidence(Phase::Response).rounded(),
             },
         )?;
         Ok(serde_json::to_string(&plan)?)
     })
-}
-
-/// Rounds to four digits, as the command does.
-fn rounded(mut evidence: Evidence) -> Evidence {
-    let lists = [
-        &mut evidence.usage,
-        &mut evidence.mean_delta,
-        &mut evidence.influence,
-        &mut evidence.lens,
-    ];
-    for value in lists.into_iter().flatten() {
-        *value = (*value * 1e4).round() / 1e4;
-    }
-    evidence
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use lac_core::{
     GateConfig, LayerPolicy, PolicyEffect,
     lens::Lens,
+    plan::{FingerprintPart, ModelFingerprint},
     released_code::{FirstThreshold, GateRounding},
 };
 use parquet::file::metadata::KeyValue;
@@ -163,6 +164,21 @@ impl TraceInfo {
     pub fn with_seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
+    }
+
+    /// Notes the parts of the model's fingerprint: an interrupted trace goes on only where all of them are the same. The
+    /// configuration's hash stands for the model's sizes.
+    pub fn with_model(self, fingerprint: &ModelFingerprint) -> Self {
+        let parts = [
+            FingerprintPart::Weights,
+            FingerprintPart::Config,
+            FingerprintPart::Tokenizer,
+            FingerprintPart::ChatTemplate,
+            FingerprintPart::StopTokens,
+        ];
+        parts.into_iter().fold(self, |info, part| {
+            info.with_note(&format!("model {}", part.name()), &fingerprint.part(part))
+        })
     }
 
     /// Adds a note.

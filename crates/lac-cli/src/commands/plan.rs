@@ -9,8 +9,8 @@ use lac_core::{
     lens::Lens,
     measures::Measures,
     plan::{
-        Evidence, Granularity, Keep, PhasePlan, PlanLearner, Provenance, Ranking, Selection,
-        SplitLayers, VoidPlan,
+        Granularity, Keep, PhasePlan, PlanLearner, Provenance, Ranking, Selection, SplitLayers,
+        VoidPlan,
     },
     speculation::{AgreementSearch, AgreementSearcher, CalibrationText},
 };
@@ -226,8 +226,8 @@ impl Plan {
                 traced_under: "trace".to_owned(),
                 alpha: self.alpha,
                 n_prompts: learner.n_prompts(),
-                prompt: rounded(learner.evidence(Phase::Prompt)),
-                response: rounded(learner.evidence(Phase::Response)),
+                prompt: learner.evidence(Phase::Prompt).rounded(),
+                response: learner.evidence(Phase::Response).rounded(),
             },
         )?;
         write_json_readable(&self.out, &plan)?;
@@ -374,20 +374,6 @@ impl ChoiceArgs {
         let layers = self.keep_layers.map(Keep::Layers);
         at_least.or(layers).or(self.keep_share.map(Keep::Share))
     }
-}
-
-/// Rounds to four digits, so that the file can be read.
-fn rounded(mut evidence: Evidence) -> Evidence {
-    let lists = [
-        &mut evidence.usage,
-        &mut evidence.mean_delta,
-        &mut evidence.influence,
-        &mut evidence.lens,
-    ];
-    for value in lists.into_iter().flatten() {
-        *value = (*value * 1e4).round() / 1e4;
-    }
-    evidence
 }
 
 /// Continues a prompt and returns both.

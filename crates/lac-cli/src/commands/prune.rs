@@ -6,9 +6,9 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use lac_core::plan::{PhasePlan, VoidPlan};
 use lac_core::{Decision, Phase};
-use lac_files::{LineEnds, read_text};
 use lac_session::LocalModel;
 
+use crate::args::read_plan;
 use crate::model::{Strictness, open_folder};
 use crate::one_of::one_of;
 use crate::output::{print_line, tell};
@@ -39,10 +39,7 @@ pub struct Prune {
 impl Prune {
     pub fn run(&self) -> Result<()> {
         let path = self.plan.display();
-        let text = read_text(&self.plan, LineEnds::AsWritten)
-            .with_context(|| format!("cannot read {path}"))?;
-        let plan: VoidPlan =
-            serde_json::from_str(&text).with_context(|| format!("{path} is not a plan"))?;
+        let plan = read_plan(&self.plan)?;
         let kept = self.kept(&plan).with_context(|| path.to_string())?;
         ensure!(
             !self.out.exists(),

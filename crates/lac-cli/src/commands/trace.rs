@@ -11,7 +11,6 @@ use clap::Args;
 use lac_core::{
     GenerateArgs, GenerationConfig, LayerPolicy, Observer, Usage, generate,
     generation::{GenerationOutput, PromptLogits, Sampling, StopReason, TextSink, TokenSink},
-    plan::FingerprintPart,
     speculation::{SpeculateArgs, Speculator, WithSecondWeights, generate_speculative},
 };
 use lac_models::{DecodedSpecialTokens, Decoder, Tokenizer};
@@ -39,16 +38,6 @@ use crate::speculation::{Gated, SpeculationArgs, Verifier};
 use json::{TraceJson, UsageJson};
 use layer_table::layer_table;
 use recording::{Recording, note_unfed, summary};
-
-/// The parts of a model's fingerprint that a trace notes: an interrupted run goes on only where all of them are the
-/// same. The configuration's hash stands for the model's sizes.
-const RECORDED_PARTS: [FingerprintPart; 5] = [
-    FingerprintPart::Weights,
-    FingerprintPart::Config,
-    FingerprintPart::Tokenizer,
-    FingerprintPart::ChatTemplate,
-    FingerprintPart::StopTokens,
-];
 
 /// Trace a prompt and its response: norms, deltas, thresholds and flags per layer and token
 #[derive(Args)]
@@ -359,10 +348,8 @@ impl Trace {
             .with_experts(experts)
             .with_lens(self.recording.lens_top(folder.config().decoder.vocab_size))
             .with_machine(&open.weights_name(), &self.model.device.to_string())
-            .with_note("sampling", &choice.describe());
-        for part in RECORDED_PARTS {
-            info = info.with_note(&format!("model {}", part.name()), &fingerprint.part(part));
-        }
+            .with_note("sampling", &choice.describe())
+            .with_model(&fingerprint);
         if let Some(path) = &self.recording.lens_file {
             info = info.with_note("lens file", &path.display().to_string());
         }

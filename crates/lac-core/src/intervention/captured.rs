@@ -41,6 +41,7 @@ impl<P: LayerPolicy> Captured<P> {
 
 impl<P: LayerPolicy> LayerPolicy for Captured<P> {
     delegate! {
+        self, self.inner;
         name gate_config fused_action measures lens effect is_per_token before skipped_keys runs_sublayers_apart
         after_sublayer after finish
     }

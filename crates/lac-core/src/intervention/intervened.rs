@@ -236,6 +236,7 @@ fn without(decision: Decision, ablated: Ablated) -> Decision {
 
 impl<P: LayerPolicy> LayerPolicy for Intervened<P> {
     delegate! {
+        self, self.inner;
         name gate_config fused_action measures lens is_per_token skipped_keys after finish
     }
 

@@ -24,3 +24,20 @@ pub struct Evidence {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lens: Vec<f64>,
 }
+
+impl Evidence {
+    /// Rounds the numbers to four digits, so that a file of them can be read.
+    #[must_use]
+    pub fn rounded(mut self) -> Self {
+        let lists = [
+            &mut self.usage,
+            &mut self.mean_delta,
+            &mut self.influence,
+            &mut self.lens,
+        ];
+        for value in lists.into_iter().flatten() {
+            *value = (*value * 1e4).round() / 1e4;
+        }
+        self
+    }
+}

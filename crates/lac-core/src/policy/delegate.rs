@@ -12,89 +12,89 @@ use crate::lens::Lens;
 use crate::measures::Measures;
 use crate::pass::Pass;
 
-/// Implements methods of [`LayerPolicy`] by those of the policy in the field `inner`. They are named one by one, so that a
-/// wrapper shows which ones it implements itself.
+/// Implements methods of [`LayerPolicy`] by those of another policy, an expression of `self`. They are named one by one, so
+/// that a wrapper shows which ones it implements itself.
 macro_rules! delegate {
-    ($($method:ident)*) => {
-        $(delegate!(@ $method);)*
+    ($self:ident, $inner:expr; $($method:ident)*) => {
+        $(delegate!(@ $method $self, $inner);)*
     };
-    (@ name) => {
-        fn name(&self) -> &str {
-            self.inner.name()
+    (@ name $self:ident, $inner:expr) => {
+        fn name(&$self) -> &str {
+            $inner.name()
         }
     };
-    (@ gate_config) => {
-        fn gate_config(&self) -> Option<GateConfig> {
-            self.inner.gate_config()
+    (@ gate_config $self:ident, $inner:expr) => {
+        fn gate_config(&$self) -> Option<GateConfig> {
+            $inner.gate_config()
         }
     };
-    (@ fused_action) => {
-        fn fused_action(&self) -> FusedAction {
-            self.inner.fused_action()
+    (@ fused_action $self:ident, $inner:expr) => {
+        fn fused_action(&$self) -> FusedAction {
+            $inner.fused_action()
         }
     };
-    (@ measures) => {
-        fn measures(&self) -> Measures {
-            self.inner.measures()
+    (@ measures $self:ident, $inner:expr) => {
+        fn measures(&$self) -> Measures {
+            $inner.measures()
         }
     };
-    (@ lens) => {
-        fn lens(&self) -> Option<&Lens> {
-            self.inner.lens()
+    (@ lens $self:ident, $inner:expr) => {
+        fn lens(&$self) -> Option<&Lens> {
+            $inner.lens()
         }
     };
-    (@ effect) => {
-        fn effect(&self) -> PolicyEffect {
-            self.inner.effect()
+    (@ effect $self:ident, $inner:expr) => {
+        fn effect(&$self) -> PolicyEffect {
+            $inner.effect()
         }
     };
-    (@ is_per_token) => {
-        fn is_per_token(&self) -> bool {
-            self.inner.is_per_token()
+    (@ is_per_token $self:ident, $inner:expr) => {
+        fn is_per_token(&$self) -> bool {
+            $inner.is_per_token()
         }
     };
-    (@ begin) => {
-        fn begin(&mut self, pass: &Pass, embedding: &Tensor<3>) -> Result<(), BoxError> {
-            self.inner.begin(pass, embedding)
+    (@ begin $self:ident, $inner:expr) => {
+        fn begin(&mut $self, pass: &Pass, embedding: &Tensor<3>) -> Result<(), BoxError> {
+            $inner.begin(pass, embedding)
         }
     };
-    (@ before) => {
-        fn before(&mut self, layer_idx: usize, hidden: &Tensor<3>) -> Result<Decision, BoxError> {
-            self.inner.before(layer_idx, hidden)
+    (@ before $self:ident, $inner:expr) => {
+        fn before(&mut $self, layer_idx: usize, hidden: &Tensor<3>) -> Result<Decision, BoxError> {
+            $inner.before(layer_idx, hidden)
         }
     };
-    (@ skipped_keys) => {
-        fn skipped_keys(&self) -> SkippedKeys {
-            self.inner.skipped_keys()
+    (@ skipped_keys $self:ident, $inner:expr) => {
+        fn skipped_keys(&$self) -> SkippedKeys {
+            $inner.skipped_keys()
         }
     };
-    (@ runs_sublayers_apart) => {
-        fn runs_sublayers_apart(&self, layer_idx: usize) -> bool {
-            self.inner.runs_sublayers_apart(layer_idx)
+    (@ runs_sublayers_apart $self:ident, $inner:expr) => {
+        fn runs_sublayers_apart(&$self, layer_idx: usize) -> bool {
+            $inner.runs_sublayers_apart(layer_idx)
         }
     };
-    (@ after_sublayer) => {
-        fn after_sublayer(&mut self, step: SublayerStep<'_>) -> Result<Option<Tensor<3>>, BoxError> {
-            self.inner.after_sublayer(step)
+    (@ after_sublayer $self:ident, $inner:expr) => {
+        fn after_sublayer(&mut $self, step: SublayerStep<'_>) -> Result<Option<Tensor<3>>, BoxError> {
+            $inner.after_sublayer(step)
         }
     };
-    (@ change_state) => {
+    (@ change_state $self:ident, $inner:expr) => {
         fn change_state(
-            &mut self,
+            &mut $self,
             at: StateAt,
             state: &Tensor<3>,
         ) -> Result<Option<Tensor<3>>, BoxError> {
-            self.inner.change_state(at, state)
+            $inner.change_state(at, state)
         }
     };
-    (@ after) => {
-        fn after(&mut self, step: LayerStep<'_>) -> Result<NextState, BoxError> {
-            self.inner.after(step)
+    (@ after $self:ident, $inner:expr) => {
+        fn after(&mut $self, step: LayerStep<'_>) -> Result<NextState, BoxError> {
+            $inner.after(step)
         }
     };
-    (@ finish) => {
-        fn finish(&mut self, hidden: Tensor<3>) -> Tensor<3> {
-            self.inner.finish(hidden)
+    (@ finish $self:ident, $inner:expr) => {
+        fn finish(&mut $self, hidden: Tensor<3>) -> Tensor<3> {
+            $inner.finish(hidden)
         }
     };
 }
@@ -105,75 +105,10 @@ pub(crate) use delegate;
 macro_rules! delegate_pointer {
     ($pointer:ty) => {
         impl<P: LayerPolicy + ?Sized> LayerPolicy for $pointer {
-            fn name(&self) -> &str {
-                (**self).name()
-            }
-
-            fn gate_config(&self) -> Option<GateConfig> {
-                (**self).gate_config()
-            }
-
-            fn fused_action(&self) -> FusedAction {
-                (**self).fused_action()
-            }
-
-            fn measures(&self) -> Measures {
-                (**self).measures()
-            }
-
-            fn lens(&self) -> Option<&Lens> {
-                (**self).lens()
-            }
-
-            fn effect(&self) -> PolicyEffect {
-                (**self).effect()
-            }
-
-            fn is_per_token(&self) -> bool {
-                (**self).is_per_token()
-            }
-
-            fn begin(&mut self, pass: &Pass, embedding: &Tensor<3>) -> Result<(), BoxError> {
-                (**self).begin(pass, embedding)
-            }
-
-            fn before(
-                &mut self,
-                layer_idx: usize,
-                hidden: &Tensor<3>,
-            ) -> Result<Decision, BoxError> {
-                (**self).before(layer_idx, hidden)
-            }
-
-            fn skipped_keys(&self) -> SkippedKeys {
-                (**self).skipped_keys()
-            }
-
-            fn runs_sublayers_apart(&self, layer_idx: usize) -> bool {
-                (**self).runs_sublayers_apart(layer_idx)
-            }
-
-            fn after_sublayer(
-                &mut self,
-                step: SublayerStep<'_>,
-            ) -> Result<Option<Tensor<3>>, BoxError> {
-                (**self).after_sublayer(step)
-            }
-
-            fn change_state(
-                &mut self,
-                at: StateAt,
-                state: &Tensor<3>,
-            ) -> Result<Option<Tensor<3>>, BoxError> {
-                (**self).change_state(at, state)
-            }
-
-            fn after(&mut self, step: LayerStep<'_>) -> Result<NextState, BoxError> {
-                (**self).after(step)
-            }
-
-            fn finish(&mut self, hidden: Tensor<3>) -> Tensor<3> {
-                (**self).finish(hidden)
+            delegate! {
+                self, (**self);
+                name gate_config fused_action measures lens effect is_per_token begin before skipped_keys
+                runs_sublayers_apart after_sublayer change_state after finish
             }
         }
     };

@@ -47,6 +47,7 @@ impl<P: LayerPolicy> Observed<P> {
 
 impl<P: LayerPolicy> LayerPolicy for Observed<P> {
     delegate! {
+        self, self.inner;
         name gate_config fused_action effect is_per_token begin before skipped_keys runs_sublayers_apart after_sublayer
         change_state after finish
     }

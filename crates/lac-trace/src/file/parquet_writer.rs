@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use lac_core::Phase;
 use lac_files::AtomicFile;
-use parquet::data_type::{BoolType, ByteArray, ByteArrayType, FloatType, Int32Type};
+use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, FloatType, Int32Type};
 use parquet::errors::ParquetError;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 
@@ -68,7 +68,7 @@ fn write_row_group(
     let mut group = file.next_row_group()?;
     let unsigned = |values: &[u32]| values.iter().map(|&value| value as i32).collect::<Vec<_>>();
 
-    write_ints(&mut group, &unsigned(&batch.sequences), None)?;
+    write_values::<Int32Type>(&mut group, &unsigned(&batch.sequences), None)?;
     let (prompt, response) = (
         ByteArray::from(Phase::Prompt.name()),
         ByteArray::from(Phase::Response.name()),
@@ -81,11 +81,11 @@ fn write_row_group(
             Phase::Response => response.clone(),
         })
         .collect();
-    write_texts(&mut group, &phases, None)?;
-    write_ints(&mut group, &unsigned(&batch.positions), None)?;
+    write_values::<ByteArrayType>(&mut group, &phases, None)?;
+    write_values::<Int32Type>(&mut group, &unsigned(&batch.positions), None)?;
 
     let ids: Vec<u32> = batch.token_ids.iter().flatten().copied().collect();
-    write_ints(
+    write_values::<Int32Type>(
         &mut group,
         &unsigned(&ids),
         Some(&presence(&batch.token_ids)),
@@ -96,7 +96,7 @@ fn write_row_group(
         .flatten()
         .map(|piece| ByteArray::from(&**piece))
         .collect();
-    write_texts(&mut group, &pieces, Some(&presence(&batch.pieces)))?;
+    write_values::<ByteArrayType>(&mut group, &pieces, Some(&presence(&batch.pieces)))?;
 
     if let Some(mut column) = group.next_column()? {
         column
@@ -118,26 +118,26 @@ fn write_row_group(
     let lists = [&batch.norms, &batch.deltas, &batch.thresholds];
     let measured = batch.measures.iter().flat_map(|columns| &columns.values);
     for list in lists.into_iter().chain(measured) {
-        write_floats(&mut group, list, &levels)?;
+        write_lists::<FloatType>(&mut group, list, &levels)?;
     }
     if let Some(lens) = &batch.lens {
         let top = Levels::new(batch.len(), batch.n_layers * lens.n_top);
-        write_floats(&mut group, &lens.logprobs, &top)?;
-        write_floats(&mut group, &lens.entropy, &levels)?;
-        write_floats(&mut group, &lens.kl, &levels)?;
+        write_lists::<FloatType>(&mut group, &lens.logprobs, &top)?;
+        write_lists::<FloatType>(&mut group, &lens.entropy, &levels)?;
+        write_lists::<FloatType>(&mut group, &lens.kl, &levels)?;
     }
     for states in &batch.hidden {
         let levels = Levels::new(batch.len(), states.width);
-        write_floats(&mut group, &states.values, &levels)?;
+        write_lists::<FloatType>(&mut group, &states.values, &levels)?;
     }
     if let Some(routing) = &batch.routing {
         let levels = Levels::new(batch.len(), batch.n_layers * routing.n_chosen);
-        write_floats(&mut group, &routing.weights, &levels)?;
-        write_int_lists(&mut group, &unsigned(&routing.experts), &levels)?;
+        write_lists::<FloatType>(&mut group, &routing.weights, &levels)?;
+        write_lists::<Int32Type>(&mut group, &unsigned(&routing.experts), &levels)?;
     }
     if let Some(lens) = &batch.lens {
         let levels = Levels::new(batch.len(), batch.n_layers * lens.n_top);
-        write_int_lists(&mut group, &unsigned(&lens.ids), &levels)?;
+        write_lists::<Int32Type>(&mut group, &unsigned(&lens.ids), &levels)?;
     }
     group.close()?;
     Ok(())
@@ -168,57 +168,25 @@ fn presence<T>(values: &[Option<T>]) -> Vec<i16> {
         .collect()
 }
 
-fn write_ints(
+fn write_values<T: DataType>(
     group: &mut RowGroup<'_>,
-    values: &[i32],
+    values: &[T::T],
     definition: Option<&[i16]>,
 ) -> Result<(), ParquetError> {
     if let Some(mut column) = group.next_column()? {
-        column
-            .typed::<Int32Type>()
-            .write_batch(values, definition, None)?;
+        column.typed::<T>().write_batch(values, definition, None)?;
         column.close()?;
     }
     Ok(())
 }
 
-fn write_texts(
+fn write_lists<T: DataType>(
     group: &mut RowGroup<'_>,
-    values: &[ByteArray],
-    definition: Option<&[i16]>,
-) -> Result<(), ParquetError> {
-    if let Some(mut column) = group.next_column()? {
-        column
-            .typed::<ByteArrayType>()
-            .write_batch(values, definition, None)?;
-        column.close()?;
-    }
-    Ok(())
-}
-
-fn write_int_lists(
-    group: &mut RowGroup<'_>,
-    values: &[i32],
+    values: &[T::T],
     levels: &Levels,
 ) -> Result<(), ParquetError> {
     if let Some(mut column) = group.next_column()? {
-        column.typed::<Int32Type>().write_batch(
-            values,
-            Some(&levels.definition),
-            Some(&levels.repetition),
-        )?;
-        column.close()?;
-    }
-    Ok(())
-}
-
-fn write_floats(
-    group: &mut RowGroup<'_>,
-    values: &[f32],
-    levels: &Levels,
-) -> Result<(), ParquetError> {
-    if let Some(mut column) = group.next_column()? {
-        column.typed::<FloatType>().write_batch(
+        column.typed::<T>().write_batch(
             values,
             Some(&levels.definition),
             Some(&levels.repetition),
