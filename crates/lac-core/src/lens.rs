@@ -42,6 +42,14 @@ impl Lens {
         Ok(Self { n_top, tuned: None })
     }
 
+    /// Makes a logit lens that names the most probable token alone.
+    pub fn of_the_likeliest() -> Self {
+        Self {
+            n_top: 1,
+            tuned: None,
+        }
+    }
+
     /// Sets the maps of a tuned lens.
     pub fn with_maps(self, maps: Arc<TunedLens>) -> Self {
         Self {

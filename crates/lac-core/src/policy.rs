@@ -10,5 +10,3 @@ pub use layer_policy::{
     FusedAction, LayerPolicy, LayerStep, NextState, PolicyEffect, SublayerStep,
 };
 pub use observed::Observed;
-
-pub(crate) use delegate::delegate;

@@ -1,14 +1,10 @@
 //! Plans learned from traces.
 
-use lac_core::lens::Lens;
-use lac_core::measures::Measures;
 use lac_core::plan::{
     Granularity, Keep, PhasePlan, PlanLearner, Provenance, Ranking, Selection, SplitLayers,
     VoidPlan,
 };
-use lac_core::{
-    GateConfig, GenerateArgs, GenerationConfig, Observed, Phase, SkippedKeys, Trace, generate,
-};
+use lac_core::{GateConfig, GenerateArgs, GenerationConfig, Phase, SkippedKeys, Trace, generate};
 use numpy::PyReadonlyArray1;
 use pyo3::prelude::*;
 
@@ -112,14 +108,7 @@ pub(crate) fn plan<'py>(
     detached(py, || {
         let config =
             GenerationConfig::greedy(args.max_new_tokens).with_stop_tokens(loaded.stop_ids());
-        let (measures, lens) = match selection.by {
-            Ranking::Influence => (Measures::Layers, None),
-            Ranking::Lens => (Measures::Off, Some(Lens::new(1)?)),
-            _ => (Measures::Off, None),
-        };
-        let observed = Observed::new(Trace::new(gate))
-            .with_measures(measures)
-            .with_lens(lens);
+        let observed = selection.by.observed(Trace::new(gate));
         let mut policy = Interruptible::new(Box::new(observed));
         let mut learner = PlanLearner::default();
         for (idx, prompt) in prompts.iter().enumerate() {

@@ -3,14 +3,7 @@
 use std::time::{Duration, Instant};
 
 use burn::tensor::Tensor;
-use lac_core::error::StateAt;
-use lac_core::lens::Lens;
-use lac_core::measures::Measures;
-use lac_core::policy::{FusedAction, SublayerStep};
-use lac_core::{
-    BoxError, Decision, GateConfig, LayerPolicy, LayerStep, NextState, Pass, PolicyEffect,
-    SkippedKeys,
-};
+use lac_core::{BoxError, Decision, LayerPolicy, delegate};
 use pyo3::prelude::*;
 
 /// Between two looks at the interpreter: to attach to it may mean to wait for another thread's Python code.
@@ -56,68 +49,14 @@ impl Interruptible {
 }
 
 impl LayerPolicy for Interruptible {
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
-    fn gate_config(&self) -> Option<GateConfig> {
-        self.inner.gate_config()
-    }
-
-    fn fused_action(&self) -> FusedAction {
-        self.inner.fused_action()
-    }
-
-    fn measures(&self) -> Measures {
-        self.inner.measures()
-    }
-
-    fn lens(&self) -> Option<&Lens> {
-        self.inner.lens()
-    }
-
-    fn effect(&self) -> PolicyEffect {
-        self.inner.effect()
-    }
-
-    fn is_per_token(&self) -> bool {
-        self.inner.is_per_token()
-    }
-
-    fn begin(&mut self, pass: &Pass, embedding: &Tensor<3>) -> Result<(), BoxError> {
-        self.inner.begin(pass, embedding)
+    delegate! {
+        self, self.inner;
+        name gate_config fused_action measures lens effect is_per_token begin skipped_keys runs_sublayers_apart
+        after_sublayer change_state after finish
     }
 
     fn before(&mut self, layer_idx: usize, hidden: &Tensor<3>) -> Result<Decision, BoxError> {
         self.signals.check()?;
         self.inner.before(layer_idx, hidden)
-    }
-
-    fn skipped_keys(&self) -> SkippedKeys {
-        self.inner.skipped_keys()
-    }
-
-    fn runs_sublayers_apart(&self, layer_idx: usize) -> bool {
-        self.inner.runs_sublayers_apart(layer_idx)
-    }
-
-    fn after_sublayer(&mut self, step: SublayerStep<'_>) -> Result<Option<Tensor<3>>, BoxError> {
-        self.inner.after_sublayer(step)
-    }
-
-    fn change_state(
-        &mut self,
-        at: StateAt,
-        state: &Tensor<3>,
-    ) -> Result<Option<Tensor<3>>, BoxError> {
-        self.inner.change_state(at, state)
-    }
-
-    fn after(&mut self, step: LayerStep<'_>) -> Result<NextState, BoxError> {
-        self.inner.after(step)
-    }
-
-    fn finish(&mut self, hidden: Tensor<3>) -> Tensor<3> {
-        self.inner.finish(hidden)
     }
 }

@@ -6,13 +6,7 @@ use std::rc::Rc;
 
 use burn::tensor::{FloatDType, Tensor, Transaction};
 use lac_core::error::StateAt;
-use lac_core::lens::Lens;
-use lac_core::measures::Measures;
-use lac_core::policy::{FusedAction, SublayerStep};
-use lac_core::{
-    BoxError, Decision, GateConfig, LayerPolicy, LayerStep, NextState, Pass, PolicyEffect,
-    SkippedKeys,
-};
+use lac_core::{BoxError, LayerPolicy, Pass, delegate};
 
 use crate::error::{Error, Result};
 
@@ -86,37 +80,11 @@ impl<'a> Probed<'a> {
 }
 
 impl LayerPolicy for Probed<'_> {
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
-    fn gate_config(&self) -> Option<GateConfig> {
-        self.inner.gate_config()
-    }
-
-    fn fused_action(&self) -> FusedAction {
-        self.inner.fused_action()
-    }
-
-    fn measures(&self) -> Measures {
-        self.inner.measures()
-    }
-
-    fn lens(&self) -> Option<&Lens> {
-        self.inner.lens()
-    }
-
-    fn skipped_keys(&self) -> SkippedKeys {
-        self.inner.skipped_keys()
-    }
-
     // A probe only looks: what the policy promises of its results holds with it as without.
-    fn effect(&self) -> PolicyEffect {
-        self.inner.effect()
-    }
-
-    fn is_per_token(&self) -> bool {
-        self.inner.is_per_token()
+    delegate! {
+        self, self.inner;
+        name gate_config fused_action measures lens effect is_per_token before skipped_keys runs_sublayers_apart
+        after_sublayer after finish
     }
 
     fn begin(&mut self, pass: &Pass, embedding: &Tensor<3>) -> Result<(), BoxError> {
@@ -125,18 +93,6 @@ impl LayerPolicy for Probed<'_> {
         state.n_tokens = pass.batch() * pass.seq();
         drop(state);
         self.inner.begin(pass, embedding)
-    }
-
-    fn before(&mut self, layer_idx: usize, hidden: &Tensor<3>) -> Result<Decision, BoxError> {
-        self.inner.before(layer_idx, hidden)
-    }
-
-    fn runs_sublayers_apart(&self, layer_idx: usize) -> bool {
-        self.inner.runs_sublayers_apart(layer_idx)
-    }
-
-    fn after_sublayer(&mut self, step: SublayerStep<'_>) -> Result<Option<Tensor<3>>, BoxError> {
-        self.inner.after_sublayer(step)
     }
 
     // Called for layers that are not run too: they pass their input on.
@@ -151,14 +107,6 @@ impl LayerPolicy for Probed<'_> {
             self.probe.0.borrow_mut().push(layer_idx, state);
         }
         Ok(changed)
-    }
-
-    fn after(&mut self, step: LayerStep<'_>) -> Result<NextState, BoxError> {
-        self.inner.after(step)
-    }
-
-    fn finish(&mut self, hidden: Tensor<3>) -> Tensor<3> {
-        self.inner.finish(hidden)
     }
 }
 

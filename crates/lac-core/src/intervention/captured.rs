@@ -2,15 +2,10 @@
 
 use burn::tensor::Tensor;
 
-use crate::decision::{Decision, SkippedKeys};
+use crate::delegate;
 use crate::error::{BoxError, StateAt};
-use crate::gate::GateConfig;
-use crate::lens::Lens;
-use crate::measures::Measures;
 use crate::pass::Pass;
-use crate::policy::{
-    FusedAction, LayerPolicy, LayerStep, NextState, PolicyEffect, SublayerStep, delegate,
-};
+use crate::policy::LayerPolicy;
 
 /// Does what another policy does, and keeps states of the last pass: the embedding, or outputs of layers.
 ///

@@ -5,15 +5,12 @@ use std::fmt;
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 
 use super::tokens::{Selected, TokenSelection};
-use crate::decision::{Decision, SkippedKeys};
+use crate::decision::Decision;
+use crate::delegate;
 use crate::error::{BoxError, Error, Result, StateAt};
-use crate::gate::{GateConfig, select_tokens};
-use crate::lens::Lens;
-use crate::measures::Measures;
+use crate::gate::select_tokens;
 use crate::pass::Pass;
-use crate::policy::{
-    FusedAction, LayerPolicy, LayerStep, NextState, PolicyEffect, SublayerStep, delegate,
-};
+use crate::policy::{LayerPolicy, PolicyEffect, SublayerStep};
 use crate::stack::Sublayer;
 
 /// What is ablated of a layer.

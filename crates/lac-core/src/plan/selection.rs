@@ -9,6 +9,9 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use super::evidence::Evidence;
 use super::phase_plan::PhasePlan;
 use crate::error::PlanError;
+use crate::lens::Lens;
+use crate::measures::Measures;
+use crate::policy::{LayerPolicy, Observed};
 
 /// Which layers, or sublayers, are kept.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -97,6 +100,27 @@ impl Ranking {
     /// Returns whether the ranking needs traces.
     pub fn needs_evidence(self) -> bool {
         !matches!(self, Ranking::Random(_) | Ranking::Last)
+    }
+
+    /// Returns what has to be measured of every layer for this ranking.
+    pub fn measures(self) -> Measures {
+        match self {
+            Ranking::Influence => Measures::Layers,
+            _ => Measures::Off,
+        }
+    }
+
+    /// Returns the lens that every layer has to be looked at through for this ranking.
+    pub fn lens(self) -> Option<Lens> {
+        // The ranks are of the whole distribution: how many tokens the lens names does not matter.
+        matches!(self, Ranking::Lens).then(Lens::of_the_likeliest)
+    }
+
+    /// Lets a policy observe what this ranking needs.
+    pub fn observed<P: LayerPolicy>(self, policy: P) -> Observed<P> {
+        Observed::new(policy)
+            .with_measures(self.measures())
+            .with_lens(self.lens())
     }
 
     /// Returns the units' ranks: of a drawn or a given order, numbers that fall.

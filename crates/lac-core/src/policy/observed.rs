@@ -1,17 +1,9 @@
 //! A policy that looks at more than the norm.
 
-use burn::tensor::Tensor;
-
-use super::delegate::delegate;
-use super::layer_policy::{
-    FusedAction, LayerPolicy, LayerStep, NextState, PolicyEffect, SublayerStep,
-};
-use crate::decision::{Decision, SkippedKeys};
-use crate::error::{BoxError, StateAt};
-use crate::gate::GateConfig;
+use super::layer_policy::LayerPolicy;
+use crate::delegate;
 use crate::lens::Lens;
 use crate::measures::Measures;
-use crate::pass::Pass;
 
 /// Does what another policy does, and has layers measured beside the norm ([`Measures`]) or states seen through a [`Lens`].
 /// Results do not change.
