@@ -5,8 +5,13 @@
 //! was compiled in without this crate's feature) goes through the tensor operations of `gate/portable.rs`.
 //! [`Kernel::for_states`] decides that before burn is called, which panics for a backend that an extension does not list.
 
+mod argmax;
+#[cfg(feature = "cube")]
+mod argmax_ops;
 #[cfg(feature = "cube")]
 mod cube;
+#[cfg(feature = "cube")]
+mod cube_argmax;
 #[cfg(feature = "flex")]
 mod flex;
 mod layout;
@@ -15,6 +20,7 @@ mod ops;
 
 use burn::tensor::Tensor;
 
+pub(crate) use argmax::argmax;
 pub(crate) use layout::{Field, N_FIELDS, Select};
 
 /// The records of consecutive states, `[states, N_FIELDS, batch, seq]`, and the selected states,

@@ -24,6 +24,7 @@ mod residual;
 mod rope;
 mod rotation;
 mod second_context;
+mod shown_keys;
 mod sizes;
 mod source;
 mod sparse_mlp;

@@ -1,8 +1,8 @@
 //! One pass of tokens through a language model, without a loop around it.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor};
 
-use super::sampling::read_rows;
+use super::sampling::{read_ids, read_rows};
 use crate::error::{Error, Result};
 use crate::lens::{MOST_LOGITS, look};
 use crate::observer::Observer;
@@ -32,23 +32,39 @@ pub fn prompt_pass<M: CausalLm + ?Sized>(
     Ok((out.hidden, record))
 }
 
-/// Runs one pass up to the logits of the last slot, `[batch, vocab]`.
+/// What a pass leaves for the choice of the next tokens.
+pub(super) struct Passed {
+    /// Of the last slot, `[batch, vocab]`, on the device.
+    pub(super) logits: Tensor<2>,
+    /// A token for each row where they were chosen on the device; −1 where the logits do not allow it.
+    pub(super) ids: Option<Vec<i32>>,
+}
+
+/// Runs one pass up to the logits of the last slot. `choose` may choose tokens from them on the device: these are read
+/// together with the pass's record, so that the host waits once.
 pub(super) fn forward_pass<M: CausalLm + ?Sized>(
     model: &M,
     pass: &Pass,
     context: &mut M::Context,
     policy: &mut dyn LayerPolicy,
     observer: &mut dyn Observer,
-) -> Result<Tensor<2>> {
+    choose: impl FnOnce(&Tensor<2>) -> Option<Tensor<1, Int>>,
+) -> Result<Passed> {
     let out = forward_hidden(model, pass, context, policy)?;
     // The head is by far the widest matrix of a model: only the newest token goes through it.
     let last = out.hidden.narrow(1, pass.seq() - 1, 1);
     let logits = model.logits(last).squeeze_dim::<2>(1);
+    let mut ids = choose(&logits);
+    let mut read = None;
     if observer.wants_records() || out.readings.is_gated() {
-        let record = out.readings.read(pass)?;
+        let (record, data) = out.readings.read_with(pass, ids.take())?;
         observer.pass(&record).map_err(Error::Observer)?;
+        read = data.map(|data| data.iter::<i32>().collect());
     }
-    Ok(logits)
+    if let Some(ids) = ids {
+        read = Some(read_ids(ids)?);
+    }
+    Ok(Passed { logits, ids: read })
 }
 
 /// Returns the logits of the newest token of a pass over one row, without an observer.
@@ -58,8 +74,8 @@ pub(crate) fn last_logits<M: CausalLm + ?Sized>(
     context: &mut M::Context,
     policy: &mut dyn LayerPolicy,
 ) -> Result<Vec<f32>> {
-    let logits = forward_pass(model, pass, context, policy, &mut ())?;
-    Ok(read_rows(logits)?.swap_remove(0))
+    let passed = forward_pass(model, pass, context, policy, &mut (), |_| None)?;
+    Ok(read_rows(passed.logits)?.swap_remove(0))
 }
 
 /// Runs one pass from its token ids through the layers, for passes that [`generate`](crate::generate) does not make, such

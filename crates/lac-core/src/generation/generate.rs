@@ -2,19 +2,23 @@
 
 use std::time::{Duration, Instant};
 
+use burn::tensor::Tensor;
+
 use super::args::{GenerateArgs, PromptLogits};
 use super::config::GenerationConfig;
-use super::forward::{check_prompts, forward_pass};
+use super::forward::{Passed, check_prompts, forward_pass};
 use super::rows::{GenerationOutput, Rows, StopReason};
-use super::sampling::{self, Sampler};
+use super::sampling::{self, Sampler, Sampling};
 use crate::error::Result;
+use crate::kernel::argmax;
 use crate::stack::CausalLm;
 
 /// Continues prompts of any lengths, all in one batch.
 ///
 /// Prompts are padded on the left. A padded row gives the same tokens and flags as the row alone, up to the rounding of
 /// the device's matrix products (but see [`PromptPadding`](crate::released_code::PromptPadding)). Only the last position
-/// goes through the head.
+/// goes through the head. Where a GPU chooses greedily and nothing changes the logits, the chosen ids are read and the
+/// logits are not.
 ///
 /// With [`Sampling::Random`](crate::generation::Sampling::Random), row `i` draws from a stream of its own, seeded with
 /// `seed + i`, or as [`GenerateArgs::row_seeds`] says.
@@ -66,13 +70,17 @@ pub fn generate<M: CausalLm + ?Sized>(
     let observer = observer.unwrap_or(&mut no_observer);
     let sink = sink.unwrap_or(&mut no_sink);
 
+    let is_argmax = config.sampling == Sampling::Greedy
+        && config.processors.is_neutral()
+        && config.max_new_tokens > 0;
+    let choose = |logits: &Tensor<2>| is_argmax.then(|| argmax(logits)).flatten();
     let start = Instant::now();
-    let logits = forward_pass(model, &pass, &mut context, policy, observer)?;
+    let passed = forward_pass(model, &pass, &mut context, policy, observer, choose)?;
     if prompt_logits == PromptLogits::Return {
-        output.prompt_logits = Some(sampling::read_rows(logits.clone())?);
+        output.prompt_logits = Some(sampling::read_rows(passed.logits.clone())?);
     }
-    let mut logits = Some(logits);
-    while let Some(row_logits) = logits.take() {
+    let mut passed = Some(passed);
+    while let Some(Passed { logits, ids }) = passed.take() {
         if config.max_new_tokens > 0 {
             let process = |row: usize, logits: &mut Vec<f32>| {
                 if !config.processors.is_neutral() {
@@ -82,7 +90,10 @@ pub fn generate<M: CausalLm + ?Sized>(
                         .apply(logits, &text, prompts[row].len(), &config.stop_tokens);
                 }
             };
-            let ids = sampling::choose(row_logits, &mut samplers, &pass, process)?;
+            let ids = match ids {
+                Some(ids) => sampling::chosen(&ids, &pass)?,
+                None => sampling::choose(logits, &mut samplers, &pass, process)?,
+            };
             rows.accept(&ids, config, sink)?;
         } else {
             rows.stop_all(StopReason::MaxNewTokens, sink)?;
@@ -99,7 +110,14 @@ pub fn generate<M: CausalLm + ?Sized>(
         }
         pass = pass.next(rows.last_ids(config.pad_token), rows.finished());
         output.n_decode_passes += 1;
-        logits = Some(forward_pass(model, &pass, &mut context, policy, observer)?);
+        passed = Some(forward_pass(
+            model,
+            &pass,
+            &mut context,
+            policy,
+            observer,
+            choose,
+        )?);
     }
     output.decode_time = start.elapsed() - output.prefill_time;
     output.rows = rows.into_generated();

@@ -1,6 +1,6 @@
 //! How a token is chosen from the logits.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
@@ -159,6 +159,26 @@ pub(super) fn choose(
                 .ok_or(Error::NonFiniteLogits { row, position })
         })
         .collect()
+}
+
+/// Returns the tokens that a device has chosen, one for each row, or which row's logits allow no choice.
+pub(super) fn chosen(ids: &[i32], pass: &Pass) -> Result<Vec<u32>> {
+    let of_row = |(row, &id): (usize, &i32)| {
+        if pass.is_finished(row) {
+            return Ok(0);
+        }
+        let position = pass.position(row, pass.seq() - 1).unwrap_or_default();
+        u32::try_from(id).map_err(|_| Error::NonFiniteLogits { row, position })
+    };
+    ids.iter().enumerate().map(of_row).collect()
+}
+
+/// Reads token ids `[batch]`.
+pub(super) fn read_ids(ids: Tensor<1, Int>) -> Result<Vec<i32>> {
+    let data = ids
+        .try_into_data()
+        .map_err(|error| Error::device("reading the chosen tokens", error))?;
+    Ok(data.iter::<i32>().collect())
 }
 
 /// Reads logits `[batch, vocab]` as one vector per row.

@@ -1,6 +1,6 @@
 //! What the gate saw of a pass: on the device until it is read.
 
-use burn::tensor::{Tensor, TensorData, Transaction};
+use burn::tensor::{Int, Tensor, TensorData, Transaction};
 
 use crate::decision::Decision;
 use crate::error::{Error, Result, StateAt};
@@ -72,6 +72,16 @@ impl PassReadings {
     /// - [`Error::RoutingShape`] if the model's routing is for another one, or of a layer that it does not have;
     /// - [`Error::Device`] if the device failed.
     pub fn read(self, pass: &Pass) -> Result<PassRecord> {
+        Ok(self.read_with(pass, None)?.0)
+    }
+
+    /// As [`read`](Self::read), and reads the tokens that were chosen on the device, `[batch]`, with the rest: the host
+    /// waits once.
+    pub(crate) fn read_with(
+        self,
+        pass: &Pass,
+        ids: Option<Tensor<1, Int>>,
+    ) -> Result<(PassRecord, Option<TensorData>)> {
         let expected = [pass.batch(), pass.seq()];
         if self.shape[..2] != expected {
             let found = self.shape;
@@ -91,7 +101,10 @@ impl PassReadings {
                 found: layer.experts.dims(),
             });
         }
-        let mut read = self.read_at_once()?.into_iter();
+        let has_ids = ids.is_some();
+        let mut read = self.read_at_once(ids)?;
+        let ids = if has_ids { read.pop() } else { None };
+        let mut read = read.into_iter();
         let gate = match self.records {
             Some(_) => read.next().map(|data| gate_record(data, n_layers, pass)),
             None => None,
@@ -112,18 +125,19 @@ impl PassReadings {
             },
             None => None,
         };
-        Ok(PassRecord {
+        let record = PassRecord {
             pass: pass.clone(),
             decisions: self.decisions,
             gate: gate.transpose()?,
             routing: routing_records(n_layers, &self.routing, read)?,
             measures,
             lens,
-        })
+        };
+        Ok((record, ids))
     }
 
-    /// Waits for the device once. The order is that of the fields.
-    fn read_at_once(&self) -> Result<Vec<TensorData>> {
+    /// Waits for the device once. The order is that of the fields; the ids come last.
+    fn read_at_once(&self, ids: Option<Tensor<1, Int>>) -> Result<Vec<TensorData>> {
         let mut transaction = Transaction::default();
         let mut is_empty = true;
         if let Some(records) = &self.records {
@@ -146,6 +160,10 @@ impl PassReadings {
             transaction = transaction
                 .register(layer.experts.clone())
                 .register(layer.weights.clone());
+            is_empty = false;
+        }
+        if let Some(ids) = ids {
+            transaction = transaction.register(ids);
             is_empty = false;
         }
         if is_empty {

@@ -17,6 +17,7 @@ use super::query_block::{QueryBlock, attended_slots};
 use super::query_scale::QueryScale;
 use super::reach::{PerReach, Reach};
 use super::rotation::{Rotation, RotationTable};
+use super::shown_keys::rounded;
 
 /// Positions, masks and the KV cache of one batch of sequences.
 #[derive(Clone, Debug)]
@@ -75,17 +76,17 @@ impl DecoderContext {
         dtype: DType,
         device: &Device,
     ) -> Self {
+        let context = Self::uncached(config, capacity, dtype, device);
         let shape = KvCacheShape {
             n_layers: config.n_layers,
             batch,
             n_kv_heads: config.n_kv_heads,
-            capacity,
+            capacity: context.cache_capacity(capacity),
             head_dim: config.head_dim,
         };
         Self {
             cache: Some(KvCache::new(shape, dtype, device)),
-            kv_holes: KvHoles::new(config.n_layers),
-            ..Self::uncached(config, capacity, dtype, device)
+            ..context
         }
     }
 
@@ -141,6 +142,27 @@ impl DecoderContext {
         }
     }
 
+    /// Returns how many slots the cache gets for so many tokens.
+    fn cache_capacity(&self, n_tokens: usize) -> usize {
+        if self.rounds_keys() {
+            rounded(n_tokens)
+        } else {
+            n_tokens
+        }
+    }
+
+    /// Returns whether keys are shown in few sizes: where their products are compiled for sizes.
+    fn rounds_keys(&self) -> bool {
+        !lac_kernels::has_cpu_kernel(&self.rotations.full.cos)
+    }
+
+    /// Returns the cache's slots where attention is shown more of them than it attends to. A sequence that begins is
+    /// shown its own keys, which do not come out of the cache.
+    fn shown_capacity(&self) -> Option<usize> {
+        let cache = self.cache.as_ref()?;
+        (self.rounds_keys() && self.pass.pass.past() > 0).then(|| cache.shape().capacity)
+    }
+
     /// The data type of keys and values.
     pub(super) fn dtype(&self) -> DType {
         self.rotations.full.dtype()
@@ -157,7 +179,7 @@ impl DecoderContext {
         let cache = self.cache.as_ref()?;
         let dtype = self.dtype();
         Some(Self {
-            cache: Some(cache.repeat(rows, n_slots, capacity)),
+            cache: Some(cache.repeat(rows, n_slots, self.cache_capacity(capacity))),
             kv_holes: self.kv_holes.clone(),
             ..Self::uncached(config, capacity, dtype, &self.device)
         })
@@ -203,6 +225,7 @@ impl DecoderContext {
 
     /// Returns the pass's queries and the keys that they attend to in a layer.
     pub(super) fn blocks(&mut self, layer_idx: usize) -> Cow<'_, [QueryBlock]> {
+        let capacity = self.shown_capacity();
         let PassContext {
             pass,
             attended,
@@ -216,8 +239,8 @@ impl DecoderContext {
             Reach::Sliding => sliding_blocks,
         };
         let attended = attended.get(reach);
-        let blocks =
-            blocks.get_or_insert_with(|| QueryBlock::of(attended, pass.seq(), &self.device));
+        let blocks = blocks
+            .get_or_insert_with(|| QueryBlock::of(attended, pass.seq(), capacity, &self.device));
         let without_holes = self
             .kv_holes
             .attended_by(layer_idx, reach, blocks, &self.device);
@@ -227,7 +250,8 @@ impl DecoderContext {
         }
     }
 
-    /// Stores a pass's keys and values and returns those of all slots so far.
+    /// Stores a pass's keys and values and returns those of all slots so far, and of later ones where their number is
+    /// rounded up.
     pub(super) fn store(
         &mut self,
         layer_idx: usize,
@@ -236,6 +260,10 @@ impl DecoderContext {
     ) -> (Tensor<4>, Tensor<4>) {
         let (past, seq) = (self.pass.pass.past(), self.pass.pass.seq());
         self.kv_holes.fill(layer_idx, past..past + seq);
+        let shown = match self.shown_capacity() {
+            None => past + seq,
+            Some(capacity) => capacity,
+        };
         match &mut self.cache {
             None => (keys, values),
             Some(cache) if past == 0 => {
@@ -244,7 +272,7 @@ impl DecoderContext {
             }
             Some(cache) => {
                 cache.write(layer_idx, past, keys, values);
-                cache.read(layer_idx, 0..past + seq)
+                cache.read(layer_idx, 0..shown)
             }
         }
     }

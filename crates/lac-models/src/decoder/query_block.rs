@@ -6,6 +6,8 @@ use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use lac_core::Pass;
 use lac_kernels::AttendedSlots;
 
+use super::shown_keys::shown;
+
 /// Queries per block. At most `heads * 512 * keys` scores are in memory at once.
 const QUERIES_PER_BLOCK: usize = 512;
 
@@ -22,25 +24,41 @@ pub(super) struct QueryBlock {
 }
 
 impl QueryBlock {
-    /// Cuts a pass of `seq` slots into blocks.
-    pub(super) fn of(slots: &AttendedSlots, seq: usize, device: &Device) -> Vec<Self> {
+    /// Cuts a pass of `seq` slots into blocks. With a `capacity`, the keys are those of a cache with so many slots, and
+    /// their number is [rounded up](super::shown_keys).
+    pub(super) fn of(
+        slots: &AttendedSlots,
+        seq: usize,
+        capacity: Option<usize>,
+        device: &Device,
+    ) -> Vec<Self> {
         (0..seq)
             .step_by(QUERIES_PER_BLOCK)
             .map(|start| {
                 let queries = start..(start + QUERIES_PER_BLOCK).min(seq);
-                Self::new(slots, queries, device)
+                Self::new(slots, queries, capacity, device)
             })
             .collect()
     }
 
-    fn new(slots: &AttendedSlots, queries: Range<usize>, device: &Device) -> Self {
+    fn new(
+        slots: &AttendedSlots,
+        queries: Range<usize>,
+        capacity: Option<usize>,
+        device: &Device,
+    ) -> Self {
         let oldest_query = slots.past + queries.start;
         let first_key = slots
             .window
             .map_or(0, |window| (oldest_query + 1).saturating_sub(window));
-        let keys = first_key..slots.past + queries.end;
-        // A single query attends to all keys that are left, unless rows differ.
-        let hidden = (queries.len() > 1 || !is_alike(slots))
+        let attended = first_key..slots.past + queries.end;
+        let keys = match capacity {
+            None => attended.clone(),
+            Some(capacity) => shown(attended.clone(), slots.window, queries.len(), capacity),
+        };
+        // A single query attends to all keys that are left, unless rows differ or more are shown. On a GPU a mask that
+        // is there for some texts is there for all.
+        let hidden = (queries.len() > 1 || capacity.is_some() || !is_alike(slots))
             .then(|| key_mask(slots, &queries, &keys, device));
         Self {
             queries,

@@ -20,7 +20,7 @@ pub(super) struct RotationTable {
     rope: RopeConfig,
     n_rotated: usize,
     /// As long as the text is no longer than the training context.
-    cos: Tensor<2>,
+    pub(super) cos: Tensor<2>,
     sin: Tensor<2>,
 }
 
