@@ -9,6 +9,7 @@ mod devices;
 mod drafters;
 mod gate_fixture;
 mod gate_properties;
+mod greedy_kernel;
 mod interventions;
 mod kernel;
 mod kv_cache;

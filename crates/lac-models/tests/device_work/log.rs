@@ -1,6 +1,5 @@
 //! cubecl's log of a process, and what happened in a part of it.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -70,17 +69,6 @@ impl DeviceLog {
         work();
         let after = self.fenced();
         counts::of(&self.text()[before..after], FENCE_BYTES)
-    }
-
-    /// Returns the kernels compiled so far, by name.
-    pub fn compiled(&self) -> BTreeMap<String, usize> {
-        let mut compiled = BTreeMap::new();
-        for line in self.text().lines() {
-            if let Some(name) = line.strip_prefix(counts::COMPILING) {
-                *compiled.entry(name.trim().to_owned()).or_default() += 1;
-            }
-        }
-        compiled
     }
 
     /// Data is read when it is looked at.
