@@ -2,7 +2,7 @@
 //!
 //! A GPU's kernels are compiled for sizes, and launched with masks where fewer keys are attended to. A text that shows
 //! one key more at every token would have kernels compiled all along its way, and so sizes are rounded up: to few of
-//! them, by at most an eighth beyond 512 slots.
+//! them, by less than a quarter beyond 512 slots.
 
 use std::ops::Range;
 
@@ -58,7 +58,7 @@ mod tests {
             let keys = shown(start..end, window, n_queries, capacity);
             prop_assert!(keys.start <= start && end <= keys.end && keys.end <= capacity, "{keys:?}");
             prop_assert_eq!(rounded(capacity), capacity);
-            prop_assert!(rounded(end) <= end.max(512) + end / 8 + STEP);
+            prop_assert!(rounded(end) <= end + end / 4 + STEP);
         }
     }
 
