@@ -42,6 +42,8 @@ pub use cpu::{
     attend, experts, fuses_sequences, fuses_tokens, gated_linear, has_cpu_kernel, layer, linear,
     queries_keys_values, rms_norm, rotate, route, soft_cap,
 };
+#[cfg(feature = "flex")]
+pub use large_pages::use_large_pages;
 pub use routing::{ExpertTokens, RouterWeights, Routing};
 pub use settings::{Activation, NormForm, Scores};
 pub use slots::AttendedSlots;
@@ -49,7 +51,7 @@ pub use slots::AttendedSlots;
 pub use stub::{
     GatedMlp, LinearMap, Norm, QkvHeads, QkvProjection, Residual, add_linear, add_mlp, add_outputs,
     attend, experts, fuses_sequences, fuses_tokens, gated_linear, has_cpu_kernel, layer, linear,
-    queries_keys_values, rms_norm, rotate, route, soft_cap,
+    queries_keys_values, rms_norm, rotate, route, soft_cap, use_large_pages,
 };
 
 #[cfg(feature = "flex")]
@@ -63,6 +65,8 @@ mod bandwidth;
 #[cfg(feature = "flex")]
 mod cpu;
 mod half_precision;
+#[cfg(feature = "flex")]
+mod large_pages;
 mod routing;
 mod settings;
 mod slots;

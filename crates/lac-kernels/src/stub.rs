@@ -2,6 +2,7 @@
 
 use burn::tensor::Tensor;
 
+use crate::quantized::QuantizedMatrix;
 use crate::routing::{RouterWeights, Routing};
 use crate::settings::{Activation, NormForm, Scores};
 use crate::slots::AttendedSlots;
@@ -239,4 +240,12 @@ pub fn layer(
     _scores: Scores,
 ) -> Option<[Tensor<3>; 3]> {
     match qkv.0 {}
+}
+
+/// Returns 0: no kernel was compiled in that would read the weights.
+pub fn use_large_pages<'a>(
+    _tensors: impl IntoIterator<Item = &'a Tensor<2>>,
+    _blocks: impl IntoIterator<Item = &'a QuantizedMatrix>,
+) -> usize {
+    0
 }

@@ -11,6 +11,7 @@ mod context;
 mod experts;
 mod experts_config;
 mod kv_holes;
+mod large_pages;
 mod layer;
 mod layer_mlp;
 mod linear;
@@ -124,7 +125,7 @@ impl Decoder {
                 ProjectionBias::Absent,
             )?),
         };
-        Ok(Self {
+        let decoder = Self {
             model: DecoderModel {
                 embed_tokens,
                 layers,
@@ -132,7 +133,9 @@ impl Decoder {
             },
             lm_head,
             config: config.clone(),
-        })
+        };
+        decoder.use_large_pages();
+        Ok(decoder)
     }
 
     /// Computes the logits of whole texts. A token's logits depend on itself and on the tokens before it.

@@ -220,12 +220,18 @@ impl Control {
         time: Duration,
     ) {
         const MEMORY: f64 = 0.95;
+        let is_measured = self.costs.is_measured() && self.given_cost.is_none();
         for (idx, known) in self.drafters.iter_mut().enumerate() {
             let has_drafted = paid.is_some_and(|(drafter, _)| drafter == idx)
                 || drafts.iter().any(|draft| draft.drafter == idx);
             if has_drafted {
                 let was_trial = known.idle >= known.try_after;
-                known.try_after = if was_trial {
+                // The first times of a drafter that costs something are slow, for its memory is cold: until its cost is
+                // settled, a trial says nothing against the next one.
+                let is_settled = !is_measured || known.cost.is_settled();
+                known.try_after = if !is_settled {
+                    TRY_AFTER[0]
+                } else if was_trial {
                     (2 * known.try_after).clamp(TRY_AFTER[1], TRY_AFTER[2])
                 } else {
                     TRY_AFTER[1]
@@ -380,6 +386,27 @@ mod tests {
         // The time of a plain pass is looked at again.
         (0..8).for_each(|_| control.verified(3, Duration::from_millis(11)));
         assert!(control.is_plain_due());
+    }
+
+    #[test]
+    fn a_drafter_whose_memory_is_cold_is_tried_again_soon() {
+        let mut control = Control::new(&SpeculationConfig::default(), &[0.2]);
+        let ms = Duration::from_millis;
+        (0..4).for_each(|_| control.verified(1, ms(10)));
+        let mut waits = Vec::new();
+        for cost in [ms(100), ms(40), ms(30), ms(30), ms(30), ms(30)] {
+            let mut n_rounds = 0;
+            while !control.is_trial_due(0) {
+                control.round(&[], 1, None, ms(10));
+                n_rounds += 1;
+            }
+            waits.push(n_rounds);
+            control.drafted(0, 1, 0, cost);
+            let wrong = Draft::certain(0, 4.0, 0);
+            judge(&mut control, 0, 4.0, false);
+            control.round(&[wrong], 1, Some((0, 1)), ms(20) + cost);
+        }
+        assert_eq!(waits, [6, 6, 6, 6, 24, 48]);
     }
 
     #[test]

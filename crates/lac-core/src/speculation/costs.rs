@@ -106,6 +106,11 @@ impl Cost {
         self.mean
     }
 
+    /// Returns whether the first times, which are slow, are over.
+    pub(super) fn is_settled(self) -> bool {
+        self.n_times >= FIRST_TIMES
+    }
+
     /// Moves the mean towards a new time; an outlier moves it little.
     pub(super) fn add(&mut self, time: f64) {
         const WEIGHT: f64 = 0.1;
