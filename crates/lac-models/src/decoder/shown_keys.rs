@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn sizes_are_few() {
-        let sizes = |window| -> BTreeSet<usize> {
+        let sizes = |window: Option<usize>| -> BTreeSet<usize> {
             let capacity = rounded(32_768);
             (1..32_768)
                 .map(|end: usize| {
