@@ -1,6 +1,5 @@
 //! Recognises files that hold something else than their name says, by their first bytes.
 
-use std::fs::File;
 use std::io::{self, Read, Seek};
 
 /// What a file should hold.
@@ -21,9 +20,11 @@ const HEAD_BYTES: usize = 512;
 ///
 /// # Errors
 /// [`io::ErrorKind::InvalidData`], with the text of [`recognise`]; those of reading.
-pub fn check_form(file: &mut File, form: FileForm) -> io::Result<()> {
+pub fn check_form(file: &mut (impl Read + Seek), form: FileForm) -> io::Result<()> {
     let mut head = Vec::with_capacity(HEAD_BYTES);
-    file.take(HEAD_BYTES as u64).read_to_end(&mut head)?;
+    file.by_ref()
+        .take(HEAD_BYTES as u64)
+        .read_to_end(&mut head)?;
     file.rewind()?;
     match recognise(&head, form) {
         None => Ok(()),

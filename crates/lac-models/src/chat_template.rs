@@ -71,7 +71,8 @@ pub struct ChatTemplate {
 /// Steps bound time and memory: each 64 bytes that a template makes, shown or not, count as a step. Steps do not count
 /// comparisons of values that share their parts: forty lists, each of which holds the one before it twice, are small
 /// and take hours to compare. `time` bounds those. A template that exceeds it is left behind on its thread, which ends
-/// when the rendering or the program does.
+/// when the rendering or the program does. In WebAssembly, where there is one thread, steps alone are bounded, by a
+/// sixteenth of `steps`.
 ///
 /// That thread's stack is large enough to compare, print and free a list that is nested as deeply as the steps allow.
 /// Only the part of the stack that is used takes memory.
@@ -149,6 +150,15 @@ impl ChatTemplate {
     ) -> Result<String, ChatError> {
         let chosen = self.templates.choose(options)?;
         let file = || chosen.file.clone();
+        if cfg!(target_family = "wasm") {
+            // No other thread, and no larger stack, is to be had: fewer steps bound both the time and the depth.
+            let limits = RenderLimits {
+                steps: self.limits.steps / 16,
+                ..self.limits
+            };
+            let template = self.clone().with_limits(limits);
+            return template.render_here(chosen, messages, special_tokens, options);
+        }
         // Where the system has no room for so large a stack, fewer steps need a smaller one.
         let steps = self.limits.steps;
         let receiver = self

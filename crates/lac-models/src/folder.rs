@@ -110,11 +110,11 @@ impl ModelFolder {
         if let Some(gguf) = Self::gguf_path(&path)? {
             return Self::open_gguf(gguf);
         }
-        if path.is_file() {
+        if file::is_file(&path) {
             let what = describe_file(&path);
             return Err(ModelError::Foreign { path, what });
         }
-        if !path.is_dir() {
+        if !file::is_folder(&path) {
             return Err(ModelError::NotAFolder { path });
         }
         if !file::is_there(&path.join("config.json"))
@@ -140,10 +140,10 @@ impl ModelFolder {
     /// # Errors
     /// The folder cannot be read, or holds several models in GGUF.
     pub fn gguf_path(path: &Path) -> Result<Option<PathBuf>, ModelError> {
-        if path.is_file() {
+        if file::is_file(path) {
             return Ok(is_gguf(path).then(|| path.to_owned()));
         }
-        if !path.is_dir() || Checkpoint::is_in(path) {
+        if !file::is_folder(path) || Checkpoint::is_in(path) {
             return Ok(None);
         }
         Ok(find_in_folder(path)?)

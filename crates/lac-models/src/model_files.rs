@@ -82,7 +82,7 @@ pub fn is_needed(path: &str, listing: &BTreeSet<String>) -> bool {
 /// The files that a folder lacks and without which no model can be loaded from it: the configuration and the weights,
 /// all files of them. An index that cannot be read counts as one that is there: opening it says what is wrong.
 pub fn missing(folder: &Path) -> Vec<String> {
-    let is_missing = |name: &str| !folder.join(name).exists();
+    let is_missing = |name: &str| !crate::file::is_there(&folder.join(name));
     if is_missing(WEIGHTS) && is_missing(INDEX) && gguf::holds_files(folder) {
         return gguf::missing_files(folder, None);
     }

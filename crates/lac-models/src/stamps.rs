@@ -4,15 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use crate::file;
 use crate::model_files::is_small_file;
 use crate::tokenizer::TEMPLATE_FOLDER;
 
 /// Returns the files of a folder that decide a model's results. A folder that cannot be listed has no such files.
 fn model_files(folder: &Path) -> impl Iterator<Item = PathBuf> {
-    let entries = |folder: &Path| {
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        entries.map(|entry| entry.path())
-    };
+    let entries = |folder: &Path| file::paths_in(folder).into_iter().flatten().flatten();
     let files = entries(folder).filter(|file| {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         name.ends_with(".safetensors") || is_small_file(&name)

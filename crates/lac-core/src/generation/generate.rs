@@ -1,6 +1,8 @@
 //! Generation: one pass over the prompts, then one pass per new token.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use web_time::Instant;
 
 use burn::tensor::Tensor;
 

@@ -5,7 +5,9 @@ mod layer_range;
 mod places;
 mod unit_costs;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use web_time::Instant;
 
 pub use self::calibration_text::CalibrationText;
 use self::places::{Place, agreed, places};

@@ -1,7 +1,8 @@
 //! The loop of speculation: draft, verify, keep what is accepted.
 
 use std::borrow::Cow;
-use std::time::Instant;
+
+use web_time::Instant;
 
 use super::acceptance::{self, Draft};
 use super::draft_round::RoundSetting;

@@ -1,6 +1,6 @@
 //! One round of drafting: who is asked, and what of it is verified.
 
-use std::time::Instant;
+use web_time::Instant;
 
 use super::acceptance::Draft;
 use super::config::DraftLength;

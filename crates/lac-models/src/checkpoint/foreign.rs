@@ -284,21 +284,21 @@ pub(crate) fn describe_file(path: &Path) -> String {
 /// The names of the files in a folder.
 fn file_names(folder: &Path) -> BTreeSet<String> {
     names(folder, |path| {
-        !path.is_dir() || path.extension().is_some_and(|end| end == "mlpackage")
+        !file::is_folder(path) || path.extension().is_some_and(|end| end == "mlpackage")
     })
 }
 
 fn folder_names(folder: &Path) -> Vec<String> {
-    names(folder, Path::is_dir).into_iter().collect()
+    names(folder, file::is_folder).into_iter().collect()
 }
 
 /// Names in a folder, not more of them than an error needs.
 fn names(folder: &Path, is_it: impl Fn(&Path) -> bool) -> BTreeSet<String> {
     const MAX_ENTRIES: usize = 10_000;
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
+    let paths = file::paths_in(folder).into_iter().flatten().flatten();
+    paths
         .take(MAX_ENTRIES)
-        .filter(|entry| is_it(&entry.path()))
-        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|path| is_it(path))
+        .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
         .collect()
 }

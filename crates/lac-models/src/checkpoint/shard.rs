@@ -1,7 +1,6 @@
 //! One safetensors file: a header, which is checked, and tensors, which are read one by one.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -18,7 +17,7 @@ use super::hints;
 use super::quantize::quantize;
 use super::unique::UniqueMap;
 use super::values::{BLOCK_BYTES, Unusable, convert};
-use crate::file::{self, excerpt};
+use crate::file::{self, ModelFile, excerpt};
 
 /// The longest header that the safetensors library reads.
 const MAX_HEADER_LEN: u64 = 100_000_000;
@@ -26,7 +25,7 @@ const MAX_HEADER_LEN: u64 = 100_000_000;
 #[derive(Debug)]
 pub(super) struct Shard {
     pub(super) path: PathBuf,
-    pub(super) file: File,
+    pub(super) file: ModelFile,
     /// Where the tensors' bytes start, behind the header.
     pub(super) data_start: u64,
     pub(super) tensors: HashMap<String, TensorInfo>,
@@ -42,7 +41,7 @@ impl Shard {
             reason,
         };
         let file = file::open(path).map_err(unreadable(path))?;
-        let len = file.metadata().map_err(unreadable(path))?.len();
+        let len = file.size().map_err(unreadable(path))?;
         if len == 0 {
             return Err(malformed("it is empty".to_owned()));
         }
@@ -190,14 +189,20 @@ pub(super) fn n_bytes(info: &TensorInfo) -> u64 {
 }
 
 /// Fills `bytes` from an offset of a file. Several threads may do so at the same time.
-fn read_at(file: &File, path: &Path, offset: u64, bytes: &mut [u8]) -> Result<(), CheckpointError> {
-    file::read_exact_at(file, offset, bytes).map_err(|error| match error.kind() {
-        ErrorKind::UnexpectedEof => CheckpointError::Malformed {
-            path: path.to_owned(),
-            reason: "it was cut off while it was being read".to_owned(),
-        },
-        _ => unreadable(path)(error),
-    })
+fn read_at(
+    file: &ModelFile,
+    path: &Path,
+    offset: u64,
+    bytes: &mut [u8],
+) -> Result<(), CheckpointError> {
+    file.read_exact_at(offset, bytes)
+        .map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => CheckpointError::Malformed {
+                path: path.to_owned(),
+                reason: "it was cut off while it was being read".to_owned(),
+            },
+            _ => unreadable(path)(error),
+        })
 }
 
 /// Returns which tensor, the first in the order of the file, has an impossible entry, and why.

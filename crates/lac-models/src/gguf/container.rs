@@ -1,7 +1,6 @@
 //! One GGUF file: its header, compared with what follows it.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use lac_kernels::quantized::BlockFormat;
@@ -11,7 +10,7 @@ use super::error::{GgufError, unreadable};
 use super::header::{Header, TensorEntry};
 use super::metadata::Metadata;
 use super::tensor_info::{TensorInfo, type_name};
-use crate::file::{self, FileForm, excerpt, read_exact_at};
+use crate::file::{self, FileForm, ModelFile, excerpt};
 
 /// The key of the number whose multiples tensors begin at, counted from the first one.
 const ALIGNMENT: &str = "general.alignment";
@@ -22,7 +21,7 @@ pub(super) struct Container {
     pub(super) path: PathBuf,
     pub(super) metadata: Metadata,
     pub(super) tensors: BTreeMap<String, TensorInfo>,
-    file: File,
+    file: ModelFile,
 }
 
 impl Container {
@@ -35,11 +34,11 @@ impl Container {
             },
         };
         let file = file::open_as(path, FileForm::Gguf).map_err(unreadable(path))?;
-        let file_len = file.metadata().map_err(unreadable(path))?.len();
+        let file_len = file.size().map_err(unreadable(path))?;
         if file_len == 0 {
             return Err(malformed(Fault::Reason("it is empty".to_owned())));
         }
-        let again = file.try_clone().map_err(unreadable(path))?;
+        let again = file.again().map_err(unreadable(path))?;
         let header = Header::read(&mut Cursor::new(again, file_len)).map_err(malformed)?;
         let metadata = Metadata::new(path, header.values);
         let alignment = alignment(&metadata)?;
@@ -69,7 +68,8 @@ impl Container {
         start: u64,
         bytes: &mut [u8],
     ) -> Result<(), GgufError> {
-        read_exact_at(&self.file, info.start + start, bytes).map_err(|source| match source.kind() {
+        let read = self.file.read_exact_at(info.start + start, bytes);
+        read.map_err(|source| match source.kind() {
             std::io::ErrorKind::UnexpectedEof => GgufError::Malformed {
                 path: self.path.clone(),
                 reason: "it was cut off while it was being read".to_owned(),

@@ -1,7 +1,8 @@
 //! Reads the header of a GGUF file number by number, and never more of it than there is.
 
-use std::fs::File;
 use std::io::{BufReader, Error, ErrorKind, Read};
+
+use crate::file::ModelFile;
 
 /// Why the header cannot be read on.
 #[derive(Debug)]
@@ -18,13 +19,13 @@ const MAX_HEADER_BYTES: u64 = 1 << 29;
 /// A place in the header of a file.
 #[derive(Debug)]
 pub(super) struct Cursor {
-    reader: BufReader<File>,
+    reader: BufReader<ModelFile>,
     position: u64,
     file_len: u64,
 }
 
 impl Cursor {
-    pub(super) fn new(file: File, file_len: u64) -> Self {
+    pub(super) fn new(file: ModelFile, file_len: u64) -> Self {
         Self {
             reader: BufReader::with_capacity(1 << 16, file),
             position: 0,

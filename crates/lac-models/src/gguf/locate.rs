@@ -14,9 +14,10 @@ use crate::file::{self, FileForm};
 /// [`GgufError::Several`] where there are several models.
 pub(crate) fn find_in_folder(folder: &Path) -> Result<Option<PathBuf>, GgufError> {
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(unreadable(folder))? {
-        let entry = entry.map_err(unreadable(folder))?;
-        names.extend(entry.file_name().into_string().ok());
+    for path in file::paths_in(folder).map_err(unreadable(folder))? {
+        let path = path.map_err(unreadable(folder))?;
+        let name = path.file_name().and_then(|name| name.to_str());
+        names.extend(name.map(str::to_owned));
     }
     let mut models = models(&names);
     match models.len() {

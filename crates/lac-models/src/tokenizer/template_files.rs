@@ -97,7 +97,7 @@ fn additional_templates(
         file: folder.clone(),
         source,
     };
-    let entries = match std::fs::read_dir(&folder) {
+    let entries = match crate::file::paths_in(&folder) {
         Ok(entries) => entries,
         Err(error)
             if matches!(
@@ -111,7 +111,7 @@ fn additional_templates(
     };
     let mut templates = BTreeMap::new();
     for entry in entries {
-        let path = entry.map_err(failed)?.path();
+        let path = entry.map_err(failed)?;
         let file_name = path.file_name().unwrap_or_default().to_string_lossy();
         if let Some(name) = file_name.strip_suffix(TEMPLATE_SUFFIX)
             && let Some(text) = read_text(&path)?

@@ -1,6 +1,6 @@
 //! What the parts of a pass cost.
 
-use std::time::Instant;
+use web_time::Instant;
 
 use crate::decision::Decision;
 use crate::error::Result;
