@@ -111,7 +111,9 @@ pub(crate) fn is_folder(path: &Path) -> bool {
 }
 
 /// Returns the paths of what is in a folder.
-pub(crate) fn paths_in(folder: &Path) -> io::Result<impl Iterator<Item = io::Result<PathBuf>>> {
+pub(crate) fn paths_in(
+    folder: &Path,
+) -> io::Result<impl Iterator<Item = io::Result<PathBuf>> + use<>> {
     let (in_memory, on_disk) = match memory::entry(folder) {
         Some(Entry::Folder(paths)) => (paths, None),
         _ => (Vec::new(), Some(std::fs::read_dir(folder)?)),
