@@ -128,6 +128,8 @@ pub(crate) fn binary(head: &[u8]) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     const POINTER: &[u8] =
