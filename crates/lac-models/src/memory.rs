@@ -157,10 +157,8 @@ mod tests {
         assert!(file::is_folder(first.path()));
         assert!(!file::is_there(&first.path().join("b.txt")));
         let paths = file::paths_in(second.path()).unwrap();
-        assert_eq!(
-            paths.map(Result::unwrap).collect::<Vec<_>>(),
-            [path.clone()]
-        );
+        let paths: Vec<PathBuf> = paths.map(Result::unwrap).collect();
+        assert_eq!(paths, std::slice::from_ref(&path));
         drop(second);
         assert!(!file::is_there(&path));
         let gone = file::read_to_string(&path);
