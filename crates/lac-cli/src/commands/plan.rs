@@ -6,8 +6,6 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use lac_core::{
     CausalLm, GenerateArgs, GenerationConfig, Observed, Phase, SkippedKeys, Trace, generate,
-    lens::Lens,
-    measures::Measures,
     plan::{
         Granularity, Keep, PhasePlan, PlanLearner, Provenance, Ranking, Selection, SplitLayers,
         VoidPlan,
@@ -161,17 +159,10 @@ impl Plan {
             .choose(folder)?
             .generation(self.max_new_tokens, tokenizer.stop_ids());
 
-        let lens = match self.choice.by {
-            By::Lens => Some(Lens::new(1)?),
-            _ => None,
+        let mut policy = match self.choice.ranking() {
+            Some(ranking) => ranking.observed(Trace::new(gate)),
+            None => Observed::new(Trace::new(gate)),
         };
-        let measures = match self.choice.by {
-            By::Influence => Measures::Layers,
-            _ => Measures::Off,
-        };
-        let mut policy = Observed::new(Trace::new(gate))
-            .with_measures(measures)
-            .with_lens(lens);
         let mut learner = PlanLearner::default();
         let mut trace = |prompt: &Vec<u32>| {
             let args = GenerateArgs::new(&mut policy).observer(&mut learner);
@@ -350,20 +341,25 @@ impl ChoiceArgs {
 
     /// Returns whether layers are chosen by what prompts show.
     fn needs_prompts(&self) -> bool {
-        !matches!(self.by, By::Random | By::Last)
+        self.ranking().is_none_or(Ranking::needs_evidence)
+    }
+
+    /// Returns the ranking; `None` for agreement, which is a search.
+    fn ranking(&self) -> Option<Ranking> {
+        Some(match self.by {
+            By::Usage => Ranking::Usage,
+            By::MeanDelta => Ranking::MeanDelta,
+            By::Influence => Ranking::Influence,
+            By::Lens => Ranking::Lens,
+            By::Random => Ranking::Random(self.seed),
+            By::Last => Ranking::Last,
+            By::Agreement => return None,
+        })
     }
 
     fn selection(&self) -> Result<Selection> {
         Ok(Selection {
-            by: match self.by {
-                By::Usage => Ranking::Usage,
-                By::MeanDelta => Ranking::MeanDelta,
-                By::Influence => Ranking::Influence,
-                By::Lens => Ranking::Lens,
-                By::Random => Ranking::Random(self.seed),
-                By::Last => Ranking::Last,
-                By::Agreement => bail!("agreement is not a ranking"),
-            },
+            by: self.ranking().context("agreement is not a ranking")?,
             keep: self.keep().unwrap_or(Keep::Share(DEFAULT_SHARE)),
         })
     }
