@@ -4,7 +4,7 @@
 use burn::tensor::{DType, Tensor, bf16, f16};
 use rayon::prelude::*;
 
-use crate::cpu::storage::{contiguous, primitive, values};
+use crate::cpu::storage::primitive;
 use crate::has_cpu_kernel;
 use crate::quantized::QuantizedMatrix;
 use crate::value::Value;
@@ -38,14 +38,13 @@ fn span<T>(values: &[T]) -> Span {
     (addresses.start.addr(), addresses.end.addr())
 }
 
+/// The whole storage of a tensor, whichever part of it the tensor shows.
 fn tensor_span(tensor: &Tensor<2>) -> Span {
-    fn of<E: Value>(tensor: &Tensor<2>) -> Span {
-        span(values::<E>(&contiguous(primitive(tensor.clone()))))
-    }
+    let primitive = primitive(tensor.clone());
     match tensor.dtype() {
-        DType::F16 => of::<f16>(tensor),
-        DType::BF16 => of::<bf16>(tensor),
-        _ => of::<f32>(tensor),
+        DType::F16 => span(f16::storage(&primitive)),
+        DType::BF16 => span(bf16::storage(&primitive)),
+        _ => span(f32::storage(&primitive)),
     }
 }
 
