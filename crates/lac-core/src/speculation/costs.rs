@@ -67,20 +67,28 @@ impl PassCosts {
         2 * longest + 2
     }
 
-    /// Returns the cost of a full pass over this many tokens: the nearest known cost, with an allowance for the rows
-    /// between.
+    /// Returns the cost of a full pass over this many tokens: on the line between the costs that are known of fewer and of
+    /// more tokens, or beyond the last of them by the slope up to there.
     pub(super) fn verify(&self, n_tokens: usize, plain: f64) -> f64 {
-        if n_tokens <= 1 {
-            return plain;
+        let known = |n_tokens: usize| match n_tokens {
+            1 => Some(plain),
+            _ => self.verify.get(n_tokens - 1)?.get(),
+        };
+        if let Some(cost) = known(n_tokens.max(1)) {
+            return cost;
         }
-        let by_rows = |n_tokens: usize| 1.0 + COST_OF_A_ROW * (n_tokens - 1) as f64;
-        let nearest = (2..=self.verify.len())
-            .filter_map(|known| Some((known, self.verify[known - 1].get()?)))
-            .min_by_key(|(known, _)| known.abs_diff(n_tokens));
-        match nearest {
-            Some((known, cost)) => cost * by_rows(n_tokens) / by_rows(known),
-            None => plain * by_rows(n_tokens),
-        }
+        let (fewer, below) = (1..n_tokens)
+            .rev()
+            .find_map(|n_tokens| Some((n_tokens, known(n_tokens)?)))
+            .unwrap_or((1, plain));
+        let above = (n_tokens + 1..=self.verify.len())
+            .find_map(|n_tokens| Some((n_tokens, known(n_tokens)?)));
+        let slope = match above {
+            Some((more, above)) => (above - below) / (more - fewer) as f64,
+            None if fewer == 1 => COST_OF_A_ROW * plain,
+            None => ((below - plain) / (fewer - 1) as f64).max(0.0),
+        };
+        below + slope * (n_tokens - fewer) as f64
     }
 
     /// Learns the time of a full pass over this many tokens.
@@ -125,5 +133,26 @@ impl Cost {
     /// Expects another cost from now on.
     pub(super) fn scale(&mut self, factor: f64) {
         self.mean = self.mean.map(|mean| mean * factor);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn costs_that_are_not_known_lie_on_lines_between_those_that_are() {
+        let mut costs = PassCosts::measured();
+        let mut passed = |n_tokens, ms| costs.passed(n_tokens, Duration::from_millis(ms));
+        passed(1, 100);
+        passed(5, 140);
+        passed(9, 220);
+        for (n_tokens, cost) in [(0, 100), (1, 100), (3, 120), (5, 140), (7, 180), (13, 280)] {
+            let seen = 1000.0 * costs.verify(n_tokens, 0.1);
+            assert!((seen - f64::from(cost)).abs() < 1e-9, "{n_tokens}: {seen}");
+        }
+        // Nothing but a plain pass is known.
+        let given = PassCosts::given().verify(5, 1.0);
+        assert!((given - 1.2).abs() < 1e-9, "{given}");
     }
 }
