@@ -7,7 +7,7 @@ mod tables;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
 use crate::process::{cargo, root, run};
@@ -26,7 +26,7 @@ pub struct Findings {
     /// BoolQ's questions, in JSON lines; the embedded questions for demo
     #[arg(long, value_name = "FILE")]
     boolq: Option<PathBuf>,
-    /// The text of perplexities; the repository's own documents by default, stories for demo
+    /// The text of perplexities; BoolQ's passages by default, stories for demo
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
     /// The prompts that are traced and that plans are learned from, one a line
@@ -87,14 +87,21 @@ impl Findings {
                 Ok::<_, anyhow::Error>(None)
             }
         };
+        let boolq = data(&self.boolq, "--boolq")?;
         Ok(Inputs {
             model: self.model.clone(),
             mmlu: data(&self.mmlu, "--mmlu")?,
-            boolq: data(&self.boolq, "--boolq")?,
-            text: match &self.text {
-                Some(path) => path.clone(),
-                None => self.own_text(is_demo)?,
+            text: match (&self.text, &boolq) {
+                (Some(path), _) => path.clone(),
+                (None, _) if is_demo => {
+                    self.passages(&root().join("crates/lac-demo/assets/sets/boolq/dev.jsonl"))?
+                }
+                (None, Some(file)) => self.passages(file)?,
+                (None, None) => bail!(
+                    "there is no text for perplexities: give one by --text, or BoolQ's questions by --boolq"
+                ),
             },
+            boolq,
             prompts: match &self.prompts {
                 Some(path) => path.clone(),
                 None => self.own_prompts(is_demo)?,
@@ -107,28 +114,21 @@ impl Findings {
         })
     }
 
-    /// Joins the repository's documents, a text that everybody has; for the embedded model, stories of its small world.
-    fn own_text(&self, is_demo: bool) -> Result<PathBuf> {
-        let read = |name: &str| {
-            let path = root().join(name);
-            std::fs::read_to_string(&path)
-                .with_context(|| format!("cannot read {}", path.display()))
-        };
+    /// Joins the passages of BoolQ's questions, each one once: a text that everybody who runs that benchmark has.
+    fn passages(&self, file: &Path) -> Result<PathBuf> {
+        let lines = std::fs::read_to_string(file)
+            .with_context(|| format!("cannot read {}", file.display()))?;
         let mut text = String::new();
-        if is_demo {
-            for line in read("crates/lac-demo/assets/sets/boolq/dev.jsonl")?.lines() {
-                let row: serde_json::Value = serde_json::from_str(line)?;
-                text += row["passage"].as_str().unwrap_or_default();
+        let mut seen = std::collections::HashSet::new();
+        for (index, line) in lines.lines().enumerate() {
+            let row: serde_json::Value = serde_json::from_str(line)
+                .with_context(|| format!("{}: line {}", file.display(), index + 1))?;
+            let passage = row["passage"].as_str().with_context(|| {
+                format!("{}: line {} has no passage", file.display(), index + 1)
+            })?;
+            if seen.insert(passage.to_owned()) {
+                text += passage;
                 text.push('\n');
-            }
-        } else {
-            for name in [
-                "docs/method.md",
-                "docs/guide.md",
-                "docs/decisions.md",
-                "docs/reliability.md",
-            ] {
-                text += &read(name)?;
             }
         }
         self.keep("text.txt", &text)

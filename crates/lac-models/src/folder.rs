@@ -430,14 +430,15 @@ impl ModelFolder {
         }
     }
 
-    /// Returns how the model's tokens are meant to be chosen: what `generation_config.json` says, and nothing for GGUF.
+    /// Returns how the model's tokens are meant to be chosen: what `generation_config.json` says, or a GGUF file's keys
+    /// `general.sampling.*`.
     ///
     /// # Errors
-    /// The file is malformed, or asks for what is not supported.
+    /// The file is malformed, or asks for what cannot be drawn with.
     pub fn generation_defaults(&self) -> Result<GenerationDefaults, ModelError> {
         match &self.layout {
             FileLayout::HuggingFace => Ok(GenerationDefaults::from_folder(&self.path)?),
-            FileLayout::Gguf(_) => Ok(GenerationDefaults::default()),
+            FileLayout::Gguf(gguf) => Ok(gguf.generation_defaults()?),
         }
     }
 

@@ -12,8 +12,8 @@ use crate::file::{self, excerpt};
 const OWN: &str = "generation_config.json";
 const MODEL: &str = "config.json";
 
-/// How a folder's model is meant to choose its tokens: `generation_config.json`, or the same fields of `config.json`
-/// where older folders have no such file, as in transformers' `generate`.
+/// How a model is meant to choose its tokens: `generation_config.json`, or the same fields of `config.json` where older
+/// folders have no such file, as in transformers' `generate`; the keys `general.sampling.*` of a GGUF file.
 ///
 /// ```
 /// use lac_models::generation_defaults::GenerationDefaults;
@@ -37,7 +37,7 @@ pub struct GenerationDefaults {
     pub draws: DrawDefaults,
     /// What changes the logits, in greedy text too.
     pub processors: LogitsProcessors,
-    /// Settings that would change a text in transformers and are not supported, with their values.
+    /// Settings that would change a text in transformers, or in llama.cpp, and are not supported, with their values.
     pub not_used: Vec<String>,
 }
 

@@ -21,6 +21,8 @@ use crate::architecture::{ConfigError, ModelConfig};
 pub enum ModelShape {
     /// Qwen2.5-0.5B.
     Qwen2_5_0_5b,
+    /// Qwen2.5-1.5B.
+    Qwen2_5_1_5b,
     /// Qwen2.5-7B.
     Qwen2_5_7b,
     /// Qwen3-0.6B.
@@ -41,8 +43,9 @@ pub enum ModelShape {
 
 impl ModelShape {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Qwen2_5_0_5b,
+        Self::Qwen2_5_1_5b,
         Self::Qwen2_5_7b,
         Self::Qwen3_0_6b,
         Self::Qwen3_8b,
@@ -57,6 +60,7 @@ impl ModelShape {
     pub fn name(self) -> &'static str {
         match self {
             Self::Qwen2_5_0_5b => "qwen2.5-0.5b",
+            Self::Qwen2_5_1_5b => "qwen2.5-1.5b",
             Self::Qwen2_5_7b => "qwen2.5-7b",
             Self::Qwen3_0_6b => "qwen3-0.6b",
             Self::Qwen3_8b => "qwen3-8b",
@@ -75,6 +79,7 @@ impl ModelShape {
     pub fn config(self) -> Result<ModelConfig, ConfigError> {
         let text = match self {
             Self::Qwen2_5_0_5b => QWEN_2_5_0_5B,
+            Self::Qwen2_5_1_5b => QWEN_2_5_1_5B,
             Self::Qwen2_5_7b => QWEN_2_5_7B,
             Self::Qwen3_0_6b => QWEN_3_0_6B,
             Self::Qwen3_8b => QWEN_3_8B,
@@ -112,6 +117,14 @@ const QWEN_2_5_0_5B: &str = r#"{
     "num_attention_heads": 14, "num_key_value_heads": 2, "max_position_embeddings": 32768,
     "rms_norm_eps": 1e-6, "rope_theta": 1000000.0, "tie_word_embeddings": true,
     "use_sliding_window": false, "vocab_size": 151936, "eos_token_id": 151645
+}"#;
+
+const QWEN_2_5_1_5B: &str = r#"{
+    "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_act": "silu",
+    "hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28,
+    "num_attention_heads": 12, "num_key_value_heads": 2, "max_position_embeddings": 131072,
+    "rms_norm_eps": 1e-6, "rope_theta": 1000000.0, "tie_word_embeddings": true,
+    "use_sliding_window": false, "vocab_size": 151936, "eos_token_id": 151643
 }"#;
 
 const QWEN_2_5_7B: &str = r#"{

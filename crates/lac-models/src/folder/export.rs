@@ -6,18 +6,20 @@ use lac_kernels::quantized::BlockFormat;
 
 use super::{FileLayout, ModelFolder};
 use crate::checkpoint::{Checkpoint, LoadProgress, WeightDtype};
+use crate::generation_defaults::GenerationDefaults;
 use crate::gguf::export::{
     Export, ExportError, ExportSummary, PlannedTensor, Settings, Values, check_format, f32_values,
     is_quantised, settings, tensors, vocabulary, write,
 };
-use crate::gguf::{Gguf, Layout, MetadataValue, file_values, pair_rows};
+use crate::gguf::{Gguf, Layout, MetadataValue, file_values, pair_rows, sampling_entries};
 
 impl ModelFolder {
     /// Writes the model as one GGUF file that llama.cpp loads, with its matrices in a format: F32, F16, BF16, Q8_0 or
     /// Q4_0, quantised as ggml's reference quantiser does. Vectors are written in f32. With Q4_0 the head, or the
     /// embedding that it is tied to, is written in Q8_0; matrices whose rows are no whole number of blocks in F16.
     ///
-    /// A folder of a Llama, Mistral, Qwen2, Qwen3, Gemma 2 or 3, Phi-3, OLMo 2 or 3, SmolLM3 or Granite gives a file with tokenizer and chat template. Of a GGUF file all
+    /// A folder of a Llama, Mistral, Qwen2, Qwen3, Gemma 2 or 3, Phi-3, OLMo 2 or 3, SmolLM3 or Granite gives a file with tokenizer, chat template and the
+    /// settings of its draws. Of a GGUF file all
     /// metadata are kept, and its weights may not be quantised already: quantising twice loses more than either
     /// quantisation.
     ///
@@ -67,6 +69,9 @@ impl ModelFolder {
             let none = MetadataValue::Text("none".to_owned());
             metadata.push(("tokenizer.ggml.model".to_owned(), none));
         }
+        metadata.extend(sampling_entries(&GenerationDefaults::from_folder(
+            &self.path,
+        )?));
         let mut planned = tensors(decoder);
         planned.extend(rope_factors.iter().map(|(tensor, _)| tensor.clone()));
         let mut checkpoint = Checkpoint::open(&self.path)?;

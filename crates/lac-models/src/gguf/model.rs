@@ -6,9 +6,11 @@ use super::config::read_config;
 use super::error::GgufError;
 use super::files::Gguf;
 use super::layout::Layout;
+use super::sampling::read_sampling;
 use super::tokenizer::{gguf_tokenizer, text_settings};
 use super::weights::GgufWeights;
 use crate::architecture::ModelConfig;
+use crate::generation_defaults::GenerationDefaults;
 use crate::tokenizer::{TextSettings, Tokenizer};
 
 /// An open GGUF file, or all files of a model that was split, with the configuration that they hold.
@@ -61,6 +63,14 @@ impl GgufModel {
     /// There is no vocabulary, one of another kind, or one that contradicts itself.
     pub(crate) fn tokenizer(&self) -> Result<Tokenizer, GgufError> {
         gguf_tokenizer(self.gguf.metadata())
+    }
+
+    /// Returns how tokens are meant to be chosen: the keys `general.sampling.*`.
+    ///
+    /// # Errors
+    /// A value of another kind, or one that cannot be drawn with.
+    pub(crate) fn generation_defaults(&self) -> Result<GenerationDefaults, GgufError> {
+        read_sampling(self.gguf.metadata())
     }
 
     /// Hashes what decides how texts become token ids and where they end.

@@ -66,6 +66,10 @@ impl GgufBuilder {
         self.value(key, 4, value.to_le_bytes().to_vec())
     }
 
+    pub fn i32(self, key: &str, value: i32) -> Self {
+        self.value(key, 5, value.to_le_bytes().to_vec())
+    }
+
     pub fn f32(self, key: &str, value: f32) -> Self {
         self.value(key, 6, value.to_le_bytes().to_vec())
     }

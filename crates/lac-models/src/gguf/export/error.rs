@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use lac_kernels::quantized::{BlockFormat, QuantizedError};
 
+use crate::architecture::ConfigError;
 use crate::checkpoint::CheckpointError;
 use crate::gguf::error::GgufError;
 use crate::tokenizer::TokenizerError;
@@ -53,6 +54,9 @@ pub enum ExportError {
         /// Why.
         source: std::io::Error,
     },
+    /// The folder's settings of generation cannot be read.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The model's weights cannot be read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
