@@ -105,6 +105,11 @@ fn mistakes_in_flags_are_found_before_weights_are_read() {
             &[&["--policy", "speculative"], &draft_nothing[..]].concat(),
             "draft nothing",
         ),
+        (
+            "bench",
+            &["--policy", "off,speculative", "--batch", "1,2"],
+            "one row at a time",
+        ),
         ("bench", &["--alpha=-1"], "--alpha"),
         (
             "generate",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::eval::{n_lines, same};
+use crate::eval::{n_lines, records, same};
 use crate::stdout;
 use crate::support::{Lac, Place};
 
@@ -37,6 +37,48 @@ fn an_interrupted_evaluation_goes_on() {
     assert!((5..41).contains(&n_before), "{n_before}");
     Lac::start(&stopped).end().check(0, &[]);
     same(&path, &place.path("whole.jsonl"));
+}
+
+/// Drafters learn from one question for the next; what a new process has not learned changes no answer. Greedy answers and
+/// drawn ones, in batches, interrupted and killed.
+#[test]
+fn an_evaluation_by_drafts_goes_on() {
+    let place = Place::new();
+    for (protocol, more) in [
+        ("generative", &["--draft", "ngram,quantized"][..]),
+        ("paper", &["--draft", "ngram,plan", "--seed", "5"]),
+    ] {
+        let options = ["--limit", "30", "--batch-size", "2", "--protocol", protocol];
+        let options = [&options[..], &["--policy", "speculative"], more].concat();
+        let names = [
+            format!("{protocol}.jsonl"),
+            format!("{protocol}-stopped.jsonl"),
+        ];
+        let [whole, stopped] = names.clone().map(|name| place.eval(&name, &options));
+        let [whole_path, stopped_path] = names.map(|name| place.path(&name));
+        Lac::start(&whole).end().check(0, &[]);
+        let begun = |n: usize| {
+            let mut run = Lac::start(&stopped);
+            run.wait_until_running();
+            run.wait_until("results", || n_lines(&stopped_path) > n);
+            run
+        };
+        let run = begun(4);
+        run.signal("-INT");
+        run.end().check(130, &["the same command goes on"]);
+        begun(n_lines(&stopped_path) + 2).kill();
+        let n_before = n_lines(&stopped_path);
+        assert!((8..31).contains(&n_before), "{n_before}");
+        Lac::start(&stopped).end().check(0, &[]);
+        same(&stopped_path, &whole_path);
+        let texts = |path| -> Vec<Value> {
+            let records = records(path).into_values();
+            records.map(|record| record["text"].clone()).collect()
+        };
+        let seen = texts(&stopped_path);
+        assert_eq!(seen, texts(&whole_path));
+        assert!(seen.iter().all(Value::is_string));
+    }
 }
 
 #[test]

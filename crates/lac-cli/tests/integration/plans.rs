@@ -155,6 +155,29 @@ fn speculative_text_is_the_plain_text() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("takes no other --policy"));
 }
 
+/// What quantised weights add to the memory is said before they are loaded.
+#[test]
+fn the_memory_of_quantised_drafts_is_stated() {
+    let said = |options: &[&str]| {
+        let args = ["generate", "--model", "demo", "--prompt", QUESTION];
+        let args = [&args[..], &["--max-new-tokens", "4"], options].concat();
+        let output = lac(&args);
+        assert!(output.status.success(), "{options:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    for (quantization, options) in [
+        ("q8_0", &["--speculative"][..]),
+        ("q4_0", &["--draft", "quantized", "--draft-type", "q4_0"]),
+    ] {
+        let stderr = said(options);
+        let stated = format!("weights in {quantization}, which draft, add");
+        assert!(stderr.contains(&stated), "{stderr}");
+        assert!(stderr.contains("of memory"), "{stderr}");
+    }
+    let without = said(&["--draft", "ngram"]);
+    assert!(!without.contains("of memory"), "{without}");
+}
+
 #[test]
 fn verify_compares_every_token_of_every_prompt() {
     let folder = TempDir::new().unwrap();

@@ -11,6 +11,7 @@ pub(crate) struct Chain {
     pub(crate) layers: Vec<Vec<Vec<f32>>>,
     /// What passes over several tokens add to token 2's logit: noise, exaggerated.
     pub(crate) noise: f32,
+    pub(crate) max_context: usize,
     device: Device,
 }
 
@@ -32,6 +33,7 @@ impl Chain {
         Self {
             layers: (0..n_layers).map(|_| table()).collect(),
             noise: 0.0,
+            max_context: 40,
             device: device.clone(),
         }
     }
@@ -81,7 +83,7 @@ impl CausalLm for Chain {
     }
 
     fn max_context(&self) -> Option<usize> {
-        Some(40)
+        Some(self.max_context)
     }
 
     fn device(&self) -> Device {

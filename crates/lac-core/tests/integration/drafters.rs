@@ -378,6 +378,40 @@ fn repetitions_are_found_in_prompts_and_in_earlier_texts() {
     assert_eq!(shared(4), alone, "a memory that is full forgets");
 }
 
+/// Prompts of 32,768 tokens: one token over and over, a circle of five, and one that never repeats three tokens.
+#[test]
+fn repetitions_are_found_in_long_prompts() {
+    let mut model = model();
+    model.max_context = 40_000;
+    let config = GenerationConfig::greedy(24);
+    let digits = |mut idx: usize| {
+        // Counting in eleven digits, with the last token between numbers.
+        let mut word = vec![VOCAB as u32 - 1];
+        while idx > 0 {
+            word.push((idx % (VOCAB - 1)) as u32);
+            idx /= VOCAB - 1;
+        }
+        word
+    };
+    let prompts: Vec<Vec<u32>> = vec![
+        vec![7; 32_768],
+        (0..32_768).map(|idx| idx % 5).collect(),
+        (1..).flat_map(digits).take(32_768).collect(),
+    ];
+    let memory = NgramMemory::Texts { at_most: 1 << 16 };
+    let drafter: Box<dyn Drafter> = Box::new(NgramDrafter::new(memory));
+    let adaptive = DraftLength::Adaptive { at_most: 8 };
+    let mut speculator = speculator(vec![drafter], adaptive);
+    let mut n_accepted = 0;
+    for prompt in prompts.iter().chain(&prompts) {
+        let output = with(&model, prompt, &config, &mut speculator).unwrap();
+        let text = plain(&model, prompt, &config);
+        assert_eq!(output.generation.rows[0].ids, text);
+        n_accepted += output.stats.n_accepted;
+    }
+    assert!(n_accepted > 24, "{n_accepted}");
+}
+
 /// A second model with a cache of its own, second weights on the model's cache, and the same with layers left out.
 #[test]
 fn second_models_draft() {

@@ -117,3 +117,30 @@ fn confidence(len: usize) -> f32 {
         _ => 9.0,
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_remembered_up_to_a_number_of_tokens() {
+        let at_most = 1000;
+        let text: Vec<u32> = (0..300).collect();
+        let mut drafter = NgramDrafter::new(NgramMemory::Texts { at_most });
+        let mut most = 0;
+        for _ in 0..20 {
+            drafter.begin(&text, 0).unwrap();
+            most = most.max(drafter.index.tokens().len());
+        }
+        assert!(
+            (at_most..at_most + text.len() + 1).contains(&most),
+            "{most}"
+        );
+        let mut drafter = NgramDrafter::default();
+        for _ in 0..2 {
+            drafter.begin(&text, 0).unwrap();
+            assert_eq!(drafter.index.tokens().len(), text.len());
+        }
+    }
+}
