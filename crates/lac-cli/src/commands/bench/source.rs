@@ -13,6 +13,7 @@ use lac_session::dtype::load_config_for;
 use lac_session::{DeviceName, DtypeName, LocalModel};
 
 use crate::model::{QuantizeArg, Strictness, open_folder};
+use crate::one_of::one_of;
 use crate::output::tell;
 use crate::progress;
 
@@ -33,8 +34,8 @@ struct SourceArgs {
     /// Folder in Hugging Face layout, an id on the Hugging Face hub, or demo
     #[arg(long, value_name = "DIR")]
     model: Option<std::path::PathBuf>,
-    /// Random weights of a well-known shape: qwen2.5-0.5b, qwen2.5-7b, qwen3-0.6b, qwen3-8b, gemma-3-1b, llama-3-8b or mistral-7b
-    #[arg(long)]
+    /// Random weights of a well-known shape
+    #[arg(long, value_name = "NAME", value_parser = one_of(&ModelShape::ALL, ModelShape::name))]
     shape: Option<ModelShape>,
 }
 
