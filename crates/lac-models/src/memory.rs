@@ -30,7 +30,7 @@ impl MemoryFolder {
     pub fn new(files: impl IntoIterator<Item = (String, Vec<u8>)>) -> Self {
         let files = files
             .into_iter()
-            .map(|(name, bytes)| (name, Arc::from(bytes)))
+            .map(|(name, bytes)| (name, Arc::new(bytes)))
             .collect();
         let mut folders = FOLDERS.write().unwrap_or_else(PoisonError::into_inner);
         let number = folders.next;
@@ -58,7 +58,7 @@ impl Drop for MemoryFolder {
 /// How the path of a folder in memory begins. The character U+0000 is in no path of a file system.
 const PREFIX: &str = "memory\0";
 
-type Files = BTreeMap<String, Arc<[u8]>>;
+type Files = BTreeMap<String, Arc<Vec<u8>>>;
 
 struct Folders {
     next: u64,
@@ -96,7 +96,7 @@ pub(crate) fn entry(path: &Path) -> Option<Entry> {
 /// A file in memory, and the place up to which it was read.
 #[derive(Clone)]
 pub(crate) struct MemoryFile {
-    bytes: Arc<[u8]>,
+    bytes: Arc<Vec<u8>>,
     position: u64,
 }
 

@@ -2,7 +2,7 @@
 
 /// How a vocabulary spells bytes and spaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Spelling {
+pub enum Spelling {
     /// Every byte is a printable character (GPT-2, Llama 3, Qwen): `Ġ` is a space.
     Bytes,
     /// `▁` is a space and `<0x0A>` a byte (SentencePiece: Llama 2, Mistral).
@@ -13,7 +13,7 @@ pub(crate) enum Spelling {
 
 impl Spelling {
     /// Guesses from all pieces of a trace.
-    pub(crate) fn of<'a>(pieces: impl Iterator<Item = &'a str>) -> Self {
+    pub fn of<'a>(pieces: impl Iterator<Item = &'a str>) -> Self {
         let mut spelling = Self::Plain;
         for piece in pieces {
             if piece.contains(['Ġ', 'Ċ']) {
@@ -27,7 +27,7 @@ impl Spelling {
     }
 
     /// Returns the text of a piece; bytes that are not UTF-8 by themselves are spelled `\xE4`.
-    pub(crate) fn read(self, piece: &str) -> String {
+    pub fn read(self, piece: &str) -> String {
         match self {
             Self::Plain => piece.to_owned(),
             Self::SentencePiece => match byte_of(piece) {

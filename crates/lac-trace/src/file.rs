@@ -6,8 +6,10 @@
 mod export;
 mod join;
 mod layout;
+mod memory;
 mod pages;
 mod parquet_writer;
+mod pass_rows;
 mod read;
 mod resume;
 mod row_group;
@@ -17,5 +19,6 @@ mod write;
 pub use crate::info::{FORMAT_VERSION, TraceInfo};
 pub use crate::token::{HiddenStates, Token, TokenBatch};
 pub use export::{LensFields, SequenceJson};
+pub use memory::MemoryTrace;
 pub use read::{TraceReader, TraceState};
 pub use write::{FlushLimits, TraceWriter};

@@ -3,11 +3,11 @@
 //! | module | |
 //! | --- | --- |
 //! | [`recorder`] | [`Recorder`] keeps the numbers of one row in memory |
-//! | [`file`](mod@file) | [`TraceWriter`] streams every token of any number of runs into a Parquet file, with bounded memory; [`TraceReader`] reads it, or what an interrupted run left, and exports JSON and CSV |
+//! | [`file`](mod@file) | [`TraceWriter`] streams every token of any number of runs into a Parquet file, with bounded memory; [`TraceReader`] reads it, or what an interrupted run left, and exports JSON and CSV; [`MemoryTrace`](file::MemoryTrace) does without files |
 //! | [`measures`], [`lens`] | what was measured beside the norm, and what a lens saw |
 //! | [`probe`] | [`Probed`] also records whole hidden states |
 //! | [`statistics`] | [`Statistics`] counts, streaming and mergeable: usage, voids, runs, transitions, other α |
-//! | [`report`] | [`TraceReport`] makes one self-contained page, and pictures as SVG and PNG |
+//! | [`report`] | [`TraceReport`] makes one self-contained page, and pictures as SVG and PNG; not for WebAssembly |
 //! | [`picture`] | [`heat_map`] draws tokens × layers for a terminal |
 //!
 //! [`Recorder`] and [`TraceWriter`] are [`Observer`](lac_core::Observer)s. Both keep the tokens of the prompt and those
@@ -49,21 +49,23 @@ pub use file::{Token, TraceInfo, TraceReader, TraceWriter};
 pub use picture::{Style, heat_map};
 pub use probe::Probed;
 pub use recorder::Recorder;
+#[cfg(not(target_family = "wasm"))]
 pub use report::TraceReport;
 pub use statistics::Statistics;
 
+pub mod display;
 pub mod file;
 pub mod lens;
 pub mod measures;
 pub mod picture;
 pub mod probe;
 pub mod recorder;
+#[cfg(not(target_family = "wasm"))]
 pub mod report;
 pub mod routing;
 pub mod statistics;
 
 mod atomic;
-mod display;
 mod error;
 mod info;
 mod token;

@@ -4,15 +4,13 @@ use std::time::Duration;
 
 use web_time::Instant;
 
-use burn::tensor::Tensor;
-
 use super::args::{GenerateArgs, PromptLogits};
 use super::config::GenerationConfig;
-use super::forward::{Passed, check_prompts, forward_pass};
-use super::rows::{GenerationOutput, Rows, StopReason};
-use super::sampling::{self, Sampler, Sampling};
+use super::rows::GenerationOutput;
+use super::sampling;
+use super::sink::Flow;
+use super::stepwise::Stepwise;
 use crate::error::Result;
-use crate::kernel::argmax;
 use crate::stack::CausalLm;
 
 /// Continues prompts of any lengths, all in one batch.
@@ -40,20 +38,7 @@ pub fn generate<M: CausalLm + ?Sized>(
     config: &GenerationConfig,
     args: GenerateArgs<'_>,
 ) -> Result<GenerationOutput> {
-    check_prompts(model, prompts)?;
-    config.processors.validate()?;
-    let mut samplers = (0..prompts.len())
-        .map(|row| {
-            let stream = args.row_seeds.and_then(|row_seeds| row_seeds.get(row));
-            Sampler::new(&config.sampling, stream.copied().unwrap_or(row as u64))
-        })
-        .collect::<Result<Vec<_>>>()?;
-
-    let mut pass = config.padding.pass(prompts, config.pad_token)?;
-    let room = model.max_context().unwrap_or(usize::MAX) - pass.seq();
-    let n_slots = pass.seq() + config.max_new_tokens.min(room);
-    let mut context = model.new_context(pass.batch(), n_slots);
-    let mut rows = Rows::new(prompts.len());
+    let mut generation = Stepwise::with_streams(model, prompts, config, args.row_seeds)?;
     let mut output = GenerationOutput {
         rows: Vec::new(),
         prompt_logits: None,
@@ -72,56 +57,18 @@ pub fn generate<M: CausalLm + ?Sized>(
     let observer = observer.unwrap_or(&mut no_observer);
     let sink = sink.unwrap_or(&mut no_sink);
 
-    let is_argmax = config.sampling == Sampling::Greedy
-        && config.processors.is_neutral()
-        && config.max_new_tokens > 0;
-    let choose = |logits: &Tensor<2>| is_argmax.then(|| argmax(logits)).flatten();
     let start = Instant::now();
-    let passed = forward_pass(model, &pass, &mut context, policy, observer, choose)?;
+    let passed = generation.forward(model, policy, observer)?;
     if prompt_logits == PromptLogits::Return {
         output.prompt_logits = Some(sampling::read_rows(passed.logits.clone())?);
     }
-    let mut passed = Some(passed);
-    while let Some(Passed { logits, ids }) = passed.take() {
-        if config.max_new_tokens > 0 {
-            let process = |row: usize, logits: &mut Vec<f32>| {
-                if !config.processors.is_neutral() {
-                    let text = [&prompts[row][..], rows.ids(row)].concat();
-                    config
-                        .processors
-                        .apply(logits, &text, prompts[row].len(), &config.stop_tokens);
-                }
-            };
-            let ids = match ids {
-                Some(ids) => sampling::chosen(&ids, &pass)?,
-                None => sampling::choose(logits, &mut samplers, &pass, process)?,
-            };
-            rows.accept(&ids, config, sink)?;
-        } else {
-            rows.stop_all(StopReason::MaxNewTokens, sink)?;
-        }
-        if output.prefill_time.is_zero() {
-            output.prefill_time = start.elapsed();
-        }
-        if rows.all_finished() {
-            break;
-        }
-        if pass.past() + pass.seq() >= n_slots {
-            rows.stop_all(StopReason::ContextFull, sink)?;
-            break;
-        }
-        pass = pass.next(rows.last_ids(config.pad_token), rows.finished());
+    let mut flow = generation.accept(passed, sink)?;
+    output.prefill_time = start.elapsed();
+    while flow == Flow::Continue {
         output.n_decode_passes += 1;
-        passed = Some(forward_pass(
-            model,
-            &pass,
-            &mut context,
-            policy,
-            observer,
-            choose,
-        )?);
+        flow = generation.step(model, policy, observer, sink)?;
     }
     output.decode_time = start.elapsed() - output.prefill_time;
-    output.rows = rows.into_generated();
+    output.rows = generation.into_generated();
     Ok(output)
 }

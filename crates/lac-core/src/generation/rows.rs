@@ -121,6 +121,10 @@ impl Rows {
         &self.ids[row]
     }
 
+    pub(super) fn stop_reason(&self, row: usize) -> Option<StopReason> {
+        self.stop_reasons[row]
+    }
+
     pub(super) fn finished(&self) -> Vec<bool> {
         self.stop_reasons.iter().map(Option::is_some).collect()
     }

@@ -9,6 +9,7 @@ use super::read::TraceReader;
 use super::schema::SCALARS;
 use crate::atomic::write_atomically;
 use crate::error::{Error, Result};
+use crate::info::TraceInfo;
 use crate::lens::{LensJson, PhaseLens};
 use crate::measures::{MeasuresJson, TokenMeasures, push_json};
 use crate::routing::NO_EXPERT;
@@ -104,8 +105,7 @@ impl LensFields {
 }
 
 impl SequenceJson {
-    fn new(trace: &TraceReader, sequence: u32) -> Self {
-        let info = trace.info();
+    pub(super) fn new(info: &TraceInfo, sequence: u32) -> Self {
         let rows = || vec![Vec::new(); info.n_layers];
         let flags = || vec![Vec::new(); info.n_layers];
         let n_routed = info.experts.map_or(0, |_| info.n_layers);
@@ -132,7 +132,7 @@ impl SequenceJson {
         }
     }
 
-    fn push(&mut self, token: &Token<'_>) {
+    pub(super) fn push(&mut self, token: &Token<'_>) {
         let (norms, deltas, thresholds, active) = match token.phase {
             Phase::Prompt => {
                 self.prompt_ids.push(token.token_id);
@@ -188,7 +188,7 @@ impl TraceReader {
     /// # Errors
     /// [`Error::Choice`] for a sequence that is not there; what reading reports.
     pub fn sequence(&self, sequence: u32) -> Result<SequenceJson> {
-        let mut json = SequenceJson::new(self, sequence);
+        let mut json = SequenceJson::new(self.info(), sequence);
         let mut lens = PerPhase::<PhaseLens>::default();
         let mut largest = 0;
         self.for_each(|token| {

@@ -1,5 +1,6 @@
-//! Writes one Parquet file, atomically.
+//! Writes one Parquet file: atomically on a disk, or into memory.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use lac_core::Phase;
@@ -16,15 +17,35 @@ use crate::token::TokenBatch;
 /// How many bytes of a row group wait in memory before it is written, unless a caller says otherwise.
 pub(super) const ROW_GROUP_BYTES: usize = 4 << 20;
 
-/// A Parquet file that appears under its name when it is finished, and not before.
-pub(super) struct ParquetWriter {
+/// A Parquet file that is being written.
+pub(super) struct ParquetWriter<W: Write + Send> {
     path: PathBuf,
-    file: SerializedFileWriter<AtomicFile>,
+    file: SerializedFileWriter<W>,
 }
 
-impl ParquetWriter {
+impl ParquetWriter<AtomicFile> {
+    /// Starts a file that appears under its name when it is finished, and not before.
     pub(super) fn create(path: &Path, info: &TraceInfo, columns: &Columns) -> Result<Self> {
         let file = AtomicFile::create(path).map_err(Error::io("write", path))?;
+        Self::start(file, path, info, columns)
+    }
+
+    /// Writes the footer, syncs the file and gives it its name.
+    pub(super) fn finish(self) -> Result<()> {
+        let path = self.path.clone();
+        let file = self.into_inner()?;
+        file.finish().map_err(Error::io("write", &path))
+    }
+}
+
+impl<W: Write + Send> ParquetWriter<W> {
+    /// Starts a file; `path` names it in errors.
+    pub(super) fn start(
+        file: W,
+        path: &Path,
+        info: &TraceInfo,
+        columns: &Columns,
+    ) -> Result<Self> {
         let writer = SerializedFileWriter::new(file, columns.schema()?, columns.properties(info));
         Ok(Self {
             path: path.to_owned(),
@@ -37,13 +58,10 @@ impl ParquetWriter {
         write_row_group(&mut self.file, batch).map_err(|error| write_error(&self.path, error))
     }
 
-    /// Writes the footer, syncs the file and gives it its name.
-    pub(super) fn finish(self) -> Result<()> {
+    /// Writes the footer, and returns what was written to.
+    pub(super) fn into_inner(self) -> Result<W> {
         let Self { path, file } = self;
-        let file = file
-            .into_inner()
-            .map_err(|error| write_error(&path, error))?;
-        file.finish().map_err(Error::io("write", &path))
+        file.into_inner().map_err(|error| write_error(&path, error))
     }
 }
 
@@ -59,16 +77,14 @@ fn write_error(path: &Path, error: ParquetError) -> Error {
     Error::io("write", path)(source)
 }
 
-type RowGroup<'a> = SerializedRowGroupWriter<'a, AtomicFile>;
-
-fn write_row_group(
-    file: &mut SerializedFileWriter<AtomicFile>,
+fn write_row_group<W: Write + Send>(
+    file: &mut SerializedFileWriter<W>,
     batch: &TokenBatch,
 ) -> Result<(), ParquetError> {
     let mut group = file.next_row_group()?;
     let unsigned = |values: &[u32]| values.iter().map(|&value| value as i32).collect::<Vec<_>>();
 
-    write_values::<Int32Type>(&mut group, &unsigned(&batch.sequences), None)?;
+    write_values::<Int32Type, _>(&mut group, &unsigned(&batch.sequences), None)?;
     let (prompt, response) = (
         ByteArray::from(Phase::Prompt.name()),
         ByteArray::from(Phase::Response.name()),
@@ -81,11 +97,11 @@ fn write_row_group(
             Phase::Response => response.clone(),
         })
         .collect();
-    write_values::<ByteArrayType>(&mut group, &phases, None)?;
-    write_values::<Int32Type>(&mut group, &unsigned(&batch.positions), None)?;
+    write_values::<ByteArrayType, _>(&mut group, &phases, None)?;
+    write_values::<Int32Type, _>(&mut group, &unsigned(&batch.positions), None)?;
 
     let ids: Vec<u32> = batch.token_ids.iter().flatten().copied().collect();
-    write_values::<Int32Type>(
+    write_values::<Int32Type, _>(
         &mut group,
         &unsigned(&ids),
         Some(&presence(&batch.token_ids)),
@@ -96,7 +112,7 @@ fn write_row_group(
         .flatten()
         .map(|piece| ByteArray::from(&**piece))
         .collect();
-    write_values::<ByteArrayType>(&mut group, &pieces, Some(&presence(&batch.pieces)))?;
+    write_values::<ByteArrayType, _>(&mut group, &pieces, Some(&presence(&batch.pieces)))?;
 
     if let Some(mut column) = group.next_column()? {
         column
@@ -118,26 +134,26 @@ fn write_row_group(
     let lists = [&batch.norms, &batch.deltas, &batch.thresholds];
     let measured = batch.measures.iter().flat_map(|columns| &columns.values);
     for list in lists.into_iter().chain(measured) {
-        write_lists::<FloatType>(&mut group, list, &levels)?;
+        write_lists::<FloatType, _>(&mut group, list, &levels)?;
     }
     if let Some(lens) = &batch.lens {
         let top = Levels::new(batch.len(), batch.n_layers * lens.n_top);
-        write_lists::<FloatType>(&mut group, &lens.logprobs, &top)?;
-        write_lists::<FloatType>(&mut group, &lens.entropy, &levels)?;
-        write_lists::<FloatType>(&mut group, &lens.kl, &levels)?;
+        write_lists::<FloatType, _>(&mut group, &lens.logprobs, &top)?;
+        write_lists::<FloatType, _>(&mut group, &lens.entropy, &levels)?;
+        write_lists::<FloatType, _>(&mut group, &lens.kl, &levels)?;
     }
     for states in &batch.hidden {
         let levels = Levels::new(batch.len(), states.width);
-        write_lists::<FloatType>(&mut group, &states.values, &levels)?;
+        write_lists::<FloatType, _>(&mut group, &states.values, &levels)?;
     }
     if let Some(routing) = &batch.routing {
         let levels = Levels::new(batch.len(), batch.n_layers * routing.n_chosen);
-        write_lists::<FloatType>(&mut group, &routing.weights, &levels)?;
-        write_lists::<Int32Type>(&mut group, &unsigned(&routing.experts), &levels)?;
+        write_lists::<FloatType, _>(&mut group, &routing.weights, &levels)?;
+        write_lists::<Int32Type, _>(&mut group, &unsigned(&routing.experts), &levels)?;
     }
     if let Some(lens) = &batch.lens {
         let levels = Levels::new(batch.len(), batch.n_layers * lens.n_top);
-        write_lists::<Int32Type>(&mut group, &unsigned(&lens.ids), &levels)?;
+        write_lists::<Int32Type, _>(&mut group, &unsigned(&lens.ids), &levels)?;
     }
     group.close()?;
     Ok(())
@@ -168,8 +184,8 @@ fn presence<T>(values: &[Option<T>]) -> Vec<i16> {
         .collect()
 }
 
-fn write_values<T: DataType>(
-    group: &mut RowGroup<'_>,
+fn write_values<T: DataType, W: Write + Send>(
+    group: &mut SerializedRowGroupWriter<'_, W>,
     values: &[T::T],
     definition: Option<&[i16]>,
 ) -> Result<(), ParquetError> {
@@ -180,8 +196,8 @@ fn write_values<T: DataType>(
     Ok(())
 }
 
-fn write_lists<T: DataType>(
-    group: &mut RowGroup<'_>,
+fn write_lists<T: DataType, W: Write + Send>(
+    group: &mut SerializedRowGroupWriter<'_, W>,
     values: &[T::T],
     levels: &Levels,
 ) -> Result<(), ParquetError> {

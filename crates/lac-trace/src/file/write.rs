@@ -4,23 +4,19 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use lac_core::measures::{MeasureRecord, Measures};
 use lac_core::{BoxError, Observer, PassRecord};
 use lac_files::FolderLock;
 
 use super::join::join;
 use super::layout::{has_parts, lock_parts, part_path, parts_folder, remove_unfinished_files};
 use super::parquet_writer::{ParquetWriter, ROW_GROUP_BYTES};
+use super::pass_rows::PassRows;
 use super::read::TraceReader;
 use super::resume::keep_whole_sequences;
 use super::schema::Columns;
 use crate::error::{Error, Result};
 use crate::info::TraceInfo;
-use crate::lens::LensColumns;
-use crate::measures::MeasureColumns;
-use crate::probe::{Probe, ProbeReadings};
-use crate::routing::{ExpertCounts, RoutingColumns};
-use crate::token::{HiddenStates, TokenBatch};
+use crate::probe::Probe;
 
 /// When recorded tokens are written to disk: as soon as one of the limits is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,17 +87,14 @@ pub struct TraceWriter<'a> {
     /// The lock on the folder of parts, held until the end.
     lock: Option<FolderLock>,
     info: TraceInfo,
-    pieces: Box<dyn Fn(u32) -> Option<String> + 'a>,
     probe: Option<Probe>,
     limits: FlushLimits,
-    buffer: TokenBatch,
+    /// The tokens that wait in memory.
+    rows: PassRows<'a>,
     /// When the buffer's first token was recorded.
     waiting_since: Option<Instant>,
     n_parts: usize,
     n_tokens: u64,
-    /// Number of sequences of earlier generations, and of rows of the current one.
-    n_earlier: u32,
-    n_rows: u32,
 }
 
 impl fmt::Debug for TraceWriter<'_> {
@@ -151,7 +144,7 @@ impl<'a> TraceWriter<'a> {
             writer.info = kept.info;
             writer.n_parts = kept.n_parts;
             writer.n_tokens = kept.n_tokens;
-            writer.n_earlier = writer.info.whole_sequences;
+            writer.rows.n_earlier = writer.info.whole_sequences;
         }
         remove_unfinished_files(&writer.parts)?;
         Ok(writer)
@@ -164,23 +157,20 @@ impl<'a> TraceWriter<'a> {
             path: path.to_owned(),
             parts,
             lock: Some(lock),
-            buffer: TokenBatch::new(info.n_layers),
+            rows: PassRows::new(info.n_layers),
             info,
-            pieces: Box::new(|_| None),
             probe: None,
             limits: FlushLimits::default(),
             waiting_since: None,
             n_parts: 0,
             n_tokens: 0,
-            n_earlier: 0,
-            n_rows: 0,
         })
     }
 
     /// Sets the function that returns the vocabulary's spelling of an id, such as a tokenizer's. It is called once for
     /// every recorded token.
     pub fn with_pieces(mut self, pieces: impl Fn(u32) -> Option<String> + 'a) -> Self {
-        self.pieces = Box::new(pieces);
+        self.rows.pieces = Box::new(pieces);
         self
     }
 
@@ -203,7 +193,7 @@ impl<'a> TraceWriter<'a> {
 
     /// Returns the number of sequences recorded so far.
     pub fn n_sequences(&self) -> u32 {
-        self.n_earlier + self.n_rows
+        self.rows.n_sequences()
     }
 
     /// Notes a sequence's last token, which was chosen but not fed to the model: no pass follows with it.
@@ -221,16 +211,16 @@ impl<'a> TraceWriter<'a> {
     /// # Errors
     /// [`Error::Io`] for any error of the operating system.
     pub fn flush(&mut self) -> Result<()> {
-        if self.buffer.is_empty() {
+        if self.rows.tokens.is_empty() {
             return Ok(());
         }
         let path = part_path(&self.parts, self.n_parts);
-        let columns = Columns::of(&self.buffer);
+        let columns = Columns::of(&self.rows.tokens);
         let mut part = ParquetWriter::create(&path, &self.info, &columns)?;
-        part.write(&self.buffer)?;
+        part.write(&self.rows.tokens)?;
         part.finish()?;
         self.n_parts += 1;
-        self.buffer.clear();
+        self.rows.tokens.clear();
         self.waiting_since = None;
         Ok(())
     }
@@ -255,128 +245,18 @@ impl<'a> TraceWriter<'a> {
     }
 
     fn record(&mut self, record: &PassRecord) -> Result<()> {
-        let pass = &record.pass;
-        let Some(gate) = &record.gate else {
-            return Err(Error::NotGated {
-                policy: self.info.policy.clone(),
-            });
-        };
-        if record.n_layers() != self.info.n_layers {
-            return Err(Error::UnexpectedPass {
-                what: "layers",
-                found: record.n_layers(),
-                expected: self.info.n_layers,
-            });
-        }
-        if pass.past() == 0 {
-            self.n_earlier += self.n_rows;
-            self.n_rows = pass.batch() as u32;
-        } else if pass.batch() as u32 != self.n_rows {
-            return Err(Error::UnexpectedPass {
-                what: "rows",
-                found: pass.batch(),
-                expected: self.n_rows as usize,
-            });
-        }
         let probed = match &self.probe {
             Some(probe) => Some(probe.read()?),
             None => None,
         };
-        if let Some(probed) = &probed
-            && probed.n_tokens != pass.batch() * pass.seq()
-        {
-            return Err(Error::UnexpectedPass {
-                what: "probed tokens",
-                found: probed.n_tokens,
-                expected: pass.batch() * pass.seq(),
-            });
-        }
-        if let Some(experts) = self.info.experts {
-            check_routing(record, experts)?;
-        }
-        self.check_columns(record)?;
-        let executed = record.executed();
-        let batch = &mut self.buffer;
-        let n_before = batch.len();
-        for (row, slot) in record.counted() {
-            let token = row * pass.seq() + slot;
-            let at = |layer_idx| record.at(layer_idx, row, slot);
-            let layers = 0..record.n_layers();
-            let id = pass.token_ids().get(token).copied();
-            batch.sequences.push(self.n_earlier + row as u32);
-            batch.phases.push(pass.phase());
-            // What counts has a position.
-            let position = pass.position(row, slot).unwrap_or_default();
-            batch.positions.push(position as u32);
-            batch.token_ids.push(id);
-            batch
-                .pieces
-                .push(id.and_then(&self.pieces).map(String::into_boxed_str));
-            batch.embedding_norms.push(gate.embedding_norms[token]);
-            batch
-                .norms
-                .extend(layers.clone().map(|layer| gate.norms[at(layer)]));
-            batch
-                .deltas
-                .extend(layers.clone().map(|layer| gate.deltas[at(layer)]));
-            batch
-                .thresholds
-                .extend(layers.clone().map(|layer| gate.thresholds[at(layer)]));
-            batch
-                .active
-                .extend(layers.map(|layer| gate.active[at(layer)]));
-            batch.executed.extend_from_slice(&executed);
-            if let Some(probed) = &probed {
-                push_probed(batch, probed, token);
-            }
-            if let Some(experts) = self.info.experts {
-                push_routing(batch, record, experts, token);
-            }
-            if let Some(measures) = &record.measures {
-                let columns = batch
-                    .measures
-                    .get_or_insert_with(|| MeasureColumns::new(measures.measures()));
-                columns.push(measures, record.n_layers(), at);
-            }
-            if let (Some(lens), Some(n_top)) = (&record.lens, self.info.lens_top) {
-                let columns = batch.lens.get_or_insert_with(|| LensColumns::new(n_top));
-                columns.push(lens, token);
-            }
-        }
-        self.n_tokens += (batch.len() - n_before) as u64;
+        let n_before = self.rows.tokens.len();
+        self.rows.push(&self.info, record, probed.as_ref())?;
+        self.n_tokens += (self.rows.tokens.len() - n_before) as u64;
         self.flush_if_due()
     }
 
-    /// Checks that a pass was measured as those before it, and seen through the lens that the trace speaks of.
-    fn check_columns(&self, record: &PassRecord) -> Result<()> {
-        let n_measures = |measures: Option<Measures>| measures.unwrap_or_default().list().len();
-        let found = n_measures(record.measures.as_ref().map(MeasureRecord::measures));
-        let before = self
-            .buffer
-            .measures
-            .as_ref()
-            .map(|columns| columns.measures);
-        let expected = n_measures(before);
-        if !self.buffer.is_empty() && found != expected {
-            return Err(Error::UnexpectedPass {
-                what: "measures",
-                found,
-                expected,
-            });
-        }
-        let found = record.lens.as_ref().map_or(0, |lens| lens.n_top);
-        match self.info.lens_top {
-            Some(expected) if expected != found => Err(Error::UnexpectedPass {
-                what: "tokens of a lens",
-                found,
-                expected,
-            }),
-            _ => Ok(()),
-        }
-    }
-
     fn flush_if_due(&mut self) -> Result<()> {
-        if self.buffer.is_empty() {
+        if self.rows.tokens.is_empty() {
             return Ok(());
         }
         let waited = match self.waiting_since {
@@ -386,59 +266,10 @@ impl<'a> TraceWriter<'a> {
                 Duration::ZERO
             }
         };
-        if self.buffer.n_bytes() >= self.limits.bytes || waited >= self.limits.after {
+        if self.rows.tokens.n_bytes() >= self.limits.bytes || waited >= self.limits.after {
             self.flush()?;
         }
         Ok(())
-    }
-}
-
-/// Checks that a pass's routers have as many experts as the trace says.
-fn check_routing(record: &PassRecord, experts: ExpertCounts) -> Result<()> {
-    for routing in record.routing.iter().flatten() {
-        for (what, found, expected) in [
-            ("experts", routing.n_experts, experts.n_experts),
-            ("experts per token", routing.n_chosen, experts.n_chosen),
-        ] {
-            if found != expected {
-                return Err(Error::UnexpectedPass {
-                    what,
-                    found,
-                    expected,
-                });
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Adds what the routers chose for a token. `token` is its index in the pass, `row * seq + slot`.
-fn push_routing(batch: &mut TokenBatch, record: &PassRecord, experts: ExpertCounts, token: usize) {
-    let n_layers = batch.n_layers;
-    let columns = batch
-        .routing
-        .get_or_insert_with(|| RoutingColumns::new(experts.n_chosen));
-    for layer_idx in 0..n_layers {
-        let layer = record.routing.get(layer_idx).and_then(Option::as_ref);
-        columns.push_layer(layer.map(|layer| layer.of_token(token)));
-    }
-}
-
-/// Adds what a probe read of a token. `token` is its index in the pass, `row * seq + slot`.
-fn push_probed(batch: &mut TokenBatch, probed: &ProbeReadings, token: usize) {
-    let n_tokens = probed.n_tokens;
-    for (hidden_idx, (layer_idx, values)) in probed.hidden.iter().enumerate() {
-        let width = values.len() / n_tokens;
-        if batch.hidden.len() == hidden_idx {
-            batch.hidden.push(HiddenStates {
-                layer_idx: *layer_idx,
-                width,
-                values: Vec::new(),
-            });
-        }
-        batch.hidden[hidden_idx]
-            .values
-            .extend_from_slice(&values[token * width..(token + 1) * width]);
     }
 }
 
