@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use lac_core::generation::{Flow, StopReason, Stepwise};
+use lac_core::generation::{Flow, Stepwise, StopReason};
 use lac_core::{GateConfig, GenerationConfig, LayerPolicy, Phase};
 use lac_models::{DecodedSpecialTokens, Decoder};
 use lac_trace::file::{MemoryTrace, SequenceJson};
@@ -96,8 +96,7 @@ impl Answer {
         let config = GenerationConfig::greedy(ask.max_new_tokens)
             .with_stop_tokens(model.tokenizer.stop_ids());
         let spelled = Rc::clone(model);
-        let trace = MemoryTrace::new(info)
-            .with_pieces(move |id| spelled.tokenizer.id_to_piece(id));
+        let trace = MemoryTrace::new(info).with_pieces(move |id| spelled.tokenizer.id_to_piece(id));
         Ok(Self {
             generation: Stepwise::new(&model.decoder, &[prompt], &config)?,
             model: Rc::clone(model),

@@ -30,7 +30,9 @@ pub enum Error {
         n_bytes: u64,
     },
     /// The prompt leaves no room.
-    #[error("the question has {n_tokens} tokens, and the model was made for {max_context} in all: ask a shorter one")]
+    #[error(
+        "the question has {n_tokens} tokens, and the model was made for {max_context} in all: ask a shorter one"
+    )]
     TooLong {
         /// Tokens of the prompt.
         n_tokens: usize,

@@ -40,12 +40,7 @@ impl ParquetWriter<AtomicFile> {
 
 impl<W: Write + Send> ParquetWriter<W> {
     /// Starts a file; `path` names it in errors.
-    pub(super) fn start(
-        file: W,
-        path: &Path,
-        info: &TraceInfo,
-        columns: &Columns,
-    ) -> Result<Self> {
+    pub(super) fn start(file: W, path: &Path, info: &TraceInfo, columns: &Columns) -> Result<Self> {
         let writer = SerializedFileWriter::new(file, columns.schema()?, columns.properties(info));
         Ok(Self {
             path: path.to_owned(),
