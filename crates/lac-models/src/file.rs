@@ -78,6 +78,8 @@ pub(crate) fn open(path: &Path) -> io::Result<ModelFile> {
 pub(crate) fn open_as(path: &Path, form: FileForm) -> io::Result<ModelFile> {
     let mut file = match memory::entry(path) {
         Some(Entry::File(file)) => ModelFile::Memory(file),
+        // No file system has such a path, and some say so in other words than that nothing is there.
+        None if memory::is_in_memory(path) => return Err(io::ErrorKind::NotFound.into()),
         _ => ModelFile::Disk(open_on_disk(path)?),
     };
     check_form(&mut file, form)?;

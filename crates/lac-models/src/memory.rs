@@ -77,6 +77,11 @@ pub(crate) enum Entry {
     Folder(Vec<PathBuf>),
 }
 
+/// Returns whether a path is one of a folder in memory, whether or not it leads to something.
+pub(crate) fn is_in_memory(path: &Path) -> bool {
+    path.to_str().is_some_and(|path| path.starts_with(PREFIX))
+}
+
 /// Returns what a path leads to; `None` where it is not one of a folder in memory, or leads nowhere.
 pub(crate) fn entry(path: &Path) -> Option<Entry> {
     let place = path.to_str()?.strip_prefix(PREFIX)?;
@@ -161,8 +166,8 @@ mod tests {
         assert_eq!(paths, std::slice::from_ref(&path));
         drop(second);
         assert!(!file::is_there(&path));
-        let gone = file::read_to_string(&path);
-        assert!(gone.is_err());
+        let gone = file::read_to_string(&path).unwrap_err();
+        assert_eq!(gone.kind(), io::ErrorKind::NotFound);
     }
 
     #[test]
