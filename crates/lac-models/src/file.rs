@@ -117,6 +117,7 @@ pub(crate) fn paths_in(
     folder: &Path,
 ) -> io::Result<impl Iterator<Item = io::Result<PathBuf>> + use<>> {
     let (in_memory, on_disk) = match memory::entry(folder) {
+        None if memory::is_in_memory(folder) => return Err(io::ErrorKind::NotFound.into()),
         Some(Entry::Folder(paths)) => (paths, None),
         _ => (Vec::new(), Some(std::fs::read_dir(folder)?)),
     };
