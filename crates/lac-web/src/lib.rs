@@ -1,11 +1,10 @@
-//! A language model's layers at work in a page that needs no server.
+//! A language model's layers at work in a browser, without a server: what the worker of a page calls.
 //!
 //! [`WebModel`] is the embedded model, or one made of files that were dropped on the page; [`Answer`] continues a prompt one
 //! pass at a time, so that whoever calls it can show each token, and stop. [`AskConfig`] says how. All of it is plain
 //! Rust, which runs in a browser's worker and anywhere else; [`bindings`] is what the worker calls.
 //!
-//! The page itself lies in the folder `page`: HTML, a style sheet and scripts without a framework. It shares the parts of
-//! `lac report`'s page. `cargo xtask web` puts everything into one folder that any web server serves.
+//! There is no page yet.
 //!
 //! ```
 //! use lac_web::{Answer, AskConfig, WebModel};
