@@ -205,6 +205,7 @@ mod tests {
     fn every_shape_has_the_size_of_its_model() {
         for (shape, (n_parameters, n_per_token)) in ModelShape::ALL.into_iter().zip([
             (494_032_768, 494_032_768),
+            (1_543_714_304, 1_543_714_304),
             (7_615_616_512, 7_615_616_512),
             (596_049_920, 596_049_920),
             (8_190_735_360, 8_190_735_360),
