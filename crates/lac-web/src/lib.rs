@@ -2,7 +2,8 @@
 //!
 //! [`WebModel`] is the embedded model, or one made of files that were dropped on the page; [`Answer`] continues a prompt one
 //! pass at a time, so that whoever calls it can show each token, and stop. [`AskConfig`] says how. All of it is plain
-//! Rust, which runs in a browser's worker and anywhere else; [`bindings`] is what the worker calls.
+//! Rust, which runs in a browser's worker and anywhere else; the module `bindings`, which is compiled for the browser
+//! alone, is what the worker calls.
 //!
 //! There is no page yet.
 //!
